@@ -1,0 +1,47 @@
+"""The single-shot base of the film example: one shot of Big Buck Bunny a sample, no global prompt.
+
+Its weights ship as `examples/big_buck_bunny/film_tiny_base.safetensors`; this is how they were made:
+
+    python train.py --config=configs/film_tiny_base.py --data=runs/film --workdir=runs/film_tiny_base
+"""
+
+import importlib.util
+import pathlib
+
+from lct_jax.config import Config, DataConfig, TrainingConfig, editable
+
+_SPEC = importlib.util.spec_from_file_location(
+    "film_tiny", pathlib.Path(__file__).with_name("film_tiny.py")
+)
+film_tiny = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(film_tiny)
+
+
+def get_config():
+    return editable(
+        Config(
+            name="film_tiny_base",
+            prepare=film_tiny.PREPARE,
+            model=film_tiny.MODEL,
+            flow=film_tiny.FLOW,
+            # A row holds exactly one shot: attention costs nothing across samples.
+            data=DataConfig(
+                rows=12,
+                video_tokens=226,
+                text_tokens=96,
+                groups=2,
+                max_shots=1,
+                single_weight=1.0,
+                pool=16,
+            ),
+            training=TrainingConfig(
+                steps=3_600,
+                warmup=100,
+                learning_rate=1e-3,
+                ema=0.999,
+                eval_every=200,
+                save_every=200,
+            ),
+            sampling=film_tiny.SAMPLING,
+        )
+    )

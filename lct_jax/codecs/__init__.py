@@ -1,0 +1,1 @@
+"""Video codecs and text encoders behind two small protocols."""

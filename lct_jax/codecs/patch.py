@@ -1,0 +1,127 @@
+"""A linear space-time patch transform fitted to footage: the first video codec, and the cheapest.
+
+Blocks of 4 frames x 8 x 8 pixels enter, their first principal components leave. The first frame of a video
+stands alone: it is coded as a block of four equal frames, so stills and moving blocks share one basis and one
+latent statistic. Components are scaled to the square root of their standard deviation (over a common factor
+that makes the mean square one): half way between whitening, which lets noise-like detail weigh as much as
+light and colour, and no scaling, in which the strongest component drowns all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange, repeat
+from safetensors.numpy import save_file
+
+from lct_jax.codecs.safetensors_io import load_tensors
+from lct_jax.errors import InputError
+
+STRIDE = (4, 8, 8)
+BLOCK = STRIDE[0] * STRIDE[1] * STRIDE[2] * 3
+
+
+class PatchCodec:
+    """A fitted transform; satisfies `VideoCodec`.
+
+    Attributes:
+        mean: float32[768], basis: float32[768, channels], scale: float32[channels].
+    """
+
+    stride = STRIDE
+
+    def __init__(self, *, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray) -> None:
+        self.mean, self.basis, self.scale = mean, basis, scale
+        self.channels = basis.shape[1]
+        digest = hashlib.sha256(
+            b"".join(np.ascontiguousarray(a).tobytes() for a in (mean, basis, scale))
+        )
+        self.identity = f"patch-4x8x8x{self.channels}:sha256:{digest.hexdigest()[:16]}"
+
+    def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
+        """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
+        blocks = _to_blocks(_lead_in(_check_video(video_TXYc)))
+        return ((blocks - self.mean) @ self.basis / self.scale).astype(np.float32)
+
+    def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
+        """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
+        blocks = (latent_TXYC * self.scale) @ self.basis.T + self.mean
+        t, x, y = STRIDE
+        video = rearrange(blocks, "T X Y (t x y c) -> (T t) (X x) (Y y) c", t=t, x=x, y=y, c=3)
+        first = video[:t].mean(axis=0, keepdims=True)
+        return _to_bytes(np.concatenate([first, video[t:]]))
+
+    def save(self, path: Path) -> None:
+        """Writes the transform as safetensors."""
+        save_file({"mean": self.mean, "basis": self.basis, "scale": self.scale}, path)
+
+    @classmethod
+    def load(cls, path: Path, *, channels: int) -> PatchCodec:
+        """Reads what `save` wrote; raises InputError where names or shapes differ."""
+        shapes = {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
+        return cls(**load_tensors(path, shapes=shapes, dropped={}))
+
+
+def fit_patch_codec(
+    videos: Iterable[np.ndarray], *, channels: int, blocks_a_video: int = 600, seed: int = 0
+) -> PatchCodec:
+    """Fits the transform by principal component analysis.
+
+    Args:
+        videos: uint8 shots [4n+1, height, width, 3]; sides multiples of 8.
+        channels: components kept, at most 768.
+        blocks_a_video: blocks looked at in each video, which bounds memory.
+        seed: of that draw.
+
+    Raises:
+        InputError: no video, or more channels than a block has numbers.
+    """
+    if not 0 < channels <= BLOCK:
+        raise InputError(
+            f"model.channels: found {channels}, expected 1 to {BLOCK} for the patch codec"
+        )
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for video in videos:
+        blocks = _to_blocks(_lead_in(_check_video(video))).reshape(-1, BLOCK)
+        drawn.append(blocks[rng.permutation(len(blocks))[:blocks_a_video]])
+    if not drawn:
+        raise InputError("patch codec: found no video to fit to, expected at least one")
+    seen = np.concatenate(drawn)
+    mean = seen.mean(axis=0)
+    variance, vectors = np.linalg.eigh(np.cov((seen - mean).astype(np.float64), rowvar=False))
+    largest = np.argsort(variance)[::-1][:channels]
+    deviation = np.sqrt(np.maximum(variance[largest], 1e-12))
+    scale = np.sqrt(deviation) * np.sqrt(deviation.mean())  # mean square of the latents is 1
+    basis = vectors[:, largest]
+    basis = basis * np.sign(basis.sum(axis=0) + 1e-9)  # a sign that does not hang on the solver
+    return PatchCodec(
+        mean=mean.astype(np.float32), basis=basis.astype(np.float32), scale=scale.astype(np.float32)
+    )
+
+
+def _check_video(video_TXYc: np.ndarray) -> np.ndarray:
+    frames, height, width = video_TXYc.shape[:3]
+    if frames % STRIDE[0] != 1:
+        raise InputError(f"video: found {frames} frames, expected 4n + 1")
+    if height % STRIDE[1] or width % STRIDE[2]:
+        raise InputError(f"video: found {height}x{width} pixels, expected multiples of 8")
+    return video_TXYc
+
+
+def _lead_in(video_TXYc: np.ndarray) -> np.ndarray:
+    """Repeats the first frame to a full block, and scales bytes to -1..1."""
+    first = repeat(video_TXYc[:1], "1 x y c -> t x y c", t=STRIDE[0])
+    return np.concatenate([first, video_TXYc[1:]]).astype(np.float32) / 127.5 - 1.0
+
+
+def _to_blocks(video: np.ndarray) -> np.ndarray:
+    t, x, y = STRIDE
+    return rearrange(video, "(T t) (X x) (Y y) c -> T X Y (t x y c)", t=t, x=x, y=y)
+
+
+def _to_bytes(video: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint((video + 1.0) * 127.5), 0, 255).astype(np.uint8)

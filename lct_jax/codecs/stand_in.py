@@ -1,0 +1,52 @@
+"""A text encoder without weights, for tests: every word is its own fixed random vector.
+
+Texts enter, one vector a word leaves, between a begin and an end token. The numbers come from
+sha256 alone: the same in every process, on every machine and with every version of numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from lct_jax.codecs.protocols import check_texts
+from lct_jax.errors import InputError
+
+# No word can be one of these: `<` is always split from the letters after it.
+_BEGIN, _END = "<begin>", "<end>"
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class StandInEncoder:
+    """A `TextEncoder` whose token vectors depend on the word alone, not its place or neighbours."""
+
+    def __init__(self, width: int) -> None:
+        """Makes an encoder of vectors of `width` numbers; InputError unless width is at least 1."""
+        if width < 1:
+            raise InputError(f"width: found {width}, expected at least 1")
+        self.width = width
+        self.identity = f"stand-in-v1:width-{width}"
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Encodes each text to float32 [words + 2, E]; punctuation marks are words, case goes."""
+        check_texts(texts)
+        return [self._encode_one(text) for text in texts]
+
+    def _encode_one(self, text: str) -> np.ndarray:
+        words = [_BEGIN, *_WORD.findall(text.lower()), _END]
+        return np.stack([_word_vector(word, self.width) for word in words])
+
+
+@functools.lru_cache(maxsize=4096)
+def _word_vector(word: str, width: int) -> np.ndarray:
+    """Draws uniform float32 [width], mean 0, variance 1, from a hash stream of the word."""
+    seed = hashlib.sha256(word.encode()).digest()
+    blocks = -(-width // 8)  # a sha256 digest holds eight 32-bit words
+    counters = (block.to_bytes(4, "little") for block in range(blocks))
+    stream = b"".join(hashlib.sha256(seed + counter).digest() for counter in counters)
+    unit = np.frombuffer(stream, "<u4")[:width] / 2.0**32
+    return ((unit - 0.5) * np.sqrt(12.0)).astype(np.float32)

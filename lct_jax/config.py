@@ -1,0 +1,333 @@
+"""Every number a run is made of: frozen, validated dataclasses, and the way they pass through flags.
+
+A file under `configs/` returns `editable(Config(...))`, which absl flags may change field by field; `freeze`
+turns the result back into a checked `Config`. Where the paper is silent, our decision stands here as the
+default and nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its supplement, [D] our decision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from lct_jax.errors import InputError
+
+Context = Literal["full", "causal"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The MMDiT [P: section 3.1]; the paper states 3B parameters, the rest is [D].
+
+    Attributes:
+        width: D. depth: N, blocks, all dual-stream. heads: H. head_dim: K.
+        channels: latent channels of the video codec. patch: latent (T, X, Y) folded into one token.
+        text_width: E of the text encoder.
+        mlp_ratio: F / D.
+        rope_split: how K is divided over (t, h, w); each part even. rope_base: frequency base.
+        qk_norm: RMSNorm of queries and keys "head" (each head apart), "all" (across heads) or "none".
+        final_norm: norm before the output layer, "layer" or "rms".
+        scene_span, shot_span: diagonal positions reserved for the text of group 0 and of a shot.
+        time_features: width of the sinusoidal time features.
+        dtype: compute type; parameters, norms, softmax, RoPE, modulation and loss are float32.
+        remat: "block" recomputes each block in the backward pass, "none" keeps everything.
+    """
+
+    width: int = 2048
+    depth: int = 28
+    heads: int = 16
+    head_dim: int = 128
+    channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    text_width: int = 4096
+    mlp_ratio: int = 4
+    rope_split: tuple[int, int, int] = (16, 56, 56)
+    rope_base: float = 10_000.0
+    qk_norm: Literal["head", "all", "none"] = "head"
+    final_norm: Literal["layer", "rms"] = "layer"
+    scene_span: int = 512
+    shot_span: int = 256
+    time_features: int = 256
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    remat: Literal["block", "none"] = "block"
+
+    def __post_init__(self) -> None:
+        _check_values("model", self)
+        if sum(self.rope_split) != self.head_dim or any(part % 2 for part in self.rope_split):
+            raise InputError(
+                f"model.rope_split: found {self.rope_split}, expected three even numbers "
+                f"that sum to head_dim {self.head_dim}"
+            )
+
+    @property
+    def patch_channels(self) -> int:
+        """C: latent channels times latent positions of a patch."""
+        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Rectified flow [P: section 3.1] with a time of its own for every shot [P: section 3.3].
+
+    Attributes:
+        mean, std: of the normal under the logistic [D: SD3's 0 and 1].
+        shift: s in t' = s t / (1 + (s - 1) t), in training and for the sampler's grid [D].
+        times: "per_shot" (asynchronous, the method) or "per_scene" (one time for all shots: an ablation).
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    shift: float = 1.0
+    times: Literal["per_shot", "per_scene"] = "per_shot"
+
+    def __post_init__(self) -> None:
+        _check_values("flow", self, signed=("mean",))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which samples are drawn and how they are packed [S: A.1].
+
+    Attributes:
+        rows: packed rows of a global batch. video_tokens, text_tokens: budget of a row.
+        groups: S, group slots of a row (a scene of n shots takes n + 1).
+        max_shots: longest run of consecutive shots drawn from a scene.
+        single_weight: share of single-shot samples in the mix.
+        frame_probability: chance that a shot becomes one of its own frames.
+        drop_story: chance that the global prompt is written without its story [D: 0.3].
+        drop_text: chance that all text of a sample is the empty prompt [D: 0.1].
+        pool: batches that are packed together; more fills rows better. seed: of the plan.
+        workers: reader processes (0: threads of this process). prefetch: batches held ready.
+    """
+
+    rows: int = 8
+    video_tokens: int = 1024
+    text_tokens: int = 512
+    groups: int = 10
+    max_shots: int = 9
+    single_weight: float = 0.5
+    frame_probability: float = 0.1
+    drop_story: float = 0.3
+    drop_text: float = 0.1
+    pool: int = 8
+    seed: int = 0
+    workers: int = 0
+    prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        shares = ("single_weight", "frame_probability", "drop_story", "drop_text")
+        _check_values("data", self, may_be_zero=("seed", "workers", *shares))
+        for name in shares:
+            _check_range(f"data.{name}", getattr(self, name), low=0.0, high=1.0)
+        if self.groups < 2:
+            raise InputError(f"data.groups: found {self.groups}, expected at least 2")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimiser and the loop [S: A.1], with warm-up, clipping and EMA warm-up as [D].
+
+    Attributes:
+        steps: of the whole run. warmup: steps of linear warm-up before the cosine decay.
+        learning_rate, beta1, beta2, weight_decay: AdamW. clip: of the global gradient norm.
+        ema: decay, warmed up as min(ema, (1 + step) / (10 + step)).
+        accumulate: micro-batches a step; divides data.rows.
+        seq_shards: devices along the tokens of a row.
+        seed: of initialisation, time and noise. context: attention over shots.
+        init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
+        init_weights: which weights of a checkpoint folder to start from.
+        log_every, eval_every, save_every: in steps. keep: checkpoints kept.
+        eval_batches: batches of held-out scenes; 0 switches evaluation off.
+        eval_times: diffusion times at which the validation loss is taken.
+    """
+
+    steps: int = 135_000
+    warmup: int = 1_000
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    ema: float = 0.996
+    accumulate: int = 1
+    seq_shards: int = 1
+    seed: int = 0
+    context: Context = "full"
+    init_from: str = ""
+    init_weights: Literal["ema", "params"] = "ema"
+    log_every: int = 10
+    eval_every: int = 1_000
+    save_every: int = 1_000
+    keep: int = 2
+    eval_batches: int = 2
+    eval_times: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+    def __post_init__(self) -> None:
+        _check_values(
+            "training", self, may_be_zero=("seed", "warmup", "weight_decay", "eval_batches")
+        )
+        _check_range("training.ema", self.ema, low=0.0, high=1.0)
+        if self.warmup >= self.steps:
+            raise InputError(
+                f"training.warmup: found {self.warmup}, expected fewer than training.steps {self.steps}"
+            )
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How scenes are sampled [S: A.2].
+
+    Attributes:
+        steps: Euler steps. guidance: scale of text-only classifier-free guidance.
+        negative_scene, negative_shot: negative prompts of the global group and of the shots.
+        condition_time: t at which given images and videos are held. history_time: the same for finished
+            shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
+        window: most shots a model sees at once, the new one included [P: 9].
+        frames, height, width: of a shot whose script does not say, in pixels.
+        seed: of the noise.
+    """
+
+    steps: int = 32
+    guidance: float = 7.5
+    negative_scene: str = ""
+    negative_shot: str = ""
+    condition_time: float = 0.1
+    history_time: float = 0.2
+    window: int = 9
+    frames: int = 125
+    height: int = 480
+    width: int = 480
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_values(
+            "sampling", self, may_be_zero=("seed", "guidance", "condition_time", "history_time")
+        )
+        for name in ("condition_time", "history_time"):
+            _check_range(f"sampling.{name}", getattr(self, name), low=0.0, high=1.0)
+        if self.frames % 4 != 1:
+            raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How footage becomes records [S: A.1: 12 fps, at most 125 frames a shot].
+
+    Attributes:
+        height, width: of the frames, in pixels.
+        max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
+        stills: single frames of a shot encoded on their own, for frame substitution.
+        codec: "patch". codec_from: file with its weights; "" fits it to the footage.
+        encoder: "minilm", or "stand_in" (tests: words hashed).
+    """
+
+    height: int = 480
+    width: int = 480
+    max_frames: int = 125
+    clips: int = 1
+    stills: int = 4
+    codec: Literal["patch"] = "patch"
+    codec_from: str = ""
+    encoder: Literal["minilm", "stand_in"] = "minilm"
+
+    def __post_init__(self) -> None:
+        _check_values("prepare", self)
+        if self.max_frames % 4 != 1:
+            raise InputError(f"prepare.max_frames: found {self.max_frames}, expected 4n + 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    name: str
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.rows % self.training.accumulate:
+            raise InputError(
+                f"training.accumulate: found {self.training.accumulate}, "
+                f"expected a divisor of data.rows {self.data.rows}"
+            )
+
+
+def editable(config: Config) -> ConfigDict:
+    """A Config as a typed ConfigDict, which `config_flags` can change field by field."""
+    return ConfigDict(dataclasses.asdict(config))
+
+
+def freeze(values: ConfigDict | dict[str, Any]) -> Config:
+    """The checked Config of an edited ConfigDict, or of the JSON a checkpoint carries.
+
+    Raises:
+        InputError: a field that does not exist, is missing, or has a value out of its range.
+    """
+    values = values.to_dict() if isinstance(values, ConfigDict) else values
+    return _build(Config, values, path="config")
+
+
+def _build(kind: type, values: dict[str, Any], *, path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(
+            f"{path}.{unknown[0]}: no such field; there are {', '.join(sorted(hints))}"
+        )
+    if "name" in hints and "name" not in values:
+        raise InputError(f"{path}.name: missing, expected a string")
+    parts = {
+        name: _build(hints[name], value, path=f"{path}.{name}")
+        if dataclasses.is_dataclass(hints[name])
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in values.items()
+    }
+    return kind(**parts)
+
+
+def _check_values(
+    section: str,
+    config: Any,
+    *,
+    may_be_zero: tuple[str, ...] = (),
+    signed: tuple[str, ...] = (),
+) -> None:
+    """Numbers are positive (or as the exceptions say), choices are among the choices, texts are text."""
+    hints = typing.get_type_hints(type(config))
+    for name, hint in hints.items():
+        value = getattr(config, name)
+        where = f"{section}.{name}"
+        if typing.get_origin(hint) is Literal:
+            if value not in typing.get_args(hint):
+                choices = ", ".join(map(repr, typing.get_args(hint)))
+                raise InputError(f"{where}: found {value!r}, expected one of {choices}")
+        elif hint in (int, float):
+            low = -float("inf") if name in signed else 0
+            _check_number(where, value, hint, low=low, zero=name in (*may_be_zero, *signed))
+        elif hint is str and not isinstance(value, str):
+            raise InputError(f"{where}: found {value!r}, expected text")
+        elif typing.get_origin(hint) is tuple and not all(part > 0 for part in value):
+            raise InputError(f"{where}: found {value}, expected positive numbers")
+
+
+def _check_number(where: str, value: Any, hint: type, *, low: float, zero: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, hint)):
+        raise InputError(f"{where}: found {value!r}, expected {hint.__name__}")
+    if value < low or (value == 0 and not zero):
+        wanted = "0 or more" if zero else "more than 0"
+        raise InputError(f"{where}: found {value}, expected {wanted}")
+
+
+def _check_range(where: str, value: float, *, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{where}: found {value}, expected {low} to {high}")

@@ -1,0 +1,111 @@
+"""From the plan to packed batches: Grain does the random access, the workers and the prefetch.
+
+The source maps a batch number to a `PackedBatch`, so Grain's position is the number of the next batch and a
+run resumes by starting there: no other iterator state exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from lct_jax.config import Config, DataConfig, ModelConfig
+from lct_jax.data.planner import Planner, Row, SampleDraw
+from lct_jax.data.records import PreparedSet
+from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
+from lct_jax.types import PackedBatch
+
+
+class BatchSource:
+    """Random access to packed batches: `source[k]` is global batch k, or a host's share of its rows.
+
+    Args:
+        prepared: the set. planner: over its lengths. model: patch and widths. data: budgets.
+        host, hosts: this process reads every row r of a batch with r // (rows / hosts) == host.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        planner: Planner,
+        *,
+        model: ModelConfig,
+        data: DataConfig,
+        host: int = 0,
+        hosts: int = 1,
+    ) -> None:
+        self.prepared, self.planner, self.model, self.data = prepared, planner, model, data
+        share = data.rows // hosts
+        self.rows = slice(host * share, (host + 1) * share)
+
+    def __getitem__(self, number: int) -> PackedBatch:
+        rows: tuple[Row, ...] = self.planner.batch(int(number))[self.rows]
+        return pack(
+            [[self._read(sample) for sample in row] for row in rows],
+            video_tokens=self.data.video_tokens,
+            text_tokens=self.data.text_tokens,
+            channels=self.model.patch_channels,
+            text_width=self.model.text_width,
+        )
+
+    def _read(self, sample: SampleDraw) -> SceneTokens:
+        spans = Spans(self.model.scene_span, self.model.shot_span)
+        video, text = [], []
+        if sample.scene is not None:
+            video.append(np.zeros((*DUMMY_GRID[:1], self.model.patch_channels), np.float32))
+            text.append(self._global(sample))
+        for draw in sample.shots:
+            latent = self.prepared.read_latent(draw.shot, clip=draw.clip, still=draw.still)
+            video.append(patchify(latent, self.model.patch))
+            text.append(
+                self.prepared.read_prompt(draw.shot) if sample.written else self.prepared.empty
+            )
+        return SceneTokens(
+            video=np.concatenate(video),
+            text=np.concatenate(text),
+            layout=lay_out(sample.plan, spans=spans),
+        )
+
+    def _global(self, sample: SampleDraw) -> np.ndarray:
+        if not sample.written:
+            return self.prepared.empty
+        return self.prepared.read_global(sample.scene, story=sample.story)
+
+
+def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBatch]:
+    """Batches `start` to `stop - 1` in order, read ahead by threads or by worker processes."""
+    data = source.data
+    batches = grain.MapDataset.range(start, stop).map(source.__getitem__)
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=data.prefetch)
+    stream = batches.to_iter_dataset(options)
+    if data.workers:
+        stream = stream.mp_prefetch(
+            grain.MultiprocessingOptions(
+                num_workers=data.workers, per_worker_buffer_size=data.prefetch
+            )
+        )
+    return iter(stream)
+
+
+def make_source(
+    prepared: PreparedSet, config: Config, *, split: str = "train", host: int = 0, hosts: int = 1
+) -> BatchSource:
+    """The source of a split, its planner included."""
+    model = config.model
+    spans = Spans(model.scene_span, model.shot_span)
+    planner = Planner(prepared.lengths, config.data, patch=model.patch, spans=spans, split=split)
+    return BatchSource(prepared, planner, model=model, data=config.data, host=host, hosts=hosts)
+
+
+def read_held_out(prepared: PreparedSet, config: Config) -> list[PackedBatch]:
+    """The batches of held-out scenes for validation: always the same ones, with nothing dropped."""
+    if not config.training.eval_batches:
+        return []
+    plain = dataclasses.replace(
+        config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
+    )
+    source = make_source(prepared, dataclasses.replace(config, data=plain), split="held_out")
+    return [source[number] for number in range(config.training.eval_batches)]

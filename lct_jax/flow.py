@@ -1,0 +1,108 @@
+"""Rectified flow over scenes: a time for every shot, corruption, velocity, and the loss.
+
+    noisy = (1 - t) clean + t noise,   velocity = noise - clean,   t in [0, 1] with 1 pure noise
+
+(Rectified flow, arXiv 2209.03003; LCT section 3.1.) Each shot draws its own t (LCT section 3.3). Group 0, the
+global prompt with its dummy video, always has t = 0, so what the model computes for it does not change while
+shots are denoised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lct_jax.config import FlowConfig
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex, Tokens
+
+Backbone = Callable[
+    [Tokens, Tokens, jax.Array], jax.Array
+]  # (video, text, time_BS) -> velocity_BLC
+
+
+class Groups(NamedTuple):
+    """What each group slot of a row holds: int32[B S] each, scene 0 where the slot is empty."""
+
+    scene: jax.Array
+    shot: jax.Array
+
+
+class Draw(NamedTuple):
+    """What the step adds to a batch: float32 diffusion time [B S] and noise [B L C]."""
+
+    time: jax.Array
+    noise: jax.Array
+
+
+def find_groups(index: TokenIndex, slots: int) -> Groups:
+    """Reads the groups of every row off its video tokens (each group has some: group 0 its dummy)."""
+    rows = jnp.arange(index.scene.shape[0])[:, None]
+    empty = jnp.zeros((index.scene.shape[0], slots), jnp.int32)
+    write = lambda values: empty.at[rows, index.group].max(values)  # noqa: E731
+    return Groups(scene=write(index.scene), shot=write(index.shot))
+
+
+def shift_time(time: jax.Array, shift: float) -> jax.Array:
+    """SD3's timestep shift (arXiv 2403.03206, section 5.3.2): s t / (1 + (s - 1) t)."""
+    return shift * time / (1.0 + (shift - 1.0) * time)
+
+
+def draw_time(key: jax.Array, groups: Groups, config: FlowConfig) -> jax.Array:
+    """Logit-normal time of every group slot, shifted: float32[B S]; 0 for global prompts and empty slots.
+
+    With `times="per_scene"` all shots of a scene share the time of the slot that has their scene's number.
+    """
+    normal = config.mean + config.std * jax.random.normal(key, groups.shot.shape)
+    if config.times == "per_scene":
+        normal = jnp.take_along_axis(normal, groups.scene - 1, axis=1, mode="clip")
+    time = shift_time(jax.nn.sigmoid(normal), config.shift)
+    return jnp.where((groups.scene != PADDING_SCENE) & (groups.shot != GLOBAL_SHOT), time, 0.0)
+
+
+def draw(key: jax.Array, batch: PackedBatch, *, slots: int, config: FlowConfig) -> Draw:
+    """Time and noise for a batch."""
+    time_key, noise_key = jax.random.split(key)
+    return Draw(
+        time=draw_time(time_key, find_groups(batch.video.index, slots), config),
+        noise=jax.random.normal(noise_key, batch.video.value.shape),
+    )
+
+
+def corrupt(clean: Tokens, noise_BLC: jax.Array, time_BS: jax.Array) -> Tokens:
+    """Mixes noise into every token at the time of its group; dummies, at t = 0, stay as they are."""
+    time_BL1 = jnp.take_along_axis(time_BS, clean.index.group, axis=1)[..., None]
+    return clean._replace(value=(1.0 - time_BL1) * clean.value + time_BL1 * noise_BLC)
+
+
+def loss_weights(index: TokenIndex, slots: int) -> jax.Array:
+    """float32[B L]: the share of a video token in its sample; every sample's weights sum to 1.
+
+    Mean over a shot's tokens, then over a sample's shots [LCT section 3.3]. Dummies and padding weigh 0. Sums
+    of these over any set of rows count samples, so packing, accumulation and sharding change nothing.
+    """
+    rows = jnp.arange(index.scene.shape[0])[:, None]
+    counts = (index.scene != PADDING_SCENE) & (index.shot != GLOBAL_SHOT)
+    zeros = jnp.zeros((index.scene.shape[0], slots + 1), jnp.float32)
+    tokens_BS = zeros.at[rows, index.group].add(counts)
+    share_BL = counts / jnp.maximum(jnp.take_along_axis(tokens_BS, index.group, axis=1), 1.0)
+    shots_BS = zeros.at[rows, index.scene].add(
+        share_BL
+    )  # a row has at most as many scenes as groups
+    return share_BL / jnp.maximum(jnp.take_along_axis(shots_BS, index.scene, axis=1), 1.0)
+
+
+def weighted_error(
+    backbone: Backbone, batch: PackedBatch, added: Draw, weight_BL: jax.Array
+) -> jax.Array:
+    """Sum over tokens of weight times mean squared velocity error; divide by the samples it is to mean over.
+
+    Args:
+        backbone: the model. batch: clean tokens. added: time and noise. weight_BL: from `loss_weights`.
+    """
+    noisy = corrupt(batch.video, added.noise, added.time)
+    velocity_BLC = backbone(noisy, batch.text, added.time).astype(jnp.float32)
+    error_BL = jnp.square(velocity_BLC - (added.noise - batch.video.value)).mean(-1)
+    return (weight_BL * error_BL).sum()

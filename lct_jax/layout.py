@@ -1,0 +1,214 @@
+"""From a scene's plan to coordinates and groups, and from scenes to packed rows. numpy only.
+
+A scene enters as a `ScenePlan` (how many text tokens, which latent grids) and leaves as a `SceneLayout`: the
+`TokenIndex` of its text and of its video. Training and sampling both come through here, so a token has the
+same place in both.
+
+Interleaved 3D positions (METHOD: LCT section 3.2): every group starts at a point p of the diagonal. Its text
+token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
+text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
+o + max(F, H, W). So positions depend on the sizes of shots alone: editing a prompt moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+
+from lct_jax.errors import InputError
+from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
+
+DUMMY_GRID = (1, 1, 1)  # the global prompt's video: one token, so that group 0 is an ordinary group
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Diagonal positions reserved for text: `scene` for a global prompt, `shot` for a shot's prompt."""
+
+    scene: int
+    shot: int
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """One `[text][video]` group: its true text length and its video grid (T, X, Y), both in tokens."""
+
+    text: int
+    grid: tuple[int, int, int]
+
+    @property
+    def video(self) -> int:
+        """Number of video tokens."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """The sizes of a scene: the text length of its global prompt (None: it has none) and its shots."""
+
+    global_text: int | None
+    shots: tuple[GroupPlan, ...]
+
+    @property
+    def groups(self) -> tuple[GroupPlan, ...]:
+        """All groups in order, the global prompt with its dummy video first if there is one."""
+        if self.global_text is None:
+            return self.shots
+        return (GroupPlan(text=self.global_text, grid=DUMMY_GRID), *self.shots)
+
+    @property
+    def first_shot(self) -> int:
+        """Shot number of the first group: 0 with a global prompt, else 1."""
+        return 1 if self.global_text is None else GLOBAL_SHOT
+
+
+class SceneLayout(NamedTuple):
+    """Indices of one scene alone (fields without the B axis; scene 1, groups counted from 0)."""
+
+    video: TokenIndex
+    text: TokenIndex
+
+
+class SceneTokens(NamedTuple):
+    """One scene ready to be packed: video patches float[L C], text float[L E] and their layout."""
+
+    video: np.ndarray
+    text: np.ndarray
+    layout: SceneLayout
+
+
+def lay_out(plan: ScenePlan, *, spans: Spans) -> SceneLayout:
+    """Places every token of a scene on the diagonal.
+
+    Args:
+        plan: the scene's sizes.
+        spans: reserved text spans, in positions.
+
+    Raises:
+        InputError: a text is longer than its span, or a scene has no shot.
+    """
+    if not plan.shots:
+        raise InputError("scene: found no shot, expected at least one")
+    video, text, start = [], [], 0
+    for group, sizes in enumerate(plan.groups):
+        shot = plan.first_shot + group
+        span = spans.scene if shot == GLOBAL_SHOT else spans.shot
+        _check_span(sizes.text, span=span, shot=shot)
+        text.append(_index(_diagonal(start, sizes.text), shot=shot, group=group))
+        origin = start + span
+        video.append(_index(origin + _grid(sizes.grid), shot=shot, group=group))
+        start = origin + max(sizes.grid)
+    return SceneLayout(video=_join(video), text=_join(text))
+
+
+def patchify(latent_TXYC: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
+    """Latent [T, X, Y, c] -> patches [T X Y / patch, c * patch], channels fastest within a patch."""
+    t, x, y = patch
+    return rearrange(latent_TXYC, "(t a) (x b) (y d) c -> (t x y) (a b d c)", a=t, b=x, d=y)
+
+
+def unpatchify(
+    patches_LC: np.ndarray, grid: tuple[int, int, int], patch: tuple[int, int, int]
+) -> np.ndarray:
+    """The inverse of `patchify`: patches [L, C] of a token grid -> latent [T, X, Y, c]."""
+    (t, x, y), (a, b, d) = grid, patch
+    return rearrange(
+        patches_LC, "(t x y) (a b d c) -> (t a) (x b) (y d) c", t=t, x=x, y=y, a=a, b=b, d=d
+    )
+
+
+def token_grid(latent_grid: Sequence[int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Token grid of a latent grid; raises InputError where a side is not a multiple of the patch."""
+    for axis, side, size in zip("TXY", latent_grid, patch, strict=True):
+        if side % size:
+            raise InputError(f"latent {axis} side: found {side}, expected a multiple of {size}")
+    return tuple(int(side) // size for side, size in zip(latent_grid, patch, strict=True))
+
+
+def pack(
+    rows: Sequence[Sequence[SceneTokens]],
+    *,
+    video_tokens: int,
+    text_tokens: int,
+    channels: int,
+    text_width: int,
+) -> PackedBatch:
+    """Writes scenes one behind the other into rows of fixed length; what is left is padding (scene 0).
+
+    Args:
+        rows: for each row its scenes, which must fit (the planner sees to it).
+        video_tokens: L of the video stream.
+        text_tokens: L of the text stream.
+        channels: C, width of a video patch.
+        text_width: E, width of a text token.
+
+    Returns:
+        A PackedBatch of float32 values and int32 indices.
+    """
+    video = _empty_tokens(len(rows), video_tokens, channels)
+    text = _empty_tokens(len(rows), text_tokens, text_width)
+    for row, scenes in enumerate(rows):
+        at_video = at_text = group = 0
+        for number, scene in enumerate(scenes, start=1):
+            place = {"row": row, "scene": number, "group": group}
+            at_video = _write(video, scene.video, scene.layout.video, start=at_video, **place)
+            at_text = _write(text, scene.text, scene.layout.text, start=at_text, **place)
+            group += int(scene.layout.video.group[-1]) + 1
+    return PackedBatch(video=video, text=text)
+
+
+def _check_span(length: int, *, span: int, shot: int) -> None:
+    if length > span:
+        name = "global prompt" if shot == GLOBAL_SHOT else f"prompt of shot {shot}"
+        raise InputError(
+            f"{name}: found {length} text tokens, expected at most {span} (its reserved span)"
+        )
+
+
+def _diagonal(start: int, length: int) -> np.ndarray:
+    return np.repeat(np.arange(start, start + length, dtype=np.int32)[:, None], 3, axis=1)
+
+
+def _grid(grid: tuple[int, int, int]) -> np.ndarray:
+    return np.indices(grid, dtype=np.int32).reshape(3, -1).T
+
+
+def _index(coord_L3: np.ndarray, *, shot: int, group: int) -> TokenIndex:
+    fill = lambda value: np.full(len(coord_L3), value, np.int32)  # noqa: E731
+    return TokenIndex(scene=fill(1), shot=fill(shot), group=fill(group), coord=coord_L3)
+
+
+def _join(parts: Sequence[TokenIndex]) -> TokenIndex:
+    return TokenIndex(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def _empty_tokens(rows: int, length: int, width: int) -> Tokens:
+    zeros = lambda *shape: np.zeros((rows, length, *shape), np.int32)  # noqa: E731
+    index = TokenIndex(scene=zeros(), shot=zeros(), group=zeros(), coord=zeros(3))
+    return Tokens(value=np.zeros((rows, length, width), np.float32), index=index)
+
+
+def _write(
+    tokens: Tokens,
+    value: np.ndarray,
+    index: TokenIndex,
+    *,
+    start: int,
+    row: int,
+    scene: int,
+    group: int,
+) -> int:
+    """Copies one scene's stream into a row and returns where the next one starts."""
+    end = start + len(value)
+    if end > tokens.value.shape[1]:
+        raise ValueError(f"row {row} is planned over its budget of {tokens.value.shape[1]} tokens")
+    tokens.value[row, start:end] = value
+    tokens.index.scene[row, start:end] = scene
+    tokens.index.shot[row, start:end] = index.shot
+    tokens.index.group[row, start:end] = group + index.group
+    tokens.index.coord[row, start:end] = index.coord
+    return end

@@ -1,0 +1,1 @@
+"""The video MMDiT: rotary positions, attention over visible tokens, dual-stream blocks, the backbone."""

@@ -1,0 +1,163 @@
+"""One dual-stream block: text and video have weights of their own and meet in one joint attention.
+
+The block of Stable Diffusion 3's MMDiT (arXiv 2403.03206, section 4) with three choices of ours: queries and
+keys are RMS-normalised, the six modulation vectors of a stream come from one projection shared by all blocks
+plus a small learned table a block (PixArt-alpha, arXiv 2310.00426, section 2.3: at 3B it saves 1.4 billion
+parameters), and every token is modulated by the time of its own group.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from lct_jax.config import ModelConfig
+from lct_jax.model.attention import Context, attend
+from lct_jax.model.rope import Rotation, rotate
+from lct_jax.sharding import shard
+from lct_jax.types import TokenIndex
+
+EPSILON = 1e-6
+MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
+
+
+class Streams(NamedTuple):
+    """A pair of things, one for the text stream and one for the video stream."""
+
+    text: jax.Array
+    video: jax.Array
+
+
+class BlockInput(NamedTuple):
+    """What all blocks of a forward pass share.
+
+    Attributes:
+        modulation: Streams of float32[B S 6 D], before the block's own table is added.
+        rotation: of text then video tokens. index: of text then video tokens. group: Streams of int32[B L].
+    """
+
+    modulation: Streams
+    rotation: Rotation
+    index: TokenIndex
+    group: Streams
+
+
+def layer_norm(x: jax.Array) -> jax.Array:
+    """LayerNorm without parameters, float32 in and out."""
+    x = x.astype(jnp.float32)
+    x = x - x.mean(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
+
+
+def rms_norm(x: jax.Array, axes: tuple[int, ...] = (-1,)) -> jax.Array:
+    """RMSNorm without parameters over `axes`, float32 in and out."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + EPSILON)
+
+
+def modulate(norm_BLD: jax.Array, shift_BLD: jax.Array, scale_BLD: jax.Array) -> jax.Array:
+    """adaLN: x (1 + scale) + shift, float32."""
+    return norm_BLD * (1.0 + scale_BLD) + shift_BLD
+
+
+def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
+    """Each token's row of a table over group slots: [B S D] -> [B L D]."""
+    return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1)
+
+
+class QKNorm(nnx.Module):
+    """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.axes = {"head": (-1,), "all": (1, 3), "none": ()}[config.qk_norm]
+        if self.axes:
+            shape = {(-1,): (config.head_dim,), (1, 3): (config.heads, 1, config.head_dim)}
+            self.scale = nnx.Param(jnp.ones(shape[self.axes]))
+
+    def __call__(self, x_BHLK: jax.Array) -> jax.Array:
+        if not self.axes:
+            return x_BHLK
+        return (rms_norm(x_BHLK, self.axes) * self.scale[...]).astype(x_BHLK.dtype)
+
+
+class StreamBlock(nnx.Module):
+    """The weights one stream has in one block."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        width, inner, hidden = (
+            config.width,
+            config.heads * config.head_dim,
+            config.mlp_ratio * config.width,
+        )
+        dtype = jnp.dtype(config.dtype)
+        dense = lambda i, o: nnx.Linear(  # noqa: E731
+            i, o, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs
+        )
+        self.heads, self.dtype = config.heads, dtype
+        self.qkv = dense(width, 3 * inner)
+        self.out = dense(inner, width)
+        self.up = dense(width, hidden)
+        self.down = dense(hidden, width)
+        self.q_norm, self.k_norm = QKNorm(config), QKNorm(config)
+        self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
+
+    def modulation(self, shared_BS6D: jax.Array, group_BL: jax.Array) -> list[jax.Array]:
+        """The six vectors of every token: float32[B L D] each."""
+        table_BS6D = shared_BS6D + self.table[...]
+        return [of_group(table_BS6D[:, :, part], group_BL) for part in range(MODULATIONS)]
+
+    def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Normalised queries and keys, and values: [B H L K] each, before rotation."""
+        qkv = rearrange(self.qkv(x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads)
+        return self.q_norm(qkv[0]), self.k_norm(qkv[1]), qkv[2]
+
+    def mlp(self, x_BLD: jax.Array) -> jax.Array:
+        """GELU (tanh) MLP."""
+        return self.down(nnx.gelu(self.up(x_BLD), approximate=True))
+
+
+class Block(nnx.Module):
+    """Joint attention between text and video, then each stream's own MLP."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.text = StreamBlock(config, rngs=rngs)
+        self.video = StreamBlock(config, rngs=rngs)
+
+    def __call__(self, x: Streams, shared: BlockInput, *, context: Context) -> Streams:
+        """Residual update of both streams, `x` being Streams of [B L D] in the compute dtype."""
+        weights = Streams(self.text, self.video)
+        modulation = [
+            w.modulation(m, g)
+            for w, m, g in zip(weights, shared.modulation, shared.group, strict=True)
+        ]
+        joined = []
+        for w, h_BLD, m in zip(weights, x, modulation, strict=True):
+            joined.append(w.project(modulate(layer_norm(h_BLD), m[0], m[1]).astype(w.dtype)))
+        q, k, v = (jnp.concatenate(parts, axis=2) for parts in zip(*joined, strict=True))
+        mixed_BHLK = attend(
+            rotate(q, shared.rotation),
+            rotate(k, shared.rotation),
+            v,
+            query=shared.index,
+            key=shared.index,
+            context=context,
+        )
+        mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
+        text_length = x.text.shape[1]
+        split = Streams(mixed_BLD[:, :text_length], mixed_BLD[:, text_length:])
+        return Streams(
+            *(_update(w, h, a, m) for w, h, a, m in zip(weights, x, split, modulation, strict=True))
+        )
+
+
+def _update(
+    w: StreamBlock, x_BLD: jax.Array, mixed_BLD: jax.Array, m: list[jax.Array]
+) -> jax.Array:
+    """Adds a stream's gated attention output, then its gated MLP output."""
+    x_BLD = x_BLD + (m[2] * w.out(mixed_BLD)).astype(w.dtype)
+    hidden = w.mlp(modulate(layer_norm(x_BLD), m[3], m[4]).astype(w.dtype))
+    return shard(x_BLD + (m[5] * hidden).astype(w.dtype), "BLD")

@@ -1,0 +1,136 @@
+"""The video MMDiT: packed tokens and a time per group in, velocity per video token out.
+
+The model never hears of grids, packing or shots but through the `TokenIndex`. Blocks are stacked along a layer
+axis and scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax.config import ModelConfig
+from lct_jax.model.attention import Context
+from lct_jax.model.blocks import (
+    MODULATIONS,
+    Block,
+    BlockInput,
+    Streams,
+    layer_norm,
+    modulate,
+    of_group,
+    rms_norm,
+)
+from lct_jax.model.rope import make_rotation
+from lct_jax.sharding import shard
+from lct_jax.types import TokenIndex, Tokens
+
+TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
+TIME_BASE = 10_000.0
+
+
+def time_features(time_BS: jax.Array, width: int) -> jax.Array:
+    """Sinusoidal features of diffusion time (DDPM, arXiv 2006.11239): float32[B S width], cosines first."""
+    half = width // 2
+    rate = TIME_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = time_BS.astype(jnp.float32)[..., None] * TIME_SCALE * rate[None, None]
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+class TimeModulation(nnx.Module):
+    """From each group's time to modulation vectors, float32 throughout; zero at initialisation."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        width = config.width
+        zero = nnx.initializers.zeros_init()
+        self.features = config.time_features
+        self.embed_in = nnx.Linear(config.time_features, width, rngs=rngs)
+        self.embed_out = nnx.Linear(width, width, rngs=rngs)
+        self.text = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.video = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.final = nnx.Linear(width, 2 * width, kernel_init=zero, rngs=rngs)
+
+    def __call__(self, time_BS: jax.Array) -> tuple[Streams, jax.Array]:
+        """Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
+        hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
+        hidden = nnx.silu(self.embed_out(hidden))
+        split = lambda x, n: x.reshape(*x.shape[:-1], n, -1)  # noqa: E731
+        streams = Streams(*(split(f(hidden), MODULATIONS) for f in (self.text, self.video)))
+        return streams, split(self.final(hidden), 2)
+
+
+class MMDiT(nnx.Module):
+    """The backbone: (video tokens, text tokens, time a group, context) -> velocity."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        dtype = jnp.dtype(config.dtype)
+        self.config, self.dtype = config, dtype
+        self.video_in = nnx.Linear(config.patch_channels, config.width, dtype=dtype, rngs=rngs)
+        self.text_in = nnx.Linear(config.text_width, config.width, dtype=dtype, rngs=rngs)
+        self.time = TimeModulation(config, rngs=rngs)
+        self.blocks = _stack_blocks(config, rngs)
+        self.video_out = nnx.Linear(
+            config.width,
+            config.patch_channels,
+            kernel_init=nnx.initializers.zeros_init(),
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, context: Context
+    ) -> jax.Array:
+        """Predicts the velocity `noise - clean` of every video token.
+
+        Args:
+            video: noisy patches [B L C] and their index. text: encoder outputs [B L E] and their index.
+            time_BS: float32 diffusion time of every group slot, as the model sees it (after any shift).
+            context: "full" or "causal" over shots.
+
+        Returns:
+            float32[B L C]; what stands at padding and dummy tokens means nothing.
+        """
+        modulation, final_BS2D = self.time(time_BS)
+        index = TokenIndex(
+            *(jnp.concatenate(p, axis=1) for p in zip(text.index, video.index, strict=True))
+        )
+        shared = BlockInput(
+            modulation=modulation,
+            rotation=make_rotation(
+                index.coord, split=self.config.rope_split, base=self.config.rope_base
+            ),
+            index=index,
+            group=Streams(text.index.group, video.index.group),
+        )
+        x = Streams(
+            shard(self.text_in(text.value), "BLD"), shard(self.video_in(video.value), "BLD")
+        )
+        x = self._run_blocks(x, shared, context)
+        norm = layer_norm if self.config.final_norm == "layer" else rms_norm
+        shift, scale = (of_group(final_BS2D[:, :, part], video.index.group) for part in range(2))
+        return self.video_out(modulate(norm(x.video), shift, scale))
+
+    def _run_blocks(self, x: Streams, shared: BlockInput, context: Context) -> Streams:
+        graph, layers = nnx.split(self.blocks)
+
+        def run_block(carry: Streams, layer: nnx.State) -> tuple[Streams, None]:
+            return nnx.merge(graph, layer)(carry, shared, context=context), None
+
+        if self.config.remat == "block":
+            run_block = jax.checkpoint(run_block, prevent_cse=False)
+        return jax.lax.scan(run_block, x, layers)[0]
+
+
+def _stack_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
+    @nnx.split_rngs(splits=config.depth)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def create(rngs: nnx.Rngs) -> Block:
+        return Block(config, rngs=rngs)
+
+    return create(rngs)
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Number of parameters, from shapes alone (nothing is allocated)."""
+    model = nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0)))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

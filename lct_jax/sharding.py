@@ -1,0 +1,90 @@
+"""The mesh and the one sharding word of model code: `shard(x, "BLD")`.
+
+Two mesh axes: `data` splits rows and, at rest, every large parameter (FSDP); `seq` splits the tokens of a row.
+The letter table maps the project's dimension key to mesh axes, so a tensor's suffix is also its sharding.
+Parameters are placed by one rule over the abstract tree; layers carry no annotation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.types import PackedBatch
+
+AXES = ("data", "seq")
+LETTERS = {"B": "data", "L": "seq"}
+SMALLEST_SHARDED = 2**12  # elements; below it a gather costs more than the memory it saves
+
+
+def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
+    """A (data, seq) mesh over all devices, `seq` of them along the tokens of a row.
+
+    Raises:
+        InputError: the number of devices is not a multiple of `seq`.
+    """
+    devices = jax.devices() if devices is None else devices
+    if len(devices) % seq:
+        raise InputError(
+            f"training.seq_shards: found {seq} over {len(devices)} devices, expected a divisor"
+        )
+    shape = (len(devices) // seq, seq)
+    # Explicit axes, the default of jax.make_mesh, refuse the gathers by group slot: ask for Auto.
+    return Mesh(np.asarray(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def letters_to_spec(letters: str) -> P:
+    """The PartitionSpec of a suffix, e.g. "BLD" -> P("data", "seq", None)."""
+    return P(*(LETTERS.get(letter) for letter in letters))
+
+
+def shard(x: jax.Array, letters: str) -> jax.Array:
+    """Asks for the sharding that `letters` name; does nothing outside `jax.set_mesh`."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, letters_to_spec(letters))
+
+
+def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
+    """Shards every large leaf over `data` along its largest divisible axis; small leaves are replicated.
+
+    The rule looks at shapes alone, so optimiser moments and EMA land where their parameter lies.
+    """
+    size = mesh.shape["data"]
+
+    def place(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, side in enumerate(leaf.shape) if side % size == 0]
+        if size == 1 or leaf.size < SMALLEST_SHARDED or not axes:
+            return NamedSharding(mesh, P())
+        # Ties go to the last axis; the layer axis of scanned blocks is small and never wins.
+        widest = max(axes, key=lambda axis: (leaf.shape[axis], axis))
+        spec = [None] * leaf.ndim
+        spec[widest] = "data"
+        return NamedSharding(mesh, P(*spec))
+
+    return jax.tree.map(place, abstract_state)
+
+
+def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
+    """Puts this process's rows of a global batch on its devices: rows over `data`, tokens over `seq`."""
+    sharding = NamedSharding(mesh, P("data", "seq"))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def check_mesh(mesh: Mesh, config: Config) -> None:
+    """Raises InputError unless rows, micro-batches, tokens and heads divide over the mesh."""
+    data, seq = mesh.shape["data"], mesh.shape["seq"]
+    for field, found, parts in (
+        ("data.rows", config.data.rows, data * config.training.accumulate),
+        ("data.video_tokens", config.data.video_tokens, seq),
+        ("data.text_tokens", config.data.text_tokens, seq),
+        ("model.heads", config.model.heads, seq),
+    ):
+        if found % parts:
+            raise InputError(f"{field}: found {found}, expected a multiple of {parts} on this mesh")

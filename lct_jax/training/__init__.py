@@ -1,0 +1,1 @@
+"""Training: the state and its pure step, checkpoints, weights, evaluation, and what a run reports."""

@@ -1,0 +1,160 @@
+"""Checkpoints of a run: Orbax for the state, JSON for what the state means.
+
+    WORKDIR/checkpoints/STEP/state   params, EMA, optimiser, step
+    WORKDIR/checkpoints/STEP/meta    config, identities of codec and encoder, data position
+    WORKDIR/codec.safetensors        the codec the latents came from, for sampling
+
+Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
+previous checkpoint as the latest one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.sharding import Mesh
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.sharding import state_sharding
+from lct_jax.training.state import TrainState, init_state
+from lct_jax.training.weights import Meta, load_weights, read_weights_meta
+
+FORMAT = "lct_jax.checkpoint/1"
+
+
+class Checkpoints:
+    """The checkpoints under a work folder.
+
+    Args:
+        workdir: of the run. keep: how many to keep; None opens for reading only.
+
+    Raises:
+        InputError: opened for reading, and there is no complete checkpoint.
+    """
+
+    def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        if keep is None and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=keep is not None,
+            read_only=keep is None,
+            # On CPU a host copy may share memory with buffers the next step donates: save at once.
+            enable_async_checkpointing=jax.default_backend() != "cpu",
+        )
+        self._manager = ocp.CheckpointManager(
+            self.folder, item_names=("state", "meta"), options=options
+        )
+        if keep is None and self.latest is None:
+            raise InputError(f"{self.folder}: no complete checkpoint, expected at least one")
+
+    @property
+    def latest(self) -> int | None:
+        """The last complete step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, meta: Meta) -> None:
+        """Saves a state under its own step, unless that step is there already."""
+        step = int(state.step)
+        if step == self.latest:
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()),
+                meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
+            ),
+        )
+
+    def read_meta(self) -> Meta:
+        """The meta of the latest checkpoint."""
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        values = dict(self._manager.restore(self.latest, args=args).meta)
+        found = values.pop("format", None)
+        if found != FORMAT:
+            raise InputError(f"{self.folder}: found format {found!r}, expected {FORMAT!r}")
+        values.pop("position")  # equals the step, which the state carries
+        return Meta.from_json(values)
+
+    def restore(self, abstract_state: TrainState) -> TrainState:
+        """The latest state, in the shapes and shardings of `abstract_state`."""
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state._asdict()))
+        return TrainState(**self._manager.restore(self.latest, args=args).state)
+
+    def restore_weights(self, name: str) -> Any:
+        """`params` or `ema` alone, as numpy arrays in nested dicts."""
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        return self._manager.restore(self.latest, args=args).state[name]
+
+    def close(self) -> None:
+        """Waits for a save that is under way."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def start_state(
+    checkpoints: Checkpoints,
+    meta: Meta,
+    config: Config,
+    shapes: Any,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> TrainState:
+    """The state a run starts from: its own latest checkpoint, else `training.init_from`, else random.
+
+    Args:
+        checkpoints: of the run. meta: of the run. shapes: abstract parameters. mesh: where it will live.
+
+    Raises:
+        InputError: the checkpoint or the weights belong to another model, codec or encoder.
+    """
+    abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    shardings = state_sharding(abstract, mesh)
+    if checkpoints.latest is not None:
+        checkpoints.read_meta().check_same(str(checkpoints.folder), meta)
+        print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
+        return checkpoints.restore(_with_sharding(abstract, shardings))
+    origin = config.training.init_from
+    if origin:
+        params = read_weights(Path(origin), meta, shapes, which=config.training.init_weights)
+        params = jax.device_put(params, shardings.params)
+        return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
+    return jax.jit(lambda: _random_state(config, optimizer), out_shardings=shardings)()
+
+
+def read_weights(origin: Path, meta: Meta | None, shapes: Any, *, which: str) -> Any:
+    """Parameters from a safetensors file or from the latest checkpoint of a run.
+
+    Args:
+        origin: file or work folder. meta: what they must agree with; None to take them as they are.
+        shapes: abstract parameters. which: "ema" or "params", of a work folder.
+    """
+    if origin.is_dir():
+        checkpoints = Checkpoints(origin)
+        found = checkpoints.read_meta()
+    else:
+        found = read_weights_meta(origin)
+    if meta is not None:
+        found.check_same(str(origin), meta)
+    if not origin.is_dir():
+        return load_weights(origin, shapes)
+    leaves = jax.tree.leaves(checkpoints.restore_weights(which))
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _random_state(config: Config, optimizer: optax.GradientTransformation) -> TrainState:
+    model = MMDiT(config.model, rngs=nnx.Rngs(config.training.seed))
+    return init_state(nnx.split(model)[1], optimizer)
+
+
+def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:
+    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)  # noqa: E731
+    return jax.tree.map(place, abstract, shardings)

@@ -1,0 +1,48 @@
+"""Validation loss at fixed diffusion times and fixed noise, on batches that never change.
+
+The training loss moves with the times it draws; this one can be compared between steps and between runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax import flow
+from lct_jax.training.state import count_samples, make_backbone
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
+
+NOISE_SEED = 1_000_003  # of no other stream of random numbers
+
+
+def make_evaluator(
+    graph: nnx.GraphDef, *, times: Sequence[float], context: str, slots: int
+) -> Callable[[Any, Sequence[PackedBatch]], dict[str, float]]:
+    """Builds `evaluate(params, batches)` -> {"held_out/loss": mean over times, "held_out/loss_t0.1": ...}."""
+
+    @jax.jit
+    def errors(params: Any, batch: PackedBatch, key: jax.Array) -> jax.Array:
+        weight_BL = flow.loss_weights(batch.video.index, slots)
+        noise_BLC = jax.random.normal(key, batch.video.value.shape)
+        groups = flow.find_groups(batch.video.index, slots)
+        shots_BS = (groups.scene != PADDING_SCENE) & (groups.shot != GLOBAL_SHOT)
+        backbone = make_backbone(graph, params, context)
+
+        def at(time: jax.Array) -> jax.Array:
+            added = flow.Draw(time=jnp.where(shots_BS, time, 0.0), noise=noise_BLC)
+            return flow.weighted_error(backbone, batch, added, weight_BL)
+
+        return jax.lax.map(at, jnp.asarray(times, jnp.float32))
+
+    def evaluate(params: Any, batches: Sequence[PackedBatch]) -> dict[str, float]:
+        keys = jax.random.split(jax.random.key(NOISE_SEED), len(batches))
+        total = sum(errors(params, batch, key) for batch, key in zip(batches, keys, strict=True))
+        means = total / sum(count_samples(batch) for batch in batches)
+        values = {f"held_out/loss_t{t:g}": float(m) for t, m in zip(times, means, strict=True)}
+        return {"held_out/loss": float(means.mean()), **values}
+
+    return evaluate

@@ -1,0 +1,117 @@
+"""Model weights in and out of safetensors, by name, strictly.
+
+A tensor's name is its path in the parameter tree joined by dots, such as `blocks.video.qkv.kernel`; blocks are
+stacked along a leading layer axis. The file's metadata carries the `Meta` of the run that made it, so that
+weights of another model, codec or encoder are refused by the field that differs and not by a list of shapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lct_jax.codecs.safetensors_io import load_tensors
+from lct_jax.config import Config, freeze
+from lct_jax.data.records import Card
+from lct_jax.errors import InputError
+
+FREE_FIELDS = ("dtype", "remat")  # how a model computes, not what it is
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What weights mean.
+
+    Attributes:
+        config: of the run. codec, encoder: identities of what made its latents and text tokens.
+        fps: frames a second. credit: of the footage, shown with samples.
+    """
+
+    config: Config
+    codec: str
+    encoder: str
+    fps: float
+    credit: str
+
+    @classmethod
+    def of_run(cls, config: Config, card: Card) -> Meta:
+        """The meta of a run of `config` on a prepared set."""
+        return cls(config, card.codec, card.encoder, card.fps, card.credit)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Meta:
+        """Reads what `to_json` gave."""
+        return cls(**{**values, "config": freeze(values["config"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def check_same(self, where: str, other: Meta) -> None:
+        """Raises InputError naming the first way in which `other` is of another model or other data."""
+        mine, theirs = (dataclasses.asdict(meta.config.model) for meta in (self, other))
+        for field, value in theirs.items():
+            if field not in FREE_FIELDS and mine[field] != value:
+                raise InputError(
+                    f"{where}: made with model.{field} {mine[field]!r}, found {value!r}"
+                )
+        for field in ("codec", "encoder"):
+            found, expected = getattr(other, field), getattr(self, field)
+            if found != expected:
+                raise InputError(f"{where}: made with {field} {expected}, found {found}")
+
+
+def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32") -> None:
+    """Writes parameters (or their EMA) with their meta, atomically."""
+    tensors = {name: np.asarray(leaf).astype(dtype) for name, leaf in name_leaves(params).items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"meta": json.dumps(meta.to_json())})
+    partial.replace(path)
+
+
+def load_weights(path: Path, shapes: Any) -> Any:
+    """Reads parameters as float32 into the tree of `shapes`.
+
+    Raises:
+        InputError: no such file, missing or unexpected tensors, wrong shapes.
+    """
+    leaves = name_leaves(shapes)
+    wanted = {name: leaf.shape for name, leaf in leaves.items()}
+    tensors = load_tensors(path, shapes=wanted, dropped={})
+    structure = jax.tree.structure(shapes)
+    return jax.tree.unflatten(structure, [tensors[n].astype(np.float32) for n in leaves])
+
+
+def read_weights_meta(path: Path) -> Meta:
+    """The meta in a weights file; raises InputError where there is none."""
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found, expected weights as safetensors") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    if "meta" not in metadata:
+        raise InputError(
+            f"{path}: no lct_jax meta in its header, expected weights saved by lct_jax"
+        )
+    return Meta.from_json(json.loads(metadata["meta"]))
+
+
+def name_leaves(params: Any) -> dict[str, Any]:
+    """Leaves by dotted name, in the order of the tree."""
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {".".join(_names(path)): leaf for path, leaf in flat}
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    """Path entries as text; the attribute under which a Param keeps its array is left out."""
+    return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]

@@ -1,0 +1,65 @@
+"""The words every room shares: the dimension key and the structs that travel between rooms.
+
+One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotations and sharding alike:
+
+    B  row of a packed batch        S  group slot of a row         C  patch channels (latent x patch)
+    L  token (query)                H  attention head              E  text encoder width
+    M  key token                    K  head dimension              F  hidden width of an MLP
+    D  model width                  N  layer                       T X Y  latent grid: frames, rows, columns
+
+A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy
+token; groups 1, 2, ... are the shots. A packed row holds several scenes one behind the other.
+
+The structs are `NamedTuple`s: JAX sees pytrees, numpy code needs no JAX, and fields have names everywhere.
+Leaves are numpy arrays before the device and JAX arrays on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Array = Any  # np.ndarray on the host, jax.Array on a device
+
+PADDING_SCENE = 0
+GLOBAL_SHOT = 0
+
+
+class TokenIndex(NamedTuple):
+    """Where each token lives; position, mask, diffusion time and packing all follow from it.
+
+    Attributes:
+        scene: int32[B L], scene of the row, counted from 1; 0 marks padding.
+        shot: int32[B L], group within the scene; 0 is the global prompt.
+        group: int32[B L], slot of the token's (scene, shot) in the row's tables of per-group values, such as
+            the diffusion time `time_BS`; 0 for padding.
+        coord: int32[B L 3], (t, h, w) on the diagonal of the interleaved rotary embedding.
+    """
+
+    scene: Array
+    shot: Array
+    group: Array
+    coord: Array
+
+
+class Tokens(NamedTuple):
+    """Token values with their places.
+
+    Attributes:
+        value: float[B L C] for video (patches of latents) or float[B L E] for text (encoder outputs).
+        index: the `TokenIndex` of the same B and L.
+    """
+
+    value: Array
+    index: TokenIndex
+
+
+class PackedBatch(NamedTuple):
+    """What was filmed and what was written; diffusion time and noise are drawn in the training step.
+
+    Attributes:
+        video: Tokens of all shots of a row, dummies of global prompts included.
+        text: Tokens of all prompts of a row.
+    """
+
+    video: Tokens
+    text: Tokens

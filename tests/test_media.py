@@ -1,0 +1,198 @@
+"""Videos and images: a real round trip through H.264, and files that are not what they claim."""
+
+from __future__ import annotations
+
+import struct
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from lct_jax.errors import InputError
+from lct_jax.media import (
+    iter_frames,
+    probe_video,
+    read_frames,
+    read_image,
+    read_video,
+    resize,
+    write_video,
+)
+
+
+def _gradient(count: int, height: int, width: int) -> np.ndarray:
+    t, x, y = np.meshgrid(range(count), range(height), range(width), indexing="ij")
+    channels = (2 * x + 3 * t, 20 + y + t, 220 - x - y / 2)
+    return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_video(path, _gradient(24, 48, 64), fps=12, credit="By us")
+    return path
+
+
+def test_round_trip_keeps_pictures_rate_and_credit(clip):
+    video = read_video(clip)
+    assert video.frames.shape == (24, 48, 64, 3)
+    assert video.frames.dtype == np.uint8
+    assert video.fps == 12
+    assert _psnr(video.frames, _gradient(24, 48, 64)) > 35
+    info = probe_video(clip)
+    assert (info.height, info.width, info.frame_count) == (48, 64, 24)
+    with av.open(str(clip)) as container:
+        assert container.metadata["comment"] == "By us"
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    assert [path.name for path in clip.parent.iterdir()] == ["clip.mp4"]
+
+
+def test_odd_sizes_repeat_their_edge(tmp_path):
+    frames = _gradient(3, 33, 45)
+    write_video(tmp_path / "odd.mp4", frames, fps=24000 / 1001)
+    video = read_video(tmp_path / "odd.mp4")
+    assert video.fps == pytest.approx(24000 / 1001)
+    padded = np.pad(frames, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    assert _psnr(video.frames, padded) > 30
+
+
+def test_nearest_upscaling_makes_blocks(tmp_path):
+    frames = np.zeros((1, 16, 16, 3), np.uint8)
+    frames[:, :, 8:] = 200
+    write_video(tmp_path / "big.mp4", frames, fps=8, scale=4, upscaler="nearest")
+    (frame,) = read_video(tmp_path / "big.mp4").frames
+    assert frame.shape == (64, 64, 3)
+    assert np.abs(frame - np.kron(frames[0], np.ones((4, 4, 1)))).max() < 12
+
+
+def test_reads_a_range_of_decoded_frame_numbers(clip):
+    everything = np.stack(list(iter_frames(clip)))
+    np.testing.assert_array_equal(read_frames(clip, 5, 9).frames, everything[5:9])
+    with pytest.raises(InputError, match=r"frames \[20, 25\) reach past the end"):
+        read_frames(clip, 20, 25)
+    with pytest.raises(InputError, match=r"frames \[9, 9\): expected 0 <= start < end"):
+        read_frames(clip, 9, 9)
+
+
+def test_a_rotated_video_is_turned_upright(clip):
+    plain = read_video(clip).frames
+    one, unit = 1 << 16, 1 << 30
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, unit)
+    sideways = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, unit)
+    data = clip.read_bytes()
+    track = data.index(upright, data.index(b"tkhd"))
+    clip.write_bytes(data[:track] + sideways + data[track + len(upright) :])
+    np.testing.assert_array_equal(read_video(clip).frames, np.rot90(plain, -1, axes=(1, 2)))
+
+
+def _cut(data: bytes, keep: float) -> bytes:
+    return data[: int(len(data) * keep)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda data: b"", "is empty (0 bytes)"),
+        (lambda data: b"A letter, not a film.\n" * 40, "not a readable video"),
+        (lambda data: _cut(data, 0.7), "damaged or cut off after frame"),
+        (lambda data: data[:-1], "damaged or cut off after frame"),
+        (lambda data: data[: data.index(b"mdat") + 4], ": "),
+        (lambda data: data[: data.index(b"moov") - 4], ": "),
+    ],
+)
+def test_damaged_videos_are_refused_in_one_line(clip, capfd, damage, expected):
+    clip.write_bytes(damage(clip.read_bytes()))
+    with pytest.raises(InputError) as caught:
+        read_video(clip)
+    message = str(caught.value)
+    assert message.startswith(f"{clip}: ")
+    assert expected in message
+    assert "\n" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_video_that_lost_whole_frames_is_refused(clip):
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    last = max(packets, key=lambda packet: packet.pos)
+    clip.write_bytes(clip.read_bytes()[: last.pos])
+    with pytest.raises(InputError, match=r"clip\.mp4: ends after 23 of the 24 frames"):
+        read_video(clip)
+
+
+def test_a_trimmed_video_is_whole_without_its_hidden_frames(clip):
+    everything = read_video(clip).frames
+    data = clip.read_bytes()
+    entry = data.index(b"elst") + 12
+    length, start = struct.unpack(">Ii", data[entry : entry + 8])
+    # The length is in milliseconds, the start in ticks, of which a second has 12288.
+    assert length == 2000
+    trimmed = struct.pack(">Ii", length // 2, start + 12288)
+    clip.write_bytes(data[:entry] + trimmed + data[entry + 8 :])
+    np.testing.assert_array_equal(read_video(clip).frames, everything[12:])
+
+
+def test_sound_alone_is_not_a_video(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match=r"sound\.mp4: has no video stream$"):
+        read_video(path)
+
+
+def test_missing_files_are_refused(tmp_path):
+    for read in (read_video, read_image, probe_video):
+        with pytest.raises(InputError, match=r"no\.mp4: no such file$"):
+            read(tmp_path / "no.mp4")
+        with pytest.raises(InputError, match=": not a file$"):
+            read(tmp_path)
+
+
+def test_nothing_is_left_of_a_video_that_fails(tmp_path):
+    with pytest.raises(ValueError, match="after one of"):
+        write_video(
+            tmp_path / "a.mp4", [np.zeros((8, 8, 3), np.uint8)] * 2 + [_gradient(1, 4, 4)[0]], 8
+        )
+    with pytest.raises(InputError, match=r"a\.avi: expected a name that ends in \.mp4"):
+        write_video(tmp_path / "a.avi", _gradient(1, 8, 8), 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_upright_rgb_over_white(tmp_path):
+    picture = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
+    picture.putpixel((2, 1), (0, 0, 0, 0))
+    picture.save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (2, 3, 3)
+    assert image[0, 0].tolist() == [255, 0, 0]
+    assert image[1, 2].tolist() == [255, 255, 255]
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.new("RGB", (3, 2)).save(tmp_path / "b.jpg", exif=sideways)
+    assert read_image(tmp_path / "b.jpg").shape == (3, 2, 3)
+
+
+def test_damaged_images_are_refused(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(_gradient(1, 64, 64)[0]).save(path)
+    path.write_bytes(_cut(path.read_bytes(), 0.5))
+    with pytest.raises(InputError, match=r"a\.png: not a readable image \("):
+        read_image(path)
+
+
+def test_resizing_down_does_not_alias():
+    stripes = np.zeros((2, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    small = resize(stripes, height=16, width=16)
+    assert small.shape == (2, 16, 16, 3)
+    assert np.abs(small[:, 2:-2, 2:-2].astype(int) - 127).max() <= 3
+    assert resize(stripes, height=64, width=64) is stripes

@@ -1,0 +1,59 @@
+"""The page of a scene: which frames it shows, how words wrap, and that it holds every row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lct_jax.errors import InputError
+from lct_jax.script import GlobalPrompt
+from lct_jax.storyboard import StoryboardRow, draw_storyboard, pick_evenly, wrap
+
+
+def _row(height: int, width: int, count: int = 9, color=(250, 0, 0)) -> StoryboardRow:
+    frames = np.full((count, height, width, 3), color, np.uint8)
+    return StoryboardRow(frames=frames, prompt="Rain.", fps=12)
+
+
+def test_picks_first_last_and_evenly_between():
+    assert pick_evenly(11, 6) == [0, 2, 4, 6, 8, 10]
+    assert pick_evenly(3, 6) == [0, 1, 2]
+    assert pick_evenly(1, 6) == [0]
+
+
+def test_wrapping_keeps_all_words_within_the_width():
+    text = "A rather long line of words — and one unbreakablyimmenselylongword."
+    lines = wrap(text, size=30, width=200)
+    assert "".join(lines).replace(" ", "") == text.replace("—", "-").replace(" ", "")
+    assert len(lines) > 3
+    assert wrap("Rain.", size=30, width=200) == ["Rain."]
+
+
+def test_page_holds_rows_of_every_aspect_ratio(tmp_path):
+    path = tmp_path / "new" / "board.png"
+    colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    sizes = [(9, 16), (16, 16), (16, 9)]
+    rows = [_row(*size, color=color) for size, color in zip(sizes, colors, strict=True)]
+    prompt = GlobalPrompt({"1": "A man."}, "A quay.", "")
+    draw_storyboard(path, "Title", rows, credit="By us", prompt=prompt)
+    with Image.open(path) as page:
+        assert page.text["Comment"] == "By us"
+        pixels = np.array(page)
+    tops = []
+    for color in colors:
+        rows_seen, columns_seen = np.nonzero((pixels == color).all(axis=-1))
+        tops.append(rows_seen.min())
+        # Every row fills the strip at about the height of a 16:9 one.
+        assert 150 < np.ptp(rows_seen) < 230
+        assert columns_seen.min() == 320
+    assert tops == sorted(tops)
+    assert [path.name for path in path.parent.iterdir()] == ["board.png"]
+
+
+def test_refuses_what_cannot_be_drawn_or_written(tmp_path):
+    with pytest.raises(ValueError, match="at least one row"):
+        draw_storyboard(tmp_path / "a.png", "Title", [])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        draw_storyboard(tmp_path / "file" / "a.png", "Title", [_row(9, 16)])

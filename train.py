@@ -1,0 +1,100 @@
+"""Trains a config on a prepared set. The script is the recipe: it reads from top to bottom.
+
+    python train.py --config=configs/film_tiny.py --data=DIR --workdir=DIR [--config.training.steps=200]
+
+Killed at any moment and started again with the same command, it goes on from the last checkpoint, bit-exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from flax import nnx
+from ml_collections import config_flags
+
+from lct_jax.config import freeze
+from lct_jax.data.pipeline import iterate, make_source, read_held_out
+from lct_jax.data.records import PreparedSet
+from lct_jax.errors import exit_on_input_error
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
+from lct_jax.training.checkpoint import Checkpoints, start_state
+from lct_jax.training.evaluate import make_evaluator
+from lct_jax.training.metrics import Meter, Reporter
+from lct_jax.training.state import make_optimizer, make_step
+from lct_jax.training.weights import Meta
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.")
+DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+
+
+@exit_on_input_error
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
+    config = freeze(CONFIG.value)
+    training, workdir = config.training, Path(WORKDIR.value)
+
+    # ---- data --------------------------------------------------------------------------------
+    prepared = PreparedSet(DATA.value)
+    prepared.check_model(config.model)
+    source = make_source(prepared, config, host=jax.process_index(), hosts=jax.process_count())
+    held_out = read_held_out(prepared, config)
+
+    # ---- model -------------------------------------------------------------------------------
+    mesh = make_mesh(seq=training.seq_shards)
+    check_mesh(mesh, config)
+    jax.set_mesh(mesh)
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    optimizer = make_optimizer(training)
+
+    # ---- state: resumed, from weights, or random ---------------------------------------------
+    meta = Meta.of_run(config, prepared.card)
+    checkpoints = Checkpoints(workdir, keep=training.keep)
+    state = start_state(checkpoints, meta, config, shapes, optimizer, mesh)
+    start = int(state.step)
+    prepared.copy_codec(workdir)
+
+    # ---- step --------------------------------------------------------------------------------
+    step = jax.jit(
+        make_step(
+            graph,
+            optimizer,
+            flow_config=config.flow,
+            training=training,
+            slots=config.data.groups,
+        ),
+        donate_argnums=0,
+        out_shardings=(state_sharding(state, mesh), None),
+    )
+    evaluate = make_evaluator(
+        graph, times=training.eval_times, context=training.context, slots=config.data.groups
+    )
+    key = jax.random.key(training.seed)
+
+    # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
+    reporter = Reporter(workdir, start=start, stop=training.steps)
+    meter = Meter()
+    for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
+        state, metrics = step(state, place_batch(batch, mesh), key)
+        meter.add(batch, metrics)
+        last = number == training.steps
+        if number % training.log_every == 0 or last:
+            reporter.write(number, meter.report())
+        if held_out and (number % training.eval_every == 0 or last):
+            reporter.write(number, evaluate(state.ema, held_out))
+        if number % training.save_every == 0 or last:
+            checkpoints.save(state, meta)
+        reporter.bar.update()
+    reporter.close()
+    checkpoints.close()
+    print(f"{workdir}: {training.steps} steps done")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
