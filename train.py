@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from flax import nnx
-from ml_collections import config_flags
 
+from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
-from lct_jax.errors import exit_on_input_error
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
 from lct_jax.training.checkpoint import Checkpoints, start_state
@@ -27,12 +26,11 @@ from lct_jax.training.metrics import Meter, Reporter
 from lct_jax.training.state import make_optimizer, make_step
 from lct_jax.training.weights import Meta
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.")
+CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 
 
-@exit_on_input_error
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
@@ -41,7 +39,6 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- data --------------------------------------------------------------------------------
     prepared = PreparedSet(DATA.value)
-    prepared.check_model(config.model)
     source = make_source(prepared, config, host=jax.process_index(), hosts=jax.process_count())
     held_out = read_held_out(prepared, config)
 
@@ -49,13 +46,23 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_mesh(seq=training.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    build = lambda: MMDiT(config.model, rngs=nnx.Rngs(training.seed))  # noqa: E731
+    graph, shapes = nnx.split(nnx.eval_shape(build))
     optimizer = make_optimizer(training)
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
-    meta = Meta.of_run(config, prepared.card)
+    card = prepared.card
+    meta = Meta(config, card.codec, card.encoder, card.fps, card.credit)
     checkpoints = Checkpoints(workdir, keep=training.keep)
-    state = start_state(checkpoints, meta, config, shapes, optimizer, mesh)
+    state = start_state(
+        checkpoints,
+        meta,
+        training,
+        shapes,
+        optimizer,
+        mesh,
+        initialize=lambda: nnx.state(build()),
+    )
     start = int(state.step)
     prepared.copy_codec(workdir)
 
@@ -83,11 +90,13 @@ def main(argv: Sequence[str]) -> None:
         state, metrics = step(state, place_batch(batch, mesh), key)
         meter.add(batch, metrics)
         last = number == training.steps
-        if number % training.log_every == 0 or last:
+        saving = number % training.save_every == 0 or last
+        # A report at every save too: means that reach back behind it would not survive a kill.
+        if number % training.log_every == 0 or saving:
             reporter.write(number, meter.report())
         if held_out and (number % training.eval_every == 0 or last):
             reporter.write(number, evaluate(state.ema, held_out))
-        if number % training.save_every == 0 or last:
+        if saving:
             checkpoints.save(state, meta)
         reporter.bar.update()
     reporter.close()
@@ -96,5 +105,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    run(main)

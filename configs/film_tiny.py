@@ -1,9 +1,10 @@
-"""LCT on the film example: Big Buck Bunny at 144x80, up to five shots of 17 frames a scene.
+r"""LCT on the film example: Big Buck Bunny at 144x80, up to five shots of 17 frames a scene.
 
 Starts from the single-shot base of `film_tiny_base.py` and tunes it on scenes and single shots, one to one.
 A few minutes on two CPU cores:
 
-    python -m lct_jax.data.prepare --scenes=examples/big_buck_bunny/scenes.json --config=configs/film_tiny.py --out=runs/film
+    python -m lct_jax.data.prepare --scenes=examples/big_buck_bunny/scenes.json \
+        --config=configs/film_tiny.py --out=runs/film
     python train.py --config=configs/film_tiny.py --data=runs/film --workdir=runs/film_tiny
 """
 
@@ -26,8 +27,8 @@ MODEL = ModelConfig(
     channels=16,
     text_width=384,
     rope_split=(8, 28, 28),
-    scene_span=256,
-    shot_span=96,
+    scene_span=192,
+    shot_span=64,
     dtype="float32",  # two CPU cores compute float32 faster than bfloat16
     remat="none",
 )
@@ -51,7 +52,7 @@ def get_config():
             model=MODEL,
             flow=FLOW,
             data=DataConfig(
-                rows=2, video_tokens=1126, text_tokens=448, groups=8, max_shots=5, pool=8
+                rows=2, video_tokens=1126, text_tokens=400, groups=8, max_shots=5, pool=8
             ),
             training=TrainingConfig(
                 steps=150,

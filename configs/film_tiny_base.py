@@ -28,7 +28,7 @@ def get_config():
             data=DataConfig(
                 rows=12,
                 video_tokens=226,
-                text_tokens=96,
+                text_tokens=48,
                 groups=2,
                 max_shots=1,
                 single_weight=1.0,

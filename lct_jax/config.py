@@ -171,6 +171,8 @@ class TrainingConfig:
             "training", self, may_be_zero=("seed", "warmup", "weight_decay", "eval_batches")
         )
         _check_range("training.ema", self.ema, low=0.0, high=1.0)
+        for time in self.eval_times:
+            _check_range("training.eval_times", time, low=0.0, high=1.0)
         if self.warmup >= self.steps:
             raise InputError(
                 f"training.warmup: found {self.warmup}, expected fewer than training.steps {self.steps}"
@@ -276,6 +278,8 @@ def freeze(values: ConfigDict | dict[str, Any]) -> Config:
 
 
 def _build(kind: type, values: dict[str, Any], *, path: str) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {values!r}, expected a section of fields")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -316,14 +320,24 @@ def _check_values(
             _check_number(where, value, hint, low=low, zero=name in (*may_be_zero, *signed))
         elif hint is str and not isinstance(value, str):
             raise InputError(f"{where}: found {value!r}, expected text")
-        elif typing.get_origin(hint) is tuple and not all(part > 0 for part in value):
-            raise InputError(f"{where}: found {value}, expected positive numbers")
+        elif typing.get_origin(hint) is tuple:
+            _check_tuple(where, value, typing.get_args(hint))
+
+
+def _check_tuple(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    """Kinds are those of each part, or one kind and an ellipsis."""
+    kind, count = kinds[0], None if kinds[-1] is ... else len(kinds)
+    if not isinstance(value, tuple) or not value or (count is not None and len(value) != count):
+        wanted = "at least one" if count is None else str(count)
+        raise InputError(f"{where}: found {value!r}, expected {wanted} of {kind.__name__}")
+    for part in value:
+        _check_number(where, part, kind, low=0, zero=False)
 
 
 def _check_number(where: str, value: Any, hint: type, *, low: float, zero: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, hint)):
         raise InputError(f"{where}: found {value!r}, expected {hint.__name__}")
-    if value < low or (value == 0 and not zero):
+    if not low <= value < float("inf") or (value == 0 and not zero):  # so that nan is refused
         wanted = "0 or more" if zero else "more than 0"
         raise InputError(f"{where}: found {value}, expected {wanted}")
 

@@ -153,7 +153,7 @@ def test_missing_files_are_refused(tmp_path):
     for read in (read_video, read_image, probe_video):
         with pytest.raises(InputError, match=r"no\.mp4: no such file$"):
             read(tmp_path / "no.mp4")
-        with pytest.raises(InputError, match=": not a file$"):
+        with pytest.raises(InputError, match=r": not a file$"):
             read(tmp_path)
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from einops import rearrange, repeat
-from safetensors.numpy import save_file
 
-from lct_jax.codecs.safetensors_io import load_tensors
+from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
 from lct_jax.errors import InputError
 
 STRIDE = (4, 8, 8)
@@ -56,7 +55,7 @@ class PatchCodec:
 
     def save(self, path: Path) -> None:
         """Writes the transform as safetensors."""
-        save_file({"mean": self.mean, "basis": self.basis, "scale": self.scale}, path)
+        save_tensors(path, {"mean": self.mean, "basis": self.basis, "scale": self.scale})
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> PatchCodec:
@@ -68,12 +67,12 @@ class PatchCodec:
 def fit_patch_codec(
     videos: Iterable[np.ndarray], *, channels: int, blocks_a_video: int = 600, seed: int = 0
 ) -> PatchCodec:
-    """Fits the transform by principal component analysis.
+    """Fits the transform by principal component analysis, one video in memory at a time.
 
     Args:
         videos: uint8 shots [4n+1, height, width, 3]; sides multiples of 8.
         channels: components kept, at most 768.
-        blocks_a_video: blocks looked at in each video, which bounds memory.
+        blocks_a_video: blocks looked at in each video: long shots weigh no more than short ones.
         seed: of that draw.
 
     Raises:
@@ -84,20 +83,24 @@ def fit_patch_codec(
             f"model.channels: found {channels}, expected 1 to {BLOCK} for the patch codec"
         )
     rng = np.random.default_rng(seed)
-    drawn = []
+    direction = rng.standard_normal(BLOCK)
+    count, total, products = 0, np.zeros(BLOCK), np.zeros((BLOCK, BLOCK))
     for video in videos:
         blocks = _to_blocks(_lead_in(_check_video(video))).reshape(-1, BLOCK)
-        drawn.append(blocks[rng.permutation(len(blocks))[:blocks_a_video]])
-    if not drawn:
+        drawn = blocks[rng.permutation(len(blocks))[:blocks_a_video]].astype(np.float64)
+        count += len(drawn)
+        total += drawn.sum(axis=0)
+        products += drawn.T @ drawn
+    if not count:
         raise InputError("patch codec: found no video to fit to, expected at least one")
-    seen = np.concatenate(drawn)
-    mean = seen.mean(axis=0)
-    variance, vectors = np.linalg.eigh(np.cov((seen - mean).astype(np.float64), rowvar=False))
+    mean = total / count
+    variance, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     largest = np.argsort(variance)[::-1][:channels]
     deviation = np.sqrt(np.maximum(variance[largest], 1e-12))
     scale = np.sqrt(deviation) * np.sqrt(deviation.mean())  # mean square of the latents is 1
     basis = vectors[:, largest]
-    basis = basis * np.sign(basis.sum(axis=0) + 1e-9)  # a sign that does not hang on the solver
+    # A sign that does not hang on the solver; by a drawn direction, since many components sum to zero.
+    basis = basis * np.where(direction @ basis < 0, -1, 1)
     return PatchCodec(
         mean=mean.astype(np.float32), basis=basis.astype(np.float32), scale=scale.astype(np.float32)
     )

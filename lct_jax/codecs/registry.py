@@ -28,9 +28,3 @@ def make_encoder(name: str, *, width: int) -> TextEncoder:
 def load_codec(path: Path, *, channels: int) -> VideoCodec:
     """The codec whose weights are in a file; raises InputError where they are not its weights."""
     return PatchCodec.load(path, channels=channels)
-
-
-def check_identity(kind: str, *, found: str, expected: str, where: str) -> None:
-    """Raises InputError unless two identities of a codec or encoder agree."""
-    if found != expected:
-        raise InputError(f"{where}: found {kind} {found}, expected {expected}")

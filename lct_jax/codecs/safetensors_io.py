@@ -1,4 +1,4 @@
-"""Reads a safetensors file strictly: the named tensors in the named shapes, or one clear line.
+"""Safetensors, strictly: the named tensors in the named shapes, or one clear line; written whole.
 
 A path and the expected names and shapes enter, numpy arrays leave. Imported weights can be wrong
 and still give numbers (a layer left at random does), hence no lenient mode: a tensor that the
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from lct_jax.errors import InputError
 
@@ -41,13 +42,32 @@ def load_tensors(
     """
     try:
         with safe_open(path, framework="np") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            names = file.keys()  # the handle itself cannot be iterated
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             _check_shapes(path, found=found, expected=shapes, dropped=dropped)
             return {name: file.get_tensor(name) for name in shapes}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, expected a safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes arrays as safetensors, complete or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(dump_tensors(tensors, metadata))
+    partial.replace(path)
+
+
+def dump_tensors(
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Arrays as the bytes of a safetensors file."""
+    # The library writes an array's memory as it lies: a transposed one would come back scrambled.
+    rows = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return save(rows, metadata=None if metadata is None else dict(metadata))
 
 
 def hash_file(path: str | Path) -> str:

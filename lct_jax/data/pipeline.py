@@ -6,6 +6,7 @@ run resumes by starting there: no other iterator state exists.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from lct_jax.config import Config, DataConfig, ModelConfig
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import PreparedSet
+from lct_jax.data.records import SPLITS, PreparedSet
+from lct_jax.errors import InputError
 from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 
@@ -25,6 +27,9 @@ class BatchSource:
     Args:
         prepared: the set. planner: over its lengths. model: patch and widths. data: budgets.
         host, hosts: this process reads every row r of a batch with r // (rows / hosts) == host.
+
+    Raises:
+        InputError: the rows of a batch do not divide over the hosts.
     """
 
     def __init__(
@@ -38,6 +43,10 @@ class BatchSource:
         hosts: int = 1,
     ) -> None:
         self.prepared, self.planner, self.model, self.data = prepared, planner, model, data
+        if data.rows % hosts:
+            raise InputError(
+                f"data.rows: found {data.rows}, expected a multiple of {hosts}, the number of processes"
+            )
         share = data.rows // hosts
         self.rows = slice(host * share, (host + 1) * share)
 
@@ -78,25 +87,27 @@ class BatchSource:
 def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBatch]:
     """Batches `start` to `stop - 1` in order, read ahead by threads or by worker processes."""
     data = source.data
-    batches = grain.MapDataset.range(start, stop).map(source.__getitem__)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=data.prefetch)
-    stream = batches.to_iter_dataset(options)
+    stream = grain.MapDataset.range(start, stop).map(source.__getitem__).to_iter_dataset(options)
     if data.workers:
         stream = stream.mp_prefetch(
             grain.MultiprocessingOptions(
                 num_workers=data.workers, per_worker_buffer_size=data.prefetch
             )
         )
-    return iter(stream)
+    with contextlib.closing(
+        iter(stream)
+    ) as batches:  # or threads and processes outlive a failed run
+        yield from batches
 
 
 def make_source(
     prepared: PreparedSet, config: Config, *, split: str = "train", host: int = 0, hosts: int = 1
 ) -> BatchSource:
-    """The source of a split, its planner included."""
+    """The source of a split, its planner included; raises InputError where the set does not fit the config."""
     model = config.model
-    spans = Spans(model.scene_span, model.shot_span)
-    planner = Planner(prepared.lengths, config.data, patch=model.patch, spans=spans, split=split)
+    prepared.check_model(model)
+    planner = Planner(prepared.lengths, config.data, patch=model.patch, split=split)
     return BatchSource(prepared, planner, model=model, data=config.data, host=host, hosts=hosts)
 
 
@@ -104,6 +115,11 @@ def read_held_out(prepared: PreparedSet, config: Config) -> list[PackedBatch]:
     """The batches of held-out scenes for validation: always the same ones, with nothing dropped."""
     if not config.training.eval_batches:
         return []
+    if SPLITS.index("held_out") not in prepared.lengths.scene_split:
+        raise InputError(
+            f"training.eval_batches: found {config.training.eval_batches}, expected 0: "
+            f"{prepared.folder} has no held-out scene"
+        )
     plain = dataclasses.replace(
         config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
     )

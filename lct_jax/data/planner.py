@@ -2,13 +2,13 @@
 
 Nothing is read here. A sample is drawn from `(seed, pool, position)` alone: single shot or scene, which
 consecutive shots, which clip, frame substitution, story and text dropout [LCT supplement A.1]. Samples of a
-pool of batches go best-fit into the pool's rows, and the rows are dealt into batches in a drawn order. So batch
-k is a function of seed and k; every host computes the same plan, and a run resumes from one integer.
+pool of batches are packed together into the pool's rows, and the rows are dealt into batches in a drawn order. So
+batch k is a function of seed and k; every host computes the same plan, and a run resumes from one integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,7 @@ import numpy as np
 from lct_jax.config import DataConfig
 from lct_jax.data.records import LengthTable
 from lct_jax.errors import InputError
-from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, Spans, token_grid
-
-MISSES = 32  # a pool is closed after so many samples in a row that fit in none of its rows
+from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,10 @@ class Planner:
 
     Args:
         lengths: table of the set. config: what to draw and how to pack it. patch: latent patch of a token.
-        spans: reserved text spans; a longer text is an error here, before anything is read.
         split: "train" or "held_out".
+
+    Raises:
+        InputError: the split has no scene, or its longest shot does not fit a row.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class Planner:
         config: DataConfig,
         *,
         patch: tuple[int, int, int],
-        spans: Spans,
         split: str = "train",
     ) -> None:
         self.lengths, self.config = lengths, config
@@ -80,7 +79,6 @@ class Planner:
         self.shots = np.concatenate([np.asarray(lengths.shots_of(s)) for s in self.scenes])
         self.budget = np.array([config.video_tokens, config.text_tokens, config.groups])
         self.grids = [token_grid(grid, patch) for grid in lengths.clip_grid]
-        _check_texts(lengths, spans)
         self._check_budget()
         self._pool: tuple[int, list[Row]] | None = None
 
@@ -100,22 +98,45 @@ class Planner:
             position += 1
 
     def _plan_pool(self, pool: int) -> list[Row]:
-        rows: list[list[SampleDraw]] = [[] for _ in range(self.config.pool * self.config.rows)]
-        room = np.tile(self.budget, (len(rows), 1))
-        misses = 0
+        """Packs the longest beginning of the pool's stream that fits its rows.
+
+        No sample of that beginning is left out: passing over what does not fit would favour small samples, and the
+        shares of single shots, shot counts and frames would no longer be those of the config.
+        """
+        count = self.config.pool * self.config.rows
+        samples = self._draw_enough(pool, count)
+        fits, fails = count, len(samples) + 1  # any sample fits an empty row
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            if self._pack(samples[:middle], count) is None:
+                fails = middle
+            else:
+                fits = middle
+        rows = self._pack(samples[:fits], count)
+        order = np.random.default_rng([self.config.seed, pool]).permutation(count)
+        return [tuple(samples[place] for place in rows[row]) for row in order]
+
+    def _draw_enough(self, pool: int, count: int) -> list[SampleDraw]:
+        """The pool's samples up to where their sizes add up to more than `count` rows hold."""
+        samples, total = [], np.zeros(3, np.int64)
         for sample in self.samples(pool):
-            row = _best_fit(room, sample.cost)
+            total += sample.cost
+            if len(samples) >= count and (total > count * self.budget).any():
+                return samples
+            samples.append(sample)
+
+    def _pack(self, samples: Sequence[SampleDraw], count: int) -> list[list[int]] | None:
+        """Best fit, largest first: which samples go into each of `count` rows; None where one is left over."""
+        costs = np.array([sample.cost for sample in samples])
+        rows: list[list[int]] = [[] for _ in range(count)]
+        room = np.tile(self.budget, (count, 1))
+        for place in np.argsort(-(costs / self.budget).max(axis=1), kind="stable"):
+            row = _best_fit(room, costs[place])
             if row is None:
-                misses += 1
-                # An empty row takes any sample, so no row can be left empty by this.
-                if misses == MISSES:
-                    break
-                continue
-            misses = 0
-            rows[row].append(sample)
-            room[row] -= sample.cost
-        order = np.random.default_rng([self.config.seed, pool]).permutation(len(rows))
-        return [tuple(rows[row]) for row in order]
+                return None
+            rows[row].append(int(place))
+            room[row] -= costs[place]
+        return rows
 
     def _draw(self, rng: np.random.Generator) -> SampleDraw:
         single = rng.random() < self.config.single_weight
@@ -194,14 +215,3 @@ def _best_fit(room: np.ndarray, cost: np.ndarray) -> int | None:
     if not fits.any():
         return None
     return int(np.argmin(np.where(fits, room[:, 0], np.iinfo(np.int64).max)))
-
-
-def _check_texts(lengths: LengthTable, spans: Spans) -> None:
-    for field, longest, span in (
-        ("model.scene_span", lengths.scene_full.max(), spans.scene),
-        ("model.shot_span", lengths.shot_text.max(), spans.shot),
-    ):
-        if longest > span:
-            raise InputError(
-                f"{field}: found {span}, expected at least {longest}, the longest prompt of this set"
-            )

@@ -9,25 +9,32 @@ same film, scene file and config is left as it is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 from tqdm import tqdm
 
+from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.protocols import TextEncoder, VideoCodec
 from lct_jax.codecs.registry import load_codec, make_encoder
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config, PrepareConfig, freeze
-from lct_jax.data.records import CODEC_FILE, Card, SceneRecord, ShotRecord, write_set
+from lct_jax.data.records import (
+    CARD_FILE,
+    CODEC_FILE,
+    FORMAT,
+    Card,
+    SceneRecord,
+    ShotRecord,
+    write_set,
+)
 from lct_jax.data.scene_file import AnnotatedScene, SceneFile, check_ranges, load_scene_file
-from lct_jax.errors import exit_on_input_error
+from lct_jax.errors import InputError
 from lct_jax.media import iter_frames, resize
 from lct_jax.script import render_global, render_shot
 
@@ -51,11 +58,11 @@ def prepare(scenes: Path, out: Path, config: Config) -> bool:
     """
     annotated = load_scene_file(scenes)
     source = _describe_source(scenes, annotated, config)
-    if (out / "card.json").exists() and (out / SOURCE_FILE).exists():
-        if (out / SOURCE_FILE).read_text() == source:
-            return False
-        (out / "card.json").unlink()  # from here on the folder is unfinished again
-    out.mkdir(parents=True, exist_ok=True)
+    card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
+    if card_file.exists() and source_file.exists() and source_file.read_text() == source:
+        return False
+    _make_folder(out)
+    card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
     encoder = make_encoder(config.prepare.encoder, width=config.model.text_width)
     codec = _make_codec(annotated, config)
     codec.save(out / CODEC_FILE)
@@ -72,7 +79,7 @@ def prepare(scenes: Path, out: Path, config: Config) -> bool:
         scenes=tuple(scene.id for scene in annotated.scenes),
         shots=tuple(f"{s.id}/{i + 1}" for s in annotated.scenes for i in range(len(s.ranges))),
     )
-    (out / SOURCE_FILE).write_text(source)
+    source_file.write_text(source)
     write_set(out, records, card=card, empty=encoder.encode([""])[0])
     return True
 
@@ -91,17 +98,18 @@ def iter_footage(annotated: SceneFile, config: PrepareConfig) -> Iterator[Footag
     """Yields shots in the order of the film, resized; one decode pass, one shot in memory at a time."""
     places = [(r, s, i) for s in annotated.scenes for i, r in enumerate(s.ranges)]
     places.sort(key=lambda place: place[0].start)
-    number, frame_at = 0, iter(iter_frames(annotated.film.file))
-    for frames, scene, shot in tqdm(places, desc="shots", unit="shot", leave=False):
-        kept = []
-        while number < frames.end:
-            frame = next(frame_at, None)
-            if frame is None:
-                check_ranges(annotated, number)
-            if number >= frames.start:
-                kept.append(frame)
-            number += 1
-        yield Footage(scene, shot, resize(np.stack(kept), config.height, config.width))
+    number, frame_at, kept = 0, iter_frames(annotated.film.file), []
+    with tqdm(places, desc="shots", unit="shot", leave=False, disable=None) as bar:
+        for frames, scene, shot in bar:
+            kept = kept[len(kept) - max(number - frames.start, 0) :]  # shots of a split may overlap
+            while number < frames.end:
+                frame = next(frame_at, None)
+                if frame is None:
+                    check_ranges(annotated, number)
+                if number >= frames.start:
+                    kept.append(resize(frame, config.height, config.width))
+                number += 1
+            yield Footage(scene, shot, np.stack(kept[: len(frames)]))
 
 
 def _make_codec(annotated: SceneFile, config: Config) -> VideoCodec:
@@ -120,15 +128,31 @@ def _encode(
     shots: dict[tuple[str, int], ShotRecord] = {}
     for footage in iter_footage(annotated, config):
         text = render_shot(footage.scene.script.shots[footage.shot])
-        prompt = encoder.encode([text])[0]
+        where = f"scene {footage.scene.id!r}: shots[{footage.shot}]"
+        prompt = _encode_text(encoder, text, where=where)
         shots[footage.scene.id, footage.shot] = _encode_shot(footage.frames, prompt, config, codec)
     records = []
     for scene in annotated.scenes:
-        texts = [render_global(scene.script.prompt, story=story) for story in (True, False)]
-        full, brief = encoder.encode(texts)
+        full, brief = (
+            _encode_text(encoder, _render_scene(scene, story=story), where=f"scene {scene.id!r}")
+            for story in (True, False)
+        )
         of_scene = tuple(shots[scene.id, shot] for shot in range(len(scene.ranges)))
         records.append(SceneRecord(scene.id, scene.split, full, brief, of_scene))
     return records
+
+
+def _encode_text(encoder: TextEncoder, text: str, *, where: str) -> np.ndarray:
+    try:
+        return encoder.encode([text])[0]
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
+    """Text of the global prompt; a scene of which nothing is written has the empty one."""
+    prompt = scene.script.prompt
+    return "" if prompt is None else render_global(prompt, story=story)
 
 
 def _encode_shot(
@@ -146,23 +170,26 @@ def _encode_shot(
 
 def _describe_source(scenes: Path, annotated: SceneFile, config: Config) -> str:
     """What the set is made from, as text: equal text, equal set."""
-    settings = {"prepare": asdict(config.prepare), "model.channels": config.model.channels}
+    files = {"scenes": scenes, "film": annotated.film.file, "codec": config.prepare.codec_from}
     return json.dumps(
         {
-            "scenes": hash_file(scenes),
-            "film": hash_file(annotated.film.file),
-            "settings": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+            "format": FORMAT,
+            **{name: hash_file(path) for name, path in files.items() if path},
+            "prepare": asdict(config.prepare),
+            "channels": config.model.channels,
+            "text_width": config.model.text_width,
         },
         indent=1,
     )
 
 
-SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of the footage.", required=True)
-OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.")
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
-@exit_on_input_error
 def main(argv: Sequence[str]) -> None:
     del argv
     made = prepare(Path(SCENES.value), Path(OUT.value), freeze(CONFIG.value))
@@ -170,5 +197,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    # Not at the top: a program that imports `prepare` has flags of its own.
+    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.", required=True)
+    OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    CONFIG = define_config()
+    run(main)

@@ -18,19 +18,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from safetensors.numpy import load, load_file, save, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, load_file
 
+from lct_jax.codecs.safetensors_io import dump_tensors, save_tensors
 from lct_jax.config import ModelConfig
 from lct_jax.errors import InputError
+from lct_jax.layout import token_grid
 
 FORMAT = "lct_jax.records/1"
+CARD_FILE = "card.json"
 CODEC_FILE = "codec.safetensors"
 SPLITS = ("train", "held_out")
+MAKE_AGAIN = "the preparation did not finish or the set is damaged, prepare it again"
 
 
 @dataclass(frozen=True)
@@ -118,24 +123,31 @@ def write_set(
     shots = [shot for scene in scenes for shot in scene.shots]
     _write_records(folder / "shots.array_record", [_shot_bytes(shot) for shot in shots])
     _write_records(folder / "scenes.array_record", [_scene_bytes(scene) for scene in scenes])
-    save_file({"prompt": empty.astype(np.float32)}, folder / "empty.safetensors")
-    save_file(asdict(_measure(scenes, empty)), folder / "lengths.safetensors")
+    save_tensors(folder / "empty.safetensors", {"prompt": empty.astype(np.float32)})
+    save_tensors(folder / "lengths.safetensors", asdict(_measure(scenes, empty)))
     text = json.dumps({"format": FORMAT, **asdict(card)}, indent=1)
-    _replace(folder / "card.json", text)
+    _replace(folder / CARD_FILE, text)
 
 
 class PreparedSet:
-    """A prepared set opened for reading; files are opened on first use, so it travels to workers."""
+    """A prepared set opened for reading; it travels to worker processes, which open the files again.
+
+    Raises:
+        InputError: a file of the set is missing, damaged or cut short, or the preparation did not finish.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.card = read_card(self.folder)
-        self.lengths = LengthTable(**load_file(self.folder / "lengths.safetensors"))
-        self.empty = load_file(self.folder / "empty.safetensors")["prompt"]
+        columns = tuple(field.name for field in fields(LengthTable))
+        self.lengths = LengthTable(**_load(self.folder / "lengths.safetensors", columns))
+        self.empty = _load(self.folder / "empty.safetensors", ("prompt",))["prompt"]
         self._readers: dict[str, ArrayRecordReader] = {}
+        for kind in ("shots", "scenes"):
+            self._open(kind)
 
     def check_model(self, model: ModelConfig) -> None:
-        """Raises InputError unless the set has the latent and text widths of a model."""
+        """Raises InputError unless latents, patches and texts of the set fit a model."""
         for field, found, expected in (
             ("channels", model.channels, self.card.channels),
             ("text_width", model.text_width, self.card.text_width),
@@ -143,6 +155,23 @@ class PreparedSet:
             if found != expected:
                 raise InputError(
                     f"model.{field}: found {found}, expected {expected} of {self.folder}"
+                )
+        for grid in np.unique(self.lengths.clip_grid, axis=0).tolist():
+            try:
+                token_grid(grid, model.patch)
+            except InputError as error:
+                raise InputError(
+                    f"model.patch: found {model.patch}; {self.folder}: {error}"
+                ) from None
+        for field, lengths, names in (
+            ("scene_span", self.lengths.scene_full, self.card.scenes),
+            ("shot_span", self.lengths.shot_text, self.card.shots),
+        ):
+            span, longest = getattr(model, field), int(lengths.argmax())
+            if lengths[longest] > span:
+                raise InputError(
+                    f"model.{field}: found {span}, expected at least {lengths[longest]}, "
+                    f"the tokens in the prompt of {names[longest]} in {self.folder}"
                 )
 
     def copy_codec(self, folder: Path) -> None:
@@ -164,8 +193,22 @@ class PreparedSet:
 
     def _read(self, kind: str, number: int) -> dict[str, np.ndarray]:
         if kind not in self._readers:
-            self._readers[kind] = ArrayRecordReader(str(self.folder / f"{kind}.array_record"))
-        return load(self._readers[kind].read([number])[0])
+            self._open(kind)
+        try:
+            return load(self._readers[kind].read([number])[0])
+        except RuntimeError as error:  # ArrayRecord's word for a checksum that does not agree
+            raise InputError(f"{self._path(kind)}: record {number} is damaged ({error})") from None
+
+    def _open(self, kind: str) -> None:
+        self._readers[kind] = ArrayRecordReader(str(self._path(kind)))
+        found, expected = self._readers[kind].num_records(), len(getattr(self.card, kind))
+        if found != expected:  # a file that is missing or cut short reads as one without records
+            raise InputError(
+                f"{self._path(kind)}: found {found} records, expected {expected}: {MAKE_AGAIN}"
+            )
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"{kind}.array_record"
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_readers": {}}
@@ -173,22 +216,33 @@ class PreparedSet:
 
 def read_card(folder: Path) -> Card:
     """The card of a prepared set; raises InputError where there is none or it is of another format."""
-    path = folder / "card.json"
+    path = folder / CARD_FILE
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
+        unfinished = f": {MAKE_AGAIN}" if any(folder.glob("*.array_record*")) else ""
         raise InputError(
-            f"{path}: not found, expected a set made by lct_jax.data.prepare"
+            f"{path}: not found, expected a set made by lct_jax.data.prepare{unfinished}"
         ) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    found = values.pop("format", None)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    found = values.pop("format", None) if isinstance(values, dict) else None
     if found != FORMAT:
         raise InputError(f"{path}: found format {found!r}, expected {FORMAT!r}")
-    values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    return Card(**values)
+    names = {field.name for field in fields(Card)}
+    if values.keys() != names:
+        differing = ", ".join(sorted(values.keys() ^ names))
+        raise InputError(f"{path}: missing or unknown keys: {differing}")
+    return Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named tensors of a safetensors file, whatever their shapes."""
+    try:
+        found = load_file(path)
+        return {name: found[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error}): {MAKE_AGAIN}") from None
 
 
 def _measure(scenes: Sequence[SceneRecord], empty: np.ndarray) -> LengthTable:
@@ -212,13 +266,15 @@ def _measure(scenes: Sequence[SceneRecord], empty: np.ndarray) -> LengthTable:
 def _shot_bytes(shot: ShotRecord) -> bytes:
     latents = {f"clip_{i}": clip for i, clip in enumerate(shot.clips)}
     latents |= {f"still_{i}": still for i, still in enumerate(shot.stills)}
-    return save(
+    return dump_tensors(
         {name: x.astype(np.float16) for name, x in (latents | {"prompt": shot.prompt}).items()}
     )
 
 
 def _scene_bytes(scene: SceneRecord) -> bytes:
-    return save({"full": scene.full.astype(np.float16), "brief": scene.brief.astype(np.float16)})
+    return dump_tensors(
+        {"full": scene.full.astype(np.float16), "brief": scene.brief.astype(np.float16)}
+    )
 
 
 def _write_records(path: Path, records: Sequence[bytes]) -> None:

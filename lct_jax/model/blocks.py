@@ -81,7 +81,8 @@ class QKNorm(nnx.Module):
     def __call__(self, x_BHLK: jax.Array) -> jax.Array:
         if not self.axes:
             return x_BHLK
-        return (rms_norm(x_BHLK, self.axes) * self.scale[...]).astype(x_BHLK.dtype)
+        scale_1H1K = self.scale[...].reshape(1, -1, 1, x_BHLK.shape[-1])  # H is 1 for "head"
+        return (rms_norm(x_BHLK, self.axes) * scale_1H1K).astype(x_BHLK.dtype)
 
 
 class StreamBlock(nnx.Module):
@@ -107,7 +108,7 @@ class StreamBlock(nnx.Module):
 
     def modulation(self, shared_BS6D: jax.Array, group_BL: jax.Array) -> list[jax.Array]:
         """The six vectors of every token: float32[B L D] each."""
-        table_BS6D = shared_BS6D + self.table[...]
+        table_BS6D = shared_BS6D + self.table[...][None, None]
         return [of_group(table_BS6D[:, :, part], group_BL) for part in range(MODULATIONS)]
 
     def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

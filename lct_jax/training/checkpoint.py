@@ -10,21 +10,20 @@ previous checkpoint as the latest one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import optax
 import orbax.checkpoint as ocp
-from flax import nnx
 from jax.sharding import Mesh
 
-from lct_jax.config import Config
+from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.sharding import state_sharding
 from lct_jax.training.state import TrainState, init_state
-from lct_jax.training.weights import Meta, load_weights, read_weights_meta
+from lct_jax.training.weights import Meta, load_weights, name_leaves, read_weights_meta
 
 FORMAT = "lct_jax.checkpoint/1"
 
@@ -46,7 +45,6 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=keep is not None,
-            read_only=keep is None,
             # On CPU a host copy may share memory with buffers the next step donates: save at once.
             enable_async_checkpointing=jax.default_backend() != "cpu",
         )
@@ -89,10 +87,15 @@ class Checkpoints:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state._asdict()))
         return TrainState(**self._manager.restore(self.latest, args=args).state)
 
-    def restore_weights(self, name: str) -> Any:
-        """`params` or `ema` alone, as numpy arrays in nested dicts."""
+    def restore_weights(self, name: str, shapes: Any) -> Any:
+        """`params` or `ema` alone, in the tree of `shapes`."""
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
-        return self._manager.restore(self.latest, args=args).state[name]
+        found = name_leaves(self._manager.restore(self.latest, args=args).state[name])
+        # Orbax spells out the attribute under which a Param keeps its array.
+        leaves = {leaf_name.removesuffix(".value"): leaf for leaf_name, leaf in found.items()}
+        return jax.tree.unflatten(
+            jax.tree.structure(shapes), [leaves[leaf_name] for leaf_name in name_leaves(shapes)]
+        )
 
     def close(self) -> None:
         """Waits for a save that is under way."""
@@ -103,15 +106,18 @@ class Checkpoints:
 def start_state(
     checkpoints: Checkpoints,
     meta: Meta,
-    config: Config,
+    training: TrainingConfig,
     shapes: Any,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
+    *,
+    initialize: Callable[[], Any],
 ) -> TrainState:
     """The state a run starts from: its own latest checkpoint, else `training.init_from`, else random.
 
     Args:
         checkpoints: of the run. meta: of the run. shapes: abstract parameters. mesh: where it will live.
+        initialize: makes random parameters of those shapes; traced, so that each is made where it will live.
 
     Raises:
         InputError: the checkpoint or the weights belong to another model, codec or encoder.
@@ -122,37 +128,30 @@ def start_state(
         checkpoints.read_meta().check_same(str(checkpoints.folder), meta)
         print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
         return checkpoints.restore(_with_sharding(abstract, shardings))
-    origin = config.training.init_from
+    origin = training.init_from
     if origin:
-        params = read_weights(Path(origin), meta, shapes, which=config.training.init_weights)
+        read_meta(Path(origin)).check_same(origin, meta)
+        params = read_weights(Path(origin), shapes, which=training.init_weights)
+        print(f"starting from {origin}")
         params = jax.device_put(params, shardings.params)
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
-    return jax.jit(lambda: _random_state(config, optimizer), out_shardings=shardings)()
+    return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
 
 
-def read_weights(origin: Path, meta: Meta | None, shapes: Any, *, which: str) -> Any:
+def read_meta(origin: Path) -> Meta:
+    """The meta of a weights file or of a run's latest checkpoint."""
+    return Checkpoints(origin).read_meta() if origin.is_dir() else read_weights_meta(origin)
+
+
+def read_weights(origin: Path, shapes: Any, *, which: str) -> Any:
     """Parameters from a safetensors file or from the latest checkpoint of a run.
 
     Args:
-        origin: file or work folder. meta: what they must agree with; None to take them as they are.
-        shapes: abstract parameters. which: "ema" or "params", of a work folder.
+        origin: file or work folder. shapes: abstract parameters. which: "ema" or "params", of a folder.
     """
     if origin.is_dir():
-        checkpoints = Checkpoints(origin)
-        found = checkpoints.read_meta()
-    else:
-        found = read_weights_meta(origin)
-    if meta is not None:
-        found.check_same(str(origin), meta)
-    if not origin.is_dir():
-        return load_weights(origin, shapes)
-    leaves = jax.tree.leaves(checkpoints.restore_weights(which))
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-
-def _random_state(config: Config, optimizer: optax.GradientTransformation) -> TrainState:
-    model = MMDiT(config.model, rngs=nnx.Rngs(config.training.seed))
-    return init_state(nnx.split(model)[1], optimizer)
+        return Checkpoints(origin).restore_weights(which, shapes)
+    return load_weights(origin, shapes)
 
 
 def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:

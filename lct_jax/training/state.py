@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 
 from lct_jax import flow
-from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
+from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
@@ -104,7 +104,7 @@ def make_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params, step=state.step, decay=training.ema)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
     return step

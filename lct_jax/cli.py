@@ -1,0 +1,123 @@
+"""Command lines: `define_config` and `run`, with which every mistake on one is a single line.
+
+A program defines its flags at the top (absl), the config's with `define_config`, and ends in `run(main)`:
+
+    CONFIG = define_config()    # --config=FILE, and --config.SECTION.FIELD=VALUE for any field of it
+    ...
+    if __name__ == "__main__":
+        run(main)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from lct_jax.errors import InputError, exit_on_input_error
+from lct_jax.script import suggest
+
+_EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs `main(argv)` as `absl.app.run` does, and exits.
+
+    An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
+    code is 2.
+    """
+    app.run(exit_on_input_error(main), flags_parser=exit_on_input_error(parse_flags))
+
+
+def define_config() -> flags.FlagHolder:
+    """Defines `--config=FILE`, required: its value is the `ConfigDict` of the file's `get_config()`.
+
+    Each `--config.SECTION.FIELD=VALUE` after it changes one field (ml_collections' config_flags).
+    """
+    holder = config_flags.DEFINE_config_file("config", None, "Experiment config, under configs/.")
+    flags.FLAGS["config"].parser = _ConfigFile()  # its own answers a bad file with a traceback
+    flags.mark_flag_as_required("config")
+    return holder
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses a command line into `flags.FLAGS`; raises InputError naming the flag that is wrong."""
+    flags.FLAGS.set_gnu_getopt()  # flags behind a stray word are flags all the same
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        if isinstance(error.__context__, InputError):  # absl wraps what a flag's parser raises
+            raise error.__context__ from None
+        raise InputError(_explain(error)) from None
+    if rest[1:]:
+        raise InputError(f"{rest[1]}: found on the command line, expected --flag=value alone")
+    return rest
+
+
+def load_config(path: str) -> ConfigDict:
+    """Runs a config file and returns what its `get_config()` does; any failure is an InputError with its line."""
+    if not Path(path).is_file():
+        raise InputError(f"--config: {path}: no such file, expected one that defines get_config()")
+    loader = SourceFileLoader("config", path)
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    try:
+        loader.exec_module(module)
+        values = module.get_config()
+    except Exception as error:
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        raise InputError(f"{path}{_find_line(error, path)}: {kind}{error}") from error
+    if not isinstance(values, ConfigDict):
+        found = type(values).__name__
+        raise InputError(f"{path}: get_config() gave {found}, expected editable(Config(...))")
+    return values
+
+
+class _ConfigFile(flags.ArgumentParser):
+    def parse(self, argument: str) -> ConfigDict:
+        values = load_config(argument)
+        for edit in filter(None, map(_EDIT.fullmatch, sys.argv)):
+            _check_edit(edit[1], edit[2], values)
+        return values
+
+    def flag_type(self) -> str:
+        return "config file"
+
+
+def _check_edit(path: str, text: str | None, values: Any) -> None:
+    """Raises InputError unless the field is there and, where it is a number, the text is one."""
+    for name in path.split("."):
+        known = list(values) if isinstance(values, ConfigDict) else []
+        if name not in known:
+            hint = suggest(name, known) if known else "expected a field of a section"
+            raise InputError(f"--config.{path}: no such field, {hint}")
+        values = values[name]
+    kind = type(values)
+    if text is not None and kind in (int, float):
+        try:
+            kind(text)
+        except ValueError:
+            raise InputError(f"--config.{path}: found {text!r}, expected {kind.__name__}") from None
+
+
+def _explain(error: flags.Error) -> str:
+    name = getattr(error, "flagname", "")
+    if name.startswith("config.") and "config" in flags.FLAGS:
+        return f"--config: missing, expected a config file before --{name}"
+    missing = re.match(r"flag --(\S+)=None: .* other than None", str(error))
+    return f"--{missing[1]}: missing" if missing else str(error).removeprefix("flag ")
+
+
+def _find_line(error: Exception, path: str) -> str:
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    return "" if line is None else f", line {line}"

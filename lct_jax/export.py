@@ -1,0 +1,40 @@
+"""Weights of a run as one safetensors file.
+
+    python -m lct_jax.export --checkpoint=WORKDIR --out=FILE.safetensors [--weights=ema|params] [--dtype=float16]
+
+The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in
+place of a run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+from flax import nnx
+
+from lct_jax.cli import run
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.checkpoint import Checkpoints
+from lct_jax.training.weights import save_weights
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a run.", required=True)
+OUT = flags.DEFINE_string("out", None, "File to write.", required=True)
+WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights.")
+DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "How to store them.")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    checkpoints = Checkpoints(CHECKPOINT.value)
+    meta = checkpoints.read_meta()
+    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(meta.config.model, rngs=nnx.Rngs(0))))[1]
+    params = checkpoints.restore_weights(WEIGHTS.value, shapes)
+    save_weights(Path(OUT.value), params, meta, dtype=DTYPE.value)
+    print(f"{OUT.value}: {WEIGHTS.value} of step {checkpoints.latest}")
+
+
+if __name__ == "__main__":
+    run(main)

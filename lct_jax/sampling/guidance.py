@@ -1,0 +1,17 @@
+"""Text-only classifier-free guidance over a pair of rows.
+
+Row 0 of every tensor carries the prompts, row 1 the negative prompts; both carry the same video tokens, so noise
+and visual conditions stay in both branches [LCT supplement A.2].
+"""
+
+from __future__ import annotations
+
+import jax
+
+BRANCHES = 2
+
+
+def guide(velocity_BLC: jax.Array, scale: float) -> jax.Array:
+    """u + scale (c - u) of a (c, u) pair: [2 L C] -> [L C]; where c equals u it is u at any scale."""
+    prompted_LC, negative_LC = velocity_BLC
+    return negative_LC + scale * (prompted_LC - negative_LC)

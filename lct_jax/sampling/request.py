@@ -1,0 +1,54 @@
+"""What is to be sampled: a scene's texts as tokens, its shots' sizes, and what is given of it.
+
+The sampler works on this alone, so it never hears of scripts, files, codecs or encoders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lct_jax.layout import GroupPlan, ScenePlan
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and its negative, as tokens: float32[L E] each, lengths may differ."""
+
+    text: np.ndarray
+    negative: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShotRequest:
+    """One shot.
+
+    Attributes:
+        prompt: its text. grid: token grid (T, X, Y).
+        given: clean tokens float32[T X Y, C] of an image or video that is given, None to generate it.
+    """
+
+    prompt: Prompt
+    grid: tuple[int, int, int]
+    given: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SceneRequest:
+    """One scene: its global prompt (None: it has none), its shots in order, and C, the width of a patch."""
+
+    prompt: Prompt | None
+    shots: tuple[ShotRequest, ...]
+    channels: int
+
+    def plan(self, shots: tuple[int, ...], *, negative: bool) -> ScenePlan:
+        """The sizes of a window of shots, for the guided branch or the negative one."""
+        length = lambda prompt: len(prompt.negative if negative else prompt.text)  # noqa: E731
+        return ScenePlan(
+            global_text=None if self.prompt is None else length(self.prompt),
+            shots=tuple(
+                GroupPlan(text=length(self.shots[shot].prompt), grid=self.shots[shot].grid)
+                for shot in shots
+            ),
+        )

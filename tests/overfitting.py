@@ -1,0 +1,129 @@
+"""A tiny model trained on one scene until it knows it: three shots of a square that moves over a plain ground.
+
+Deterministic and made for two idle cores: some ten seconds. The trained weights are shared by the tests that
+need a model which has learnt something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lct_jax import flow
+from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.state import init_state, make_backbone, make_optimizer, make_step
+from lct_jax.types import PackedBatch
+
+MODEL = ModelConfig(
+    width=64,
+    depth=2,
+    heads=2,
+    head_dim=32,
+    channels=4,
+    text_width=8,
+    rope_split=(8, 12, 12),
+    scene_span=8,
+    shot_span=8,
+    time_features=32,
+    dtype="float32",
+    remat="none",
+)
+TRAINING = TrainingConfig(steps=300, warmup=20, learning_rate=3e-3, ema=0.98)
+GRIDS = ((2, 3, 4), (1, 4, 4), (3, 3, 2))  # tokens; two aspect ratios and a still
+TIMES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the losses
+ROWS, SLOTS = 4, 4  # the same scene in every row, each at its own times
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """A model that has learnt one scene.
+
+    Attributes:
+        config: of the model. graph, params: of NNX; the EMA of the weights.
+        plan: of the scene. clean: its latents, float32 [T X Y c] a shot. prompts: [L E] a group.
+        before, after: mean loss at each of `TIMES`, with the same noise.
+    """
+
+    config: ModelConfig
+    graph: Any
+    params: Any
+    plan: ScenePlan
+    clean: tuple[np.ndarray, ...]
+    prompts: tuple[np.ndarray, ...]
+    before: np.ndarray
+    after: np.ndarray
+
+
+def draw_square(shot: int, grid: tuple[int, int, int]) -> np.ndarray:
+    """A latent [T X Y c] of unit scale: a ground and a square, of the shot's own colours, moving right."""
+    frames, rows, columns = np.multiply(grid, MODEL.patch)
+    rng = np.random.default_rng(shot)
+    ground, square = rng.choice([-1.0, 1.0], size=(2, MODEL.channels))
+    latent = np.tile(ground.astype(np.float32), (frames, rows, columns, 1))
+    for frame in range(frames):
+        latent[frame, 1:4, frame + shot : frame + shot + 3] = square
+    return latent
+
+
+def overfit_scene() -> Overfit:
+    """Trains; the losses before and after are taken at the same fixed times and noise."""
+    plan = ScenePlan(3, tuple(GroupPlan(2 + shot, grid) for shot, grid in enumerate(GRIDS)))
+    clean = tuple(draw_square(shot, grid) for shot, grid in enumerate(GRIDS))
+    rng = np.random.default_rng(7)
+    prompts = tuple(
+        rng.normal(size=(group.text, MODEL.text_width)).astype(np.float32) for group in plan.groups
+    )
+    batch = _pack(plan, clean, prompts)
+    graph = nnx.split(nnx.eval_shape(_make_model))[0]
+    params = jax.jit(lambda: nnx.split(_make_model())[1])()
+    optimizer = make_optimizer(TRAINING)
+    step = jax.jit(
+        make_step(graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS),
+        donate_argnums=0,
+    )
+    before = _losses(graph, params, batch)
+    state = init_state(params, optimizer)
+    for _ in range(TRAINING.steps):
+        state, _ = step(state, batch, jax.random.key(0))
+    after = _losses(graph, state.ema, batch)
+    return Overfit(MODEL, graph, state.ema, plan, clean, prompts, before, after)
+
+
+def _make_model() -> MMDiT:
+    return MMDiT(MODEL, rngs=nnx.Rngs(0))
+
+
+def _pack(plan: ScenePlan, clean: tuple, prompts: tuple) -> PackedBatch:
+    dummy = np.zeros((1, MODEL.patch_channels), np.float32)
+    scene = SceneTokens(
+        video=np.concatenate([dummy, *(patchify(latent, MODEL.patch) for latent in clean)]),
+        text=np.concatenate(prompts),
+        layout=lay_out(plan, spans=Spans(MODEL.scene_span, MODEL.shot_span)),
+    )
+    return pack(
+        [[scene]] * ROWS,
+        video_tokens=len(scene.video),
+        text_tokens=len(scene.text),
+        channels=MODEL.patch_channels,
+        text_width=MODEL.text_width,
+    )
+
+
+def _losses(graph: Any, params: Any, batch: PackedBatch) -> np.ndarray:
+    noise_BLC = jax.random.normal(jax.random.key(1), batch.video.value.shape)
+    weight_BL = flow.loss_weights(batch.video.index, SLOTS)
+
+    def at(time: jax.Array) -> jax.Array:
+        time_BS = jnp.zeros((ROWS, SLOTS)).at[:, 1:].set(time)
+        backbone = make_backbone(graph, params, TRAINING.context)
+        added = flow.Draw(time=time_BS, noise=noise_BLC)
+        return flow.weighted_error(backbone, batch, added, weight_BL) / ROWS
+
+    return np.asarray(jax.jit(lambda times: jax.lax.map(at, times))(jnp.asarray(TIMES)))

@@ -1,0 +1,195 @@
+"""Tiny scenes and a tiny model: the builders that tests share.
+
+A `Scene` carries everything that is known of a few shots (latents, noise, prompts, times), so that the same
+scene can be packed with others, packed alone, or handed to the dense reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lct_jax.config import ModelConfig
+from lct_jax.flow import Draw
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.weights import name_leaves
+from lct_jax.types import PackedBatch
+
+TINY = ModelConfig(
+    width=32,
+    depth=2,
+    heads=2,
+    head_dim=16,
+    channels=2,
+    text_width=10,
+    rope_split=(4, 6, 6),
+    scene_span=8,
+    shot_span=6,
+    time_features=16,
+    dtype="float32",
+    remat="none",
+)
+VIDEO_TOKENS, TEXT_TOKENS, SLOTS = 28, 26, 7  # of a row
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything about one scene.
+
+    Attributes:
+        plan: its sizes. clean, noise: latents of every shot, float32 [T X Y c].
+        prompts: text of every group, float32 [L E], the global prompt first if there is one.
+        times: diffusion time of every shot.
+    """
+
+    plan: ScenePlan
+    clean: tuple[np.ndarray, ...]
+    noise: tuple[np.ndarray, ...]
+    prompts: tuple[np.ndarray, ...]
+    times: tuple[float, ...]
+
+    @property
+    def group_times(self) -> list[float]:
+        """Time of every group: 0 for a global prompt."""
+        return [0.0] * (1 - self.plan.first_shot) + list(self.times)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Scenes packed into rows, with the time and noise that belong to them."""
+
+    batch: PackedBatch
+    added: Draw
+
+
+def make_scene(
+    seed: int,
+    *,
+    shots: Sequence[tuple[int, tuple[int, int, int], float]],
+    global_text: int | None = None,
+    config: ModelConfig = TINY,
+) -> Scene:
+    """A scene of random values; each shot is (text tokens, token grid, time)."""
+    rng = np.random.default_rng(seed)
+    plan = ScenePlan(global_text, tuple(GroupPlan(text, grid) for text, grid, _ in shots))
+
+    def latents() -> tuple[np.ndarray, ...]:
+        sides = [np.multiply(grid, config.patch) for _, grid, _ in shots]
+        return tuple(rng.normal(size=(*s, config.channels)).astype(np.float32) for s in sides)
+
+    prompts = (rng.normal(size=(group.text, config.text_width)) for group in plan.groups)
+    return Scene(
+        plan=plan,
+        clean=latents(),
+        noise=latents(),
+        prompts=tuple(prompt.astype(np.float32) for prompt in prompts),
+        times=tuple(time for _, _, time in shots),
+    )
+
+
+def make_scenes(seed: int = 0, *, config: ModelConfig = TINY) -> dict[str, Scene]:
+    """Four scenes of mixed aspect ratios; "single" is one shot without a global prompt."""
+    trio = [(2, (1, 2, 3), 0.25), (4, (2, 2, 1), 0.875), (1, (1, 1, 4), 0.5)]
+    pair = [(3, (1, 2, 2), 1.0), (2, (3, 1, 1), 0.375)]
+    sizes = {
+        "trio": {"global_text": 3, "shots": trio},
+        "single": {"shots": [(5, (2, 3, 2), 0.625)]},
+        "full_text": {"global_text": 8, "shots": [(6, (1, 3, 3), 0.125)]},
+        "pair": {"global_text": 1, "shots": pair},
+    }
+    return {
+        name: make_scene(10 * seed + number, config=config, **size)
+        for number, (name, size) in enumerate(sizes.items())
+    }
+
+
+def pack_scenes(rows: Sequence[Sequence[Scene]], *, config: ModelConfig = TINY) -> Packed:
+    """Packs scenes, their noise and their times into rows of the shared budget."""
+    times = np.zeros((len(rows), SLOTS), np.float32)
+    for row, scenes in enumerate(rows):
+        values = [time for scene in scenes for time in scene.group_times]
+        times[row, : len(values)] = values
+    clean, noise = (
+        _pack([[_tokens(scene, part, config) for scene in row] for row in rows], config)
+        for part in ("clean", "noise")
+    )
+    return Packed(clean, Draw(time=times, noise=noise.video.value))
+
+
+def split_scenes(tokens_LC: np.ndarray, scenes: Sequence[Scene]) -> list[np.ndarray]:
+    """Cuts one row of video tokens into its scenes, dummies included."""
+    sizes = [sum(group.video for group in scene.plan.groups) for scene in scenes]
+    return np.split(tokens_LC[: sum(sizes)], np.cumsum(sizes)[:-1])
+
+
+def randomise(shapes: Any, *, seed: int = 0) -> Any:
+    """Random float32 parameters everywhere, zero-initialised ones included: nothing is hidden by a zero."""
+    rng = np.random.default_rng(seed)
+
+    def draw(name: str, leaf: Any) -> jax.Array:
+        normal = rng.normal(size=leaf.shape)
+        if name.endswith("kernel"):
+            return normal * leaf.shape[-2] ** -0.5
+        return 0.3 * normal + (1.0 if name.endswith("scale") else 0.0)
+
+    leaves = [jnp.asarray(draw(*item), jnp.float32) for item in name_leaves(shapes).items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+class TinyModel:
+    """A model from shapes and random weights, and its forward pass, compiled once a context and shape."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0))))
+        self.params = randomise(shapes)
+        self._forward = jax.jit(self._run, static_argnames="context")
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The parameters by name."""
+        return {name: np.asarray(leaf) for name, leaf in name_leaves(self.params).items()}
+
+    def forward(self, packed: Packed, *, context: str = "full") -> np.ndarray:
+        """Velocity [B L C] of packed scenes at their times, corrupted by numpy alone."""
+        video, time_BS = packed.batch.video, packed.added.time
+        time_BL1 = np.take_along_axis(time_BS, video.index.group, axis=1)[..., None]
+        noisy = (1 - time_BL1) * video.value + time_BL1 * packed.added.noise
+        noisy = video._replace(value=noisy.astype(np.float32))
+        return np.asarray(
+            self._forward(self.params, noisy, packed.batch.text, time_BS, context=context)
+        )
+
+    def _run(self, params: Any, video: Any, text: Any, time_BS: jax.Array, context: str) -> Any:
+        return nnx.merge(self.graph, params)(video, text, time_BS, context=context)
+
+
+def _tokens(scene: Scene, part: str, config: ModelConfig) -> SceneTokens:
+    """One scene's tokens; the noise of a dummy is not zero, for it must not count."""
+    video = [patchify(latent, config.patch) for latent in getattr(scene, part)]
+    if scene.plan.global_text is not None:
+        fill = 0.0 if part == "clean" else 1.0
+        video.insert(0, np.full((1, config.patch_channels), fill, np.float32))
+    spans = Spans(config.scene_span, config.shot_span)
+    return SceneTokens(
+        video=np.concatenate(video),
+        text=np.concatenate(scene.prompts),
+        layout=lay_out(scene.plan, spans=spans),
+    )
+
+
+def _pack(rows: Sequence[Sequence[SceneTokens]], config: ModelConfig) -> PackedBatch:
+    return pack(
+        rows,
+        video_tokens=VIDEO_TOKENS,
+        text_tokens=TEXT_TOKENS,
+        channels=config.patch_channels,
+        text_width=config.text_width,
+    )

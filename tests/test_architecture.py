@@ -1,0 +1,125 @@
+"""The directions of import between rooms, read from the source and never by importing it.
+
+A room is a module or a package directly under `lct_jax/`. The table below is the whole rule; docs/architecture.md
+shows the same table to readers, and one test holds the two together.
+"""
+
+import ast
+import graphlib
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lct_jax"
+
+# Room -> what it may import: a room, or one module of a room.
+MAY_IMPORT = {
+    "types": (),
+    "errors": (),
+    "config": ("errors",),
+    "layout": ("types", "errors"),
+    "script": ("errors",),
+    "media": ("errors",),
+    "storyboard": ("media", "script", "errors"),
+    "sharding": ("types", "config", "errors"),
+    "flow": ("types", "config"),
+    "codecs": ("types", "errors"),
+    "model": ("types", "sharding", "config"),
+    "data": ("types", "layout", "config", "script", "media", "codecs", "errors"),
+    # Weights are safetensors and are read with the same strictness as a codec's.
+    "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
+    "sampling": ("types", "layout", "flow", "config", "script", "errors"),
+    "scene_io": ("layout", "config", "script", "media", "storyboard", "codecs", "errors"),
+}
+ENTRY_POINTS = ("export",)  # like train.py, sample.py and configs/, these see everything
+SIBLINGS = ("model", "data", "training", "sampling")
+
+
+def find_rooms() -> dict[str, list[Path]]:
+    """Source files of every room."""
+    rooms = {p.stem: [p] for p in PACKAGE.glob("*.py") if p.stem != "__init__"}
+    rooms |= {p.parent.name: sorted(p.parent.rglob("*.py")) for p in PACKAGE.glob("*/__init__.py")}
+    return rooms
+
+
+def read_imports(source: str) -> list[str]:
+    """Modules of lct_jax that a source imports anywhere in it, without the leading `lct_jax.`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: a relative import, expected lct_jax..."
+            whole = node.module == "lct_jax"  # `from lct_jax import flow` names a room
+            found += [f"lct_jax.{a.name}" for a in node.names] if whole else [node.module]
+    return [name.removeprefix("lct_jax.") for name in found if name.split(".")[0] == "lct_jax"]
+
+
+def find_breaches(room: str, source: str) -> list[str]:
+    """Imports of a source that its room may not make."""
+    allowed = (room, *MAY_IMPORT[room])
+    return [
+        name
+        for name in read_imports(source)
+        if not any(name == entry or name.startswith(f"{entry}.") for entry in allowed)
+    ]
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_room_imports_only_what_it_may(room):
+    files = find_rooms()[room]
+    breaches = {str(p.relative_to(ROOT)): find_breaches(room, p.read_text()) for p in files}
+    assert {path: names for path, names in breaches.items() if names} == {}
+
+
+def test_every_room_is_in_the_table():
+    assert sorted(find_rooms()) == sorted([*MAY_IMPORT, *ENTRY_POINTS])
+
+
+def test_siblings_never_import_each_other():
+    for room, other in itertools.permutations(SIBLINGS, 2):
+        assert other not in {entry.split(".")[0] for entry in MAY_IMPORT[room]}
+
+
+def test_table_has_no_cycle():
+    rooms = {room: {e.split(".")[0] for e in allowed} for room, allowed in MAY_IMPORT.items()}
+    order = list(graphlib.TopologicalSorter(rooms).static_order())
+    assert set(order) == set(MAY_IMPORT)
+
+
+def test_nothing_imports_the_tests_or_the_scripts():
+    forbidden = {"train", "sample", "tests", "configs"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert not forbidden & {name.split(".")[0] for name in names}, path
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "breach"),
+    [
+        ("training", "from lct_jax.model.mmdit import MMDiT", ["model.mmdit"]),
+        ("training", "from lct_jax import sampling", ["sampling"]),
+        ("training", "def f():\n    import lct_jax.data.records", ["data.records"]),
+        ("training", "from lct_jax.codecs.registry import load_codec", ["codecs.registry"]),
+        ("training", "from lct_jax.codecs.safetensors_io import load_tensors", []),
+        ("training", "from lct_jax.training.state import TrainState\nimport jax", []),
+        ("types", "from lct_jax.errors import InputError", ["errors"]),
+        ("flow", "from lct_jax.types_of_tomorrow import X", ["types_of_tomorrow"]),
+    ],
+)
+def test_breaches_are_found(room, source, breach):
+    assert find_breaches(room, source) == breach
+
+
+def test_document_shows_the_same_table():
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)(?:\.py|/)` \|.*\| ([^|]*) \|$", text, flags=re.MULTILINE)
+    shown = {room: tuple(re.findall(r"[\w.]+", cell)) for room, cell in rows}
+    expected = {room: allowed or ("nobody",) for room, allowed in MAY_IMPORT.items()}
+    expected |= {room: ("everything",) for room in ENTRY_POINTS}
+    assert shown == expected

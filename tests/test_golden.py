@@ -1,0 +1,97 @@
+"""Every config and the parameters of its model, written out: a changed experiment shows in a diff.
+
+`make golden` writes tests/golden/ anew, to be looked at and committed with the change.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from flax import nnx
+
+from lct_jax.config import Config, freeze
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.weights import name_leaves
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).with_name("golden")
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+
+each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def load_config(path: Path) -> Config:
+    """The checked config of a file under configs/."""
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return freeze(module.get_config())
+
+
+def flatten(values: dict, prefix: str = "") -> list[str]:
+    """`path = value` lines of nested dictionaries."""
+    lines = []
+    for name, value in values.items():
+        path = prefix + name
+        lines += flatten(value, f"{path}.") if isinstance(value, dict) else [f"{path} = {value!r}"]
+    return lines
+
+
+def describe_parameters(config: Config) -> list[str]:
+    """`name dtype[shape]` lines and the number of parameters, from shapes alone."""
+    model = nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0)))
+    leaves = name_leaves(nnx.state(model, nnx.Param))
+    lines = sorted(f"{name} {x.dtype}{list(x.shape)}" for name, x in leaves.items())
+    return [*lines, f"total {sum(x.size for x in leaves.values()):,}"]
+
+
+def compare(name: str, lines: list[str]) -> None:
+    """Holds lines against tests/golden/NAME, or writes them there when asked to."""
+    file, text = GOLDEN / name, "".join(f"{line}\n" for line in lines)
+    if UPDATE:
+        file.write_text(text)
+    assert file.is_file(), f"{file.relative_to(ROOT)} is missing: `make golden` writes it"
+    assert text == file.read_text(), "changed on purpose? `make golden`, and look at the diff"
+
+
+@each_config
+def test_config_is_as_written(path):
+    compare(f"{path.stem}.config.txt", sorted(flatten(dataclasses.asdict(load_config(path)))))
+
+
+@each_config
+def test_parameters_are_as_written(path):
+    compare(f"{path.stem}.params.txt", describe_parameters(load_config(path)))
+
+
+@each_config
+def test_config_bears_the_name_of_its_file(path):
+    assert load_config(path).name == path.stem
+
+
+@each_config
+def test_docstring_has_the_command(path):
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert f"python train.py --config=configs/{path.stem}.py" in text
+
+
+def test_every_golden_file_has_a_config():
+    expected = {f"{path.stem}.{kind}.txt" for path in CONFIGS for kind in ("config", "params")}
+    assert {path.name for path in GOLDEN.iterdir()} == expected
+
+
+def test_names_and_totals_agree_with_a_real_model():
+    """The description is of what is trained: made for real, one small model has these leaves."""
+    config = load_config(ROOT / "configs/film_tiny.py")
+    small = dataclasses.replace(
+        config.model, width=16, depth=2, heads=2, head_dim=8, rope_split=(4, 2, 2), text_width=8
+    )
+    lines = describe_parameters(dataclasses.replace(config, model=small))
+    params = nnx.state(MMDiT(small, rngs=nnx.Rngs(0)))
+    assert lines[-1] == f"total {sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
+    assert "blocks.video.qkv.kernel float32[2, 16, 48]" in lines

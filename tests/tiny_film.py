@@ -1,0 +1,173 @@
+"""A film of a few seconds with its scene file, and a config small enough to train in a test.
+
+Everything is written into a folder of the test: `film.mp4`, `scenes.json` and `tiny.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lct_jax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    PrepareConfig,
+    TrainingConfig,
+)
+from lct_jax.data.prepare import prepare
+from lct_jax.data.records import PreparedSet
+from lct_jax.media import write_video
+
+ROOT = Path(__file__).parents[1]
+HEIGHT, WIDTH = 32, 48
+FRAMES = 100
+CUTS = ((0, 20), (20, 33), (33, 50), (52, 60), (60, 81), (81, 97))  # of six shots
+
+CONFIG = Config(
+    name="tiny",
+    prepare=PrepareConfig(
+        height=HEIGHT, width=WIDTH, max_frames=9, clips=2, stills=2, encoder="stand_in"
+    ),
+    model=ModelConfig(
+        width=32,
+        depth=1,
+        heads=2,
+        head_dim=16,
+        channels=8,
+        text_width=16,
+        mlp_ratio=1,
+        rope_split=(4, 6, 6),
+        scene_span=64,
+        shot_span=32,
+        time_features=16,
+        dtype="float32",
+        remat="none",
+    ),
+    data=DataConfig(rows=2, video_tokens=56, text_tokens=96, groups=6, max_shots=3, pool=2),
+    training=TrainingConfig(
+        steps=8,
+        warmup=1,
+        learning_rate=1e-2,
+        log_every=2,
+        eval_every=4,
+        save_every=3,
+        eval_batches=1,
+        eval_times=(0.5,),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class TinyFilm:
+    """Where its files are."""
+
+    folder: Path
+
+    @property
+    def film(self) -> Path:
+        """The mp4."""
+        return self.folder / "film.mp4"
+
+    @property
+    def scenes(self) -> Path:
+        """The scene file."""
+        return self.folder / "scenes.json"
+
+    @property
+    def config(self) -> Path:
+        """The config file, which holds `CONFIG`."""
+        return self.folder / "tiny.py"
+
+    def prepare(self, config: Config = CONFIG) -> PreparedSet:
+        """The prepared set of the film."""
+        prepare(self.scenes, self.folder / "set", config)
+        return PreparedSet(self.folder / "set")
+
+
+def make_tiny_film(folder: Path) -> TinyFilm:
+    """Writes film, scene file and config into a folder."""
+    tiny = TinyFilm(folder)
+    write_video(tiny.film, draw_frames(), fps=12)
+    write_scenes(tiny.scenes)
+    write_config(tiny.config)
+    return tiny
+
+
+def draw_frames() -> np.ndarray:
+    """Six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
+    frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    for start, end in CUTS:
+        frames[start:end] = rng.integers(0, 120, 3)
+        for number in range(start, end):
+            left = 2 * (number - start) % (WIDTH - 12)
+            frames[number, 8:20, left : left + 12] = rng.integers(180, 220)
+    return frames
+
+
+def write_scenes(path: Path, change: dict[tuple[str | int, ...], object] | None = None) -> None:
+    """Writes the scene file, with values changed by their place, such as ("scenes", 0, "split")."""
+    content = describe_scenes()
+    for place, value in (change or {}).items():
+        target = content
+        for step in place[:-1]:
+            target = target[step]
+        target[place[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+def describe_scenes() -> dict[str, object]:
+    """Two scenes to train on, of three and two shots, and one held out."""
+    prompts = ("Character 1 waits.", "Rain on the quay.", "Character 1 leaves, and the dog stays.")
+    shots = [
+        {"frames": list(cut), "cut": i != 4, "prompt": prompts[i % 3]} for i, cut in enumerate(CUTS)
+    ]
+    about = {"characters": ["1"], "environment": "A quay at night.", "story": "A farewell."}
+    parts = (
+        ("quay", "train", shots[:3]),
+        ("road", "train", shots[3:5]),
+        ("end", "held_out", shots[5:]),
+    )
+    return {
+        "format": "lct_jax.scenes/1",
+        "film": {
+            "file": "film.mp4",
+            "title": "Tiny",
+            "credit": "by us",
+            "licence": "CC0",
+            "fps": 12,
+        },
+        "cast": {"1": "A woman in a red coat.", "2": "A man."},
+        "scenes": [{"id": id, "split": split, **about, "shots": s} for id, split, s in parts],
+    }
+
+
+def write_config(path: Path, config: Config = CONFIG) -> None:
+    """Writes a config file that returns `config`."""
+    values = dataclasses.asdict(config)
+    path.write_text(
+        "from lct_jax.config import editable, freeze\n\n\n"
+        f"def get_config():\n    return editable(freeze({values!r}))\n"
+    )
+
+
+def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors."""
+    flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
