@@ -17,6 +17,8 @@ import pytest
 from overfitting import Overfit, overfit_scene
 from scenes import TINY, TinyModel
 
+from lct_jax.sharding import make_mesh
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -30,3 +32,9 @@ def tiny() -> TinyModel:
 def overfit() -> Overfit:
     """A tiny model trained on one scene of three shots, with the losses before and after."""
     return overfit_scene()
+
+
+@pytest.fixture(scope="session")
+def mesh() -> jax.sharding.Mesh:
+    """Four devices over rows times two over tokens."""
+    return make_mesh(seq=2)

@@ -58,11 +58,15 @@ def scene_velocity(
     hidden = [_time_hidden(weights, config, token.time) for token in tokens]
     x = np.stack([_dense(weights, f"{token.stream}_in", token.value) for token in tokens])
     for layer in range(config.depth):
-        block = {n.removeprefix("blocks."): w[layer] for n, w in weights.items() if n.startswith("blocks.")}
+        block = {
+            n.removeprefix("blocks."): w[layer]
+            for n, w in weights.items()
+            if n.startswith("blocks.")
+        }
         time = {n: w for n, w in weights.items() if n.startswith("time.")}
         x = _run_block(block | time, config, tokens, hidden, x, context)
     out = []
-    for token, h, time in zip(tokens, x, hidden, strict=True):
+    for h, time in zip(x, hidden, strict=True):
         shift, scale = np.split(_dense(weights, "time.final", time), 2)
         mean = h.mean() if config.final_norm == "layer" else 0.0
         normal = (h - mean) / np.sqrt(np.mean((h - mean) ** 2) + EPSILON)
@@ -115,9 +119,7 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
         values.append(v)
     result = []
     for i, token in enumerate(tokens):
-        seen = [
-            j for j, key in enumerate(tokens) if context == "full" or key.group <= token.group
-        ]
+        seen = [j for j, key in enumerate(tokens) if context == "full" or key.group <= token.group]
         mixed = []
         for head in range(config.heads):
             score = [queries[i][head] @ keys[j][head] / np.sqrt(config.head_dim) for j in seen]
@@ -179,7 +181,9 @@ def _cut_patch(latent: np.ndarray, place: tuple[int, int, int], patch) -> np.nda
     """The patch at a place of the token grid, channels fastest."""
     corner = [p * size for p, size in zip(place, patch, strict=True)]
     inner = product(*map(range, patch))
-    return np.concatenate([latent[corner[0] + a, corner[1] + b, corner[2] + d] for a, b, d in inner])
+    return np.concatenate(
+        [latent[corner[0] + a, corner[1] + b, corner[2] + d] for a, b, d in inner]
+    )
 
 
 def _join_patches(patches: list[np.ndarray], patch, shape: tuple[int, ...]) -> np.ndarray:

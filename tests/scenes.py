@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from reference import Group
 
 from lct_jax.config import ModelConfig
 from lct_jax.flow import Draw
@@ -127,6 +128,17 @@ def split_scenes(tokens_LC: np.ndarray, scenes: Sequence[Scene]) -> list[np.ndar
     """Cuts one row of video tokens into its scenes, dummies included."""
     sizes = [sum(group.video for group in scene.plan.groups) for scene in scenes]
     return np.split(tokens_LC[: sum(sizes)], np.cumsum(sizes)[:-1])
+
+
+def to_reference(scene: Scene) -> list[Group]:
+    """A scene in the words of the reference."""
+    shots = zip(
+        scene.prompts[-len(scene.clean) :], scene.clean, scene.noise, scene.times, strict=True
+    )
+    groups = [Group(*shot) for shot in shots]
+    if scene.plan.global_text is not None:
+        groups.insert(0, Group(scene.prompts[0], None, None, 0.0))
+    return groups
 
 
 def randomise(shapes: Any, *, seed: int = 0) -> Any:

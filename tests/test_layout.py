@@ -139,7 +139,13 @@ def test_packs_scenes_one_behind_the_other_and_counts_their_groups_on():
 
 def test_a_row_planned_over_its_budget_is_an_error_and_not_cut():
     with pytest.raises(ValueError, match="row 0 is planned over its budget of 6 tokens"):
-        pack([[_scene_tokens(TWO_SHOTS, 1.0)]], video_tokens=6, text_tokens=9, channels=2, text_width=3)
+        pack(
+            [[_scene_tokens(TWO_SHOTS, 1.0)]],
+            video_tokens=6,
+            text_tokens=9,
+            channels=2,
+            text_width=3,
+        )
 
 
 def test_packing_keeps_every_value_of_mixed_scenes():

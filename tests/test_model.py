@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from reference import Group, scene_velocity
-from scenes import TINY, Scene, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes
+from reference import scene_velocity
+from scenes import TINY, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes, to_reference
 
 from lct_jax.layout import unpatchify
 from lct_jax.model.mmdit import MMDiT, count_parameters
@@ -27,15 +27,6 @@ VARIANTS = {
 }
 
 
-def reference_groups(scene: Scene) -> list[Group]:
-    """A scene in the words of the reference."""
-    shots = zip(scene.prompts[-len(scene.clean) :], scene.clean, scene.noise, scene.times, strict=True)
-    groups = [Group(*shot) for shot in shots]
-    if scene.plan.global_text is not None:
-        groups.insert(0, Group(scene.prompts[0], None, None, 0.0))
-    return groups
-
-
 def check_against_reference(model: TinyModel, context: str) -> None:
     """Packs scenes of mixed aspect ratios and compares every shot with the reference."""
     scenes = make_scenes(config=model.config)
@@ -43,7 +34,7 @@ def check_against_reference(model: TinyModel, context: str) -> None:
     velocity_BLC = model.forward(pack_scenes(rows, config=model.config), context=context)
     for velocity_LC, row in zip(velocity_BLC, rows, strict=True):
         for found_LC, scene in zip(split_scenes(velocity_LC, row), row, strict=True):
-            wanted = scene_velocity(model.weights, model.config, reference_groups(scene), context)
+            wanted = scene_velocity(model.weights, model.config, to_reference(scene), context)
             start = 1 - scene.plan.first_shot
             for shot, expected in zip(scene.plan.shots, wanted, strict=True):
                 patches = found_LC[start : start + shot.video]

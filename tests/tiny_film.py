@@ -5,11 +5,14 @@ Everything is written into a folder of the test: `film.mp4`, `scenes.json` and `
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +89,15 @@ class TinyFilm:
         """The config file, which holds `CONFIG`."""
         return self.folder / "tiny.py"
 
+    @property
+    def prepared(self) -> Path:
+        """The prepared set."""
+        return self.folder / "set"
+
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
-        """The prepared set of the film."""
-        prepare(self.scenes, self.folder / "set", config)
-        return PreparedSet(self.folder / "set")
+        """Prepares the film, unless it is, and opens the set."""
+        prepare(self.scenes, self.prepared, config)
+        return PreparedSet(self.prepared)
 
 
 def make_tiny_film(folder: Path) -> TinyFilm:
@@ -159,13 +167,74 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
     )
 
 
+@functools.cache
+def shared_folder() -> Path:
+    """A folder that lasts as long as this process, for what several test modules read and none changes."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@functools.cache
+def shared_film() -> TinyFilm:
+    """The film, prepared once."""
+    folder = shared_folder() / "film"
+    folder.mkdir()
+    film = make_tiny_film(folder)
+    paths = {"scenes": film.scenes, "config": film.config, "out": film.prepared}
+    result = run_program(
+        "-m", "lct_jax.data.prepare", *(f"--{name}={path}" for name, path in paths.items())
+    )
+    assert result.code == 0, result.stderr
+    return film
+
+
+@functools.cache
+def shared_run() -> Path:
+    """The work folder of a run on the shared film, done without interruption."""
+    workdir = shared_folder() / "run"
+    result = run_program(*train_arguments(shared_film(), workdir))
+    assert result.code == 0, result.stderr
+    return workdir
+
+
+def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
+    """Command line of a run on a film."""
+    paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
+    return ["train.py", *(f"--{name}={path}" for name, path in paths.items())]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a process ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_program(*arguments: str | Path) -> Result:
+    """Runs `python ARGUMENTS` to its end."""
+    process = start_program(*arguments)
+    stdout, stderr = process.communicate(timeout=300)
+    return Result(process.returncode, stdout, stderr)
+
+
 def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
     """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors."""
-    flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
+    devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
+    settings = {
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(devices, ""),
+        "JAX_PLATFORMS": "cpu",
+        # Each program is compiled once a session and not once a process.
+        "JAX_COMPILATION_CACHE_DIR": str(shared_folder() / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other on a busy machine
+    }
     return subprocess.Popen(
         [sys.executable, "-W", "error", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -55,7 +55,8 @@ class TimeModulation(nnx.Module):
         """Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
         hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
         hidden = nnx.silu(self.embed_out(hidden))
-        split = lambda x, n: x.reshape(*x.shape[:-1], n, -1)  # noqa: E731
+        # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
+        split = lambda x, n: shard(x.reshape(*x.shape[:-1], n, -1), "BS6D")  # noqa: E731
         streams = Streams(*(split(f(hidden), MODULATIONS) for f in (self.text, self.video)))
         return streams, split(self.final(hidden), 2)
 

@@ -10,11 +10,13 @@ previous checkpoint as the latest one.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
@@ -23,7 +25,7 @@ from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError
 from lct_jax.sharding import state_sharding
 from lct_jax.training.state import TrainState, init_state
-from lct_jax.training.weights import Meta, load_weights, name_leaves, read_weights_meta
+from lct_jax.training.weights import Meta, load_weights, read_weights_meta
 
 FORMAT = "lct_jax.checkpoint/1"
 
@@ -40,11 +42,13 @@ class Checkpoints:
 
     def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
         self.folder = Path(workdir).absolute() / "checkpoints"
-        if keep is None and not self.folder.is_dir():
+        if keep is not None:
+            _make_folder(self.folder)
+        elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            create=keep is not None,
+            create=False,
             # On CPU a host copy may share memory with buffers the next step donates: save at once.
             enable_async_checkpointing=jax.default_backend() != "cpu",
         )
@@ -67,35 +71,43 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()),
+                state=ocp.args.PyTreeSave(state._asdict()),
                 meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
             ),
         )
 
     def read_meta(self) -> Meta:
         """The meta of the latest checkpoint."""
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        values = dict(self._manager.restore(self.latest, args=args).meta)
+        values = dict(self._restore(meta=ocp.args.JsonRestore()).meta)
         found = values.pop("format", None)
         if found != FORMAT:
             raise InputError(f"{self.folder}: found format {found!r}, expected {FORMAT!r}")
         values.pop("position")  # equals the step, which the state carries
-        return Meta.from_json(values)
+        return Meta.from_json(values, where=str(self.folder))
 
     def restore(self, abstract_state: TrainState) -> TrainState:
         """The latest state, in the shapes and shardings of `abstract_state`."""
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state._asdict()))
-        return TrainState(**self._manager.restore(self.latest, args=args).state)
+        wanted = abstract_state._asdict()
+        places = ocp.checkpoint_utils.construct_restore_args(wanted)
+        args = ocp.args.PyTreeRestore(wanted, restore_args=places)
+        return TrainState(**self._restore(state=args).state)
 
     def restore_weights(self, name: str, shapes: Any) -> Any:
-        """`params` or `ema` alone, in the tree of `shapes`."""
-        args = ocp.args.Composite(state=ocp.args.StandardRestore())
-        found = name_leaves(self._manager.restore(self.latest, args=args).state[name])
-        # Orbax spells out the attribute under which a Param keeps its array.
-        leaves = {leaf_name.removesuffix(".value"): leaf for leaf_name, leaf in found.items()}
-        return jax.tree.unflatten(
-            jax.tree.structure(shapes), [leaves[leaf_name] for leaf_name in name_leaves(shapes)]
+        """`params` or `ema` alone as numpy arrays in the tree of `shapes`, whatever mesh they were trained on."""
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        args = ocp.args.PyTreeRestore(
+            {name: shapes}, restore_args={name: as_numpy}, partial_restore=True
         )
+        return self._restore(state=args).state[name]
+
+    def _restore(self, **items: ocp.args.CheckpointArgs) -> Any:
+        try:
+            return self._manager.restore(self.latest, args=ocp.args.Composite(**items))
+        except Exception as error:  # of no narrower kind, and a page long
+            raise InputError(
+                f"{self.folder / str(self.latest)}: cannot be restored "
+                f"({textwrap.shorten(str(error), 200)}); without it the run goes on from the one before"
+            ) from error
 
     def close(self) -> None:
         """Waits for a save that is under way."""
@@ -152,6 +164,13 @@ def read_weights(origin: Path, shapes: Any, *, which: str) -> Any:
     if origin.is_dir():
         return Checkpoints(origin).restore_weights(which, shapes)
     return load_weights(origin, shapes)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
 def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:

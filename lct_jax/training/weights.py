@@ -40,9 +40,16 @@ class Meta:
     credit: str
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Meta:
-        """Reads what `to_json` gave."""
-        return cls(**{**values, "config": freeze(values["config"])})
+    def from_json(cls, values: dict[str, Any], *, where: str) -> Meta:
+        """Reads what `to_json` gave; raises InputError that names `where` it stood."""
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if values.keys() != fields:
+            differing = ", ".join(sorted(values.keys() ^ fields))
+            raise InputError(f"{where}: its meta has missing or unknown keys: {differing}")
+        try:
+            return cls(**{**values, "config": freeze(values["config"])})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -100,7 +107,7 @@ def read_weights_meta(path: Path) -> Meta:
         raise InputError(
             f"{path}: no lct_jax meta in its header, expected weights saved by lct_jax"
         )
-    return Meta.from_json(json.loads(metadata["meta"]))
+    return Meta.from_json(json.loads(metadata["meta"]), where=str(path))
 
 
 def name_leaves(params: Any) -> dict[str, Any]:

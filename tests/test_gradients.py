@@ -1,0 +1,234 @@
+"""One gradient, however it is computed: packed or not, in micro-batches, on eight devices, recomputed or kept.
+
+Eight rows hold eight scenes, unevenly, so that rows, micro-batches and devices all carry different numbers of
+samples. The reference for the gradient's direction is a difference quotient of the dense float64 loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from reference import scene_loss
+from scenes import SLOTS, TINY, Packed, Scene, TinyModel, make_scenes, pack_scenes, to_reference
+
+from lct_jax import flow
+from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.sharding import place_batch, state_sharding
+from lct_jax.training.state import (
+    TrainState,
+    count_samples,
+    decayed,
+    init_state,
+    loss_and_gradient,
+    make_backbone,
+    make_optimizer,
+    make_step,
+)
+from lct_jax.training.weights import name_leaves
+
+TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
+Gradient = tuple[jax.Array, Any]
+
+
+def _all_scenes() -> list[Scene]:
+    return [*make_scenes(1).values(), *make_scenes(2).values()]
+
+
+def _packed_rows() -> list[list[Scene]]:
+    trio, single, full_text, pair, trio_2, single_2, full_text_2, pair_2 = _all_scenes()
+    return [
+        [trio, full_text],
+        [single, pair],
+        [],
+        [pair_2, single_2],
+        [trio_2],
+        [],
+        [],
+        [full_text_2],
+    ]
+
+
+def _compile(tiny: TinyModel, *, accumulate: int = 1) -> Any:
+    training = dataclasses.replace(TRAINING, accumulate=accumulate)
+    return jax.jit(partial(loss_and_gradient, tiny.graph, training=training, slots=SLOTS))
+
+
+def _check_same(found: Gradient, expected: Gradient) -> None:
+    """Loss and gradient agree to 1e-5 of the largest value of each parameter's gradient."""
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    leaves = name_leaves(found[1])
+    assert len(leaves) == 38
+    for name, leaf in name_leaves(expected[1]).items():
+        largest = np.abs(leaf).max()
+        np.testing.assert_allclose(leaves[name], leaf, rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def packed() -> Packed:
+    return pack_scenes(_packed_rows())
+
+
+@pytest.fixture(scope="module")
+def gradient_of(tiny) -> Any:
+    """(params, batch, added) -> loss and gradient on one device."""
+    return _compile(tiny)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny, packed, gradient_of) -> Gradient:
+    return gradient_of(tiny.params, packed.batch, packed.added)
+
+
+def test_loss_and_gradient_agree_with_the_dense_reference(tiny, expected):
+    loss, gradient = expected
+    rng = np.random.default_rng(5)
+    weights = {name: array.astype(np.float64) for name, array in tiny.weights.items()}
+    direction = {name: rng.normal(size=array.shape) for name, array in weights.items()}
+
+    def reference(step: float) -> float:
+        moved = {name: array + step * direction[name] for name, array in weights.items()}
+        scenes = _all_scenes()
+        return np.mean([scene_loss(moved, TINY, to_reference(s), "full") for s in scenes])
+
+    np.testing.assert_allclose(loss, reference(0.0), rtol=1e-5)
+    slope = (reference(1e-5) - reference(-1e-5)) / 2e-5
+    found = sum(np.vdot(direction[name], leaf) for name, leaf in name_leaves(gradient).items())
+    np.testing.assert_allclose(found, slope, rtol=1e-4)
+
+
+def test_every_parameter_has_a_gradient_but_the_last_text_update(expected):
+    for name, leaf in name_leaves(expected[1]).items():
+        stacked, *rest = name.split(".")
+        values = np.asarray(leaf)
+        assert np.isfinite(values).all()
+        if stacked == "blocks":
+            # The text stream of the last block ends in its keys and values.
+            ends = rest[0] == "text" and rest[1] in ("out", "up", "down", "q_norm")
+            assert values[0].any() and values[1].any() == (not ends), name
+        else:
+            assert values.any(), name
+
+
+def test_unpacked_scenes_give_the_same_gradient(tiny, gradient_of, expected):
+    alone = pack_scenes([[scene] for scene in _all_scenes()])
+    _check_same(gradient_of(tiny.params, alone.batch, alone.added), expected)
+
+
+def test_two_micro_batches_give_the_same_gradient(tiny, packed, expected):
+    _check_same(_compile(tiny, accumulate=2)(tiny.params, packed.batch, packed.added), expected)
+
+
+def test_eight_devices_give_the_same_gradient(tiny, packed, expected, mesh):
+    with jax.set_mesh(mesh):
+        params = jax.device_put(tiny.params, state_sharding(tiny.params, mesh))
+        batch = place_batch(packed.batch, mesh)
+        assert {len(leaf.addressable_shards) for leaf in jax.tree.leaves(batch)} == {8}
+        assert batch.video.value.addressable_shards[0].data.shape == (2, 14, 8)
+        _check_same(_compile(tiny)(params, batch, packed.added), expected)
+
+
+def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, packed, expected):
+    recomputed = TinyModel(dataclasses.replace(TINY, remat="block"))
+    index = packed.batch.video.index
+    weight = flow.loss_weights(index, SLOTS)
+
+    def loss(params, video, text):
+        batch = packed.batch._replace(
+            video=packed.batch.video._replace(value=video),
+            text=packed.batch.text._replace(value=text),
+        )
+        backbone = make_backbone(recomputed.graph, params, "full")
+        return flow.weighted_error(backbone, batch, packed.added, weight) / 8
+
+    values = packed.batch.video.value, packed.batch.text.value
+    compute = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+    found, (gradient, *inputs) = compute(tiny.params, *values)
+    _check_same((found, gradient), expected)
+    for values, tokens in zip(inputs, packed.batch, strict=True):
+        padding = tokens.index.scene == 0
+        values = np.asarray(values)
+        assert np.isfinite(values).all()
+        assert not values[padding].any()
+        assert values[~padding].any(axis=-1).all()  # prompts and dummies are seen
+
+
+def test_counts_the_samples_of_all_rows(packed):
+    assert float(count_samples(packed.batch)) == 8.0
+    assert float(count_samples(pack_scenes([[], []]).batch)) == 1.0
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, packed, mesh) -> tuple[TrainState, dict[str, jax.Array]]:
+    """State and metrics after three whole steps of two micro-batches on eight devices."""
+    training = dataclasses.replace(TRAINING, accumulate=2)
+    optimizer = make_optimizer(training)
+    state = jax.jit(partial(init_state, optimizer=optimizer))(tiny.params)
+    with jax.set_mesh(mesh):
+        step = jax.jit(
+            make_step(
+                tiny.graph, optimizer, flow_config=FlowConfig(), training=training, slots=SLOTS
+            ),
+            out_shardings=(state_sharding(state, mesh), None),
+        )
+        state = jax.device_put(state, state_sharding(state, mesh))
+        batch = place_batch(packed.batch, mesh)
+        for _ in range(3):
+            state, metrics = step(state, batch, jax.random.key(3))
+    return state, metrics
+
+
+def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradient_of, trained):
+    optimizer = make_optimizer(TRAINING)
+    update = jax.jit(optimizer.update)
+    params = ema = jax.tree.map(np.asarray, tiny.params)
+    opt_state = jax.jit(optimizer.init)(params)
+    for step, rate in enumerate((0.1, 2 / 11, 0.25)):  # (1 + step) / (10 + step)
+        key = jax.random.fold_in(jax.random.key(3), step)
+        added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
+        loss, gradient = gradient_of(params, packed.batch, added)
+        updates, opt_state = update(gradient, opt_state, params)
+        params = jax.tree.map(np.add, params, updates)
+        ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)
+
+    state, metrics = trained
+    assert int(state.step) == 3
+    norm = np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)))
+    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-5)
+    for moment in ("mu", "nu"):
+        found, wanted = (optax.tree.get(s, moment) for s in (state.opt_state, opt_state))
+        _check_same((metrics["loss"], found), (loss, wanted))
+    for found, wanted in ((state.params, params), (state.ema, ema)):
+        for name, leaf in name_leaves(wanted).items():
+            np.testing.assert_allclose(name_leaves(found)[name], leaf, rtol=1e-5, atol=1e-5)
+            assert np.abs(leaf - tiny.weights[name]).max() > 1e-4 or "blocks.text" in name
+
+
+def test_large_leaves_lie_in_shards_and_small_ones_whole(trained):
+    state = trained[0]
+    moments = (optax.tree.get(state.opt_state, moment) for moment in ("mu", "nu"))
+    for tree in (state.params, state.ema, *moments):
+        leaves = name_leaves(tree)
+        shapes = {name: leaf.addressable_shards[0].data.shape for name, leaf in leaves.items()}
+        assert shapes["blocks.video.qkv.kernel"] == (2, 32, 96 // 4)
+        assert shapes["blocks.text.down.kernel"] == (2, 128 // 4, 32)
+        assert shapes["time.video.kernel"] == (32, 192 // 4)
+        assert shapes["blocks.video.out.kernel"] == (2, 32, 32)  # 2,048 elements: whole
+        assert shapes["blocks.video.qkv.bias"] == (2, 96)
+        spread = {name for name, shape in shapes.items() if shape != leaves[name].shape}
+        assert len(spread) == 8
+    assert state.step.sharding.is_fully_replicated
+
+
+def test_weight_decay_spares_vectors_norms_and_modulation(tiny):
+    mask = name_leaves(decayed(tiny.params))
+    streams = [
+        f"blocks.{s}.{n}.kernel" for s in ("text", "video") for n in ("qkv", "out", "up", "down")
+    ]
+    ends = ["video_in.kernel", "text_in.kernel", "video_out.kernel"]
+    assert {name for name, is_decayed in mask.items() if is_decayed} == {*streams, *ends}

@@ -1,0 +1,163 @@
+"""Which numbers stay float32 under bfloat16 compute: read off the traced program, and measured.
+
+Also off the traced program: blocks are scanned, and recomputed where the config asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+from scenes import TINY, TinyModel, make_scenes, pack_scenes
+
+from lct_jax.config import ModelConfig
+from lct_jax.model.attention import attend
+from lct_jax.model.blocks import QKNorm, layer_norm, modulate, rms_norm
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.rope import make_rotation, rotate
+from lct_jax.types import TokenIndex
+
+BF16 = dataclasses.replace(TINY, dtype="bfloat16")
+
+
+def test_parameters_are_float32_whatever_computes():
+    model = nnx.eval_shape(lambda: MMDiT(ModelConfig(), rngs=nnx.Rngs(0)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {np.dtype(np.float32)}
+
+
+def _equations(jaxpr) -> Iterator:
+    """All equations of a program, inner programs included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from _equations(inner)
+
+
+def _trace(config: ModelConfig):
+    model = TinyModel(config)
+    packed = pack_scenes([[make_scenes()["trio"]]])
+
+    def forward(params, video, text, time_BS):
+        return nnx.merge(model.graph, params)(video, text, time_BS, context="full")
+
+    return jax.make_jaxpr(forward)(model.params, *packed.batch, packed.added.time)
+
+
+def _float_inputs(equation) -> tuple[str, ...]:
+    """The float types that enter an equation."""
+    dtypes = [variable.aval.dtype for variable in equation.invars]
+    return tuple(sorted({str(d) for d in dtypes if jnp.issubdtype(d, jnp.floating)}))
+
+
+def test_float32_islands_in_a_bfloat16_program():
+    traced = _trace(BF16)
+    assert [str(out.dtype) for out in traced.out_avals] == ["float32"]
+    everything = list(_equations(traced.jaxpr))
+    # Softmax, norms, rotary angles and time features. (The gate of the MLP is a tanh, in bfloat16.)
+    islands = ("exp", "rsqrt", "cos", "sin", "reduce_max", "reduce_sum", "logistic")
+    for equation in everything:
+        if equation.primitive.name in islands:
+            assert _float_inputs(equation) == ("float32",), equation
+    names = Counter(equation.primitive.name for equation in everything)
+    assert names["exp"] and names["rsqrt"] and names["cos"] and names["logistic"]
+
+
+def test_matrix_products_of_the_blocks_are_bfloat16():
+    traced = _trace(BF16)
+    (scan,) = [eq for eq in traced.jaxpr.eqns if eq.primitive.name == "scan"]
+    inside = [
+        eq for eq in _equations(scan.params["jaxpr"].jaxpr) if eq.primitive.name == "dot_general"
+    ]
+    assert len(inside) == 4 + 4 + 2  # qkv, out, up, down of two streams, and attention
+    assert {_float_inputs(equation) for equation in inside} == {("bfloat16",)}
+    outputs = Counter(str(equation.outvars[0].aval.dtype) for equation in inside)
+    assert outputs == {"bfloat16": 9, "float32": 1}  # the scores
+    total = Counter(
+        _float_inputs(eq) for eq in _equations(traced.jaxpr) if eq.primitive.name == "dot_general"
+    )
+    # Outside: two inputs in bfloat16; five of the time modulation and the output in float32.
+    assert total == {("bfloat16",): 12, ("float32",): 6}
+
+
+def test_blocks_are_scanned_and_recomputed_on_request():
+    shallow, deep = (
+        list(_equations(_trace(dataclasses.replace(TINY, depth=n)).jaxpr)) for n in (2, 5)
+    )
+    assert len(shallow) == len(deep)
+    kept, recomputed = (
+        Counter(eq.primitive.name for eq in _equations(_trace(config).jaxpr))
+        for config in (TINY, dataclasses.replace(TINY, remat="block"))
+    )
+    assert kept["remat2"] + kept["checkpoint"] + kept["remat"] == 0
+    assert recomputed["remat2"] + recomputed["checkpoint"] + recomputed["remat"] == 1
+
+
+def _bf16(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.bfloat16)
+
+
+def test_norms_of_bfloat16_are_computed_in_float32():
+    x = _bf16(0, 4, 64)
+    exact = np.asarray(x, np.float64)
+    centred = exact - exact.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(layer_norm(x), expected, rtol=1e-5, atol=1e-6)
+    expected = exact / np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(rms_norm(x), expected, rtol=1e-5, atol=1e-6)
+    assert modulate(layer_norm(x), jnp.ones((1, 1)), jnp.ones((1, 1))).dtype == jnp.float32
+
+
+def test_qk_norm_rounds_once():
+    norm = QKNorm(BF16)
+    norm.scale[...] = jnp.linspace(0.5, 1.5, 16)
+    x_BHLK = _bf16(1, 1, 2, 5, 16)
+    exact = np.asarray(x_BHLK, np.float64)
+    exact = exact / np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-6) * np.linspace(0.5, 1.5, 16)
+    np.testing.assert_array_equal(norm(x_BHLK), jnp.asarray(exact, jnp.bfloat16))
+
+
+def test_rotation_of_bfloat16_rounds_once_far_down_the_diagonal():
+    coord = np.random.default_rng(0).integers(0, 4000, size=(1, 50, 3))
+    rotation = make_rotation(jnp.asarray(coord), split=(4, 6, 6), base=100.0)
+    x_BHLK = _bf16(2, 1, 2, 50, 16)
+    rates = [[100.0 ** (-2 * i / dims) for i in range(dims // 2)] for dims in (4, 6, 6)]
+    angle = np.concatenate([coord[..., a, None] * np.array(rates[a]) for a in range(3)], -1)
+    low, high = np.split(np.asarray(x_BHLK, np.float64), 2, axis=-1)
+    turned = (low + 1j * high) * np.exp(1j * angle)[:, None]
+    exact = np.concatenate([turned.real, turned.imag], axis=-1)
+    found = rotate(x_BHLK, rotation)
+    assert found.dtype == jnp.bfloat16
+    # Half a step of bfloat16 is 2**-8 of the value; float32 angles of 4000 are good to 3e-4.
+    np.testing.assert_allclose(np.asarray(found, np.float64), exact, rtol=2**-8, atol=1e-3)
+    float_angle = np.arctan2(rotation.sin, rotation.cos)[:, 0]
+    error = np.angle(np.exp(1j * (float_angle - angle)))
+    assert np.abs(error).max() < 3e-4
+
+
+def test_softmax_over_bfloat16_scores_is_float32():
+    one = np.ones((1, 40), np.int32)
+    index = TokenIndex(one, one, one, np.zeros((1, 40, 3), np.int32))
+    q_BHLK, k_BHMK = 4 * _bf16(3, 1, 2, 40, 16), _bf16(4, 1, 2, 40, 16)
+    v_BHMK = jnp.asarray(np.random.default_rng(5).normal(size=(1, 2, 40, 16)), jnp.float32)
+    found = attend(q_BHLK, k_BHMK, v_BHMK, query=index, key=index, context="full")
+    q, k, v = (np.asarray(x, np.float64) for x in (q_BHLK, k_BHMK, v_BHMK))
+    weight = np.exp(q @ k.swapaxes(-1, -2) / 4)
+    expected = weight / weight.sum(-1, keepdims=True) @ v
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_predicts_about_what_float32_does(tiny):
+    scenes = make_scenes()
+    rows = [[scenes["trio"], scenes["full_text"]], [scenes["single"], scenes["pair"]]]
+    packed = pack_scenes(rows)
+    exact, found = tiny.forward(packed), TinyModel(BF16).forward(packed)
+    assert found.dtype == np.float32
+    scene = packed.batch.video.index.scene > 0
+    error = np.sqrt(np.mean((found - exact)[scene] ** 2)) / exact[scene].std()
+    assert 1e-4 < error < 0.05

@@ -1,0 +1,307 @@
+"""From a film to a prepared set: which frames become clips and stills, and when there is nothing to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_film import (
+    CONFIG,
+    CUTS,
+    TinyFilm,
+    describe_scenes,
+    make_tiny_film,
+    shared_film,
+    write_scenes,
+)
+
+import lct_jax.data.prepare
+from lct_jax.codecs.patch import PatchCodec
+from lct_jax.codecs.stand_in import StandInEncoder
+from lct_jax.config import Config
+from lct_jax.data.prepare import clip_starts, fitting_length, iter_footage, prepare
+from lct_jax.data.records import PreparedSet
+from lct_jax.data.scene_file import load_scene_file
+from lct_jax.errors import InputError
+from lct_jax.media import read_video
+
+
+def change(config: Config, **values: object) -> Config:
+    """A config whose `prepare` section is changed."""
+    return dataclasses.replace(config, prepare=dataclasses.replace(config.prepare, **values))
+
+
+@pytest.fixture
+def film(tmp_path) -> TinyFilm:
+    return make_tiny_film(tmp_path)
+
+
+@pytest.fixture
+def given(film) -> Config:
+    """The config with the codec of the shared film, so that nothing has to be fitted."""
+    codec = film.folder / "given.safetensors"
+    codec.write_bytes((shared_film().prepared / "codec.safetensors").read_bytes())
+    return change(CONFIG, codec_from=str(codec))
+
+
+# ---- clips and stills ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "longest", "expected"),
+    [
+        (1, 125, 1),
+        (4, 125, 1),
+        (5, 125, 5),
+        (20, 125, 17),
+        (21, 125, 21),
+        (200, 125, 125),
+        (20, 9, 9),
+    ],
+)
+def test_a_clip_is_the_longest_4n_plus_1(frames, longest, expected):
+    assert fitting_length(frames, longest=longest) == expected
+
+
+@pytest.mark.parametrize(
+    ("frames", "length", "clips", "expected"),
+    [
+        (20, 9, 1, [0]),
+        (20, 9, 2, [0, 11]),
+        (20, 9, 3, [0, 5, 11]),
+        (9, 9, 3, [0]),
+        (11, 9, 6, [0, 1, 2]),
+        (21, 1, 5, [0, 5, 10, 15, 20]),
+    ],
+)
+def test_clips_are_evenly_spaced_from_the_cut_to_the_end(frames, length, clips, expected):
+    assert clip_starts(frames, length=length, clips=clips) == expected
+
+
+def test_records_hold_the_frames_of_the_film():
+    film = shared_film()
+    prepared, frames = film.prepare(), read_video(film.film).frames
+    codec = PatchCodec.load(film.prepared / "codec.safetensors", channels=8)
+    # Of six shots with 20, 13, 17, 8, 21 and 16 frames, at most 9 a clip: where the two clips and stills begin.
+    expected = (((0, 11), (0, 19)), ((0, 4), (0, 12)), ((0, 8), (0, 16)), ((0, 3), (0, 7)),
+                ((0, 12), (0, 20)), ((0, 7), (0, 15)))  # fmt: skip
+    for shot, (clips, stills) in enumerate(expected):
+        start, length = CUTS[shot][0], 5 if shot == 3 else 9
+        for number, first in enumerate(clips):
+            latent = codec.encode(frames[start + first : start + first + length])
+            found = prepared.read_latent(shot, clip=number, still=None)
+            np.testing.assert_array_equal(found, latent.astype(np.float16))
+        for number, first in enumerate(stills):
+            latent = codec.encode(frames[start + first : start + first + 1])
+            found = prepared.read_latent(shot, clip=None, still=number)
+            np.testing.assert_array_equal(found, latent.astype(np.float16))
+    assert prepared.lengths.clip_start.tolist() == [0, 2, 4, 6, 8, 10, 12]
+
+
+def test_records_hold_the_texts_of_the_scene_file():
+    prepared, encoder = shared_film().prepare(), StandInEncoder(16)
+    brief = "Character 1: A woman in a red coat. Environment: A quay at night."
+    expected = {
+        prepared.read_global(1, story=False).tobytes(): brief,
+        prepared.read_global(1, story=True).tobytes(): f"{brief} Story: A farewell.",
+        prepared.read_prompt(3).tobytes(): "[SHOT CUT] Character 1 waits.",
+        prepared.read_prompt(4).tobytes(): "Rain on the quay.",  # goes on without a cut
+    }
+    for found, text in expected.items():
+        assert found == encoder.encode([text])[0].astype(np.float16).astype(np.float32).tobytes()
+
+
+def test_the_card_says_what_the_set_is():
+    film = shared_film()
+    card = film.prepare().card
+    assert card.scenes == ("quay", "road", "end")
+    assert card.shots == ("quay/1", "quay/2", "quay/3", "road/1", "road/2", "end/1")
+    assert (card.channels, card.text_width, card.height, card.width) == (8, 16, 32, 48)
+    assert (card.fps, card.credit) == (12.0, "Tiny by us, CC0")
+    assert card.encoder == StandInEncoder(16).identity
+    codec = PatchCodec.load(film.prepared / "codec.safetensors", channels=8)
+    assert card.codec == codec.identity
+
+
+def test_frames_are_resized_and_shots_of_one_split_may_overlap(film):
+    write_scenes(film.scenes, {("scenes", 1, "shots", 0, "frames"): [40, 60]})
+    annotated, frames = load_scene_file(film.scenes), read_video(film.film).frames
+    footage = {
+        (part.scene.id, part.shot): part.frames for part in iter_footage(annotated, CONFIG.prepare)
+    }
+    assert list(footage) == [
+        ("quay", 0),
+        ("quay", 1),
+        ("quay", 2),
+        ("road", 0),
+        ("road", 1),
+        ("end", 0),
+    ]
+    np.testing.assert_array_equal(footage["quay", 2], frames[33:50])
+    np.testing.assert_array_equal(footage["road", 0], frames[40:60])
+    np.testing.assert_array_equal(footage["road", 1], frames[60:81])
+    small = dataclasses.replace(CONFIG.prepare, height=16, width=24)
+    assert next(iter_footage(annotated, small)).frames.shape == (20, 16, 24, 3)
+
+
+def test_a_scene_of_which_nothing_is_written_has_the_empty_global_prompt(film, given):
+    nothing = {"characters": [], "environment": "", "story": ""}
+    changes = {("scenes", 1, key): value for key, value in nothing.items()}
+    changes |= {("scenes", 1, "shots", 0, "prompt"): "Night."}
+    write_scenes(film.scenes, changes)
+    prepared = film.prepare(given)
+    for story in (True, False):
+        found = prepared.read_global(1, story=story)
+        np.testing.assert_array_equal(found, prepared.empty.astype(np.float16))
+
+
+# ---- once, and again when something changed ------------------------------------------------------
+
+
+def stamp(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_set_is_made_once(film, given):
+    assert prepare(film.scenes, film.prepared, given)
+    before = stamp(film.prepared)
+    os.utime(film.film)  # what counts is what is in a file
+    assert not prepare(film.scenes, film.prepared, given)
+    assert stamp(film.prepared) == before
+    assert sorted(before) == [
+        "card.json",
+        "codec.safetensors",
+        "empty.safetensors",
+        "lengths.safetensors",
+        "scenes.array_record",
+        "shots.array_record",
+        "source.json",
+    ]
+
+
+def test_a_changed_scene_file_is_prepared_again(film, given):
+    film.prepare(given)
+    write_scenes(film.scenes, {("scenes", 0, "shots", 1, "prompt"): "Sun."})
+    prepared = film.prepare(given)
+    expected = StandInEncoder(16).encode(["[SHOT CUT] Sun."])[0].astype(np.float16)
+    np.testing.assert_array_equal(prepared.read_prompt(1), expected)
+
+
+def test_changed_settings_are_prepared_again(film, given):
+    film.prepare(given)
+    assert prepare(film.scenes, film.prepared, change(given, stills=1))
+    wide = dataclasses.replace(given, model=dataclasses.replace(given.model, text_width=24))
+    assert prepare(film.scenes, film.prepared, wide)
+    assert PreparedSet(film.prepared).card.text_width == 24
+
+
+def test_changed_codec_weights_are_prepared_again(film, given):
+    first = film.prepare(given).card.codec
+    codec = PatchCodec.load(Path(given.prepare.codec_from), channels=8)
+    PatchCodec(mean=codec.mean, basis=codec.basis, scale=codec.scale * 2).save(
+        Path(given.prepare.codec_from)
+    )
+    assert film.prepare(given).card.codec != first
+
+
+def test_a_preparation_that_was_interrupted_is_done_again(film, given, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    film.prepare(given)
+    changed = change(given, stills=1)
+    monkeypatch.setattr(lct_jax.data.prepare, "write_set", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(film.scenes, film.prepared, changed)
+    with pytest.raises(InputError, match="the preparation did not finish"):
+        PreparedSet(film.prepared)
+    monkeypatch.undo()
+    assert prepare(film.scenes, film.prepared, changed)
+    assert PreparedSet(film.prepared).lengths.shot_still.tolist() == [1] * 6
+
+
+# ---- what the codec sees -------------------------------------------------------------------------
+
+
+def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypatch):
+    seen: list[np.ndarray] = []
+    codec = PatchCodec.load(shared_film().prepared / "codec.safetensors", channels=8)
+
+    def fit(videos, *, channels):
+        seen.extend(videos)
+        assert channels == 8
+        return codec
+
+    monkeypatch.setattr(lct_jax.data.prepare, "fit_patch_codec", fit)
+    frames = read_video(film.film).frames
+    film.prepare()
+    lengths = (17, 13, 17, 5, 21)  # 4n + 1 of the five training shots
+    assert len(seen) == 5
+    for video, (start, _), length in zip(seen, CUTS, lengths, strict=False):
+        np.testing.assert_array_equal(video, frames[start : start + length])
+
+
+# ---- bad films and texts -------------------------------------------------------------------------
+
+
+def refusal(film: TinyFilm, config: Config) -> str:
+    with pytest.raises(InputError) as caught:
+        prepare(film.scenes, film.prepared, config)
+    assert not (film.prepared / "card.json").exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_cut_past_the_end_of_the_film_is_refused(film, given):
+    write_scenes(film.scenes, {("scenes", 2, "shots", 0, "frames"): [81, 101]})
+    assert refusal(film, given) == (
+        f"{film.film}: scene 'end': shots[0] ends at frame 101, but the film has 100 frames"
+    )
+
+
+def test_a_truncated_film_is_refused(film, given):
+    film.film.write_bytes(film.film.read_bytes()[:-2000])
+    assert refusal(film, given).startswith(f"{film.film}: damaged or cut off after frame ")
+
+
+def test_a_missing_film_is_refused(film, given):
+    film.film.unlink()
+    assert refusal(film, given) == f"{film.film}: cannot be read, No such file or directory"
+
+
+def test_codec_weights_of_other_channels_are_refused(film, given):
+    model = dataclasses.replace(given.model, channels=4)
+    found = refusal(film, dataclasses.replace(given, model=model))
+    assert found.startswith(f"{given.prepare.codec_from}: tensors differ")
+
+
+def test_a_text_that_is_too_long_is_named(film, given, monkeypatch):
+    class ShortSighted(StandInEncoder):
+        def encode(self, texts):
+            for text in texts:
+                if "leaves" in text:
+                    raise InputError(f"texts[0] ({text[:8]!r}...): found 9 tokens, expected 8")
+            return super().encode(texts)
+
+    monkeypatch.setattr(
+        lct_jax.data.prepare, "make_encoder", lambda name, *, width: ShortSighted(width)
+    )
+    assert refusal(film, given).startswith(
+        "scene 'quay': shots[2]: texts[0] ('[SHOT CU'...): found 9"
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_refused(film, given):
+    with pytest.raises(InputError) as caught:
+        prepare(film.scenes, film.film, given)
+    assert str(caught.value) == f"{film.film}: cannot be made a folder (File exists)"
+
+
+def test_the_scene_file_shown_is_the_one_prepared(film):
+    annotated = load_scene_file(film.scenes)
+    shots = [shot for scene in describe_scenes()["scenes"] for shot in scene["shots"]]
+    assert [tuple(shot["frames"]) for shot in shots] == list(CUTS)
+    assert [scene.split for scene in annotated.scenes] == ["train", "train", "held_out"]

@@ -1,0 +1,43 @@
+"""What the shipped configs amount to."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from lct_jax.config import Config, ModelConfig, freeze
+from lct_jax.model.mmdit import count_parameters
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def _load(name: str) -> Config:
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return freeze(module.get_config())
+
+
+def test_the_paper_sized_model_has_3_billion_parameters():
+    model = _load("lct_3b").model
+    assert 2.8e9 <= count_parameters(model) <= 3.2e9
+    assert model.head_dim == 128
+    assert model.heads * model.head_dim == model.width
+    assert model.heads % 4 == 0  # sequence parallel over four devices
+    assert 2048 <= model.width <= 3072
+    assert (model.dtype, model.remat) == ("bfloat16", "block")
+    assert model == ModelConfig()
+
+
+def test_the_film_model_is_small_enough_for_two_cores():
+    model = _load("film_tiny").model
+    assert 5e6 <= count_parameters(model) <= 10e6
+    assert model.dtype == "float32"
+    assert model == _load("film_tiny_base").model  # whose weights it starts from
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_every_preset_freezes_under_its_own_name(name):
+    assert _load(name).name == name

@@ -1,0 +1,229 @@
+"""Records: what is written is what is read, and a set that is damaged or unfinished is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lct_jax.config import ModelConfig
+from lct_jax.data.records import Card, LengthTable, PreparedSet, SceneRecord, ShotRecord, write_set
+from lct_jax.errors import InputError
+
+CHANNELS, TEXT_WIDTH = 3, 5
+MODEL = ModelConfig(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
+CARD = Card(
+    codec="codec-a",
+    encoder="encoder-a",
+    channels=CHANNELS,
+    text_width=TEXT_WIDTH,
+    height=32,
+    width=48,
+    fps=12.0,
+    credit="Tiny by us",
+    scenes=("quay", "end"),
+    shots=("quay/1", "quay/2", "end/1"),
+)
+EMPTY = np.full((2, TEXT_WIDTH), 0.25, np.float32)
+
+
+def draw(*shape: int) -> np.ndarray:
+    """Numbers that float16 holds exactly, another array for each shape."""
+    return np.random.default_rng(shape).integers(-99, 99, shape).astype(np.float32) / 8
+
+
+def make_shot(frames: tuple[int, ...], stills: int, text: int) -> ShotRecord:
+    return ShotRecord(
+        clips=tuple(draw(count, 4, 6, CHANNELS) for count in frames),
+        stills=tuple(draw(1, 4, 6, CHANNELS) + still for still in range(stills)),
+        prompt=draw(text, TEXT_WIDTH),
+    )
+
+
+SCENES = (
+    SceneRecord("quay", "train", draw(9, TEXT_WIDTH), draw(7, TEXT_WIDTH), (
+        make_shot((3, 3), 2, 4), make_shot((5,), 1, 6),
+    )),
+    SceneRecord("end", "held_out", draw(8, TEXT_WIDTH), draw(3, TEXT_WIDTH), (make_shot((2,), 0, 1),)),
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_set(tmp_path / "set", SCENES, card=CARD, empty=EMPTY)
+    return tmp_path / "set"
+
+
+def test_everything_written_is_read(folder):
+    prepared = PreparedSet(folder)
+    assert prepared.card == CARD
+    np.testing.assert_array_equal(prepared.empty, EMPTY)
+    shots = [shot for scene in SCENES for shot in scene.shots]
+    for number, shot in enumerate(shots):
+        np.testing.assert_array_equal(prepared.read_prompt(number), shot.prompt)
+        for clip, latent in enumerate(shot.clips):
+            found = prepared.read_latent(number, clip=clip, still=None)
+            np.testing.assert_array_equal(found, latent)
+            assert found.dtype == np.float32
+        for still, latent in enumerate(shot.stills):
+            found = prepared.read_latent(number, clip=None, still=still)
+            np.testing.assert_array_equal(found, latent)
+    for number, scene in enumerate(SCENES):
+        np.testing.assert_array_equal(prepared.read_global(number, story=True), scene.full)
+        np.testing.assert_array_equal(prepared.read_global(number, story=False), scene.brief)
+
+
+def test_lengths_are_those_of_the_records(folder):
+    expected = {
+        "scene_split": [0, 1],
+        "scene_start": [0, 2, 3],
+        "scene_full": [9, 8],
+        "scene_brief": [7, 3],
+        "shot_text": [4, 6, 1],
+        "shot_still": [2, 1, 0],
+        "clip_start": [0, 2, 3, 4],
+        "clip_grid": [[3, 4, 6], [3, 4, 6], [5, 4, 6], [2, 4, 6]],
+        "empty_text": [2],
+    }
+    lengths = dataclasses.asdict(PreparedSet(folder).lengths)
+    assert {name: column.tolist() for name, column in lengths.items()} == expected
+    assert {column.dtype for column in lengths.values()} == {np.dtype(np.int32)}
+
+
+def test_values_are_stored_as_float16_and_a_transposed_array_is_not_scrambled(tmp_path):
+    latent = np.linspace(0, 1, 3 * 4 * 6 * CHANNELS, dtype=np.float32).reshape(6, 4, 3, CHANNELS)
+    shot = ShotRecord(clips=(latent.swapaxes(0, 2),), stills=(), prompt=draw(4, TEXT_WIDTH))
+    scenes = (dataclasses.replace(SCENES[0], shots=(shot,)),)
+    card = dataclasses.replace(CARD, scenes=("quay",), shots=("quay/1",))
+    write_set(tmp_path, scenes, card=card, empty=EMPTY)
+    found = PreparedSet(tmp_path).read_latent(0, clip=0, still=None)
+    np.testing.assert_array_equal(found, latent.swapaxes(0, 2).astype(np.float16))
+    assert np.abs(found - latent.swapaxes(0, 2)).max() > 0
+
+
+def test_a_set_travels_to_another_process(folder):
+    travelled = pickle.loads(pickle.dumps(PreparedSet(folder)))
+    np.testing.assert_array_equal(travelled.read_prompt(2), SCENES[1].shots[0].prompt)
+
+
+def refusal(folder: Path) -> str:
+    """What opening a set and reading all of it is refused with."""
+    with pytest.raises(InputError) as caught:
+        prepared = PreparedSet(folder)
+        for shot in range(len(prepared.card.shots)):
+            prepared.read_prompt(shot)
+        for scene in range(len(prepared.card.scenes)):
+            prepared.read_global(scene, story=True)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_that_is_no_set_is_refused(tmp_path):
+    expected = f"{tmp_path}/card.json: not found, expected a set made by lct_jax.data.prepare"
+    assert refusal(tmp_path) == expected
+
+
+def test_a_set_without_its_card_is_unfinished(folder):
+    (folder / "card.json").unlink()
+    assert refusal(folder) == (
+        f"{folder}/card.json: not found, expected a set made by lct_jax.data.prepare: "
+        "the preparation did not finish or the set is damaged, prepare it again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "found format None, expected 'lct_jax.records/1'"),
+        ('{"format": "lct_jax.records/9"}', "found format 'lct_jax.records/9'"),
+        ('{"format": "lct_jax.records/1", "codec": ""}', "missing or unknown keys: channels, "),
+    ],
+)
+def test_a_card_that_is_none_is_refused(folder, text, expected):
+    (folder / "card.json").write_text(text)
+    assert refusal(folder).startswith(f"{folder}/card.json: {expected}")
+
+
+@pytest.mark.parametrize("kind", ["shots", "scenes"])
+def test_records_that_are_missing_or_cut_short_are_refused(folder, kind):
+    path = folder / f"{kind}.array_record"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", None):
+        path.unlink() if content is None else path.write_bytes(content)
+        count = len(getattr(CARD, kind))
+        assert refusal(folder).startswith(f"{path}: found 0 records, expected {count}: the prep")
+
+
+@pytest.mark.parametrize("kind", ["shots", "scenes"])
+def test_a_damaged_record_is_refused(folder, kind):
+    path = folder / f"{kind}.array_record"
+    content = bytearray(path.read_bytes())
+    for place in range(200, 240):  # within the first record
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    assert refusal(folder).startswith(f"{path}: record 0 is damaged (")
+
+
+@pytest.mark.parametrize("name", ["lengths", "empty"])
+def test_tables_that_are_missing_or_damaged_are_refused(folder, name):
+    path = folder / f"{name}.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert refusal(folder).startswith(f"{path}: cannot be read (")
+    path.unlink()
+    assert refusal(folder).startswith(f"{path}: cannot be read (")
+
+
+def test_a_table_without_a_column_is_refused(folder):
+    path = folder / "lengths.safetensors"
+    columns = load_file(path)
+    (folder / "empty.safetensors").replace(path)
+    assert refusal(folder).startswith(f"{path}: cannot be read ('scene_split')")
+    assert set(columns) == {field.name for field in dataclasses.fields(LengthTable)}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"channels": 4}, "model.channels: found 4, expected 3 of {}"),
+        ({"text_width": 4}, "model.text_width: found 4, expected 5 of {}"),
+        (
+            {"patch": (1, 2, 4)},
+            "model.patch: found (1, 2, 4); {}: latent Y side: found 6, expected a multiple of 4",
+        ),
+        (
+            {"scene_span": 8},
+            "model.scene_span: found 8, expected at least 9, "
+            "the tokens in the prompt of quay in {}",
+        ),
+        (
+            {"shot_span": 5},
+            "model.shot_span: found 5, expected at least 6, "
+            "the tokens in the prompt of quay/2 in {}",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_by_field(folder, change, expected):
+    prepared, model = PreparedSet(folder), dataclasses.replace(MODEL, **change)
+    if expected is None:
+        prepared.check_model(model)
+        return
+    with pytest.raises(InputError) as caught:
+        prepared.check_model(model)
+    assert str(caught.value) == expected.format(folder)
+
+
+def test_writing_again_replaces_the_set(folder):
+    shots = (make_shot((3,), 1, 2),)
+    scenes = (dataclasses.replace(SCENES[0], shots=shots),)
+    card = dataclasses.replace(CARD, scenes=("quay",), shots=("quay/1",))
+    write_set(folder, scenes, card=card, empty=EMPTY)
+    assert PreparedSet(folder).lengths.shot_text.tolist() == [2]
+    assert json.loads((folder / "card.json").read_text())["shots"] == ["quay/1"]
+    assert not list(folder.glob("*.partial"))

@@ -1,0 +1,74 @@
+"""The mesh, the letters and the rule that places parameters; bad divisions are named."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+from scenes import TINY
+
+from lct_jax.config import Config, DataConfig, TrainingConfig
+from lct_jax.errors import InputError
+from lct_jax.sharding import check_mesh, letters_to_spec, make_mesh, shard, state_sharding
+
+
+def test_places_by_the_largest_axis_that_divides(mesh):
+    shapes = {
+        "tall": (8192, 6),
+        "odd": (4098, 64),
+        "none": (4099, 3),
+        "tie": (64, 64),
+        "low": (4092,),
+    }
+    tree = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    specs = {name: place.spec for name, place in state_sharding(tree, mesh).items()}
+    assert specs == {
+        "tall": P("data", None),
+        "odd": P(None, "data"),
+        "none": P(),
+        "tie": P(None, "data"),
+        "low": P(),
+    }
+
+
+def test_shards_by_letters_under_a_mesh_and_does_nothing_without(mesh):
+    assert letters_to_spec("BLD") == P("data", "seq", None)
+    assert letters_to_spec("BHLK") == P("data", None, "seq", None)
+    x_BLD = jnp.zeros((4, 6, 3))
+    assert shard(x_BLD, "BLD") is x_BLD
+    with jax.set_mesh(mesh):
+        spread = jax.jit(lambda x: shard(x, "BLD"))(x_BLD)
+    assert spread.addressable_shards[0].data.shape == (1, 3, 3)
+
+
+def test_a_mesh_needs_a_number_of_devices_that_divides():
+    assert dict(make_mesh(seq=4).shape) == {"data": 2, "seq": 4}
+    with pytest.raises(InputError) as caught:
+        make_mesh(seq=3)
+    assert str(caught.value) == "training.seq_shards: found 3 over 8 devices, expected a divisor"
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("data", {"rows": 12}, "data.rows: found 12, expected a multiple of 8"),
+        ("data", {"video_tokens": 27}, "data.video_tokens: found 27, expected a multiple of 2"),
+        ("data", {"text_tokens": 25}, "data.text_tokens: found 25, expected a multiple of 2"),
+        ("model", {"heads": 3}, "model.heads: found 3, expected a multiple of 2"),
+    ],
+)
+def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, change, message):
+    config = Config(
+        name="test",
+        model=TINY,
+        data=DataConfig(rows=8, video_tokens=28, text_tokens=26),
+        training=TrainingConfig(accumulate=2),
+    )
+    check_mesh(mesh, config)
+    part = dataclasses.replace(getattr(config, section), **change)
+    with pytest.raises(InputError) as caught:
+        check_mesh(mesh, dataclasses.replace(config, **{section: part}))
+    assert str(caught.value) == f"{message} on this mesh"

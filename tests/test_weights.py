@@ -1,0 +1,234 @@
+"""Weights in and out: by name, with their meta, strictly; from a file and from a run, on any mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+from tiny_film import CONFIG, run_program, shared_run
+
+from lct_jax.config import Config, ModelConfig
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.sharding import make_mesh, state_sharding
+from lct_jax.training.checkpoint import Checkpoints, read_meta, read_weights
+from lct_jax.training.state import init_state, make_optimizer
+from lct_jax.training.weights import (
+    Meta,
+    load_weights,
+    name_leaves,
+    read_weights_meta,
+    save_weights,
+)
+
+META = Meta(CONFIG, codec="codec-a", encoder="encoder-a", fps=12.0, credit="By us")
+
+
+def make_shapes(config: ModelConfig) -> Any:
+    return nnx.split(nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0))))[1]
+
+
+SHAPES = make_shapes(CONFIG.model)
+
+
+def draw_params(shapes: Any) -> Any:
+    """Another number in every place, so that a swap of two tensors shows."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def change_model(**values: object) -> Config:
+    return dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, **values))
+
+
+def check_same(found: Any, expected: Any) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.fixture(scope="module")
+def params() -> Any:
+    return draw_params(SHAPES)
+
+
+@pytest.fixture
+def path(params, tmp_path) -> Path:
+    save_weights(tmp_path / "w.safetensors", params, META)
+    return tmp_path / "w.safetensors"
+
+
+# ---- a file --------------------------------------------------------------------------------------
+
+
+def test_weights_and_meta_come_back(path, params):
+    check_same(load_weights(path, SHAPES), params)
+    assert read_weights_meta(path) == META
+    assert read_meta(path) == META
+    check_same(read_weights(path, SHAPES, which="ema"), params)
+    assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_tensors_are_named_by_their_place_in_the_model(path, params):
+    tensors = load_file(path)
+    assert tensors.keys() == name_leaves(SHAPES).keys()
+    assert tensors["blocks.video.qkv.kernel"].shape == (1, 32, 96)
+    kernel = params["blocks"]["video"]["qkv"]["kernel"]
+    np.testing.assert_array_equal(tensors["blocks.video.qkv.kernel"], kernel[...])
+
+
+def test_a_model_runs_with_what_was_loaded(path, params):
+    graph = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[0]
+    model = nnx.merge(graph, load_weights(path, SHAPES))
+    np.testing.assert_array_equal(model.video_in.bias[...], params["video_in"]["bias"][...])
+
+
+def test_half_precision_is_read_as_float32(params, tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_weights(path, params, META, dtype="float16")
+    assert {tensor.dtype for tensor in load_file(path).values()} == {np.dtype(np.float16)}
+    loaded = load_weights(path, SHAPES)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
+    rounded = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), params)
+    check_same(loaded, rounded)
+
+
+# ---- files that are refused ----------------------------------------------------------------------
+
+
+def refusal(path: Path, shapes: Any = SHAPES) -> str:
+    with pytest.raises(InputError) as caught:
+        read_weights_meta(path)
+        load_weights(path, shapes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    path = tmp_path / "no.safetensors"
+    assert refusal(path) == f"{path}: not found, expected weights as safetensors"
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1])
+def test_a_truncated_file_is_refused(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    assert refusal(path).startswith(f"{path}: not a readable safetensors file (")
+
+
+def test_weights_of_someone_else_are_refused(path):
+    save_file({"w": np.zeros(3, np.float32)}, path)
+    expected = "no lct_jax meta in its header, expected weights saved by lct_jax"
+    assert refusal(path) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        (
+            '{"config": {"name": "a"}}',
+            "its meta has missing or unknown keys: codec, credit, encoder, fps",
+        ),
+        (
+            '{"config": {"name": "a", "lr": 1}, "codec": "", "encoder": "", "fps": 1, "credit": ""}',
+            "config.lr: no such field; there are data, ",
+        ),
+    ],
+)
+def test_a_meta_of_another_version_is_refused(path, meta, expected):
+    save_file({"w": np.zeros(3, np.float32)}, path, metadata={"meta": meta})
+    assert refusal(path).startswith(f"{path}: {expected}")
+
+
+def test_other_shapes_are_refused_by_name(path):
+    found = refusal(path, make_shapes(dataclasses.replace(CONFIG.model, text_width=24)))
+    assert "wrong shape: text_in.kernel (16, 32) instead of (24, 32)" in found
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"width": 64}, "model.width 32, found 64"),
+        ({"depth": 2}, "model.depth 1, found 2"),
+        ({"qk_norm": "all"}, "model.qk_norm 'head', found 'all'"),
+        ({"rope_base": 500.0}, "model.rope_base 10000.0, found 500.0"),
+        ({"shot_span": 48}, "model.shot_span 32, found 48"),
+        ({"dtype": "bfloat16"}, None),
+        ({"remat": "block"}, None),
+    ],
+)
+def test_another_model_is_refused_by_field(path, change, expected):
+    meta = dataclasses.replace(META, config=change_model(**change))
+    if expected is None:
+        read_weights_meta(path).check_same(str(path), meta)
+        return
+    with pytest.raises(InputError) as caught:
+        read_weights_meta(path).check_same(str(path), meta)
+    assert str(caught.value) == f"{path}: made with {expected}"
+
+
+@pytest.mark.parametrize("field", ["codec", "encoder"])
+def test_another_codec_or_encoder_is_refused(path, field):
+    meta = dataclasses.replace(META, **{field: "other"})
+    with pytest.raises(InputError) as caught:
+        read_weights_meta(path).check_same(str(path), meta)
+    assert str(caught.value) == f"{path}: made with {field} {field}-a, found other"
+
+
+# ---- a run ---------------------------------------------------------------------------------------
+
+
+def test_a_run_gives_its_ema_or_its_parameters():
+    run = shared_run()
+    meta = read_meta(run)
+    assert meta.config == CONFIG
+    assert (meta.fps, meta.credit) == (12.0, "Tiny by us, CC0")
+    ema, last = (read_weights(run, SHAPES, which=which) for which in ("ema", "params"))
+    for tree in (ema, last):
+        assert jax.tree.structure(tree) == jax.tree.structure(SHAPES)
+        assert {type(leaf) for leaf in jax.tree.leaves(tree)} == {np.ndarray}
+    shift = np.abs(ema["video_in"]["kernel"][...] - last["video_in"]["kernel"][...])
+    assert 0 < shift.max() < 0.1  # of a run of eight steps at 1e-2
+
+
+def test_weights_trained_on_eight_devices_are_exported_on_one(params, tmp_path):
+    optimizer = make_optimizer(CONFIG.training)
+    state = init_state(jax.tree.map(jnp.asarray, params), optimizer)
+    state = state._replace(step=jnp.asarray(7, jnp.int32))
+    state = jax.device_put(state, state_sharding(state, make_mesh()))
+    assert len(state.params["time"]["video"]["kernel"][...].sharding.device_set) == 8
+    checkpoints = Checkpoints(tmp_path / "run", keep=1)
+    checkpoints.save(state, META)
+    checkpoints.close()
+    out = tmp_path / "w.safetensors"
+    result = run_program("-m", "lct_jax.export", f"--checkpoint={tmp_path / 'run'}", f"--out={out}")
+    assert (result.code, result.stderr) == (0, "")
+    check_same(load_weights(out, SHAPES), params)
+    assert read_weights_meta(out) == META
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_meta(tmp_path)
+    assert (
+        str(caught.value) == f"{tmp_path}/checkpoints: not found, expected the checkpoints of a run"
+    )
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no complete checkpoint, expected at least one"):
+        read_meta(tmp_path)
+
+
+def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
+    state = init_state(jax.tree.map(jnp.asarray, params), make_optimizer(CONFIG.training))
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(state, META)
+    checkpoints.close()
+    (tmp_path / "checkpoints/0/meta/metadata").write_text("{")
+    with pytest.raises(InputError) as caught:
+        read_meta(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/checkpoints/0: cannot be restored (")
