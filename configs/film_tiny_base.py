@@ -35,7 +35,7 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=2_400,
+                steps=3_000,
                 warmup=100,
                 learning_rate=1e-3,
                 ema=0.999,

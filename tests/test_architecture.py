@@ -22,13 +22,15 @@ MAY_IMPORT = {
     "config": ("errors",),
     "layout": ("types", "errors"),
     "script": ("errors",),
+    "cli": ("script", "errors"),
     "media": ("errors",),
     "storyboard": ("media", "script", "errors"),
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
     "codecs": ("types", "errors"),
     "model": ("types", "sharding", "config"),
-    "data": ("types", "layout", "config", "script", "media", "codecs", "errors"),
+    # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
+    "data": ("types", "layout", "config", "script", "media", "codecs", "cli", "errors"),
     # Weights are safetensors and are read with the same strictness as a codec's.
     "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
     "sampling": ("types", "layout", "flow", "config", "script", "errors"),

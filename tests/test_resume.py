@@ -1,0 +1,173 @@
+"""Runs that are killed and started again, as real processes: the end is the same to the last bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import SingleDeviceSharding
+from tiny_film import (
+    CONFIG,
+    Result,
+    run_program,
+    shared_film,
+    shared_run,
+    start_program,
+    train_arguments,
+)
+
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.checkpoint import Checkpoints
+from lct_jax.training.metrics import Reporter
+from lct_jax.training.state import TrainState, init_state, make_optimizer
+
+TIMING = "tokens_per_second"
+PATIENCE = 300  # seconds to wait for something to happen in a process
+
+
+def read_state(workdir: Path) -> TrainState:
+    """All of the last checkpoint, on one device."""
+    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[1]
+    optimizer = make_optimizer(CONFIG.training)
+    abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    here = SingleDeviceSharding(jax.devices()[0])
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract
+    )
+    return Checkpoints(workdir).restore(placed)
+
+
+def read_metrics(workdir: Path) -> list[dict[str, float]]:
+    """Every report but for what is measured with a clock."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line if name != TIMING} for line in lines]
+
+
+def check_same_end(workdir: Path) -> None:
+    """State and reports are those of the run without interruption, bit for bit."""
+    found, expected = read_state(workdir), read_state(shared_run())
+    assert int(found.step) == CONFIG.training.steps
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(
+            np.asarray(a).view(np.uint32), np.asarray(b).view(np.uint32)
+        ),
+        found,
+        expected,
+    )
+    assert read_metrics(workdir) == read_metrics(shared_run())
+    assert not unfinished(workdir)
+    assert finished(workdir) == finished(shared_run())
+
+
+def unfinished(workdir: Path) -> list[str]:
+    """Checkpoints that are being written, or were when the process ended."""
+    return [path.name for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")]
+
+
+def finished(workdir: Path) -> list[int]:
+    folder = workdir / "checkpoints"
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def reported(workdir: Path) -> int:
+    """The last step of which there is a report."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+
+
+def kill_when(workdir: Path, due: Callable[[], object]) -> bool:
+    """Runs until something is the case and kills then; False where the run ended before."""
+    process = start_program(*train_arguments(shared_film(), workdir))
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and not due():
+        assert time.monotonic() < deadline, "the process is stuck"
+        time.sleep(0.0005)
+    running = process.poll() is None
+    process.kill()
+    _, stderr = process.communicate()
+    assert running or process.returncode == 0, stderr
+    return running
+
+
+def finish(workdir: Path) -> Result:
+    result = run_program(*train_arguments(shared_film(), workdir))
+    assert result.code == 0, result.stderr
+    return result
+
+
+def test_a_run_reports_every_step_once_and_keeps_the_last_checkpoints():
+    steps = [line["step"] for line in read_metrics(shared_run()) if "loss" in line]
+    assert steps == [2, 3, 4, 6, 8]  # every second, and where it is saved: every third and the last
+    assert [line["step"] for line in read_metrics(shared_run()) if "held_out/loss" in line] == [
+        4,
+        8,
+    ]
+    assert finished(shared_run()) == [6, 8]
+
+
+def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
+    # Before the first checkpoint, in the middle of one, and between two.
+    assert kill_when(tmp_path, lambda: reported(tmp_path) >= 2)
+    assert reported(tmp_path) >= 2
+    for _ in range(5):  # a checkpoint is quickly written: the kill may come too late
+        assert kill_when(tmp_path, lambda: unfinished(tmp_path))
+        if unfinished(tmp_path):
+            break
+    else:
+        pytest.fail("no kill came in the middle of a save")
+    saved = max(finished(tmp_path), default=0)
+    result = finish(tmp_path)
+    assert ("going on from step" in result.stdout) == (saved > 0)
+    check_same_end(tmp_path)
+
+
+def test_a_finished_run_is_left_as_it_is():
+    before = (shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())
+    result = finish(shared_run())
+    assert "going on from step 8" in result.stdout
+    assert ((shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())) == before
+
+
+def test_reports_later_than_the_checkpoint_are_dropped(tmp_path):
+    """A line that a kill has cut short is dropped too."""
+    lines = [json.dumps({"step": step, "loss": 1.0}) for step in (2, 3, 3, 4)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 2, "lo']))
+    reporter = Reporter(tmp_path, start=3, stop=8)
+    reporter.write(4, {"loss": 0.5})
+    reporter.close()
+    steps = [line["step"] for line in read_metrics(tmp_path)]
+    assert steps == [2, 3, 3, 4]
+    assert read_metrics(tmp_path)[-1] == {"step": 4, "loss": 0.5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_many_moments_a_run_ends_the_same(tmp_path, seed):
+    """Kills at drawn steps, after drawn delays that reach into saves, deletions and start-up."""
+    rng, kills = random.Random(seed), 0
+    while kills < 12:
+        step, delay = rng.randrange(CONFIG.training.steps), rng.uniform(0, 0.3)
+        if rng.random() < 0.3:
+            step, delay = 0, rng.uniform(0, 4)  # while it starts, or restores
+        reached: list[float] = []
+
+        def due(step=step, delay=delay, reached=reached) -> bool:
+            if not reached and reported(tmp_path) >= step:
+                reached.append(time.monotonic())
+            return bool(reached) and time.monotonic() > reached[0] + delay
+
+        if not kill_when(tmp_path, due):
+            break
+        kills += 1
+    assert kills >= 3
+    finish(tmp_path)
+    check_same_end(tmp_path)
