@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "storyboard": ("media", "script", "errors"),
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
+    "flops": ("config", "layout"),
     "codecs": ("types", "errors"),
     "model": ("types", "sharding", "config"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
