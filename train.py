@@ -39,8 +39,9 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- data --------------------------------------------------------------------------------
     prepared = PreparedSet(DATA.value)
-    source = make_source(prepared, config, host=jax.process_index(), hosts=jax.process_count())
-    held_out = read_held_out(prepared, config)
+    share = {"host": jax.process_index(), "hosts": jax.process_count()}
+    source = make_source(prepared, config, **share)
+    held_out = read_held_out(prepared, config, **share)
 
     # ---- model -------------------------------------------------------------------------------
     mesh = make_mesh(seq=training.seq_shards)
@@ -49,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
     build = lambda: MMDiT(config.model, rngs=nnx.Rngs(training.seed))  # noqa: E731
     graph, shapes = nnx.split(nnx.eval_shape(build))
     optimizer = make_optimizer(training)
+    held_out = [place_batch(batch, mesh) for batch in held_out]
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card

@@ -185,7 +185,8 @@ class SamplingConfig:
 
     Attributes:
         steps: Euler steps. guidance: scale of text-only classifier-free guidance.
-        negative_scene, negative_shot: negative prompts of the global group and of the shots.
+        negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
+            latter short; the words are ours].
         condition_time: t at which given images and videos are held. history_time: the same for finished
             shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
         window: most shots a model sees at once, the new one included [P: 9].
@@ -195,8 +196,11 @@ class SamplingConfig:
 
     steps: int = 32
     guidance: float = 7.5
-    negative_scene: str = ""
-    negative_shot: str = ""
+    negative_scene: str = (
+        "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
+        "watermark, subtitles, distorted faces and hands, people and places that change between shots"
+    )
+    negative_shot: str = "Blurred, distorted, low quality"
     condition_time: float = 0.1
     history_time: float = 0.2
     window: int = 9

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import av
@@ -22,10 +24,13 @@ from tiny_film import (
     shared_film,
     shared_folder,
     shared_run,
+    start_program,
     train_arguments,
     write_config,
     write_scenes,
 )
+
+from lct_jax.training.checkpoint import Checkpoints
 
 SCRIPT = {
     "format": "lct_jax.script/1",
@@ -165,12 +170,40 @@ def check_refused(result: Result, *expected: str) -> None:
         ("--config.training.steps=many", ["config.training.steps", "'many'", "int"]),
         ("--config.training.warmup=8", ["training.warmup", "found 8", "steps 8"]),
         ("--data=nowhere", ["nowhere", "not found", "lct_jax.data.prepare"]),
-        ("--config.data.video_tokens=12", ["data.video_tokens", "found 20", "expected at least"]),
+        ("--config.data.video_tokens=12", ["data.video_tokens", "found 12", "at least 19"]),
         ("--config.training.init_from=no.safetensors", ["no.safetensors", "not found"]),
+        ("--workdir=", ["--workdir", "found nothing"]),
     ],
 )
 def test_training_refuses(tmp_path, flag, expected):
     check_refused(run_program(*train_arguments(shared_film(), tmp_path), flag), *expected)
+
+
+def test_training_refuses_fewer_steps_than_are_done():
+    result = run_program(*train_arguments(shared_film(), shared_run()), "--config.training.steps=4")
+    check_refused(result, "training.steps", "found 4", "at least 8")
+
+
+def test_a_folder_that_another_process_trains_into_is_left_alone(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    result = run_program(*train_arguments(shared_film(), tmp_path))
+    check_refused(result, str(tmp_path), "another process")
+    checkpoints.close()
+
+
+def test_ctrl_c_is_one_line_and_the_run_goes_on_later(tmp_path):
+    process = start_program(
+        *train_arguments(shared_film(), tmp_path), "--config.training.steps=4000"
+    )
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "stopped"
+    assert "Traceback" not in stderr
 
 
 def test_training_refuses_the_checkpoint_of_another_model(tmp_path):
@@ -185,8 +218,8 @@ def test_training_refuses_the_checkpoint_of_another_model(tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({("film", "file"): "gone.mp4"}, ["gone.mp4", "no such file"]),
-        ({("scenes", 1, "shots", 1, "frames"): [60, 999]}, ["film.mp4", "999", "100 frames"]),
+        ({("film", "file"): "gone.mp4"}, ["gone.mp4", "No such file"]),
+        ({("scenes", 2, "shots", 0, "frames"): [81, 999]}, ["film.mp4", "999", "100 frames"]),
         (
             {("scenes", 0, "shots", 0, "prompt"): "Character 2 waits."},
             ["scenes[0].shots[0].prompt", "Character 2", "not described"],
@@ -209,6 +242,10 @@ def test_preparation_refuses(tmp_path, change, expected):
         ({"shots": [{"prompt": "rain " * 40}]}, ["shots[0].prompt", "found", "at most 32"]),
         ({"story": "Character 7 is late."}, ["story", "Character 7", "not described"]),
         ({"shots": [{"prompt": "Rain.", "frames": 8}]}, ["shots[0].frames", "found 8", "5 or 9"]),
+        (
+            {"shots": [{"prompt": "Rain.", "frames": 5, "given": "rain.png"}]},
+            ["shots[0].frames", "'given'"],
+        ),
     ],
 )
 def test_sampling_refuses_a_script(tmp_path, change, expected):
@@ -222,10 +259,27 @@ def test_sampling_refuses_a_script(tmp_path, change, expected):
     [
         (["--mode=sideways"], ["mode", "sideways"]),
         (["--window=2"], ["found 3 shots", "at most 2", "sampling.window"]),
-        (["--width=50"], ["sampling.width", "found 50", "multiple of"]),
+        (["--width=56"], ["sampling.width", "found 56", "multiple of 16"]),
+        (["--negative_shot=" + "fog " * 40], ["sampling.negative_shot", "found", "at most 32"]),
+        (["--out=README.md"], ["README.md"]),
         (["--checkpoint=nowhere"], ["nowhere"]),
     ],
 )
 def test_sampling_refuses(tmp_path, flags, expected):
     result = sample(tmp_path / "out", *flags, script=str(write_script(tmp_path)))
     check_refused(result, *expected)
+
+
+def test_sampling_refuses_weights_without_their_codec(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"not read")
+    result = sample(tmp_path / "out", script=str(write_script(tmp_path)), origin=weights)
+    check_refused(result, "--codec: missing", "weights.safetensors")
+
+
+def test_an_older_scene_of_more_shots_leaves_no_shot_behind(tmp_path):
+    shutil.copytree(shared_scene() / "joint", tmp_path / "out")
+    script = write_script(tmp_path, shots=SCRIPT["shots"][:1])
+    result = sample(tmp_path / "out", script=str(script))
+    assert result.code == 0, result.stderr
+    assert [path.name for path in (tmp_path / "out/shots").iterdir()] == ["shot_01.mp4"]

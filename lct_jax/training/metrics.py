@@ -39,6 +39,7 @@ class Reporter:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        self._board.flush()  # a kill must not take reports along that a resumed run does not write again
         shown = {short: _short(values[name]) for name, short in BAR_NAMES.items() if name in values}
         if shown:
             self.bar.set_postfix(shown)
