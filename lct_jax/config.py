@@ -140,6 +140,8 @@ class TrainingConfig:
         seed: of initialisation, time and noise. context: attention over shots.
         init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
         init_weights: which weights of a checkpoint folder to start from.
+        spike: a loss so many times the mean of recent ones is one: its update is not made, as with one that is not a
+            number [D]. most_skipped: updates not made in a row at which the run stops [D].
         log_every, eval_every, save_every: in steps. keep: checkpoints kept.
         eval_batches: batches of held-out scenes; 0 switches evaluation off.
         eval_times: diffusion times at which the validation loss is taken.
@@ -159,6 +161,8 @@ class TrainingConfig:
     context: Context = "full"
     init_from: str = ""
     init_weights: Literal["ema", "params"] = "ema"
+    spike: float = 5.0
+    most_skipped: int = 20
     log_every: int = 10
     eval_every: int = 1_000
     save_every: int = 1_000

@@ -60,6 +60,12 @@ class BatchSource:
             text_width=self.model.text_width,
         )
 
+    def describe(self, number: int) -> str:
+        """The records that batch `number` is made of, all hosts' rows, for a person to look up."""
+        names = self.prepared.card.shots
+        shots = [draw.shot for row in self.planner.batch(number) for s in row for draw in s.shots]
+        return ", ".join(names[shot] for shot in dict.fromkeys(shots))
+
     def _read(self, sample: SampleDraw) -> SceneTokens:
         spans = Spans(self.model.scene_span, self.model.shot_span)
         video, text = [], []
