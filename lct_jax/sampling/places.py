@@ -17,6 +17,7 @@ from lct_jax.sampling.window import Job
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex
 
 SCENE = 1  # the one scene of a cache
+MULTIPLE = 128  # of slots, so that scenes of nearly one size share programs
 
 
 class Places(NamedTuple):
@@ -90,7 +91,7 @@ def needed_after(plan: Sequence[Window], place: int) -> set[int]:
 def history_capacity(job: Job, plan: Sequence[Window]) -> int:
     """Slots of the longest history of a plan."""
     sizes = [sum(size_of(job, s + 1) for s in window.shots[:-1]) for window in plan]
-    return max(1, size_of(job, GLOBAL_SHOT) + max(sizes))
+    return _round_up(size_of(job, GLOBAL_SHOT) + max(sizes))
 
 
 def cache_capacity(job: Job, plan: Sequence[Window], *, keep_all: bool) -> int:
@@ -102,4 +103,8 @@ def cache_capacity(job: Job, plan: Sequence[Window], *, keep_all: bool) -> int:
         # The new entry is written before those that only its own window needed are freed.
         kept = made | {shot + 1 for shot in window.shots[:-1]}
         most = max(most, sum(size_of(job, entry) for entry in kept))
-    return max(1, size_of(job, GLOBAL_SHOT) + most)
+    return _round_up(size_of(job, GLOBAL_SHOT) + most)
+
+
+def _round_up(slots: int) -> int:
+    return max(1, -(-slots // MULTIPLE)) * MULTIPLE

@@ -34,6 +34,7 @@ def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, .
             f"script: found {len(request.shots)} shots, joint sampling sees at most {config.window} "
             "at once (sampling.window); autoregressive sampling takes any number"
         )
+    _check_some(request)
     shots = tuple(range(len(request.shots)))
     return (Window(shots=shots, denoised=_to_generate(request, shots)),)
 
@@ -44,6 +45,7 @@ def plan_autoregressive(request: SceneRequest, config: SamplingConfig) -> tuple[
     Given shots that come later in the script may be part of a history: an image at the end of a script can lead the
     shots to it.
     """
+    _check_some(request)
     plans = []
     for shot in _to_generate(request, range(len(request.shots))):
         seen = choose_history(request, shot, config)
@@ -57,25 +59,25 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
     A given shot has a window in which nothing is denoised. One that comes later in the script than a shot that sees it
     is made before that shot, and stands before it from then on.
     """
-    _to_generate(request, range(len(request.shots)))
+    _check_some(request)
     plans, made = [], []
     for shot in range(len(request.shots)):
         if shot in made:
             continue
         is_given = request.shots[shot].given is not None
         seen = choose_history(request, shot, config)
-        for other in seen:
-            if other not in made and not is_given:
-                plans.append(Window(shots=(other,), denoised=()))
-                made.append(other)
-        before = tuple(other for other in made if other in seen)
-        plans.append(Window(shots=(*before, shot), denoised=() if is_given else (shot,)))
-        made.append(shot)
+        early = [] if is_given else [other for other in seen if other not in made]
+        for new in (*early, shot):
+            before = (other for other in made if other in seen)
+            plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
+            made.append(new)
     return tuple(plans)
 
 
 def _to_generate(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
-    chosen = tuple(shot for shot in shots if request.shots[shot].given is None)
-    if not chosen:
+    return tuple(shot for shot in shots if request.shots[shot].given is None)
+
+
+def _check_some(request: SceneRequest) -> None:
+    if not _to_generate(request, range(len(request.shots))):
         raise InputError("script: every shot is given, expected at least one to generate")
-    return chosen
