@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lct_jax.errors import InputError
@@ -112,7 +113,7 @@ class Cached:
         """All Euler steps of a window; where one of them is kept, it is stored and not run again."""
         shot, first = window.shots[-1], np.int32(0)
         batch = self.entries.pack(shot, self.job.draw_noise(shot))
-        course, noisy_LC = self._start(batch), batch.video.value[0]
+        course, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
         history = self.entries.recall(shot)
         velocity = self.backbone.extend(history)
         if keeps and self._reuses:
@@ -164,7 +165,7 @@ class Uncached(Cached):
     def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
         shot = window.shots[-1]
         batch = self.entries.pack(shot, self.job.draw_noise(shot))
-        course, noisy_LC = self._start(batch), batch.video.value[0]
+        course, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
         for step in np.arange(len(self.times) - 1, dtype=np.int32):
             if keeps and self._reuses and step == self._step_to_keep():
                 self._hold_step(shot, batch, noisy_LC, step)

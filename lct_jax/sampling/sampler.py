@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
@@ -82,7 +83,8 @@ class Together:
             times=self.times,
             guidance=job.config.guidance,
         )
-        done = run_all_steps(self.forward, course, batch.video.value[0], on_step)
+        noisy_LC = jnp.asarray(batch.video.value[0])
+        done = run_all_steps(self.forward, course, noisy_LC, on_step)
         tokens_LC, shot_L = np.asarray(done), batch.video.index.shot[0]
         return {s: tokens_LC[shot_L == numbers[s]] for s in window.denoised}
 
