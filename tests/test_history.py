@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from causal_scene import TIMES, make_job, make_request
+from flax import nnx
 from scenes import TINY
 
 from lct_jax.model import chunked
 from lct_jax.model.chunked import attend_chunked
 from lct_jax.model.history import attend_history, make_cache, quantise, read, recall, store
+from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.rope import make_rotation, rotate
+from lct_jax.model.served import Served
+from lct_jax.sampling.euler import make_course, run_steps
+from lct_jax.sampling.window import pack_group
 from lct_jax.types import History, Observation, TokenIndex
 
 SHAPE = (TINY.depth, 2, TINY.heads, 3, TINY.head_dim)  # N B H L K
@@ -78,4 +86,24 @@ def test_an_empty_history_weighs_nothing():
     history = History(draw(6), draw(7), jnp.zeros(2, jnp.int32))
     found = attend_history(draw(8, (2, TINY.heads, 4, TINY.head_dim)), history, jnp.int32(0))
     np.testing.assert_array_equal(found.value, 0.0)
-    np.testing.assert_array_equal(found.lse, chunked.MASKED)
+    np.testing.assert_array_equal(found.lse, np.float32(chunked.MASKED))
+
+
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
+def test_an_euler_step_copies_nothing_of_the_history(kept_as):
+    """In the compiled loop, nothing as long as the history is made: it is passed on, and cut into blocks."""
+    length = 4096
+    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
+    served = Served(graph, params, config=TINY, context="causal")
+    shape = jax.ShapeDtypeStruct((TINY.depth, 2, TINY.heads, length, TINY.head_dim), jnp.float32)
+    kept = jax.eval_shape(quantise, shape) if kept_as == "int8" else shape
+    history = History(kept, kept, jax.ShapeDtypeStruct((2,), jnp.int32))
+    job = make_job(make_request(1))
+    batch = pack_group(job, (0,), 1, job.draw_noise(0))
+    course = make_course(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
+    noisy = jax.ShapeDtypeStruct(batch.video.value[0].shape, jnp.float32)
+    step = np.int32(0)
+    text = run_steps.lower(served.extend(history), course, noisy, step, step).compile().as_text()
+    made = re.findall(rf"= \w+\[[\d,]*{length}[\d,]*\]\S* ([\w-]+)\(", text)
+    assert set(made) <= {"parameter", "get-tuple-element"}
+    assert len(made) > 2
