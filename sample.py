@@ -10,6 +10,7 @@ cached keys and values, from weights tuned with causal context; `causal_uncached
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,10 +43,12 @@ SCRIPT = flags.DEFINE_string("script", None, "Script of the scene (JSON).", requ
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
-DEFINE = {"int": flags.DEFINE_integer, "float": flags.DEFINE_float, "str": flags.DEFINE_string}
+DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 OVERRIDES = {
-    field.name: DEFINE[field.type](field.name, None, f"sampling.{field.name} of the run")
-    for field in dataclasses.fields(SamplingConfig)
+    name: DEFINE[hint](name, None, f"sampling.{name} of the run")
+    if hint in DEFINE
+    else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
+    for name, hint in typing.get_type_hints(SamplingConfig).items()
 }
 
 

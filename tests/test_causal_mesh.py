@@ -24,7 +24,7 @@ FOUR_HEADS = dataclasses.replace(TINY, heads=4)
 
 
 def test_a_cache_sharded_over_heads_changes_nothing():
-    job = make_job(make_request(2))
+    job = make_job(make_request(2, given=(0,)))
     plan, model = plan_causal(job.request, CONFIG), serve(FOUR_HEADS)
     alone = compare_with_full_pass(job, plan, model, atol=1e-5)
     with jax.set_mesh(make_mesh(seq=4)):
