@@ -1,15 +1,16 @@
 """Samples a scene from a script: an mp4 a shot, the scene cut together, and a storyboard.
 
-    python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive --out=DIR [--guidance=3 ...]
+    python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. Every field of
-the run's sampling config is a flag. The same seed gives the same latents.
+the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with
+cached keys and values, from weights tuned with causal context; `causal_uncached` is its slow reference.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,23 +26,29 @@ from lct_jax.data.records import CODEC_FILE
 from lct_jax.errors import InputError
 from lct_jax.layout import Spans
 from lct_jax.model.mmdit import MMDiT
-from lct_jax.sampling.plan import PLANS
+from lct_jax.model.served import Served
+from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.sampler import sample_scene
 from lct_jax.sampling.scene import make_request
+from lct_jax.sampling.window import Job
 from lct_jax.scene_io import SceneWriter, read_given
 from lct_jax.script import load_script
+from lct_jax.sharding import make_sampling_mesh, state_sharding
 from lct_jax.training.checkpoint import read_meta, read_weights
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
 CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
 SCRIPT = flags.DEFINE_string("script", None, "Script of the scene (JSON).", required=True)
-MODE = flags.DEFINE_enum("mode", "joint", sorted(PLANS), "How shots are denoised.")
+MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
-DEFINE = {"int": flags.DEFINE_integer, "float": flags.DEFINE_float, "str": flags.DEFINE_string}
+DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 OVERRIDES = {
-    field.name: DEFINE[field.type](field.name, None, f"sampling.{field.name} of the run")
-    for field in dataclasses.fields(SamplingConfig)
+    name: DEFINE[hint](name, None, f"sampling.{name} of the run")
+    if hint in DEFINE
+    else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
+    for name, hint in typing.get_type_hints(SamplingConfig).items()
 }
 
 
@@ -56,7 +63,12 @@ def main(argv: Sequence[str]) -> None:
             f"--codec: missing, expected the codec of the run that {origin} comes from"
         )
     meta = read_meta(origin)
-    model = meta.config.model
+    mode, model, context = MODES[MODE.value], meta.config.model, meta.config.training.context
+    if mode.causal and context != "causal":
+        raise InputError(
+            f"--mode={MODE.value}: {origin} was trained with training.context {context!r}, "
+            "expected 'causal'"
+        )
     chosen = {name: flag.value for name, flag in OVERRIDES.items() if flag.value is not None}
     sampling = dataclasses.replace(meta.config.sampling, **chosen)
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
@@ -77,14 +89,21 @@ def main(argv: Sequence[str]) -> None:
         sampling=sampling,
         stride=codec.stride,
     )
-    plan = PLANS[MODE.value](request, window=sampling.window)
+    plan = mode.plan(request, sampling)
 
     # ---- sample ------------------------------------------------------------------------------
-    @functools.partial(jax.jit, static_argnames="context")
-    def forward(params, video, text, time_BS, context):
-        return nnx.merge(graph, params)(video, text, time_BS, context=context)
-
-    backbone = functools.partial(forward, params, context=meta.config.training.context)
+    mesh = make_sampling_mesh(sampling.shards, heads=model.heads)
+    jax.set_mesh(mesh)
+    params = jax.device_put(params, state_sharding(shapes, mesh))
+    backbone = Served(graph, params, config=model, context=context)
+    job = Job(
+        request,
+        sampling,
+        spans=Spans(model.scene_span, model.shot_span),
+        key=jax.random.key(sampling.seed),
+    )
+    times = time_grid(sampling.steps, meta.config.flow.shift)
+    executor = mode.execute(backbone, job, plan, times)
     writer = SceneWriter(
         Path(OUT.value),
         script,
@@ -94,17 +113,9 @@ def main(argv: Sequence[str]) -> None:
         fps=meta.fps,
         credit=meta.credit,
     )
-    bar = tqdm(total=len(plan) * sampling.steps, desc=MODE.value, unit="step")
-    shots = sample_scene(
-        backbone,
-        request,
-        plan,
-        config=sampling,
-        shift=meta.config.flow.shift,
-        spans=Spans(model.scene_span, model.shot_span),
-        key=jax.random.key(sampling.seed),
-        on_step=bar.update,
-    )
+    windows = sum(bool(window.denoised) for window in plan)
+    bar = tqdm(total=windows * sampling.steps, desc=MODE.value, unit="step")
+    shots = sample_scene(executor, job, plan, on_step=bar.update)
     for shot in shots:
         writer.add(shot.number, shot.tokens, grid=request.shots[shot.number].grid)
     bar.close()

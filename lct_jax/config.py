@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from lct_jax.errors import InputError
 
 Context = Literal["full", "causal"]
+KVDtype = Literal["model", "int8"]
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,12 @@ class SamplingConfig:
         condition_time: t at which given images and videos are held. history_time: the same for finished
             shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
         window: most shots a model sees at once, the new one included [P: 9].
+        cache: what causal sampling keeps of a finished shot: keys and values of a pass at history_time ("renoise"),
+            or those of the Euler step nearest to it ("reuse") [D: the paper can be read both ways].
+        history: which finished shots a new shot sees, the last ones ("recent") or those that have most to do with
+            it ("relevant"). history_shots, history_tokens: at most so many; tokens 0 sets no limit.
+        kv_dtype: of kept keys and values, the model's or "int8".
+        shards: devices over which tokens, and the heads of the cache, are divided.
         frames, height, width: of a shot whose script does not say, in pixels.
         seed: of the noise.
     """
@@ -208,15 +215,20 @@ class SamplingConfig:
     condition_time: float = 0.1
     history_time: float = 0.2
     window: int = 9
+    cache: Literal["renoise", "reuse"] = "renoise"
+    history: Literal["recent", "relevant"] = "recent"
+    history_shots: int = 8
+    history_tokens: int = 0
+    kv_dtype: KVDtype = "model"
+    shards: int = 1
     frames: int = 125
     height: int = 480
     width: int = 480
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_values(
-            "sampling", self, may_be_zero=("seed", "guidance", "condition_time", "history_time")
-        )
+        may_be_zero = ("seed", "guidance", "condition_time", "history_time", "history_tokens")
+        _check_values("sampling", self, may_be_zero=may_be_zero)
         for name in ("condition_time", "history_time"):
             _check_range(f"sampling.{name}", getattr(self, name), low=0.0, high=1.0)
         if self.frames % 4 != 1:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lct_jax.config import Context, ModelConfig
-from lct_jax.layout import ScenePlan
+from lct_jax.layout import GroupPlan, ScenePlan
 
 BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
 MODULATIONS = 6  # vectors a token's stream takes from its group's time, in every block
@@ -43,6 +43,13 @@ def count_forward(model: ModelConfig, plan: ScenePlan, *, context: Context) -> F
     video, text = sum(g.video for g in groups), sum(g.text for g in groups)
     linear = count_linear(model, video=video, text=text, groups=len(groups))
     return Flops(linear, count_attention(model, count_pairs(plan, context)))
+
+
+def count_extension(model: ModelConfig, own: GroupPlan, *, seen: int) -> Flops:
+    """One pass over a group alone, behind `seen` cached tokens."""
+    tokens = own.text + own.video
+    linear = count_linear(model, video=own.video, text=own.text, groups=1)
+    return Flops(linear, count_attention(model, tokens * (tokens + seen)))
 
 
 def count_linear(model: ModelConfig, *, video: int, text: int, groups: int) -> float:

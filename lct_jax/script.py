@@ -60,12 +60,16 @@ class ShotPrompt:
       cut: True when the shot starts with a cut, False when it goes on from the shot before it.
       given: path of an image or video used in place of a generated shot; empty to generate it.
       frames: length in frames, 4n+1; None leaves it to the sampler.
+      place: name of where it plays; empty if the script does not say.
+      refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
     """
 
     text: str
     cut: bool = True
     given: str = ""
     frames: int | None = None
+    place: str = ""
+    refers: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,9 @@ def load_script(path: str | Path) -> Script:
     """Reads and checks a script.
 
     The file is `{"format": "lct_jax.script/1", "characters": {"1": "..."}, "environment": "...",
-    "story": "...", "shots": [{"prompt": "...", "cut": true, "frames": 17, "given": "x.png"}]}`,
-    of which `format`, `shots` and each `prompt` are required. `given` is relative to the script.
+    "story": "...", "shots": [{"prompt": "...", "cut": true, "frames": 17, "given": "x.png",
+    "place": "quay", "refers": [1, "quay"]}]}`, of which `format`, `shots` and each `prompt` are
+    required. `given` is relative to the script. A shot refers to shots before it, or given ones.
 
     Raises:
       InputError: names the file and the field, such as `shots[2].prompt`.
@@ -117,6 +122,8 @@ def load_script(path: str | Path) -> Script:
     )
     if not shots:
         top["shots"].refuse("is empty, expected at least one shot")
+    for number, field in enumerate(top["shots"].items(), start=1):
+        _check_refers(field.members().get("refers"), number, shots, characters)
     return Script(prompt=prompt, shots=shots)
 
 
@@ -230,7 +237,7 @@ def read_prompt(field: Field, described: Collection[str], empty_allowed: bool = 
 
 
 def _read_shot(field: Field, characters: Collection[str], folder: Path) -> ShotPrompt:
-    fields = field.keys(("prompt",), ("cut", "frames", "given"))
+    fields = field.keys(("prompt",), ("cut", "frames", "given", "place", "refers"))
     if "frames" in fields and "given" in fields:
         fields["frames"].refuse("found beside 'given', whose picture or video has its own length")
     return ShotPrompt(
@@ -238,7 +245,22 @@ def _read_shot(field: Field, characters: Collection[str], folder: Path) -> ShotP
         cut=fields["cut"].of(bool) if "cut" in fields else True,
         given=_read_given(fields["given"], folder) if "given" in fields else "",
         frames=_read_frames(fields["frames"]) if "frames" in fields else None,
+        place=fields["place"].of(str).strip() if "place" in fields else "",
+        refers=tuple(f.value for f in fields["refers"].items()) if "refers" in fields else (),
     )
+
+
+def _check_refers(
+    field: Field | None, own: int, shots: Sequence[ShotPrompt], characters: Collection[str]
+) -> None:
+    names = sorted({*characters, *(shot.place for shot in shots if shot.place)})
+    ready = [n for n, shot in enumerate(shots, start=1) if n != own and (n < own or shot.given)]
+    for item in field.items() if field else ():
+        if type(item.value) is not int:
+            if item.of(str) not in names:
+                item.refuse(f"found {item.value!r}, a character or place that no shot has")
+        elif item.value not in ready:
+            item.refuse(f"found {item.value}, expected an earlier or a given shot, counted from 1")
 
 
 def _read_frames(field: Field) -> int:

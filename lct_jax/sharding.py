@@ -20,6 +20,7 @@ from lct_jax.types import PackedBatch
 
 AXES = ("data", "seq")
 LETTERS = {"B": "data", "L": "seq"}
+HEADS = {"B": "data", "H": "seq"}  # of a cache: split over tokens, it would move in every layer
 SMALLEST_SHARDED = 2**12  # elements; below it a gather costs more than the memory it saves
 
 
@@ -39,6 +40,22 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
     return Mesh(np.asarray(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
+def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
+    """A mesh of `shards` devices over tokens and heads, twice if there are enough: a row a guidance branch.
+
+    Raises:
+        InputError: more shards than devices, or heads that they do not divide.
+    """
+    devices = jax.devices()
+    if shards > len(devices) or heads % shards:
+        raise InputError(
+            f"sampling.shards: found {shards}, expected a divisor of {heads} heads and at most "
+            f"{len(devices)} devices"
+        )
+    rows = 2 if 1 < shards <= len(devices) // 2 else 1
+    return make_mesh(seq=shards, devices=devices[: rows * shards])
+
+
 def letters_to_spec(letters: str) -> P:
     """The PartitionSpec of a suffix, e.g. "BLD" -> P("data", "seq", None)."""
     return P(*(LETTERS.get(letter) for letter in letters))
@@ -49,6 +66,19 @@ def shard(x: jax.Array, letters: str) -> jax.Array:
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, letters_to_spec(letters))
+
+
+def shard_heads(x: jax.Array, letters: str) -> jax.Array:
+    """Asks for a cache's sharding, heads over `seq`; does nothing outside `jax.set_mesh`."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, P(*(HEADS.get(letter) for letter in letters)))
+
+
+def count_shards(letter: str) -> int:
+    """Parts into which the mesh in force splits an axis, e.g. "L"; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.shape[LETTERS[letter]]
 
 
 def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:

@@ -4,7 +4,7 @@ One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotatio
 
     B  row of a packed batch        S  group slot of a row         C  patch channels (latent x patch)
     L  token (query)                H  attention head              E  text encoder width
-    M  key token                    K  head dimension              F  hidden width of an MLP
+    M  key token, cache slot        K  head dimension              F  hidden width of an MLP
     D  model width                  N  layer                       T X Y  latent grid: frames, rows, columns
 
 A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy
@@ -63,3 +63,54 @@ class PackedBatch(NamedTuple):
 
     video: Tokens
     text: Tokens
+
+
+class Quantised(NamedTuple):
+    """Numbers kept as int8: `value` times `scale` is what they stand for.
+
+    Attributes:
+        value: int8[... M K]. scale: float32[... M 1], one for every token and head.
+    """
+
+    value: Array
+    scale: Array
+
+
+class KVCache(NamedTuple):
+    """Keys and values of finished groups, text and video alike; a slot holds one token.
+
+    Attributes:
+        k, v: [N B H M K] in the model's dtype, or `Quantised`; keys before rotation. A row is a guidance branch.
+        index: int32 `TokenIndex` of [B M] on the host, scene 0 where a slot is free. `shot` counts from 1 in the
+            order of the script, `coord` is where the token sat when its keys were made.
+    """
+
+    k: Array | Quantised
+    v: Array | Quantised
+    index: TokenIndex
+
+
+class History(NamedTuple):
+    """What a shot sees before it: gathered from a cache and rotated once, when the shot begins.
+
+    Attributes:
+        k, v: [N B H M K] or `Quantised`; keys rotated to the places they take in the shot's window.
+        count: int32[B], keys in use; those behind them are neither read nor computed.
+    """
+
+    k: Array | Quantised
+    v: Array | Quantised
+    count: Array
+
+
+class Observation(NamedTuple):
+    """A pass that also tells what a cache keeps of it.
+
+    Attributes:
+        velocity: float32[B L C] of the video tokens.
+        k, v: [N B H L K] of text then video tokens, keys normalised and before rotation.
+    """
+
+    velocity: Array
+    k: Array
+    v: Array

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "data": ("types", "layout", "config", "script", "media", "codecs", "cli", "errors"),
     # Weights are safetensors and are read with the same strictness as a codec's.
     "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
-    "sampling": ("types", "layout", "flow", "config", "script", "errors"),
+    "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
     "scene_io": ("layout", "config", "script", "media", "storyboard", "codecs", "errors"),
 }
 ENTRY_POINTS = ("export",)  # like train.py, sample.py and configs/, these see everything

@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from lct_jax.config import SamplingConfig
 from lct_jax.errors import InputError
 from lct_jax.layout import Spans
+from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.guidance import guide
-from lct_jax.sampling.plan import Window, plan_autoregressive, plan_joint
+from lct_jax.sampling.plan import Window, plan_autoregressive, plan_causal, plan_joint
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
-from lct_jax.sampling.sampler import sample_scene, time_grid
+from lct_jax.sampling.sampler import Together, sample_scene
+from lct_jax.sampling.window import Job
 
 SPANS = Spans(scene=8, shot=4)
 CHANNELS = 3
@@ -54,18 +57,32 @@ class Recorder:
     """A stand-in backbone that answers with zeros (or a function) and keeps what it was asked."""
 
     def __init__(self, answer=lambda video, text, time_BS: jnp.zeros(video.value.shape)) -> None:
-        self.calls, self.answer = [], answer
+        self._calls, self.answer = [], answer
 
     def __call__(self, video, text, time_BS):
-        self.calls.append((jax.tree.map(np.asarray, video), text, np.asarray(time_BS)))
+        keep = lambda *asked: self._calls.append(jax.tree.map(np.asarray, asked))  # noqa: E731
+        jax.debug.callback(keep, video, text, time_BS, ordered=True)
         return self.answer(video, text, time_BS)
 
+    @property
+    def calls(self):
+        jax.effects_barrier()
+        return self._calls
 
-def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0):
-    shots = sample_scene(
-        backbone, request, plan, config=config, shift=shift, spans=SPANS, key=jax.random.key(seed)
-    )
+
+def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> Job:
+    return Job(request, config, spans=SPANS, key=jax.random.key(seed))
+
+
+def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None):
+    job = make_job(request, config=config, seed=seed)
+    executor = Together(Partial(backbone), job, time_grid(config.steps, shift))
+    shots = sample_scene(executor, job, plan, on_step=on_step or (lambda: None))
     return {shot.number: shot.tokens for shot in shots}
+
+
+def window(size: int) -> SamplingConfig:
+    return dataclasses.replace(CONFIG, window=size)
 
 
 def test_time_grid_runs_from_noise_to_clean_with_the_shift() -> None:
@@ -74,37 +91,37 @@ def test_time_grid_runs_from_noise_to_clean_with_the_shift() -> None:
 
 
 def test_joint_plan_denoises_all_but_the_given() -> None:
-    plan = plan_joint(make_request(given={1: 1.0}), window=3)
+    plan = plan_joint(make_request(given={1: 1.0}), window(3))
     assert plan == (Window(shots=(0, 1, 2), denoised=(0, 2)),)
 
 
 def test_joint_plan_refuses_more_shots_than_the_window() -> None:
     with pytest.raises(InputError, match=r"found 3 shots, joint sampling sees at most 2"):
-        plan_joint(make_request(), window=2)
+        plan_joint(make_request(), window(2))
 
 
 def test_autoregressive_plan_sees_the_last_shots_and_later_given_ones() -> None:
-    assert plan_autoregressive(make_request(4), window=3) == (
+    assert plan_autoregressive(make_request(4), window(3)) == (
         Window(shots=(0,), denoised=(0,)),
         Window(shots=(0, 1), denoised=(1,)),
         Window(shots=(0, 1, 2), denoised=(2,)),
         Window(shots=(1, 2, 3), denoised=(3,)),
     )
-    assert plan_autoregressive(make_request(3, given={0: 1.0, 2: 1.0}), window=3) == (
+    assert plan_autoregressive(make_request(3, given={0: 1.0, 2: 1.0}), window(3)) == (
         Window(shots=(0, 1, 2), denoised=(1,)),
     )
 
 
 def test_a_script_that_gives_every_shot_is_refused() -> None:
     request = make_request(2, given={0: 1.0, 1: 1.0})
-    for plan in (plan_joint, plan_autoregressive):
+    for plan in (plan_joint, plan_autoregressive, plan_causal):
         with pytest.raises(InputError, match="every shot is given"):
-            plan(request, window=9)
+            plan(request, window(9))
 
 
 def test_joint_sampling_sends_shared_times_and_the_coordinates_of_training() -> None:
     request, recorder = make_request(2), Recorder()
-    run(request, plan_joint(request, window=9), recorder)
+    run(request, plan_joint(request, window(9)), recorder)
     assert len(recorder.calls) == CONFIG.steps
     for (video, text, time_BS), time in zip(recorder.calls, [1.0, 0.75, 0.5, 0.25], strict=True):
         np.testing.assert_array_equal(time_BS, [[0.0, time, time]] * 2)
@@ -120,7 +137,7 @@ def test_joint_sampling_sends_shared_times_and_the_coordinates_of_training() -> 
 
 def test_both_branches_share_video_and_differ_in_text() -> None:
     request, recorder = make_request(2), Recorder()
-    run(request, plan_joint(request, window=9), recorder)
+    run(request, plan_joint(request, window(9)), recorder)
     video, text, _ = recorder.calls[0]
     np.testing.assert_array_equal(video.value[0], video.value[1])
     np.testing.assert_array_equal(video.index.coord[0], video.index.coord[1])
@@ -132,7 +149,7 @@ def test_both_branches_share_video_and_differ_in_text() -> None:
 def test_conditions_are_noised_once_held_and_embedded_at_their_time() -> None:
     request = make_request(3, given={0: 5.0})
     recorder = Recorder(lambda video, text, time_BS: jnp.ones(video.value.shape))
-    shots = run(request, plan_autoregressive(request, window=9), recorder)
+    shots = run(request, plan_autoregressive(request, window(9)), recorder)
     first, last = recorder.calls[: CONFIG.steps], recorder.calls[CONFIG.steps :]
     np.testing.assert_array_equal(first[1][2], np.float32([[0.0, 0.1, 0.75]] * 2))
     np.testing.assert_array_equal(last[1][2], np.float32([[0.0, 0.1, 0.2, 0.75]] * 2))
@@ -153,14 +170,13 @@ def test_euler_follows_the_velocity_from_noise_to_clean() -> None:
     """With velocity = noise - clean the sampler must land on clean exactly, whatever the steps."""
     request = make_request(1)
     target = np.arange(6, dtype=np.float32).reshape(2, 3)
-    start = {}
+    velocity = make_job(request).draw_noise(0) - target
 
     def answer(video, text, time_BS):
-        start.setdefault("noise", video.value[:, 1:])
-        velocity = start["noise"] - target[None]
-        return jnp.concatenate([jnp.zeros_like(video.value[:, :1]), velocity], axis=1)
+        padded = np.concatenate([np.zeros((1, 3), np.float32), velocity])  # behind the dummy
+        return jnp.stack([padded] * 2)
 
-    shots = run(request, plan_joint(request, window=9), answer, shift=3.0)
+    shots = run(request, plan_joint(request, window(9)), answer, shift=3.0)
     np.testing.assert_allclose(shots[0], target, atol=1e-5)
 
 
@@ -172,7 +188,7 @@ def test_equal_branches_give_the_unguided_result_bit_for_bit(scale: float) -> No
 
     request = make_request(2)
     blind = lambda video, text, time_BS: jnp.sin(7.0 * video.value)  # noqa: E731
-    plan = plan_joint(request, window=9)
+    plan = plan_joint(request, window(9))
     guided = run(request, plan, blind, config=dataclasses.replace(CONFIG, guidance=scale))
     unguided = run(request, plan, blind, config=dataclasses.replace(CONFIG, guidance=1.0))
     for shot, tokens in unguided.items():
@@ -186,9 +202,9 @@ def test_guidance_is_linear_in_the_difference() -> None:
 
 def test_same_seed_same_latents_and_every_mode_starts_a_shot_from_the_same_noise() -> None:
     request = make_request(3)
-    joint, again = (run(request, plan_joint(request, window=9), Recorder()) for _ in range(2))
-    in_turn = run(request, plan_autoregressive(request, window=9), Recorder())
-    other = run(request, plan_joint(request, window=9), Recorder(), seed=1)
+    joint, again = (run(request, plan_joint(request, window(9)), Recorder()) for _ in range(2))
+    in_turn = run(request, plan_autoregressive(request, window(9)), Recorder())
+    other = run(request, plan_joint(request, window(9)), Recorder(), seed=1)
     for shot in joint:
         np.testing.assert_array_equal(joint[shot], again[shot])
         np.testing.assert_array_equal(joint[shot], in_turn[shot])  # zero velocity: the noise itself
@@ -199,8 +215,38 @@ def test_same_seed_same_latents_and_every_mode_starts_a_shot_from_the_same_noise
 def test_a_scene_without_global_prompt_starts_at_the_origin() -> None:
     request = dataclasses.replace(make_request(1), prompt=None)
     recorder = Recorder()
-    run(request, plan_joint(request, window=9), recorder)
+    run(request, plan_joint(request, window(9)), recorder)
     video, _, time_BS = recorder.calls[0]
     np.testing.assert_array_equal(video.index.coord[0], [[4, 4, 4], [4, 4, 5]])
     np.testing.assert_array_equal(video.index.shot, 1)
     np.testing.assert_array_equal(time_BS, [[1.0]] * 2)
+
+
+def test_every_step_is_reported() -> None:
+    reported = []
+    request = make_request(3)
+    plan = plan_autoregressive(request, window(9))
+    run(request, plan, Recorder(), on_step=lambda: reported.append(1))
+    assert len(reported) == 3 * CONFIG.steps
+
+
+def test_causal_plan_makes_every_shot_the_last_of_its_window() -> None:
+    assert plan_causal(make_request(4), window(3)) == (
+        Window(shots=(0,), denoised=(0,)),
+        Window(shots=(0, 1), denoised=(1,)),
+        Window(shots=(0, 1, 2), denoised=(2,)),
+        Window(shots=(1, 2, 3), denoised=(3,)),
+    )
+
+
+def test_a_later_given_shot_stands_before_those_that_see_it() -> None:
+    assert plan_causal(make_request(3, given={2: 1.0}), window(9)) == (
+        Window(shots=(2,), denoised=()),
+        Window(shots=(2, 0), denoised=(0,)),
+        Window(shots=(2, 0, 1), denoised=(1,)),
+    )
+    assert plan_causal(make_request(3, given={1: 1.0}), window(2)) == (
+        Window(shots=(1,), denoised=()),
+        Window(shots=(1, 0), denoised=(0,)),
+        Window(shots=(1, 2), denoised=(2,)),
+    )

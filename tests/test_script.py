@@ -70,6 +70,18 @@ def test_loads_every_field(tmp_path):
     )
 
 
+def test_shots_refer_to_shots_characters_and_places(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"any")
+    shots = [
+        {"prompt": "Rain.", "place": "quay", "refers": [3]},
+        {"prompt": "Sun.", "refers": [1, "1", "quay"]},
+        {"prompt": "Snow.", "given": "x.png"},
+    ]
+    script = _load(tmp_path, _script(shots=shots))
+    assert [shot.refers for shot in script.shots] == [(3,), (1, "1", "quay"), ()]
+    assert [shot.place for shot in script.shots] == ["quay", "", ""]
+
+
 def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
     shots = [{"prompt": "Rain."}]
     assert _load(tmp_path, {"format": "lct_jax.script/1", "shots": shots}).prompt is None
@@ -118,6 +130,22 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         (
             {"characters": {"the man": "Tall."}},
             "characters: ID 'the man' is not made of letters, digits and _ alone",
+        ),
+        (
+            {"shots": [{"prompt": "Rain."}, {"prompt": "Sun.", "refers": [2]}]},
+            "shots[1].refers[0]: found 2, expected an earlier or a given shot, counted from 1",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "refers": ["quay"]}]},
+            "shots[0].refers[0]: found 'quay', a character or place that no shot has",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "refers": [1.5]}]},
+            "shots[0].refers[0]: found 1.5, expected text",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "refers": 1}]},
+            "shots[0].refers: found 1, expected a list [...]",
         ),
         ({"enviroment": ""}, "top level: unknown key 'enviroment', did you mean 'environment'?"),
         ({"format": "x/2"}, "format: found 'x/2', expected 'lct_jax.script/1'"),

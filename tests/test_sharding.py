@@ -12,7 +12,16 @@ from scenes import TINY
 
 from lct_jax.config import Config, DataConfig, TrainingConfig
 from lct_jax.errors import InputError
-from lct_jax.sharding import check_mesh, letters_to_spec, make_mesh, shard, state_sharding
+from lct_jax.sharding import (
+    check_mesh,
+    count_shards,
+    letters_to_spec,
+    make_mesh,
+    make_sampling_mesh,
+    shard,
+    shard_heads,
+    state_sharding,
+)
 
 
 def test_places_by_the_largest_axis_that_divides(mesh):
@@ -72,3 +81,20 @@ def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, c
     with pytest.raises(InputError) as caught:
         check_mesh(mesh, dataclasses.replace(config, **{section: part}))
     assert str(caught.value) == f"{message} on this mesh"
+
+
+def test_a_cache_is_split_over_heads_and_not_over_its_slots(mesh):
+    cache_NBHMK = jnp.zeros((3, 4, 2, 5, 6))
+    assert shard_heads(cache_NBHMK, "NBHMK") is cache_NBHMK
+    assert count_shards("L") == 1
+    with jax.set_mesh(mesh):
+        spread = jax.jit(lambda x: shard_heads(x, "NBHMK"))(cache_NBHMK)
+        assert (count_shards("B"), count_shards("L")) == (4, 2)
+    assert spread.addressable_shards[0].data.shape == (3, 1, 1, 5, 6)
+
+
+def test_a_mesh_for_sampling_has_a_row_a_guidance_branch_if_it_can():
+    shapes = [dict(make_sampling_mesh(n, heads=16).shape) for n in (1, 4, 8)]
+    assert [tuple(shape.values()) for shape in shapes] == [(1, 1), (2, 4), (1, 8)]
+    with pytest.raises(InputError, match="found 3, expected a divisor of 16 heads"):
+        make_sampling_mesh(3, heads=16)

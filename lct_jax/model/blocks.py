@@ -17,9 +17,12 @@ from flax import nnx
 
 from lct_jax.config import ModelConfig
 from lct_jax.model.attention import attend
+from lct_jax.model.chunked import Attended, merge
+from lct_jax.model.history import attend_history
 from lct_jax.model.rope import Rotation, rotate
 from lct_jax.model.visibility import Sight
-from lct_jax.sharding import shard
+from lct_jax.sharding import shard, shard_heads
+from lct_jax.types import History
 
 EPSILON = 1e-6
 MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
@@ -38,12 +41,22 @@ class BlockInput(NamedTuple):
     Attributes:
         modulation: Streams of float32[B S 6 D], before the block's own table is added.
         rotation, sight: of text then video tokens. group: Streams of int32[B L].
+        history: what every token sees besides `sight`, of all layers; None where a pass has no cache.
     """
 
     modulation: Streams
     rotation: Rotation
     sight: Sight
     group: Streams
+    history: History | None
+
+
+class BlockOutput(NamedTuple):
+    """Streams of [B L D], and keys (before rotation) and values [B H L K] of text then video tokens."""
+
+    x: Streams
+    k: jax.Array
+    v: jax.Array
 
 
 def layer_norm(x: jax.Array) -> jax.Array:
@@ -128,8 +141,12 @@ class Block(nnx.Module):
         self.text = StreamBlock(config, rngs=rngs)
         self.video = StreamBlock(config, rngs=rngs)
 
-    def __call__(self, x: Streams, shared: BlockInput) -> Streams:
-        """Residual update of both streams, `x` being Streams of [B L D] in the compute dtype."""
+    def __call__(self, x: Streams, shared: BlockInput, layer: jax.Array) -> BlockOutput:
+        """Residual update of both streams, `x` being Streams of [B L D] in the compute dtype.
+
+        Args:
+            layer: int32, number of this block: its keys in `shared.history`.
+        """
         weights = Streams(self.text, self.video)
         modulation = [
             w.modulation(m, g)
@@ -139,14 +156,25 @@ class Block(nnx.Module):
         for w, h_BLD, m in zip(weights, x, modulation, strict=True):
             joined.append(w.project(modulate(layer_norm(h_BLD), m[0], m[1]).astype(w.dtype)))
         q, k, v = (jnp.concatenate(parts, axis=2) for parts in zip(*joined, strict=True))
-        q, k = rotate(q, shared.rotation), rotate(k, shared.rotation)
-        mixed_BHLK = attend(q, k, v, sight=shared.sight).value
-        mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
+        mixed_BLD = rearrange(_mix(q, k, v, shared, layer).value, "B H L K -> B L (H K)")
         text_length = x.text.shape[1]
         split = Streams(mixed_BLD[:, :text_length], mixed_BLD[:, text_length:])
-        return Streams(
+        x = Streams(
             *(_update(w, h, a, m) for w, h, a, m in zip(weights, x, split, modulation, strict=True))
         )
+        return BlockOutput(x, k, v)
+
+
+def _mix(
+    q_BHLK: jax.Array, k_BHLK: jax.Array, v_BHLK: jax.Array, shared: BlockInput, layer: jax.Array
+) -> Attended:
+    """Attention over own tokens and, apart from it, over the history; the two merge by log-sum-exp."""
+    q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
+    own = attend(q, k, v_BHLK, sight=shared.sight)
+    if shared.history is None:
+        return own
+    before = attend_history(shard_heads(q, "BHLK"), shared.history, layer)
+    return merge(own, before)
 
 
 def _update(

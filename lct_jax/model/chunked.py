@@ -9,6 +9,7 @@ backward pass recomputes scores from the log-sum-exp (FlashAttention-2, arXiv 23
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,9 +19,11 @@ MASKED = -1e30  # finite, so that a query that sees nothing has finite gradients
 QUERY_BLOCK, KEY_BLOCK = 256, 512  # at most
 FLOAT = jnp.float32
 
+Fetch = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
 
 class Attended(NamedTuple):
-    """Mixed values [B H L K] in the dtype of v, and log-sum-exp of the scores, float32[B H L].
+    """Mixed values [B H L K] in the dtype of q, and log-sum-exp of the scores, float32[B H L].
 
     A query that sees nothing has zeros, and `MASKED` for its log-sum-exp.
     """
@@ -53,22 +56,36 @@ def attend_chunked(
     q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, start_BL: jax.Array, end_BL: jax.Array
 ) -> Attended:
     """Attends from sorted queries to the keys start..end - 1 of each; scores and softmax are float32."""
-    length, (q_block, k_block) = q_BHLK.shape[2], _block_sizes(q_BHLK, k_BHMK)
-    k_BHMK, v_BHMK = (_pad(x, k_block, axis=2) for x in (k_BHMK, v_BHMK))
-    blocks = _split_intervals(start_BL, end_BL, q_block, k_block)
-    run = functools.partial(_attend_block, k_BHMK, v_BHMK, k_block)
-    value, lse = jax.lax.map(run, (_split(q_BHLK, q_block), blocks))
-    return Attended(_join(value, length), _join(lse, length))
+    size = _block_sizes(q_BHLK, k_BHMK)[1]
+    padded = tuple(_pad(x, size, axis=2) for x in (k_BHMK, v_BHMK))
+    fetch = lambda number: tuple(  # noqa: E731
+        jax.lax.dynamic_slice_in_dim(x, number * size, size, 2) for x in padded
+    )
+    return attend_blocks(q_BHLK, fetch, start_BL, end_BL, size=size)
 
 
-def _attend_block(
-    k_BHMK: jax.Array, v_BHMK: jax.Array, size: int, inputs: tuple[jax.Array, _Block]
+def attend_blocks(
+    q_BHLK: jax.Array, fetch: Fetch, start_BL: jax.Array, end_BL: jax.Array, *, size: int
 ) -> Attended:
+    """`attend_chunked`, forward only, over keys and values that are fetched a block at a time.
+
+    Args:
+        fetch: number of a block -> keys and values [B H size K]. It is asked for those blocks alone that a block
+            of queries sees.
+    """
+    q_block = _block_sizes(q_BHLK, q_BHLK)[0]
+    blocks = _split_intervals(start_BL, end_BL, q_block, size)
+    run = functools.partial(_attend_block, fetch, size)
+    value, lse = jax.lax.map(run, (_split(q_BHLK, q_block), blocks))
+    return Attended(*(_join(x, q_BHLK.shape[2]) for x in (value, lse)))
+
+
+def _attend_block(fetch: Fetch, size: int, inputs: tuple[jax.Array, _Block]) -> Attended:
     q_BHQK, block = inputs
 
     def add(number: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         mixed, total, top = carry
-        k, v = (jax.lax.dynamic_slice_in_dim(x, number * size, size, 2) for x in (k_BHMK, v_BHMK))
+        k, v = fetch(number)
         score, seen = _score(q_BHQK, k, block, number * size)
         higher = jnp.maximum(top, jnp.where(seen, score, MASKED).max(-1))
         weight = jnp.where(seen, jnp.exp(score - higher[..., None]), 0.0)
@@ -77,11 +94,11 @@ def _attend_block(
         return mixed * shrink[..., None] + new, total * shrink + weight.sum(-1), higher
 
     zero = jnp.zeros(q_BHQK.shape[:3], FLOAT)
-    start = jnp.zeros((*zero.shape, v_BHMK.shape[-1]), FLOAT), zero, zero + MASKED
+    start = jnp.zeros(q_BHQK.shape, FLOAT), zero, zero + MASKED
     mixed, total, top = jax.lax.fori_loop(block.first, block.last, add, start)
     some = total > 0
     total = jnp.where(some, total, 1.0)
-    value = (mixed / total[..., None]).astype(v_BHMK.dtype)
+    value = (mixed / total[..., None]).astype(q_BHQK.dtype)
     return Attended(value, jnp.where(some, top + jnp.log(total), MASKED))
 
 

@@ -23,11 +23,13 @@ from lct_jax.model.blocks import (
 )
 from lct_jax.model.rope import make_rotation
 from lct_jax.model.visibility import find_sight
-from lct_jax.sharding import shard
-from lct_jax.types import TokenIndex, Tokens
+from lct_jax.sharding import shard, shard_heads
+from lct_jax.types import History, Observation, TokenIndex, Tokens
 
 TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
 TIME_BASE = 10_000.0
+
+Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
 
 
 def time_features(time_BS: jax.Array, width: int) -> jax.Array:
@@ -92,34 +94,76 @@ class MMDiT(nnx.Module):
             float32[B L C]; what stands at padding and dummy tokens means nothing.
         """
         modulation, final_BS2D = self.time(time_BS)
-        index = TokenIndex(
-            *(jnp.concatenate(p, axis=1) for p in zip(text.index, video.index, strict=True))
-        )
-        shared = BlockInput(
-            modulation=modulation,
-            rotation=make_rotation(
-                index.coord, split=self.config.rope_split, base=self.config.rope_base
-            ),
-            sight=find_sight(index, index, context),
-            group=Streams(text.index.group, video.index.group),
-        )
-        x = Streams(
-            shard(self.text_in(text.value), "BLD"), shard(self.video_in(video.value), "BLD")
-        )
-        x = self._run_blocks(x, shared)
-        norm = layer_norm if self.config.final_norm == "layer" else rms_norm
-        shift, scale = (of_group(final_BS2D[:, :, part], video.index.group) for part in range(2))
-        return self.video_out(modulate(norm(x.video), shift, scale))
-
-    def _run_blocks(self, x: Streams, shared: BlockInput) -> Streams:
+        shared = self._share(modulation, video.index, text.index, context=context, history=None)
+        x = self._embed(video, text)
         graph, layers = nnx.split(self.blocks)
 
-        def run_block(carry: Streams, layer: nnx.State) -> tuple[Streams, None]:
-            return nnx.merge(graph, layer)(carry, shared), None
+        def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, None]:
+            return nnx.merge(graph, numbered[1])(carry, shared, numbered[0]).x, None
 
         if self.config.remat == "block":
             run_block = jax.checkpoint(run_block, prevent_cse=False)
-        return jax.lax.scan(run_block, x, layers)[0]
+        x, _ = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
+        return self._read_out(x.video, video.index.group, final_BS2D)
+
+    def observe(
+        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, history: History
+    ) -> Observation:
+        """Velocity of one group that sees itself and a history, and what a cache keeps of the group.
+
+        The keys of the history are read where they lie: nothing of it is copied or masked.
+
+        Args:
+            video, text: tokens of the new group alone, and padding. time_BS: as in `__call__`.
+            history: the groups before it.
+        """
+        modulation, final_BS2D = self.time(time_BS)
+        shared = self._share(modulation, video.index, text.index, context="full", history=history)
+        x = self._embed(video, text)
+        graph, layers = nnx.split(self.blocks)
+
+        def run_block(
+            carry: Streams, numbered: Numbered
+        ) -> tuple[Streams, tuple[jax.Array, jax.Array]]:
+            out = nnx.merge(graph, numbered[1])(carry, shared, numbered[0])
+            return out.x, (out.k, out.v)
+
+        x, (k, v) = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
+        return Observation(
+            self._read_out(x.video, video.index.group, final_BS2D),
+            *(shard_heads(kept, "NBHLK") for kept in (k, v)),
+        )
+
+    def _share(
+        self,
+        modulation: Streams,
+        video: TokenIndex,
+        text: TokenIndex,
+        *,
+        context: Context,
+        history: History | None,
+    ) -> BlockInput:
+        index = TokenIndex(
+            *(jnp.concatenate(pair, axis=1) for pair in zip(text, video, strict=True))
+        )
+        split, base = self.config.rope_split, self.config.rope_base
+        return BlockInput(
+            modulation=modulation,
+            rotation=make_rotation(index.coord, split=split, base=base),
+            sight=find_sight(index, index, context),
+            group=Streams(text.group, video.group),
+            history=history,
+        )
+
+    def _embed(self, video: Tokens, text: Tokens) -> Streams:
+        return Streams(
+            shard(self.text_in(text.value), "BLD"), shard(self.video_in(video.value), "BLD")
+        )
+
+    def _read_out(self, x_BLD: jax.Array, group_BL: jax.Array, final_BS2D: jax.Array) -> jax.Array:
+        norm = layer_norm if self.config.final_norm == "layer" else rms_norm
+        shift, scale = (of_group(final_BS2D[:, :, part], group_BL) for part in range(2))
+        return self.video_out(modulate(norm(x_BLD), shift, scale))
 
 
 def _stack_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:

@@ -21,17 +21,36 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """What ties a shot to others; a history is chosen by it.
+
+    Attributes:
+        characters: IDs its prompt names. place: where it plays, "" if the script does not say.
+        shots: numbers (from 0) of shots it refers to. named: characters and places it refers to.
+        goes_on: whether it goes on from the shot before it.
+    """
+
+    characters: frozenset[str] = frozenset()
+    place: str = ""
+    shots: tuple[int, ...] = ()
+    named: frozenset[str] = frozenset()
+    goes_on: bool = False
+
+
+@dataclass(frozen=True)
 class ShotRequest:
     """One shot.
 
     Attributes:
         prompt: its text. grid: token grid (T, X, Y).
         given: clean tokens float32[T X Y, C] of an image or video that is given, None to generate it.
+        ties: to other shots.
     """
 
     prompt: Prompt
     grid: tuple[int, int, int]
     given: np.ndarray | None = None
+    ties: Ties = Ties()
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,27 @@
-"""Euler sampling of scenes: one code path for joint, conditional and shot-after-shot plans.
+"""Sampling a scene: a plan of windows, run by an executor.
 
-A window's tokens are laid out as in training. Denoised shots start as noise and share a time that goes from 1 to 0;
-held shots are noised once to a low time t_c, keep that noise, and are embedded at t_c [LCT section 3.3]. Noise
-belongs to a shot and not to a window, so every mode starts a shot from the same noise.
+`Together` passes all tokens of a window through the model: joint plans are one such window, shot-after-shot plans
+one for every new shot. `lct_jax.sampling.causal.Cached` passes the new shot alone, behind keys and values of the
+others. Both denoise with the same Euler loop.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
-from lct_jax.config import SamplingConfig
-from lct_jax.flow import Backbone, find_groups, shift_time
-from lct_jax.layout import SceneTokens, Spans, lay_out, pack
-from lct_jax.sampling.guidance import BRANCHES, guide
+from lct_jax.sampling.euler import Course, make_course, run_steps
 from lct_jax.sampling.plan import Window
-from lct_jax.sampling.request import SceneRequest
-from lct_jax.types import PackedBatch
+from lct_jax.sampling.window import Job, pack_window
 
-TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape share a compiled model
+SEGMENTS = 8  # parts in which the steps of a window are handed over, so that a bar can move
 
 
 @dataclass(frozen=True)
@@ -35,130 +32,85 @@ class Shot:
     tokens: np.ndarray
 
 
-class Start(NamedTuple):
-    """Where a shot of a window starts: noisy tokens [L C] and the time it is held at (None: denoised)."""
+class Executor(Protocol):
+    """Runs windows one after another."""
 
-    time: float | None
-    tokens: np.ndarray
-
-
-def time_grid(steps: int, shift: float) -> np.ndarray:
-    """float32[steps + 1] times from 1 to 0, shifted as in training."""
-    return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
+    def denoise(
+        self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
+    ) -> dict[int, np.ndarray]:
+        """Clean tokens of the shots that a window denoises; `clean` has those given or finished before."""
+        ...
 
 
 def sample_scene(
-    backbone: Backbone,
-    request: SceneRequest,
+    executor: Executor,
+    job: Job,
     plan: Sequence[Window],
     *,
-    config: SamplingConfig,
-    shift: float,
-    spans: Spans,
-    key: jax.Array,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Shot]:
-    """Runs a plan and yields each shot as its window is done.
+    """Runs a plan and yields each shot as its window is done; `on_step` is called once an Euler step."""
+    clean = {n: s.given for n, s in enumerate(job.request.shots) if s.given is not None}
+    for window in plan:
+        made = executor.denoise(window, clean, on_step)
+        clean |= made
+        for number, tokens in made.items():
+            yield Shot(number=number, tokens=tokens)
+
+
+class Together:
+    """All tokens of a window in one pass.
 
     Args:
-        backbone: (video, text, time_BS) -> velocity, its context chosen. request: the scene. plan: windows.
-        config: steps, guidance, condition times. shift: of the flow the model was trained with.
-        spans: reserved text spans of the model. key: of all noise. on_step: called after every Euler step.
+        forward: (video, text, time_BS) -> velocity, its context chosen. job: the scene. times: of the Euler grid.
     """
-    finished: dict[int, np.ndarray] = {}
-    for window in plan:
-        starts = [
-            _start(shot, request, window, finished, config=config, key=key) for shot in window.shots
-        ]
-        clean = _denoise(
-            backbone,
-            _lay_out_window(request, window, starts, spans=spans),
-            starts,
-            time_grid(config.steps, shift),
-            guidance=config.guidance,
-            on_step=on_step,
+
+    def __init__(self, forward: Partial, job: Job, times: np.ndarray) -> None:
+        self.forward, self.job, self.times = forward, job, times
+
+    def denoise(
+        self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
+    ) -> dict[int, np.ndarray]:
+        """Denoised shots start as noise and share a time that goes from 1 to 0; the others are held."""
+        job, numbers = self.job, {s: n for n, s in enumerate(window.shots, start=1)}
+        held = {s: job.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
+        video = [held[s].tokens if s in held else job.draw_noise(s) for s in window.shots]
+        batch = pack_window(job, window.shots, video)
+        course = make_course(
+            batch,
+            held={numbers[s]: h.time for s, h in held.items()},
+            moving={numbers[s] for s in window.denoised},
+            times=self.times,
+            guidance=job.config.guidance,
         )
-        for place, shot in enumerate(window.shots):
-            if shot in window.denoised:
-                finished[shot] = clean[place]
-                yield Shot(number=shot, tokens=clean[place])
+        noisy_LC = jnp.asarray(batch.video.value[0])
+        done = run_all_steps(self.forward, course, noisy_LC, on_step)
+        tokens_LC, shot_L = np.asarray(done), batch.video.index.shot[0]
+        return {s: tokens_LC[shot_L == numbers[s]] for s in window.denoised}
 
 
-def _start(
-    shot: int,
-    request: SceneRequest,
-    window: Window,
-    finished: dict[int, np.ndarray],
-    *,
-    config: SamplingConfig,
-    key: jax.Array,
-) -> Start:
-    """What a shot of a window starts as: pure noise, or its clean tokens noised to t_c."""
-    wanted = request.shots[shot]
-    shot_key, condition_key = jax.random.split(jax.random.fold_in(key, shot))
-    if shot in window.denoised:
-        shape = (int(np.prod(wanted.grid)), request.channels)
-        return Start(time=None, tokens=np.asarray(jax.random.normal(shot_key, shape)))
-    given = wanted.given is not None
-    clean = wanted.given if given else finished[shot]
-    time = config.condition_time if given else config.history_time
-    noise = np.asarray(jax.random.normal(condition_key, clean.shape))
-    return Start(time=time, tokens=(1.0 - time) * clean + time * noise)
-
-
-def _lay_out_window(
-    request: SceneRequest, window: Window, starts: Sequence[Start], *, spans: Spans
-) -> PackedBatch:
-    """The window as two rows that differ in text alone: prompts, and negative prompts."""
-    video = [start.tokens for start in starts]
-    if request.prompt is not None:
-        video.insert(0, np.zeros((1, request.channels), np.float32))
-    rows = []
-    for negative in (False, True):
-        prompts = [] if request.prompt is None else [request.prompt]
-        prompts += [request.shots[shot].prompt for shot in window.shots]
-        rows.append(
-            SceneTokens(
-                video=np.concatenate(video),
-                text=np.concatenate([p.negative if negative else p.text for p in prompts]),
-                layout=lay_out(request.plan(window.shots, negative=negative), spans=spans),
-            )
-        )
-    longest = max(len(row.text) for row in rows)
-    return pack(
-        [[row] for row in rows],
-        video_tokens=len(rows[0].video),
-        text_tokens=-(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE,
-        channels=request.channels,
-        text_width=rows[0].text.shape[1],
-    )
-
-
-def _denoise(
-    backbone: Backbone,
-    batch: PackedBatch,
-    starts: Sequence[Start],
-    times: np.ndarray,
-    *,
-    guidance: float,
+def run_all_steps(
+    velocity: Partial,
+    course: Course,
+    noisy_LC: jax.Array,
     on_step: Callable[[], None],
-) -> list[np.ndarray]:
-    """Euler steps over one window; returns the tokens of every shot, held ones as they were."""
-    index = batch.video.index
-    slots = int(index.group.max()) + 1
-    shot_S = np.asarray(find_groups(index, slots).shot[0])
-    held_S = np.zeros(slots, np.float32)
-    moving_S = np.zeros(slots, bool)
-    for shot, start in enumerate(starts, start=1):
-        moving_S |= (shot_S == shot) & (start.time is None)
-        held_S += (shot_S == shot) * np.float32(start.time or 0.0)
-    moving_L1 = moving_S[index.group[0]][:, None]
-    noisy_LC = jnp.asarray(batch.video.value[0])
-    for time, later in itertools.pairwise(times):
-        time_BS = np.tile(np.where(moving_S, time, held_S), (BRANCHES, 1))
-        video = batch.video._replace(value=jnp.stack([noisy_LC] * BRANCHES))
-        velocity_LC = guide(backbone(video, batch.text, time_BS), guidance)
-        noisy_LC = jnp.where(moving_L1, noisy_LC + (later - time) * velocity_LC, noisy_LC)
+    *,
+    first: int = 0,
+) -> jax.Array:
+    """All Euler steps from `first` on, handed over ahead: the host waits only to report what is done.
+
+    Steps before `first` are reported with the others.
+    """
+    steps = len(course.times) - 1
+    cuts = np.linspace(first, steps, min(SEGMENTS, steps - first) + 1).round().astype(np.int32)
+    parts = []
+    for start, end in itertools.pairwise(cuts):
+        noisy_LC = run_steps(velocity, course, noisy_LC, start, end)
+        parts.append((noisy_LC, end - start))
+    for _ in range(first):
         on_step()
-    clean_LC = np.asarray(noisy_LC)
-    return [clean_LC[index.shot[0] == shot] for shot in range(1, len(starts) + 1)]
+    for part, count in parts:
+        jax.block_until_ready(part)
+        for _ in range(count):
+            on_step()
+    return noisy_LC

@@ -12,8 +12,8 @@ import numpy as np
 from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.errors import InputError
 from lct_jax.layout import Spans, patchify, token_grid
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
-from lct_jax.script import Script, render_global, render_shot
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest, Ties
+from lct_jax.script import Script, ShotPrompt, find_characters, render_global, render_shot
 
 Encode = Callable[[Sequence[str]], list[np.ndarray]]
 
@@ -57,9 +57,20 @@ def make_request(
                 prompt=Prompt(text=text, negative=negative_shot),
                 grid=token_grid(grid, model.patch),
                 given=None if latent is None else patchify(latent, model.patch),
+                ties=_find_ties(shot),
             )
         )
     return SceneRequest(prompt=prompt, shots=tuple(shots), channels=model.patch_channels)
+
+
+def _find_ties(shot: ShotPrompt) -> Ties:
+    return Ties(
+        characters=frozenset(find_characters(shot.text)),
+        place=shot.place,
+        shots=tuple(item - 1 for item in shot.refers if isinstance(item, int)),
+        named=frozenset(item for item in shot.refers if isinstance(item, str)),
+        goes_on=not shot.cut,
+    )
 
 
 def _latent_size(

@@ -166,7 +166,7 @@ def start_state(
     if origin:
         read_meta(Path(origin)).check_same(origin, meta)
         params = read_weights(Path(origin), shapes, which=training.init_weights)
-        print(f"starting from {origin}")
+        print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
         params = jax.device_put(params, shardings.params)
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
     return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
@@ -186,6 +186,15 @@ def read_weights(origin: Path, shapes: Any, *, which: str) -> Any:
     if origin.is_dir():
         return Checkpoints(origin).restore_weights(which, shapes)
     return load_weights(origin, shapes)
+
+
+def describe_origin(origin: Path, *, which: str) -> str:
+    """Which weights `read_weights` reads: of a folder the run's name, EMA or not, and the step."""
+    config = read_meta(origin).config
+    made = f"{config.name}, context {config.training.context}"
+    if not origin.is_dir():
+        return f"{origin} ({made})"
+    return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
 
 
 def _make_folder(folder: Path) -> None:

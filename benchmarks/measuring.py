@@ -1,0 +1,186 @@
+"""Times and memory of a small model on this machine, every mode in turn, and of its attention alone.
+
+Everything is compiled before it is timed. The modes take turns within a repeat, and of the repeats the fastest
+counts: what else runs on the machine makes things slower, never faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks.counting import MODES, make_request, plan_mode
+from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.layout import Spans
+from lct_jax.model.attention import attend
+from lct_jax.model.chunked import merge
+from lct_jax.model.history import attend_history
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.served import Served
+from lct_jax.model.visibility import find_sight
+from lct_jax.sampling.causal import Cached
+from lct_jax.sampling.euler import run_steps, time_grid
+from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.sampler import Together, sample_scene
+from lct_jax.sampling.window import Job
+from lct_jax.types import History, TokenIndex
+
+MODEL = ModelConfig(
+    width=128, depth=2, heads=2, head_dim=64, channels=4, text_width=64, rope_split=(16, 24, 24),
+    scene_span=32, shot_span=32, dtype="float32", remat="none",
+)  # fmt: skip
+GRID, TEXT = (8, 6, 10), 32  # 480 tokens of video and 32 of text: a shot fills a block of keys
+SAMPLING = SamplingConfig(steps=2, guidance=3.0)
+PAGE = 4096
+
+
+class Scene:
+    """A scene of equal shots and a model with random weights, sampled in any mode."""
+
+    def __init__(self, shots: int) -> None:
+        build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))  # noqa: E731
+        graph, params = nnx.split(build())
+        self.full, self.causal = (
+            Served(graph, params, config=MODEL, context=context) for context in ("full", "causal")
+        )
+        sizes = {"grid": GRID, "width": MODEL.text_width, "channels": MODEL.patch_channels}
+        self.requests = [
+            make_request(n + 1, text=TEXT, scene_text=TEXT - 1, **sizes) for n in range(shots)
+        ]
+        self.bare = make_request(shots, text=TEXT, scene_text=0, **sizes)
+
+    def time_windows(self, mode: str, shots: int) -> list[float]:
+        """Seconds of every window of a scene, one after the other."""
+        request = self.bare if mode == "independent" else self.requests[shots - 1]
+        job = _make_job(request)
+        plan = plan_mode(mode, request, SAMPLING)
+        times = time_grid(SAMPLING.steps, 1.0)
+        executor = (
+            Cached(self.causal, job, plan, times)
+            if mode == "causal"
+            else Together(self.full.forward, job, times)
+        )
+        marks = [time.perf_counter()]
+        for _ in sample_scene(executor, job, plan):
+            marks.append(time.perf_counter())
+        if mode == "joint":  # its shots are finished together
+            return [marks[1] - marks[0]]
+        return [later - start for start, later in itertools.pairwise(marks)]
+
+
+def measure_modes(shots: int, repeats: int) -> dict[str, Any]:
+    """Seconds of a scene by mode and number of shots (the fastest repeat), programs compiled, peak memory.
+
+    A scene of n shots is the beginning of a longer one in every mode but the joint one, so windows are timed once and
+    added up.
+    """
+    scene = Scene(shots)
+    runs = [(mode, shots) for mode in MODES if mode != "joint"]
+    runs += [("joint", n + 1) for n in range(shots)]
+    programs = {}
+    for mode, n in runs:
+        before = run_steps._cache_size()
+        scene.time_windows(mode, n)  # compiles
+        programs[mode] = programs.get(mode, 0) + run_steps._cache_size() - before
+    best: dict[tuple[str, int], list[float]] = {}
+    for _ in range(repeats):
+        for run in runs:
+            seconds = scene.time_windows(*run)
+            best[run] = [*map(min, zip(best.get(run, seconds), seconds, strict=True))]
+    after = run_steps._cache_size()
+    seconds = {mode: np.cumsum(best[mode, shots]).tolist() for mode in MODES if mode != "joint"}
+    seconds["joint"] = [best["joint", n + 1][0] for n in range(shots)]
+    return {
+        "seconds": seconds,
+        "seconds_of_shot": {mode: best[mode, shots] for mode in ("autoregressive", "causal")},
+        "programs": programs,
+        "programs_compiled_while_timing": run_steps._cache_size() - after,
+        "peak_megabytes": {mode: _measure_peak(scene, mode, shots) for mode in MODES},
+    }
+
+
+def measure_attention(shots: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of the attention kernels of one layer and pass at the sizes of a scene, without a global prompt.
+
+    Returns:
+        "joint": all tokens of n shots seeing each other. "causal": those of the n-th shot seeing themselves and the
+        n - 1 before them in a cache, merged.
+    """
+    size = int(np.prod(GRID)) + TEXT
+    rng = np.random.default_rng(0)
+    draw = lambda length: tuple(  # noqa: E731
+        jnp.asarray(rng.normal(size=(2, MODEL.heads, length, MODEL.head_dim)), jnp.float32)
+        for _ in range(3)
+    )
+    kept = [x[None] for x in draw((shots - 1) * size)[:2]]
+
+    @jax.jit
+    def joint(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        index = _one_group(q.shape[2])
+        return attend(q, k, v, sight=find_sight(index, index, "full")).value
+
+    @jax.jit
+    def causal(q: jax.Array, k: jax.Array, v: jax.Array, history: History) -> jax.Array:
+        index = _one_group(q.shape[2])
+        own = attend(q, k, v, sight=find_sight(index, index, "full"))
+        return merge(own, attend_history(q, history, jnp.int32(0))).value
+
+    calls: dict[tuple[str, int], Callable[[], jax.Array]] = {}
+    for n in range(shots):
+        whole, own = draw((n + 1) * size), draw(size)
+        history = History(*kept, jnp.full((2,), n * size, jnp.int32))
+        calls["joint", n] = lambda whole=whole: joint(*whole)
+        calls["causal", n] = lambda own=own, history=history: causal(*own, history)
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(repeats + 1):  # the first one compiles
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call().block_until_ready()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {mode: [best[mode, n] for n in range(shots)] for mode in ("joint", "causal")}
+
+
+def measure_int8(shots: int = 4) -> float:
+    """Error of what a scene's last shot becomes with int8 keys and values, relative to its size."""
+    made = {}
+    for kept_as in ("model", "int8"):
+        scene = Scene(shots)
+        request = scene.requests[-1]
+        config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
+        job = Job(request, config, Spans(MODEL.scene_span, MODEL.shot_span), jax.random.key(0))
+        plan = plan_mode("causal", request, config)
+        cached = Cached(scene.causal, job, plan, time_grid(config.steps, 1.0))
+        made[kept_as] = list(sample_scene(cached, job, plan))[-1].tokens
+    return float(np.linalg.norm(made["int8"] - made["model"]) / np.linalg.norm(made["model"]))
+
+
+def _make_job(request: SceneRequest) -> Job:
+    return Job(request, SAMPLING, Spans(MODEL.scene_span, MODEL.shot_span), jax.random.key(0))
+
+
+def _one_group(length: int) -> TokenIndex:
+    one = jnp.ones((2, length), jnp.int32)
+    return TokenIndex(one, one, one, jnp.zeros((2, length, 3), jnp.int32))
+
+
+def _measure_peak(scene: Scene, mode: str, shots: int) -> float | None:
+    """Megabytes by which resident memory rises above where it stood; None where the kernel does not tell."""
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        scene.time_windows(mode, shots)
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        return max(0.0, (peak * 1024 - before) / 1e6)
+    return None

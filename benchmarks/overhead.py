@@ -1,0 +1,153 @@
+"""What shots in context cost: four ways of sampling one to nine shots (the figure of the paper's supplement).
+
+    python -m benchmarks.overhead [--repeats=3]      counts, measures, writes results/overhead.json and draws
+    python -m benchmarks.overhead --draw             draws docs/overhead.png from the results that are there
+
+Counted at 3B from shapes, measured here with a small model. Drawing needs matplotlib (the extra `plots`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from benchmarks.counting import BYTES, MODES, count_cache, count_scene, make_request
+from benchmarks.drawing import draw
+from benchmarks.measuring import measure_attention, measure_int8, measure_modes
+from lct_jax.cli import run
+from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.media import replace_atomically
+from lct_jax.model.mmdit import count_parameters
+
+SHOTS = 9
+RESULTS = Path(__file__).with_name("results") / "overhead.json"
+FIGURE = Path(__file__).parents[1] / "docs" / "overhead.png"
+# A full shot of the paper, 125 frames at 480x480, with prompts as long as ours usually are.
+FULL_SHOT = {"grid": (32, 30, 30), "text": 128, "scene_text": 384, "width": 1, "channels": 64}
+CHIPS = 8  # over which the roofline divides the work, perfectly
+# Peak bfloat16 FLOP/s without sparsity, bytes/s and bytes of memory of one chip, as its vendor publishes them:
+# docs.cloud.google.com/tpu/docs/v5p, /v6e and /tpu7x; nvidia.com/en-us/data-center/h100 and /h200 (SXM).
+PEAKS = {
+    "TPU v5p": (459e12, 2765e9, 95e9),
+    "TPU v6e": (918e12, 1638e9, 32e9),
+    "TPU7x": (2307e12, 7380e9, 192 * 2**30),
+    "H100 SXM": (989e12, 3350e9, 80e9),
+    "H200 SXM": (989e12, 4800e9, 141e9),
+}
+
+REPEATS = flags.DEFINE_integer("repeats", 3, "Repeats, of which the fastest counts.")
+DRAW = flags.DEFINE_bool("draw", False, "Only draw the figure anew.")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    if not DRAW.value:
+        results = {
+            "machine": f"{platform.machine()}, {_processor()}",
+            "counted_3b": count_3b(),
+            "measured": measure(),
+        }
+        with replace_atomically(RESULTS) as unfinished:
+            unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(RESULTS.read_text())
+    print(describe(results))
+    draw(FIGURE, results)
+
+
+def count_3b() -> dict[str, Any]:
+    """FLOPs, cache and roofline of one to nine full shots at the 3B shape."""
+    model, config = ModelConfig(), SamplingConfig()
+    weights = BYTES * count_parameters(model)
+    counted: dict[str, Any] = {"linear": {}, "attention": {}, "roofline_seconds": {}}
+    for mode in MODES:
+        linear, attention, seconds = [], [], {chip: [] for chip in PEAKS}
+        for shots in range(1, SHOTS + 1):
+            scene = FULL_SHOT | ({"scene_text": 0} if mode == "independent" else {})
+            costs = count_scene(model, make_request(shots, **scene), config, mode)
+            linear.append(sum(cost.flops.linear for cost in costs))
+            attention.append(sum(cost.flops.attention for cost in costs))
+            read = sum(cost.passes * weights + cost.cached * _token_bytes(model) for cost in costs)
+            for chip, (flops, bandwidth, _) in PEAKS.items():
+                bound = max((linear[-1] + attention[-1]) / flops, read / bandwidth)
+                seconds[chip].append(bound / CHIPS)
+        counted["linear"][mode], counted["attention"][mode] = linear, attention
+        counted["roofline_seconds"][mode] = seconds
+    request = make_request(SHOTS, **FULL_SHOT)
+    cache = [count_cache(model, request, shots) for shots in range(SHOTS)]
+    counted["cache_bytes_before_shot"] = cache
+    counted["chips_for_weights_and_cache"] = {
+        # The cache, the history gathered from it, and the weights.
+        chip: int(np.ceil((2 * cache[-1] + weights) / memory))
+        for chip, (_, _, memory) in PEAKS.items()
+    }
+    return counted
+
+
+def measure() -> dict[str, Any]:
+    """The small model's times and memory, and its attention's against what is counted."""
+    measured = measure_modes(SHOTS, REPEATS.value)
+    attention = measure_attention(SHOTS, 3 * REPEATS.value)
+    joint, causal = np.array(attention["joint"]), np.array(attention["causal"])
+    spent = {
+        "independent": SHOTS * joint[0],
+        "joint": joint[-1],
+        "autoregressive": joint.sum(),
+        "causal": causal.sum(),
+    }
+    shots = np.arange(1, SHOTS + 1)
+    nth = np.array(measured["seconds_of_shot"]["causal"])
+    slope, start = np.polyfit(shots, nth, 1)
+    rest = nth - (slope * shots + start)
+    return measured | {
+        "repeats": REPEATS.value,
+        "attention_seconds": attention,
+        "attention_of_joint": {mode: value / spent["joint"] for mode, value in spent.items()},
+        "counted_of_joint": dict(zip(MODES, (9 / 81, 1.0, 285 / 81, 45 / 81), strict=True)),
+        "nth_shot": {
+            "seconds": float(start),
+            "seconds_more_a_shot": float(slope),
+            "r_squared": float(1 - rest.var() / nth.var()),
+        },
+        "int8_error": measure_int8(),
+    }
+
+
+def describe(results: dict[str, Any]) -> str:
+    """A table of nine shots in Markdown."""
+    counted, measured = results["counted_3b"], results["measured"]
+    lines = [
+        "| nine shots | attention, PFLOP | linear, PFLOP | on 8 TPU v6e, s | here, s | peak, MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mode in MODES:
+        attention, linear = (counted[part][mode][-1] / 1e15 for part in ("attention", "linear"))
+        roofline = counted["roofline_seconds"][mode]["TPU v6e"][-1]
+        seconds, peak = measured["seconds"][mode][-1], measured["peak_megabytes"][mode]
+        peak = "" if peak is None else f"{peak:.0f}"
+        lines.append(
+            f"| {mode} | {attention:,.0f} | {linear:,.0f} | {roofline:,.0f} | {seconds:.2f} | {peak} |"
+        )
+    return "\n".join(lines)
+
+
+def _token_bytes(model: ModelConfig) -> int:
+    return 2 * BYTES * model.depth * model.heads * model.head_dim
+
+
+def _processor() -> str:
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""The film example with attention causal over shots: `film_tiny.py` tuned a little further, for sampling with a cache.
+
+Starts from the bidirectional run (its EMA; `--config.training.init_weights=params` takes the raw weights) and has a
+schedule of its own. A few minutes on two CPU cores:
+
+    python train.py --config=configs/film_tiny_causal.py --data=runs/film --workdir=runs/film_tiny_causal
+    python sample.py --checkpoint=runs/film_tiny_causal --script=FILE --mode=causal --out=DIR
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+from lct_jax.config import editable, freeze
+
+_SPEC = importlib.util.spec_from_file_location(
+    "film_tiny", pathlib.Path(__file__).with_name("film_tiny.py")
+)
+film_tiny = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(film_tiny)
+
+
+def get_config():
+    full = freeze(film_tiny.get_config())
+    training = dataclasses.replace(
+        full.training,
+        context="causal",
+        init_from="runs/film_tiny",
+        steps=100,
+        warmup=10,
+        learning_rate=2e-4,
+    )
+    return editable(dataclasses.replace(full, name="film_tiny_causal", training=training))

@@ -1,0 +1,66 @@
+"""Which shots a new shot sees: the last ones, or those that have most to do with it, within a budget.
+
+Candidates are the shots before it and given ones after it. "recent" takes the nearest. "relevant" takes, in this order,
+the shots that a script refers to by number and the one that a shot goes on from; those that share a character or a
+place it refers to; and then the others by characters and place in common and by how alike the prompts are. A person
+who picks history by hand does about this [LCT section 3.4 has people choose]; the ranking is ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lct_jax.config import SamplingConfig
+from lct_jax.sampling.request import SceneRequest, ShotRequest
+
+
+def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> tuple[int, ...]:
+    """The shots (from 0, in order) that a shot is to see: the best ones that fit `history_shots`, the window and
+    `history_tokens`; one too large for what is left is passed over."""
+    room = min(config.history_shots, config.window - 1)
+    tokens = config.history_tokens or float("inf")
+    chosen = []
+    for other in _RANK[config.history](request, shot):
+        size = count_tokens(request.shots[other])
+        if len(chosen) < room and size <= tokens:
+            chosen.append(other)
+            tokens -= size
+    return tuple(sorted(chosen))
+
+
+def count_tokens(shot: ShotRequest) -> int:
+    """Tokens of text and video that a shot adds to a history."""
+    return len(shot.prompt.text) + int(np.prod(shot.grid))
+
+
+def rank_recent(request: SceneRequest, shot: int) -> list[int]:
+    """The shots before, nearest first, then given ones after, nearest first."""
+    after = range(shot + 1, len(request.shots))
+    given = [other for other in after if request.shots[other].given is not None]
+    return [*reversed(range(shot)), *given]
+
+
+def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
+    """The same candidates by what ties them to a shot; between equals the nearer one comes first."""
+    ranks = {other: _tie(request, shot, other) for other in rank_recent(request, shot)}
+    return sorted(ranks, key=ranks.__getitem__, reverse=True)  # stable: ties stay nearest first
+
+
+def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, float]:
+    new, old = request.shots[shot], request.shots[other]
+    mine, theirs = new.ties, old.ties
+    asked = other in mine.shots or (mine.goes_on and other == shot - 1)
+    named = bool(mine.named & (theirs.characters | {theirs.place}))
+    every = mine.characters | theirs.characters
+    shared = len(mine.characters & theirs.characters) / len(every) if every else 0.0
+    same_place = mine.place != "" and mine.place == theirs.place
+    return asked, named, shared + same_place + _likeness(new.prompt.text, old.prompt.text)
+
+
+def _likeness(one_LE: np.ndarray, other_LE: np.ndarray) -> float:
+    """Cosine of the mean token vectors of two prompts, as sentence encoders compare texts."""
+    one, other = one_LE.mean(0), other_LE.mean(0)
+    return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
+
+
+_RANK = {"recent": rank_recent, "relevant": rank_relevant}

@@ -1,0 +1,98 @@
+"""The Euler loop: one compiled program for all steps of a window, whatever its plan and its model.
+
+A model enters as a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument
+of the program like the parameters are. Both guidance branches are rows of one call. Which steps are run is decided
+at run time: windows of one shape share the program, and the host waits for nothing between steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from lct_jax.flow import shift_time
+from lct_jax.sampling.guidance import BRANCHES, guide
+from lct_jax.types import PackedBatch, TokenIndex, Tokens
+
+
+class Course(NamedTuple):
+    """What stays as it is while a window is denoised.
+
+    Attributes:
+        text, index: of the window, two rows each; `index` is of the video tokens.
+        moving: bool[S], groups that are denoised. held: float32[S], time of the others.
+        times: float32[steps + 1] from 1 to 0. guidance: scale.
+    """
+
+    text: Tokens
+    index: TokenIndex
+    moving: np.ndarray
+    held: np.ndarray
+    times: np.ndarray
+    guidance: np.float32
+
+
+def time_grid(steps: int, shift: float) -> np.ndarray:
+    """float32[steps + 1] times from 1 to 0, shifted as in training."""
+    return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
+
+
+def make_course(
+    batch: PackedBatch,
+    *,
+    held: dict[int, float],
+    moving: set[int],
+    times: np.ndarray,
+    guidance: float,
+) -> Course:
+    """A course from a packed window.
+
+    Args:
+        held: time of the groups that are held, by number within the window. moving: numbers of the denoised ones.
+    """
+    index = batch.video.index
+    slots = int(index.group.max()) + 1
+    held_S, moving_S = np.zeros(slots, np.float32), np.zeros(slots, bool)
+    for slot, number in {*zip(index.group[0].tolist(), index.shot[0].tolist(), strict=True)}:
+        moving_S[slot] |= number in moving
+        held_S[slot] += held.get(number, 0.0)
+    return Course(batch.text, index, moving_S, held_S, times, np.float32(guidance))
+
+
+def times_of_groups(course: Course, time: jax.Array) -> jax.Array:
+    """float32[B S]: `time` for the groups that move, their own for the others."""
+    return jnp.tile(jnp.where(course.moving, time, course.held)[None], (BRANCHES, 1))
+
+
+def both_rows(course: Course, noisy_LC: jax.Array) -> Tokens:
+    """The video of both guidance branches, which share it."""
+    return Tokens(jnp.stack([noisy_LC] * BRANCHES), course.index)
+
+
+@jax.jit
+def run_steps(
+    velocity: Partial, course: Course, noisy_LC: jax.Array, first: int, last: int
+) -> jax.Array:
+    """Euler steps first..last - 1 of a window; returns the tokens, held ones as they were."""
+
+    def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
+        times = times_of_groups(course, course.times[number])
+        answer_BLC = velocity(both_rows(course, noisy_LC), course.text, times)
+        return take_step(course, noisy_LC, answer_BLC, number)
+
+    return jax.lax.fori_loop(first, last, step, noisy_LC)
+
+
+@jax.jit
+def take_step(
+    course: Course, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
+) -> jax.Array:
+    """One Euler step along the guided velocity."""
+    moving_L1 = course.moving[course.index.group[0]][:, None]
+    length = course.times[number + 1] - course.times[number]
+    moved_LC = noisy_LC + length * guide(velocity_BLC, course.guidance)
+    return jnp.where(moving_L1, moved_LC, noisy_LC)

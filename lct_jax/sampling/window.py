@@ -1,0 +1,133 @@
+"""From a request to the tokens of a window: noise, what is held at a low time, and both rows of text.
+
+Noise belongs to a shot and not to a window, so every mode starts a shot from the same noise. A window is laid out
+as in training; a pass that has a cache takes one group out of the same layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from lct_jax.config import SamplingConfig
+from lct_jax.layout import SceneLayout, SceneTokens, Spans, lay_out, pack
+from lct_jax.sampling.request import Prompt, SceneRequest
+from lct_jax.sharding import count_shards
+from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex
+
+TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape share a compiled model
+
+
+@dataclass(frozen=True)
+class Held:
+    """Tokens [L C] that are noised once to a low time and kept, and that time."""
+
+    time: float
+    tokens: np.ndarray
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all windows of one scene share.
+
+    Attributes:
+        request: the scene. config: steps, guidance, times of conditions. spans: reserved text spans of the model.
+        key: of all noise.
+    """
+
+    request: SceneRequest
+    config: SamplingConfig
+    spans: Spans
+    key: jax.Array
+
+    def draw_noise(self, shot: int) -> np.ndarray:
+        """float32[L C] from which a shot is denoised."""
+        length = int(np.prod(self.request.shots[shot].grid))
+        shape = (length, self.request.channels)
+        return np.asarray(jax.random.normal(self._keys(shot)[0], shape))
+
+    def hold(self, shot: int, clean: np.ndarray) -> Held:
+        """A given or finished shot at its low time t_c [LCT section 3.3]."""
+        given = self.request.shots[shot].given is not None
+        time = self.config.condition_time if given else self.config.history_time
+        noise = np.asarray(jax.random.normal(self._keys(shot)[1], clean.shape))
+        return Held(time, (1.0 - time) * clean + time * noise)
+
+    def _keys(self, shot: int) -> jax.Array:
+        """Two keys: of the noise a shot starts as, and of the noise it is held with."""
+        return jax.random.split(jax.random.fold_in(self.key, shot))
+
+
+def lay_out_branches(job: Job, shots: Sequence[int]) -> list[SceneLayout]:
+    """The layouts of a window: with prompts, and with negative prompts."""
+    plans = (job.request.plan(tuple(shots), negative=negative) for negative in (False, True))
+    return [lay_out(plan, spans=job.spans) for plan in plans]
+
+
+def pack_window(job: Job, shots: Sequence[int], video: Sequence[np.ndarray]) -> PackedBatch:
+    """All groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
+    prompts = [] if job.request.prompt is None else [job.request.prompt]
+    prompts += [job.request.shots[shot].prompt for shot in shots]
+    dummy = [] if job.request.prompt is None else [make_dummy(job.request)]
+    longest = max(sum(len(p.text) for p in prompts), sum(len(p.negative) for p in prompts))
+    video_LC = np.concatenate([*dummy, *video])
+    return _pack_rows(prompts, video_LC, lay_out_branches(job, shots), longest=longest)
+
+
+def pack_group(job: Job, shots: Sequence[int], number: int, video_LC: np.ndarray) -> PackedBatch:
+    """One group of a window alone, where it sits in that window.
+
+    Args:
+        shots: of the window. number: of the group in it, 0 for the global prompt. video_LC: its tokens.
+    """
+    layouts = [
+        SceneLayout(*(pick(index, number, group=0) for index in layout))
+        for layout in lay_out_branches(job, shots)
+    ]
+    is_global = number == GLOBAL_SHOT
+    prompt = job.request.prompt if is_global else job.request.shots[shots[number - 1]].prompt
+    # One length for all shots of a scene: shots of one size share a program, whatever their prompts.
+    prompts = [prompt] if is_global else [shot.prompt for shot in job.request.shots]
+    return _pack_rows([prompt], video_LC, layouts, longest=max(map(_longest, prompts)))
+
+
+def pick(index: TokenIndex, number: int, *, group: int) -> TokenIndex:
+    """One group of an index, in another slot of the tables of per-group values."""
+    chosen = TokenIndex(*(leaf[index.shot == number] for leaf in index))
+    return chosen._replace(group=np.full_like(chosen.group, group))
+
+
+def make_dummy(request: SceneRequest) -> np.ndarray:
+    """float32[1 C]: the video of the global prompt."""
+    return np.zeros((1, request.channels), np.float32)
+
+
+def _pack_rows(
+    prompts: Sequence[Prompt],
+    video_LC: np.ndarray,
+    layouts: Sequence[SceneLayout],
+    *,
+    longest: int,
+) -> PackedBatch:
+    texts = [
+        np.concatenate([p.negative if negative else p.text for p in prompts])
+        for negative in (False, True)
+    ]
+    return pack(
+        [[SceneTokens(video_LC, *row)] for row in zip(texts, layouts, strict=True)],
+        video_tokens=_round_up(len(video_LC), count_shards("L")),
+        text_tokens=_round_up(longest, TEXT_MULTIPLE),
+        channels=video_LC.shape[1],
+        text_width=texts[0].shape[1],
+    )
+
+
+def _longest(prompt: Prompt) -> int:
+    return max(len(prompt.text), len(prompt.negative))
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple

@@ -1,0 +1,137 @@
+"""A tiny scene for causal sampling: sizes, text lengths and guidance branches all differ."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+from scenes import TINY, TinyModel
+
+from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.layout import Spans
+from lct_jax.model.served import Served
+from lct_jax.sampling.entries import Entries
+from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.plan import Window
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest, Ties
+from lct_jax.sampling.sampler import Executor, sample_scene
+from lct_jax.sampling.window import Job, pack_window
+
+# Wide, tall and long, and one of another number of tokens: programs are shared by number.
+GRIDS = ((1, 2, 3), (3, 2, 1), (1, 1, 2), (1, 6, 1))
+CONFIG = SamplingConfig(steps=4, guidance=3.0, window=5, history_shots=4, condition_time=0.1)
+TIMES = time_grid(4, 1.0)
+
+
+def make_prompt(rng: np.random.Generator, text: int, negative: int) -> Prompt:
+    """Random tokens of two lengths."""
+    draw = lambda length: rng.normal(size=(length, TINY.text_width)).astype(np.float32)  # noqa: E731
+    return Prompt(text=draw(text), negative=draw(negative))
+
+
+def make_request(
+    shots: int,
+    *,
+    given: tuple[int, ...] = (),
+    ties: dict[int, Ties] | None = None,
+    alike: bool = False,
+    bare: bool = False,
+) -> SceneRequest:
+    """Shots of four shapes in turn, or `alike` all of one; `bare` has no global prompt."""
+    rng = np.random.default_rng(shots)
+    requests = []
+    for number in range(shots):
+        grid = GRIDS[0 if alike else number % len(GRIDS)]
+        clean = rng.normal(size=(np.prod(grid), TINY.patch_channels)).astype(np.float32)
+        requests.append(
+            ShotRequest(
+                prompt=make_prompt(rng, 1 + number % 5, 2),
+                grid=grid,
+                given=clean if number in given else None,
+                ties=(ties or {}).get(number, Ties()),
+            )
+        )
+    prompt = None if bare else make_prompt(rng, 5, 3)
+    return SceneRequest(prompt=prompt, shots=tuple(requests), channels=TINY.patch_channels)
+
+
+def make_job(request: SceneRequest, config: SamplingConfig = CONFIG) -> Job:
+    """A scene with its noise."""
+    spans = Spans(TINY.scene_span, TINY.shot_span)
+    return Job(request, config, spans=spans, key=jax.random.key(0))
+
+
+@functools.cache
+def serve(config: ModelConfig = TINY) -> Served:
+    """The tiny model with random weights everywhere and causal context; its programs are shared."""
+    model = TinyModel(config)
+    return Served(model.graph, model.params, config=config, context="causal")
+
+
+def sample(executor: Executor, job: Job, plan: Sequence[Window]) -> dict[int, np.ndarray]:
+    """Clean tokens by shot."""
+    return {shot.number: shot.tokens for shot in sample_scene(executor, job, plan)}
+
+
+def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
+    """Latents for every shot, given ones as they are."""
+    rng = np.random.default_rng(5)
+    clean = {}
+    for number, shot in enumerate(request.shots):
+        drawn = rng.normal(size=(int(np.prod(shot.grid)), request.channels)).astype(np.float32)
+        clean[number] = drawn if shot.given is None else shot.given
+    return clean
+
+
+def make_entries(
+    job: Job, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Served
+) -> Entries:
+    """Entries of all shots, made from latents that are at hand."""
+    entries = Entries(model, job, plan, keep_all=True)
+    for window in plan:
+        shot = window.shots[-1]
+        entries.held[shot] = job.hold(shot, clean[shot])
+        entries.make(shot)
+    return entries
+
+
+def compare_with_full_pass(
+    job: Job, plan: Sequence[Window], model: Served, *, atol: float
+) -> dict[int, np.ndarray]:
+    """Holds the velocity of every shot behind the cache against one causal pass over all shots.
+
+    In that pass the shots before it are held and it is at a time of its own; those behind it do not matter.
+    Returns the velocities behind the cache, by shot.
+    """
+    entries = make_entries(job, plan, draw_clean(job.request), model)
+    order, rng, found = plan[-1].shots, np.random.default_rng(6), {}
+    first = 0 if job.request.prompt is None else 1
+    for place, shot in enumerate(order):
+        held = [entries.held[s] for s in order]
+        time, noisy = 0.9 - 0.2 * place, rng.normal(size=held[place].tokens.shape)
+        noisy = noisy.astype(np.float32)
+        own = entries.pack(shot, noisy)
+        seen = model.observe(
+            entries.recall(shot), own.video, own.text, np.full((2, 1), time, np.float32)
+        )
+        video = [h.tokens for h in held[:place]] + [noisy] + [h.tokens for h in held[place + 1 :]]
+        whole = pack_window(job, order, video)
+        time_BS = np.zeros((2, first + len(order)), np.float32)
+        time_BS[:, first:] = [h.time for h in held]
+        time_BS[:, first + place] = time
+        expected = np.asarray(pass_forward(model.forward, whole.video, whole.text, time_BS))
+        expected = expected[:, whole.video.index.shot[0] == place + 1]
+        found[shot] = np.asarray(seen.velocity)[:, own.video.index.scene[0] != 0]
+        np.testing.assert_allclose(found[shot], expected, atol=atol)
+        assert np.abs(expected[0] - expected[1]).max() > 0.01  # guidance has something to do
+    return found
+
+
+@jax.jit
+def pass_forward(forward: Partial, *inputs: Any) -> jax.Array:
+    """One pass of a model."""
+    return forward(*inputs)

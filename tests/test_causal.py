@@ -1,0 +1,176 @@
+"""Sampling behind a cache: it equals the full causal pass, and any plan equals itself without a cache."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from causal_reference import window_velocities
+from causal_scene import (
+    CONFIG,
+    TIMES,
+    compare_with_full_pass,
+    draw_clean,
+    make_entries,
+    make_job,
+    make_request,
+    sample,
+    serve,
+)
+from jax.tree_util import Partial
+from scenes import TINY, TinyModel
+
+from lct_jax.sampling.causal import Cached, Uncached
+from lct_jax.sampling.euler import run_steps
+from lct_jax.sampling.plan import Window, plan_causal
+from lct_jax.sampling.sampler import Together
+
+PLANS = {
+    "out of order": (
+        Window((0,), (0,)),
+        Window((1,), (1,)),
+        Window((1, 0, 2), (2,)),
+        Window((2, 0, 3), (3,)),
+    ),
+    "sliding": tuple(Window(tuple(range(max(0, n - 2), n + 1)), (n,)) for n in range(4)),
+}
+
+
+@pytest.mark.parametrize("case", [{"given": (1,)}, {"bare": True}], ids=["given", "bare"])
+def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
+    job = make_job(make_request(4, **case))
+    plan = plan_causal(job.request, CONFIG)
+    assert len(plan[-1].shots) == 4
+    compare_with_full_pass(job, plan, serve(), atol=1e-5)
+
+
+def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
+    job = make_job(make_request(4, given=(0, 2)))
+    plan = plan_causal(job.request, CONFIG)
+    assert [window.shots for window in plan] == [(0,), (0, 2), (0, 2, 1), (0, 2, 1, 3)]
+    cached = sample(Cached(serve(), job, plan, TIMES), job, plan)
+    generated = [window for window in plan if window.denoised]
+    expected = sample(Together(serve().forward, job, TIMES), job, generated)
+    assert cached.keys() == expected.keys() == {1, 3}
+    for shot, tokens in cached.items():
+        np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)  # four guided steps add up
+
+
+@pytest.mark.parametrize("cache", ["renoise", "reuse"])
+@pytest.mark.parametrize("name", PLANS)
+def test_any_plan_equals_itself_without_a_cache(name, cache):
+    plan = PLANS[name]
+    job = make_job(make_request(4), dataclasses.replace(CONFIG, cache=cache))
+    cached, uncached = (kind(serve(), job, plan, TIMES) for kind in (Cached, Uncached))
+    expected = sample(uncached, job, plan)
+    for shot, tokens in sample(cached, job, plan).items():
+        np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
+    assert len(cached.entries.passes) == 4  # of the global prompt and of every shot but the last
+    assert len(uncached.entries.passes) > 30
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_any_plan_equals_a_plain_pass_over_its_windows(name):
+    """The reference has no cache, no merging and no code of the package; a token sees what its window says."""
+    plan, last = PLANS[name], 3
+    job = make_job(make_request(4))
+    clean = draw_clean(job.request)
+    entries = make_entries(job, plan, clean, serve())
+    noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
+    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
+    found = serve().observe(entries.recall(last), own.video, own.text, time_BS)
+    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
+    for branch, part in enumerate(("text", "negative")):
+        expected = window_velocities(
+            TinyModel(TINY).weights,
+            TINY,
+            [window.shots for window in plan],
+            held | {last: (noisy, 0.6)},
+            grids=[shot.grid for shot in job.request.shots],
+            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
+            global_prompt=getattr(job.request.prompt, part),
+        )
+        np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
+
+
+def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
+    job = make_job(make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3))
+    plan = plan_causal(job.request, job.config)
+    cached = Cached(serve(), job, plan, TIMES)
+    shots = sample(cached, job, plan)
+    held = cached.entries.held[0]
+    assert held.time == 0.25
+    assert cached.entries.passes == [0, 1]  # the global prompt and shot 0; nothing sees shot 1
+    renoised = job.hold(0, shots[0])
+    assert renoised.time == 0.3
+    assert np.abs(renoised.tokens - held.tokens).max() > 0.01
+
+
+def test_long_scenes_go_on_within_the_window():
+    """The twelfth and the thirtieth shot equal the same plan without a cache."""
+    config = dataclasses.replace(CONFIG, window=3, steps=2)
+    job, times = make_job(make_request(30, alike=True), config), TIMES[::2]
+    plan, clean = plan_causal(job.request, config), draw_clean(job.request)
+    assert plan[29].shots == (27, 28, 29)
+    cached = Cached(serve(), job, plan, times, retain="all")
+    cached.entries = make_entries(job, plan, clean, serve())
+    uncached = Uncached(serve(), job, plan, times)
+    uncached.entries.held |= cached.entries.held
+    for number in (29, 11):
+        found = cached.denoise(plan[number], clean, lambda: None)
+        expected = uncached.denoise(plan[number], clean, lambda: None)
+        np.testing.assert_allclose(found[number], expected[number], atol=2e-5)
+
+
+def test_entries_that_no_later_window_sees_make_room():
+    """A scene of thirty shots needs the slots of one window."""
+    config = dataclasses.replace(CONFIG, window=3)
+    job = make_job(make_request(30, alike=True), config)
+    cached = Cached(serve(), job, plan_causal(job.request, config), TIMES)
+    capacity = cached.entries._cache.index.scene.shape[1]
+    assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
+
+
+def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop():
+    calls = []
+
+    class Counted:
+        """The model, counting how often Python is asked for a velocity."""
+
+        def __init__(self, served):
+            self.served = served
+
+        def extend(self, history):
+            return Partial(count, self.served.extend(history))
+
+        def __getattr__(self, name):
+            return getattr(self.served, name)
+
+    def count(velocity, *inputs):
+        calls.append(1)
+        return velocity(*inputs)
+
+    before = run_steps._cache_size()
+    for shots in (3, 4):  # prompts of many lengths, histories of none to three shots
+        job = make_job(make_request(shots, alike=True))
+        plan = plan_causal(job.request, CONFIG)
+        sample(Cached(Counted(serve()), job, plan, TIMES), job, plan)
+    assert (len(calls), run_steps._cache_size() - before) == (1, 1)
+
+
+def test_int8_keeps_keys_and_values_to_about_a_hundredth():
+    """The error of a velocity, relative to its size: measured 0.006."""
+    plan, found = PLANS["sliding"], {}
+    for kept_as in ("model", "int8"):
+        job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))
+        entries = make_entries(job, plan, draw_clean(job.request), serve())
+        own = entries.pack(3, job.draw_noise(3))
+        history = entries.recall(3)
+        stored = jax.tree.leaves(history.k)
+        assert stored[0].dtype == {"model": np.float32, "int8": np.int8}[kept_as]
+        time_BS = np.full((2, 1), 0.6, np.float32)
+        found[kept_as] = np.asarray(serve().observe(history, own.video, own.text, time_BS).velocity)
+    error = np.linalg.norm(found["int8"] - found["model"]) / np.linalg.norm(found["model"])
+    assert 1e-4 < error < 0.02

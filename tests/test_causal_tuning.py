@@ -1,0 +1,142 @@
+"""From a bidirectional run to a causal one, and scenes sampled from it in the causal modes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+from tiny_film import (
+    CONFIG,
+    run_program,
+    shared_film,
+    shared_folder,
+    shared_run,
+    write_config,
+)
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.sharding import make_mesh
+from lct_jax.training.checkpoint import Checkpoints, read_meta, read_weights, start_state
+from lct_jax.training.state import make_optimizer
+
+
+def make_config(**model: object) -> Config:
+    """The shared run's config with causal context and a schedule of its own, from the shared run."""
+    training = dataclasses.replace(
+        CONFIG.training,
+        context="causal",
+        steps=2,
+        learning_rate=1e-3,
+        init_from=str(shared_run()),
+        eval_batches=0,
+    )
+    return dataclasses.replace(
+        CONFIG,
+        name="tiny_causal",
+        training=training,
+        model=dataclasses.replace(CONFIG.model, **model),
+    )
+
+
+@functools.cache
+def causal_run() -> tuple[Path, str]:
+    """The work folder of a causal run, and what it printed."""
+    folder = shared_folder() / "causal"
+    folder.mkdir()
+    write_config(folder / "tiny_causal.py", make_config())
+    paths = {
+        "config": folder / "tiny_causal.py",
+        "data": shared_film().prepared,
+        "workdir": folder / "run",
+    }
+    result = run_program("train.py", *(f"--{name}={path}" for name, path in paths.items()))
+    assert result.code == 0, result.stderr
+    return folder / "run", result.stdout
+
+
+def start(config: Config, workdir: Path):
+    """The state that a run of this config starts from."""
+    graph_and_shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    meta = dataclasses.replace(read_meta(shared_run()), config=config)
+    return start_state(
+        Checkpoints(workdir, keep=1),
+        meta,
+        config.training,
+        graph_and_shapes[1],
+        make_optimizer(config.training),
+        make_mesh(devices=jax.devices()[:1]),
+        initialize=lambda: pytest.fail("random weights"),
+    )
+
+
+def test_a_causal_run_says_where_it_starts_from():
+    workdir, printed = causal_run()
+    assert f"starting from {shared_run()} (tiny, context full, ema of step 8)" in printed
+    config = read_meta(workdir).config
+    assert (config.training.context, config.training.steps) == ("causal", 2)
+
+
+@pytest.mark.parametrize("which", ["ema", "params"])
+def test_it_starts_from_the_ema_or_the_raw_weights_by_choice(which, tmp_path, capsys):
+    config = make_config()
+    training = dataclasses.replace(config.training, init_weights=which)
+    state = start(dataclasses.replace(config, training=training), tmp_path)
+    assert f"{which} of step 8" in capsys.readouterr().out
+    expected = read_weights(shared_run(), state.params, which=which)
+    jax.tree.map(np.testing.assert_array_equal, state.params, expected)
+    assert int(state.step) == 0
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    with pytest.raises(InputError) as caught:
+        start(make_config(depth=2), tmp_path)
+    assert str(caught.value) == f"{shared_run()}: made with model.depth 1, found 2"
+
+
+def sample(run: Path, out: Path, mode: str, *flags: str):
+    script = out.parent / "script.json"
+    shots = [{"prompt": "Rain."}, {"prompt": "Character 1 waits.", "frames": 1}, {"prompt": "Sun."}]
+    scene = {"characters": {"1": "A man."}, "environment": "A quay.", "shots": shots}
+    script.write_text(json.dumps({"format": "lct_jax.script/1", **scene}))
+    size = ("--frames=5", "--height=32", "--width=48", "--steps=3")
+    return run_program(
+        "sample.py",
+        f"--checkpoint={run}",
+        f"--script={script}",
+        f"--mode={mode}",
+        f"--out={out}",
+        *size,
+        *flags,
+    )
+
+
+def test_causal_modes_sample_the_same_scene(tmp_path):
+    latents = {}
+    for mode in ("causal", "causal_uncached"):
+        result = sample(causal_run()[0], tmp_path / mode, mode)
+        assert result.code == 0, result.stderr
+        latents[mode] = load_file(tmp_path / mode / "latents.safetensors")
+    assert latents["causal"].keys() == {"shot_01", "shot_02", "shot_03"}
+    for name, latent in latents["causal"].items():
+        np.testing.assert_allclose(latent, latents["causal_uncached"][name], atol=1e-4)
+
+
+def test_a_bidirectional_run_is_refused_in_a_causal_mode(tmp_path):
+    result = sample(shared_run(), tmp_path / "out", "causal")
+    expected = f"{shared_run()} was trained with training.context 'full', expected 'causal'"
+    assert (result.code, result.stderr) == (2, f"error: --mode=causal: {expected}\n")
+
+
+def test_more_shards_than_devices_are_refused(tmp_path):
+    result = sample(causal_run()[0], tmp_path / "out", "causal", "--shards=2")
+    message = "sampling.shards: found 2, expected a divisor of 2 heads and at most 1 devices"
+    assert (result.code, result.stderr) == (2, f"error: {message}\n")

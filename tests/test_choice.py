@@ -1,0 +1,78 @@
+"""Which shots a new shot sees: the last ones, or the ones that matter, within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lct_jax.config import SamplingConfig
+from lct_jax.sampling.choice import choose_history
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest, Ties
+
+CONFIG = SamplingConfig()
+RELEVANT = dataclasses.replace(CONFIG, history="relevant")
+
+
+def make_request(ties: list[Ties], *, topics: list[int] | None = None) -> SceneRequest:
+    """Shots of two text tokens and four video tokens; prompts of one topic are alike, others at right angles."""
+    topics = topics or [0] * len(ties)
+    text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))  # noqa: E731
+    shots = (
+        ShotRequest(Prompt(text(topic), text(7)), grid=(1, 2, 2), ties=tie)
+        for tie, topic in zip(ties, topics, strict=True)
+    )
+    return SceneRequest(prompt=None, shots=tuple(shots), channels=1)
+
+
+def cast(*names: str) -> Ties:
+    return Ties(characters=frozenset(names))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (CONFIG, (3, 4, 5, 6, 7, 8, 9, 10)),  # the last eight: the window of training is nine
+        (dataclasses.replace(CONFIG, history_shots=2), (9, 10)),
+        (dataclasses.replace(CONFIG, window=4), (8, 9, 10)),
+        (dataclasses.replace(CONFIG, history_tokens=13), (9, 10)),  # six tokens each
+        (dataclasses.replace(CONFIG, history_tokens=5), ()),
+    ],
+)
+def test_the_last_shots_within_the_budget(config, expected):
+    assert choose_history(make_request([Ties()] * 12), 11, config) == expected
+
+
+def test_the_first_shot_sees_nothing():
+    assert choose_history(make_request([Ties()] * 2), 0, RELEVANT) == ()
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (Ties(shots=(0,)), 0),
+        (Ties(named=frozenset({"Ana"})), 1),
+        (Ties(named=frozenset({"quay"})), 2),
+        (Ties(goes_on=True), 4),
+        (Ties(shots=(3,), named=frozenset({"Ana"})), 3),  # a number says more than a name
+        (Ties(characters=frozenset({"Ana"})), 1),  # nothing is named: who is in both shots
+        (Ties(place="quay"), 2),
+        (Ties(), 4),  # all are alike: the nearest
+    ],
+)
+def test_relevance_by_what_a_shot_names_and_then_by_itself(last, expected):
+    ties = [Ties(), cast("Ana", "Bo"), Ties(place="quay"), cast("Bo"), Ties(), last]
+    config = dataclasses.replace(RELEVANT, history_shots=1)
+    assert choose_history(make_request(ties), 5, config) == (expected,)
+
+
+def test_relevance_by_text_where_characters_say_nothing():
+    request = make_request([Ties()] * 5, topics=[3, 1, 3, 2, 3])
+    assert choose_history(request, 4, dataclasses.replace(RELEVANT, history_shots=2)) == (0, 2)
+
+
+def test_the_closer_cast_is_nearer():
+    ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), Ties(), cast("Ana", "Bo")]
+    config = dataclasses.replace(RELEVANT, history_shots=2)
+    assert choose_history(make_request(ties), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2

@@ -1,0 +1,78 @@
+"""Editing a prompt after sampling: the entries that saw it are made again, and no others; latents stay."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from causal_scene import CONFIG, TIMES, make_job, make_prompt, make_request, sample, serve
+
+from lct_jax.errors import InputError
+from lct_jax.sampling.causal import Cached
+from lct_jax.sampling.plan import Window
+
+# Shot 1 and what came of it: 2 saw it, 4 saw 2. Shots 3 and 5 go back to shot 0.
+PLAN = tuple(
+    Window(shots, shots[-1:]) for shots in ((0,), (0, 1), (1, 2), (0, 3), (2, 4), (0, 3, 5))
+)
+NEW = make_prompt(np.random.default_rng(9), 4, 2)
+
+
+@pytest.fixture(scope="module")
+def session():
+    """A sampled scene whose entries are all kept, and its latents."""
+    job = make_job(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
+    cached = Cached(serve(), job, PLAN, TIMES[::2], retain="all")
+    return cached, sample(cached, job, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("shot", "affected", "passes"),
+    [
+        (1, (1, 2, 4), [2, 3, 5]),  # entries are numbered from 1, and 0 is the global prompt
+        (4, (4,), [5]),
+        (3, (3, 5), [4, 6]),
+        (None, (0, 1, 2, 3, 4, 5), [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_exactly_the_entries_that_saw_a_prompt_are_made_again(session, shot, affected, passes):
+    cached, _ = session
+    before = len(cached.entries.passes)
+    assert cached.edit(shot, NEW) == affected
+    assert cached.entries.passes[before:] == passes
+
+
+def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session):
+    cached, clean = session
+    cached.edit(1, NEW)
+    job = cached.job
+    assert job.request.shots[1].prompt is NEW
+    fresh = Cached(serve(), job, PLAN, TIMES[::2], retain="all")
+    for window in PLAN:
+        fresh.entries.held[window.shots[-1]] = job.hold(window.shots[-1], clean[window.shots[-1]])
+        fresh.entries.make(window.shots[-1])
+    for shot in (2, 4, 5):
+        edited, written = (session.entries.recall(shot) for session in (cached, fresh))
+        used = np.arange(edited.k.shape[3]) < np.asarray(edited.count)[:, None]
+        for found, expected in ((edited.k, written.k), (edited.v, written.v)):
+            found, expected = (
+                np.moveaxis(np.asarray(x), (1, 3), (0, 1)) for x in (found, expected)
+            )
+            np.testing.assert_allclose(found[used], expected[used], atol=1e-6)
+
+
+def test_latents_are_made_anew_only_when_asked(session):
+    cached, clean = session
+    affected = cached.edit(1, make_prompt(np.random.default_rng(10), 5, 2))
+    before = len(cached.entries.passes)
+    anew = {shot.number: shot.tokens for shot in cached.resample(affected, clean)}
+    assert anew.keys() == {1, 2, 4}
+    assert cached.entries.passes[before:] == [2, 3, 5]
+    assert all(np.abs(anew[shot] - clean[shot]).max() > 1e-3 for shot in anew)
+
+
+def test_a_scene_without_a_global_prompt_has_none_to_edit():
+    job = make_job(make_request(6, alike=True, bare=True))
+    with pytest.raises(InputError, match="found none in this scene"):
+        Cached(serve(), job, PLAN, TIMES, retain="all").edit(None, NEW)

@@ -1,0 +1,109 @@
+"""A cache as arrays: what is written where, how it comes back, and what is never read."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from causal_scene import TIMES, make_job, make_request
+from flax import nnx
+from scenes import TINY
+
+from lct_jax.model import chunked
+from lct_jax.model.chunked import attend_chunked
+from lct_jax.model.history import attend_history, make_cache, quantise, read, recall, store
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.rope import make_rotation, rotate
+from lct_jax.model.served import Served
+from lct_jax.sampling.euler import make_course, run_steps
+from lct_jax.sampling.window import pack_group
+from lct_jax.types import History, Observation, TokenIndex
+
+SHAPE = (TINY.depth, 2, TINY.heads, 3, TINY.head_dim)  # N B H L K
+
+
+def draw(seed: int, shape=SHAPE) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def make_index(entry: int) -> TokenIndex:
+    fill = lambda value: np.full((2, 3), value, np.int32)  # noqa: E731
+    return TokenIndex(fill(1), fill(entry), fill(0), np.full((2, 3, 3), 7, np.int32))
+
+
+def test_int8_is_within_half_a_step():
+    x = draw(0) * 10.0 ** np.arange(-8, 8)[None, None, None, None]
+    kept = quantise(x)
+    assert kept.value.dtype == jnp.int8
+    np.testing.assert_array_equal(kept.scale.shape, (*SHAPE[:-1], 1))
+    assert (np.abs(read(kept, "float32") - x) <= 0.5001 * kept.scale).all()
+    np.testing.assert_array_equal(read(quantise(jnp.zeros((1, 4))), "float32"), 0.0)
+
+
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
+def test_tokens_go_to_their_slots_and_come_back_rotated(kept_as):
+    cache = make_cache(TINY, rows=2, capacity=5, kept_as=kept_as)
+    place = np.array([[1, 4, 5], [0, 2, 3]])  # the last token of the first row is padding
+    seen = Observation(None, draw(1), draw(2))
+    cache = store(cache, seen, make_index(3), place)
+    np.testing.assert_array_equal(cache.index.shot, [[0, 3, 0, 0, 3], [3, 0, 3, 3, 0]])
+    np.testing.assert_array_equal(cache.index.scene, [[0, 1, 0, 0, 1], [1, 0, 1, 1, 0]])
+    slots, coord = np.array([[4, 1], [2, 3]]), np.arange(12).reshape(2, 2, 3)
+    count = np.array([2, 2])
+    history = recall(cache.k, cache.v, slots, coord, count, config=TINY)
+    tokens = np.array([[1, 0], [1, 2]])[None, :, None, :, None]  # that stood in these slots
+    k, v = (np.take_along_axis(np.asarray(x), tokens, axis=3) for x in seen[1:])
+    rotation = make_rotation(jnp.asarray(coord), split=TINY.rope_split, base=TINY.rope_base)
+    turned = jax.vmap(lambda x: rotate(x, rotation))(jnp.asarray(k))
+    tolerance = {"model": 1e-6, "int8": 0.05}[kept_as]
+    np.testing.assert_allclose(read(history.k, "float32"), turned, atol=tolerance)
+    np.testing.assert_allclose(read(history.v, "float32"), v, atol=tolerance)
+
+
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
+def test_slots_behind_the_count_are_not_read(kept_as, monkeypatch):
+    """Blocks of four: rows use 3 and 6 of 12 slots, so the third block is not touched; NaN would spread from it."""
+    monkeypatch.setattr(chunked, "KEY_BLOCK", 4)
+    shape = (2, 2, 2, 12, 8)
+    k, v = draw(3, shape), draw(4, shape)
+    q = draw(5, (2, 2, 5, 8))
+    start, count = np.zeros((2, 5), np.int32), np.array([3, 6])
+    expected = attend_chunked(q, k[1], v[1], start, np.repeat(count[:, None], 5, axis=1))
+    if kept_as == "int8":
+        k, v = quantise(k), quantise(v)
+    poison = lambda x: x if x.dtype == jnp.int8 else x.at[:, :, :, 8:].set(jnp.nan)  # noqa: E731
+    k, v = jax.tree.map(poison, (k, v))
+    found = attend_history(q, History(k, v, jnp.asarray(count)), jnp.int32(1))
+    tolerance = {"model": 1e-6, "int8": 0.05}[kept_as]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+def test_an_empty_history_weighs_nothing():
+    history = History(draw(6), draw(7), jnp.zeros(2, jnp.int32))
+    found = attend_history(draw(8, (2, TINY.heads, 4, TINY.head_dim)), history, jnp.int32(0))
+    np.testing.assert_array_equal(found.value, 0.0)
+    np.testing.assert_array_equal(found.lse, np.float32(chunked.MASKED))
+
+
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
+def test_an_euler_step_copies_nothing_of_the_history(kept_as):
+    """In the compiled loop, nothing as long as the history is made: it is passed on, and cut into blocks."""
+    length = 4096
+    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
+    served = Served(graph, params, config=TINY, context="causal")
+    shape = jax.ShapeDtypeStruct((TINY.depth, 2, TINY.heads, length, TINY.head_dim), jnp.float32)
+    kept = jax.eval_shape(quantise, shape) if kept_as == "int8" else shape
+    history = History(kept, kept, jax.ShapeDtypeStruct((2,), jnp.int32))
+    job = make_job(make_request(1))
+    batch = pack_group(job, (0,), 1, job.draw_noise(0))
+    course = make_course(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
+    noisy = jax.ShapeDtypeStruct(batch.video.value[0].shape, jnp.float32)
+    step = np.int32(0)
+    text = run_steps.lower(served.extend(history), course, noisy, step, step).compile().as_text()
+    made = re.findall(rf"= \w+\[[\d,]*{length}[\d,]*\]\S* ([\w-]+)\(", text)
+    assert set(made) <= {"parameter", "get-tuple-element"}
+    assert len(made) > 2

@@ -1,0 +1,94 @@
+"""What a scene costs in every mode: the ratios of nine equal shots, and one extension against the compiler."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from benchmarks.counting import MODES, count_cache, count_scene, make_request
+from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.flops import count_extension
+from lct_jax.layout import GroupPlan
+from lct_jax.model import chunked
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.types import History, TokenIndex, Tokens
+
+MODEL = ModelConfig()
+PLAIN = SamplingConfig(steps=1, cache="reuse")
+
+
+def make(shots: int, *, text: int = 0, scene_text: int = 0):
+    return make_request(
+        shots, grid=(32, 30, 30), text=text, scene_text=scene_text, width=1, channels=64
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nine_equal_shots_without_text_and_renoising(mode):
+    """In units of one shot: attention 9 : 81 : 285 : 45, linear work 9 : 9 : 45 : 9 (METHOD of the paper)."""
+    expected = {
+        "independent": (9, 9),
+        "joint": (81, 9),
+        "autoregressive": (285, 45),
+        "causal": (45, 9),
+    }
+    [one] = count_scene(MODEL, make(1), PLAIN, "independent")
+    costs = count_scene(MODEL, make(9), PLAIN, mode)
+    attention = sum(cost.flops.attention for cost in costs) / one.flops.attention
+    linear = sum(cost.flops.linear for cost in costs) / one.flops.linear
+    assert (attention, linear) == pytest.approx(expected[mode])
+
+
+def test_text_and_renoising_add_to_the_causal_row():
+    plain = SamplingConfig(cache="reuse")
+    costs = [
+        count_scene(MODEL, make(3, text=10, scene_text=20), config, "causal")
+        for config in (plain, SamplingConfig())
+    ]
+    assert [cost.passes for cost in costs[0]] == [32, 32, 32]
+    assert [cost.passes for cost in costs[1]] == [33, 33, 32]  # nothing sees the last shot
+    assert costs[1][1].flops.attention == pytest.approx(costs[0][1].flops.attention * 33 / 32)
+    # Both branches: prompts of 20 + 1 and 28,810, negative ones of 10 + 1 and 28,805 tokens.
+    assert costs[0][1].cached == 32 * (21 + 28_810 + 11 + 28_805)
+
+
+def test_cache_of_eight_full_shots_at_3b():
+    """53 GB a guidance branch."""
+    assert count_cache(MODEL, make(9), 8) / 2 == 2 * 2 * 28 * 2048 * 8 * 28_800
+    assert count_cache(MODEL, make(9), 8) / 2 == pytest.approx(52.8e9, rel=0.01)
+
+
+def test_an_extension_agrees_with_the_compiler(monkeypatch):
+    """One block and one chunk of queries and of keys, for the compiler counts the body of a loop once.
+
+    As in the count of a whole pass, the text stream's last MLP and output layer are dropped by the compiler.
+    """
+    monkeypatch.setattr(chunked, "QUERY_BLOCK", 1024)
+    monkeypatch.setattr(chunked, "KEY_BLOCK", 1024)
+    model = ModelConfig(
+        width=256, depth=1, heads=4, head_dim=64, rope_split=(16, 24, 24), text_width=64,
+        dtype="float32", remat="none",
+    )  # fmt: skip
+    group, seen = GroupPlan(40, (2, 10, 10)), 1000
+
+    def tokens(length: int, width: int) -> Tokens:
+        shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)  # noqa: E731
+        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        return Tokens(jax.ShapeDtypeStruct((1, length, width), jnp.float32), index)
+
+    kept = jax.ShapeDtypeStruct((1, 1, 4, seen, 64), jnp.float32)
+    history = History(kept, kept, jax.ShapeDtypeStruct((1,), jnp.int32))
+    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
+    extend = lambda p, history, *x: nnx.merge(graph, p).observe(*x, history=history).velocity  # noqa: E731
+    inputs = tokens(group.video, model.patch_channels), tokens(group.text, model.text_width)
+    time_BS = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+    compiled = jax.jit(extend).lower(params, history, *inputs, time_BS).compile()
+    counted = count_extension(model, group, seen=seen)
+    dropped = 2 * group.text * (1 + 2 * model.mlp_ratio) * model.width**2
+    assert counted.attention > 0.3 * counted.total
+    found = compiled.cost_analysis()["flops"]
+    assert counted.total - dropped == pytest.approx(found, rel=0.05)
+    assert np.isfinite(found)
