@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 
 from lct_jax.config import SamplingConfig
 from lct_jax.layout import Spans, patchify, unpatchify
+from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.plan import plan_joint
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
-from lct_jax.sampling.sampler import sample_scene
+from lct_jax.sampling.sampler import Together, sample_scene
+from lct_jax.sampling.window import Job
 
 SAMPLING = SamplingConfig(steps=16, guidance=1.0, frames=5, height=16, width=16)
 
@@ -25,10 +27,11 @@ def test_the_loss_falls_at_least_fivefold_at_every_time(overfit):
 def test_its_joint_sample_is_the_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
-    run = jax.jit(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
+    forward = Partial(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
     spans = Spans(overfit.config.scene_span, overfit.config.shot_span)
-    sample = functools.partial(sample_scene, run, request, plan_joint(request, window=9))
-    shots = list(sample(config=SAMPLING, shift=1.0, spans=spans, key=jax.random.key(3)))
+    job = Job(request, SAMPLING, spans=spans, key=jax.random.key(3))
+    executor = Together(forward, job, time_grid(SAMPLING.steps, 1.0))
+    shots = list(sample_scene(executor, job, plan_joint(request, SAMPLING)))
     apart = np.mean([_distance(*pair) for pair in itertools.combinations(overfit.clean, 2)])
     for shot in shots:
         grid = request.shots[shot.number].grid
