@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ml_collections import ConfigDict
 
 from lct_jax.errors import InputError
 
 Context = Literal["full", "causal"]
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -262,19 +263,19 @@ class Config:
             )
 
 
-def editable(config: Config) -> ConfigDict:
-    """A Config as a typed ConfigDict, which `config_flags` can change field by field."""
+def editable(config: Any) -> ConfigDict:
+    """A Config, or other settings, as a typed ConfigDict, which `config_flags` can change field by field."""
     return ConfigDict(dataclasses.asdict(config))
 
 
-def freeze(values: ConfigDict | dict[str, Any]) -> Config:
-    """The checked Config of an edited ConfigDict, or of the JSON a checkpoint carries.
+def freeze(values: ConfigDict | dict[str, Any], kind: type[Settings] = Config) -> Settings:
+    """The checked Config of an edited ConfigDict, or of the JSON a checkpoint carries; or settings of another kind.
 
     Raises:
         InputError: a field that does not exist, is missing, or has a value out of its range.
     """
     values = values.to_dict() if isinstance(values, ConfigDict) else values
-    return _build(Config, values, path="config")
+    return _build(kind, values, path="config")
 
 
 def _build(kind: type, values: dict[str, Any], *, path: str) -> Any:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -70,6 +72,23 @@ def dump_tensors(
     return save(rows, metadata=None if metadata is None else dict(metadata))
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts in a file's header, empty where there are none; InputError if it is not safetensors."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected a safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of a parameter tree by dotted name, in the order of the tree."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(_names(path)): leaf for path, leaf in flat}
+
+
 def hash_file(path: str | Path) -> str:
     """Returns a file's sha256 as 64 hex digits, read in pieces; InputError if it cannot be read."""
     try:
@@ -99,6 +118,11 @@ def _check_shapes(
     lines = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if lines:
         raise InputError(f"{path}: tensors differ from what is expected; {'; '.join(lines)}")
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    """Path entries as text; the attribute under which a Param keeps its array is left out."""
+    return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]
 
 
 def _listed(names: Iterable[str]) -> str:
