@@ -224,8 +224,10 @@ class PrepareConfig:
         height, width: of the frames, in pixels.
         max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
         stills: single frames of a shot encoded on their own, for frame substitution.
-        codec: "patch". codec_from: file with its weights; "" fits it to the footage.
-        encoder: "minilm", or "stand_in" (tests: words hashed).
+        codec: "patch", "tiny_vae" or "wan_vae". codec_from: file or folder with its weights; "" fits the patch codec
+            to the footage.
+        encoder: "minilm", "t5", "umt5", or "stand_in" (tests: words hashed). encoder_from: folder with its weights
+            and tokenizer; "" those of an installed package. Both: any file of lct_jax/codecs that defines one.
     """
 
     height: int = 480
@@ -233,9 +235,10 @@ class PrepareConfig:
     max_frames: int = 125
     clips: int = 1
     stills: int = 4
-    codec: Literal["patch"] = "patch"
+    codec: str = "patch"
     codec_from: str = ""
-    encoder: Literal["minilm", "stand_in"] = "minilm"
+    encoder: str = "minilm"
+    encoder_from: str = ""
 
     def __post_init__(self) -> None:
         _check_values("prepare", self)

@@ -56,13 +56,17 @@ class PatchCodec:
 
     def save(self, path: Path) -> None:
         """Writes the transform as safetensors."""
-        save_tensors(path, {"mean": self.mean, "basis": self.basis, "scale": self.scale})
+        tensors = {"mean": self.mean, "basis": self.basis, "scale": self.scale}
+        save_tensors(path, tensors, {"codec": "patch"})
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> PatchCodec:
         """Reads what `save` wrote; raises InputError where names or shapes differ."""
         shapes = {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
         return cls(**load_tensors(path, shapes=shapes, dropped={}))
+
+
+CODEC = PatchCodec
 
 
 def fit_patch_codec(

@@ -10,10 +10,8 @@ looks back in time alone, so a video may pass in chunks (`causal_conv.Past`).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,8 @@ import numpy as np
 from einops import rearrange, repeat
 from flax import nnx
 
-from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past, Slots
+from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past
+from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
 from lct_jax.codecs.patch import BLOCK, STRIDE
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
 from lct_jax.codecs.safetensors_io import (
@@ -181,20 +180,20 @@ class TinyVAE:
         graph, shapes = abstract_network(config)
         leaves = [values[name] for name in name_leaves(shapes)]
         params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-        self._encode = _make_step(graph, params, _encode_mean)
-        self._decode = _make_step(graph, params, Network.decode)
+        self._encode = make_step(graph, params, _encode_mean)
+        self._decode = make_step(graph, params, Network.decode)
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
         """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
         video = to_floats(check_video(video_TXYc, STRIDE))
-        starts = [0, *range(1, len(video), STRIDE[0])]
-        mean = _pass(self._encode, video, starts)
-        return (mean - self._mean) / self._scale
+        chunks = iter_chunks(self._encode, video, frame_starts(len(video), STRIDE[0]))
+        return (np.concatenate(list(chunks)) - self._mean) / self._scale
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
         """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
         latent = np.asarray(latent_TXYC, np.float32) * self._scale + self._mean
-        return to_bytes(_pass(self._decode, latent, list(range(len(latent)))))
+        chunks = iter_chunks(self._decode, latent, frame_starts(len(latent), 1))
+        return np.concatenate([to_bytes(chunk) for chunk in chunks])
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors, float16, with their sizes and the credit in the header."""
@@ -231,28 +230,3 @@ def abstract_network(config: TinyVAEConfig) -> tuple[nnx.GraphDef, nnx.State]:
 
 def _encode_mean(network: Network, video: jax.Array, past: Past) -> jax.Array:
     return network.encode(video, past)[0]
-
-
-def _make_step(
-    graph: nnx.GraphDef, params: nnx.State, apply: Callable[[Network, jax.Array, Past], jax.Array]
-) -> Callable[[jax.Array, Slots | None], tuple[jax.Array, Slots]]:
-    @jax.jit
-    def step(params: nnx.State, x: jax.Array, slots: Slots | None) -> tuple[jax.Array, Slots]:
-        past = Past(slots)
-        with jax.default_matmul_precision("highest"):  # one latent on every machine
-            return apply(nnx.merge(graph, params), x, past), past.slots()
-
-    return functools.partial(step, params)
-
-
-def _pass(
-    step: Callable[[jax.Array, Slots | None], tuple[jax.Array, Slots]],
-    frames: np.ndarray,
-    starts: list[int],
-) -> np.ndarray:
-    """Sends frames [T X Y c] through a step, one chunk from each start to the next, and joins what comes out."""
-    slots, parts = None, []
-    for start, stop in zip(starts, [*starts[1:], len(frames)], strict=True):
-        part, slots = step(frames[None, start:stop], slots)
-        parts.append(np.asarray(part[0]))
-    return np.concatenate(parts)

@@ -26,7 +26,7 @@ from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import load_lpips
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.pixels import to_floats
-from lct_jax.codecs.safetensors_io import load_tensors, name_leaves, save_tensors
+from lct_jax.codecs.safetensors_io import FLOATS, load_tensors, name_leaves, save_tensors
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
@@ -95,7 +95,10 @@ def load_state(folder: Path, shapes: CodecState) -> CodecState:
     """The saved state in the tree of `shapes`; raises InputError where it is of another network."""
     named = _name_state(shapes)
     found = load_tensors(
-        folder / STATE_FILE, shapes={n: leaf.shape for n, leaf in named.items()}, dropped={}
+        folder / STATE_FILE,
+        shapes={n: leaf.shape for n, leaf in named.items()},
+        dropped={},
+        dtypes=FLOATS | {"I32"},  # steps are counted
     )
     leaves = [jnp.asarray(found[name]) for name in named]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
