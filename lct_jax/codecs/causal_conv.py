@@ -73,7 +73,7 @@ class CausalConv(nnx.Module):
         taps = kernel.shape[0]
         extended = past.extend(x_BTXYc, taps - 1) if taps > 1 else x_BTXYc
         y = convolve(extended, kernel)
-        return y + self.bias.get_value().astype(y.dtype)
+        return y + self.bias.get_value().astype(y.dtype).reshape(1, 1, 1, 1, -1)
 
 
 def convolve(x_BTXYc: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -69,11 +70,7 @@ class WanVAE:
         self._mean, self._std = (
             np.asarray(values, np.float32) for values in (config.latents_mean, config.latents_std)
         )
-        graph, shapes = abstract_network(config)
-        leaves = [
-            from_published(tensors[publish(n)], leaf) for n, leaf in name_leaves(shapes).items()
-        ]
-        params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        graph, params = fill_network(config, tensors)
 
         def encode(network: WanNetwork, video: jax.Array, past: Past) -> jax.Array:
             return network.encode(video.astype(dtype), past)[0].astype("float32")
@@ -86,12 +83,12 @@ class WanVAE:
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
         """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels], the posterior's mean."""
         video = to_floats(check_video(video_TXYc, self.stride))
-        return (self._tiled(self._encode_whole, video, 8, 1) - self._mean) / self._std
+        return (self._tiled(self.encode_floats, video, 8, 1) - self._mean) / self._std
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
         """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
         latent = np.asarray(latent_TXYC, np.float32) * self._std + self._mean
-        return to_bytes(self._tiled(self._decode_whole, latent, 1, 8))
+        return to_bytes(self._tiled(self.decode_floats, latent, 1, 8))
 
     def save(self, path: Path) -> None:
         """Writes the published tensors with their config in the header."""
@@ -118,11 +115,13 @@ class WanVAE:
             return apply(x)
         return apply_in_tiles(apply, x, self._tiling, unit_in=unit_in, unit_out=unit_out)
 
-    def _encode_whole(self, video: np.ndarray) -> np.ndarray:
+    def encode_floats(self, video: np.ndarray) -> np.ndarray:
+        """Frames [T rows columns 3] in -1..1 to the mean of the posterior, not normalised: float32 [T X Y c]."""
         starts = frame_starts(len(video), self.stride[0])
         return np.concatenate(list(iter_chunks(self._encode, video, starts)))
 
-    def _decode_whole(self, latent: np.ndarray) -> np.ndarray:
+    def decode_floats(self, latent: np.ndarray) -> np.ndarray:
+        """Latents, not normalised, to frames in -1..1: float32 [T rows columns 3]."""
         starts = frame_starts(len(latent), 1)
         return np.concatenate(list(iter_chunks(self._decode, latent, starts)))
 
@@ -168,11 +167,20 @@ def publish(name: str) -> str:
     return name
 
 
-def from_published(tensor: np.ndarray, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-    """A published tensor as a parameter: PyTorch keeps [out, in, t, x, y], we keep [t, x, y, in, out]."""
+def fill_network(
+    config: WanConfig, tensors: dict[str, np.ndarray]
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """The network's graph and its parameters from published tensors."""
+    graph, shapes = abstract_network(config)
+    leaves = [_convert(tensors[publish(n)], leaf) for n, leaf in name_leaves(shapes).items()]
+    return graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _convert(tensor: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    # PyTorch keeps [out, in, t, x, y], we keep [t, x, y, in, out].
     if tensor.ndim == len(leaf.shape) and tensor.ndim > 1:
         tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
-    return np.ascontiguousarray(tensor, np.float32).reshape(leaf.shape)
+    return jnp.asarray(tensor, jnp.float32).reshape(leaf.shape)
 
 
 def _published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
