@@ -120,7 +120,7 @@ def dump_tensors(
 ) -> bytes:
     """Arrays as the bytes of a safetensors file."""
     # The library writes an array's memory as it lies: a transposed one would come back scrambled.
-    rows = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    rows = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     return save(rows, metadata=None if metadata is None else dict(metadata))
 
 

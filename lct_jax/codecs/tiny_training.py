@@ -144,7 +144,7 @@ def make_step(
         number = state.step + 1
         decay = jnp.minimum(config.ema, (1 + number) / (10 + number))
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
         return CodecState(params, ema, moments, number), metrics
 
     return step
