@@ -121,11 +121,12 @@ def save_weights(folder: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
+    del argv
     if WORKER.value:
         return serve(WORKER.value, Path(FOLDER.value))
     with tempfile.TemporaryDirectory() as name:
         save_weights(Path(name))
-        start = [sys.executable, "-m", "benchmarks.codecs", *argv[1:], *sys.argv[1:]]
+        start = [sys.executable, "-m", "benchmarks.codecs", *sys.argv[1:]]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         workers = {
             kind: subprocess.Popen([*start, f"--worker={kind}", f"--folder={name}"], **pipes)

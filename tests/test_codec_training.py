@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tiny_film
 
+from lct_jax.cli import load_config
 from lct_jax.codecs import train as program
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.tiny_training import CodecTrainingConfig
+from lct_jax.config import freeze
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.errors import InputError
 
@@ -114,3 +116,11 @@ def read_all(path):
     from safetensors.numpy import load_file
 
     return load_file(path)
+
+
+def test_the_shipped_config_holds_and_says_its_command():
+    path = tiny_film.ROOT / "configs/codecs/film_vae.py"
+    config = freeze(load_config(str(path)), CodecTrainingConfig)
+    assert config.name == "film_vae"
+    assert (tiny_film.ROOT / config.scenes).is_file()
+    assert "lct_jax.codecs.train --config=configs/codecs/film_vae.py" in path.read_text()
