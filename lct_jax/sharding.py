@@ -81,6 +81,20 @@ def count_shards(letter: str) -> int:
     return 1 if mesh.empty else mesh.shape[LETTERS[letter]]
 
 
+def spread(x: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
+    """Asks for one axis of `axes`, the longest that it divides, over the whole mesh: pictures have no letters.
+
+    Does nothing outside `jax.set_mesh`, or where the devices divide none of them.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    fitting = [] if mesh.empty else [a for a in axes if x.shape[a] % mesh.size == 0]
+    if not fitting:
+        return x
+    spec: list[Any] = [None] * x.ndim
+    spec[max(fitting, key=lambda axis: x.shape[axis])] = mesh.axis_names
+    return jax.lax.with_sharding_constraint(x, P(*spec))
+
+
 def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
     """Shards every large leaf over `data` along its largest divisible axis; small leaves are replicated.
 

@@ -287,7 +287,7 @@ def test_a_text_that_is_too_long_is_named(film, given, monkeypatch):
             return super().encode(texts)
 
     monkeypatch.setattr(
-        lct_jax.data.prepare, "make_encoder", lambda name, *, width: ShortSighted(width)
+        lct_jax.data.prepare, "make_encoder", lambda name, *, width, folder: ShortSighted(width)
     )
     assert refusal(film, given).startswith(
         "scene 'quay': shots[2]: texts[0] ('[SHOT CU'...): found 9"

@@ -125,6 +125,12 @@ class MiniLMEncoder:
         graphdef, self._state = _load_model(weights)
         self._forward = jax.jit(functools.partial(_forward, graphdef))
 
+    @classmethod
+    def load(cls, folder: Path | None, *, width: int) -> MiniLMEncoder:
+        """What a config names: the installed package's weights, or a folder's."""
+        del width  # is always 384; the registry compares
+        return cls(folder)
+
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encodes each text to float32 [length, 384]; InputError for one beyond 512 tokens."""
         check_texts(texts)
@@ -148,6 +154,9 @@ class MiniLMEncoder:
         real_BL = np.arange(bucket)[None] < len(ids)
         tokens_BLE = np.asarray(self._forward(self._state, ids_BL, real_BL))
         return tokens_BLE[0, : len(ids)].copy()  # a view would keep the padding in memory
+
+
+ENCODER = MiniLMEncoder
 
 
 def pool(tokens_LE: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange, repeat
 
+from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
 from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
 from lct_jax.errors import InputError
 
@@ -42,7 +43,7 @@ class PatchCodec:
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
         """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
-        blocks = _to_blocks(_lead_in(_check_video(video_TXYc)))
+        blocks = _to_blocks(_lead_in(check_video(video_TXYc, STRIDE)))
         return ((blocks - self.mean) @ self.basis / self.scale).astype(np.float32)
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
@@ -51,17 +52,21 @@ class PatchCodec:
         t, x, y = STRIDE
         video = rearrange(blocks, "T X Y (t x y c) -> (T t) (X x) (Y y) c", t=t, x=x, y=y, c=3)
         first = video[:t].mean(axis=0, keepdims=True)
-        return _to_bytes(np.concatenate([first, video[t:]]))
+        return to_bytes(np.concatenate([first, video[t:]]))
 
     def save(self, path: Path) -> None:
         """Writes the transform as safetensors."""
-        save_tensors(path, {"mean": self.mean, "basis": self.basis, "scale": self.scale})
+        tensors = {"mean": self.mean, "basis": self.basis, "scale": self.scale}
+        save_tensors(path, tensors, {"codec": "patch"})
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> PatchCodec:
         """Reads what `save` wrote; raises InputError where names or shapes differ."""
         shapes = {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
         return cls(**load_tensors(path, shapes=shapes, dropped={}))
+
+
+CODEC = PatchCodec
 
 
 def fit_patch_codec(
@@ -86,7 +91,7 @@ def fit_patch_codec(
     direction = rng.standard_normal(BLOCK)
     count, total, products = 0, np.zeros(BLOCK), np.zeros((BLOCK, BLOCK))
     for video in videos:
-        blocks = _to_blocks(_lead_in(_check_video(video))).reshape(-1, BLOCK)
+        blocks = _to_blocks(_lead_in(check_video(video, STRIDE))).reshape(-1, BLOCK)
         drawn = blocks[rng.permutation(len(blocks))[:blocks_a_video]].astype(np.float64)
         count += len(drawn)
         total += drawn.sum(axis=0)
@@ -106,25 +111,12 @@ def fit_patch_codec(
     )
 
 
-def _check_video(video_TXYc: np.ndarray) -> np.ndarray:
-    frames, height, width = video_TXYc.shape[:3]
-    if frames % STRIDE[0] != 1:
-        raise InputError(f"video: found {frames} frames, expected 4n + 1")
-    if height % STRIDE[1] or width % STRIDE[2]:
-        raise InputError(f"video: found {height}x{width} pixels, expected multiples of 8")
-    return video_TXYc
-
-
 def _lead_in(video_TXYc: np.ndarray) -> np.ndarray:
     """Repeats the first frame to a full block, and scales bytes to -1..1."""
     first = repeat(video_TXYc[:1], "1 x y c -> t x y c", t=STRIDE[0])
-    return np.concatenate([first, video_TXYc[1:]]).astype(np.float32) / 127.5 - 1.0
+    return to_floats(np.concatenate([first, video_TXYc[1:]]))
 
 
 def _to_blocks(video: np.ndarray) -> np.ndarray:
     t, x, y = STRIDE
     return rearrange(video, "(T t) (X x) (Y y) c -> T X Y (t x y c)", t=t, x=x, y=y)
-
-
-def _to_bytes(video: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint((video + 1.0) * 127.5), 0, 255).astype(np.uint8)

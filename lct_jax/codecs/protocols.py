@@ -1,9 +1,15 @@
 """What the project asks of a text encoder and of a video codec, and nothing more.
 
 Texts or videos enter, arrays leave. Training, sampling and preparation know encoders and codecs
-through these two protocols alone, so a new one is one new file: write a class with the attributes
-and methods below, inheriting from nothing, and pass an instance where ours is passed. `stand_in.py`
-is the shortest complete example.
+through these two protocols alone, so a new one is one new file and nothing else is edited:
+
+1. Write `lct_jax/codecs/NAME.py` with a class that has the attributes and methods below, inheriting
+   from nothing. `stand_in.py` and `patch.py` are the shortest complete examples.
+2. Let the file say `CODEC = ThatClass` or `ENCODER = ThatClass`.
+3. A codec's `save` writes `{"codec": "NAME"}` into the header of its file, by which `load_codec` of
+   `registry.py` finds the class again when a scene is sampled.
+4. Choose it: `--config.prepare.codec=NAME --config.prepare.codec_from=WEIGHTS`, or
+   `--config.prepare.encoder=NAME --config.prepare.encoder_from=FOLDER`.
 """
 
 from __future__ import annotations
@@ -30,6 +36,15 @@ class TextEncoder(Protocol):
 
     width: int
     identity: str
+
+    @classmethod
+    def load(cls, folder: Path | None, *, width: int) -> TextEncoder:
+        """Makes the encoder from local files, or from None where it brings its own.
+
+        `width` is what the model wants: for encoders that have any; the registry refuses another one.
+        Raises InputError where files are missing or another model's.
+        """
+        ...
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encodes each text on its own: the result does not depend on what else is in `texts`.
@@ -76,6 +91,14 @@ class VideoCodec(Protocol):
 
         Raises:
           InputError: frames, a height or a width that do not fit the stride.
+        """
+        ...
+
+    @classmethod
+    def load(cls, path: Path, *, channels: int) -> VideoCodec:
+        """Reads weights: what `save` wrote, and, where there are any, what others published.
+
+        Raises InputError where they are missing, another codec's, or of other channels.
         """
         ...
 

@@ -7,16 +7,21 @@ caller has no use for is listed as dropped, with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from lct_jax.errors import InputError
 
+FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NAMES_SHOWN = 8
 
 
@@ -25,31 +30,80 @@ def load_tensors(
     *,
     shapes: Mapping[str, tuple[int, ...]],
     dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
 ) -> dict[str, np.ndarray]:
-    """Loads the tensors named in `shapes`.
+    """Loads the tensors named in `shapes` from one file, in that order; arguments and errors as `iter_tensors`."""
+    tensors = dict(iter_tensors([path], shapes=shapes, dropped=dropped, dtypes=dtypes))
+    return {name: tensors[name] for name in shapes}
+
+
+def iter_tensors(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the tensors named in `shapes`, each once, one in memory at a time.
 
     Args:
-      path: a safetensors file.
+      paths: safetensors files that make up one set of weights.
       shapes: the expected tensors; each must be there in this shape.
-      dropped: tensors that may be in the file and are not read, each with the reason; may be empty.
+      dropped: tensors that may be in the files and are not read, each with the reason; may be empty.
+      dtypes: those a tensor may have, in the names of the format.
 
-    Returns:
-      name -> array, in the dtype of the file (bfloat16 included), in the order of `shapes`.
+    Yields:
+      name and array, in the dtype of the file (bfloat16 included). Nothing before all is checked.
 
     Raises:
-      InputError: the file is missing, truncated or not safetensors, or its names and shapes are not
+      InputError: a file is missing, truncated or not safetensors, or names, shapes or dtypes are not
         the expected ones.
     """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_open(path)) for path in paths]
+        found: dict[str, _Header] = {}
+        twice = []
+        for file in files:
+            for name in file.keys():  # noqa: SIM118 (the handle itself cannot be iterated)
+                twice += [name] if name in found else []
+                part = file.get_slice(name)
+                found[name] = _Header(tuple(part.get_shape()), part.get_dtype())
+        where = str(paths[0]) if len(paths) == 1 else f"{Path(paths[0]).parent}"
+        _check(where, found=found, twice=twice, expected=shapes, dropped=dropped, dtypes=dtypes)
+        for path, file in zip(paths, files, strict=True):
+            for name in file.keys():  # noqa: SIM118
+                if name in shapes:
+                    try:
+                        yield name, file.get_tensor(name)
+                    except SafetensorError as error:
+                        raise InputError(f"{path}: {name} cannot be read: {error}") from error
+
+
+def find_shards(folder: Path, stem: str) -> list[Path]:
+    """The files of weights published as `STEM.safetensors`, or in parts with `STEM.safetensors.index.json`."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        return [folder / f"{stem}.safetensors"]
+    names = read_config(index).get("weight_map", {}).values()
+    wrong = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if wrong or not names:
+        raise InputError(
+            f"{index}: weight_map: found {wrong[:1]}, expected names of files beside it"
+        )
+    return [folder / name for name in sorted(set(names))]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object published beside weights; InputError where there is none."""
     try:
-        with safe_open(path, framework="np") as file:
-            names = file.keys()  # the handle itself cannot be iterated
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            _check_shapes(path, found=found, expected=shapes, dropped=dropped)
-            return {name: file.get_tensor(name) for name in shapes}
+        values = json.loads(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected a safetensors file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+        raise InputError(f"{path}: no such file, expected one beside the weights") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {type(values).__name__}, expected an object")
+    return values
 
 
 def save_tensors(
@@ -70,8 +124,20 @@ def dump_tensors(
 ) -> bytes:
     """Arrays as the bytes of a safetensors file."""
     # The library writes an array's memory as it lies: a transposed one would come back scrambled.
-    rows = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    rows = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     return save(rows, metadata=None if metadata is None else dict(metadata))
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts in a file's header, empty where there are none; InputError if it is not safetensors."""
+    with _open(path) as file:
+        return file.metadata() or {}
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of a parameter tree by dotted name, in the order of the tree."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(_names(path)): leaf for path, leaf in flat}
 
 
 def hash_file(path: str | Path) -> str:
@@ -83,26 +149,51 @@ def hash_file(path: str | Path) -> str:
         raise InputError(f"{path}: cannot be read, {error.strerror}") from error
 
 
-def _check_shapes(
-    path: str | Path,
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _open(path: str | Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected a safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def _check(
+    where: str,
     *,
-    found: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, _Header],
+    twice: Sequence[str],
     expected: Mapping[str, tuple[int, ...]],
     dropped: Mapping[str, str],
+    dtypes: frozenset[str],
 ) -> None:
-    wrong = [
-        f"{name} {found[name]} instead of {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != tuple(shape)
-    ]
+    there = [name for name in expected if name in found]
     problems = {
         "missing": [name for name in expected if name not in found],
         "unexpected": sorted(found.keys() - expected.keys() - dropped.keys()),
-        "wrong shape": wrong,
+        "twice": twice,
+        "wrong shape": [
+            f"{name} {found[name].shape} instead of {tuple(expected[name])}"
+            for name in there
+            if found[name].shape != tuple(expected[name])
+        ],
+        "wrong dtype": [
+            f"{name} {found[name].dtype}" for name in there if found[name].dtype not in dtypes
+        ],
     }
     lines = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if lines:
-        raise InputError(f"{path}: tensors differ from what is expected; {'; '.join(lines)}")
+        raise InputError(f"{where}: tensors differ from what is expected; {'; '.join(lines)}")
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    """Path entries as text; the attribute under which a Param keeps its array is left out."""
+    return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import load_codec, make_encoder
+from lct_jax.codecs.registry import import_codec, make_encoder
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config, PrepareConfig, freeze
 from lct_jax.data.records import (
@@ -63,7 +63,9 @@ def prepare(scenes: Path, out: Path, config: Config) -> bool:
         return False
     _make_folder(out)
     card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
-    encoder = make_encoder(config.prepare.encoder, width=config.model.text_width)
+    encoder = make_encoder(
+        config.prepare.encoder, width=config.model.text_width, folder=config.prepare.encoder_from
+    )
     codec = _make_codec(annotated, config)
     codec.save(out / CODEC_FILE)
     records = _encode(annotated, config.prepare, codec, encoder)
@@ -116,7 +118,9 @@ def _make_codec(annotated: SceneFile, config: Config) -> VideoCodec:
     """Given weights, or a fit on training scenes alone: held-out footage must stay unseen."""
     limits, channels = config.prepare, config.model.channels
     if limits.codec_from:
-        return load_codec(Path(limits.codec_from), channels=channels)
+        return import_codec(limits.codec, Path(limits.codec_from), channels=channels)
+    if limits.codec != "patch":
+        raise InputError(f"prepare.codec_from: empty, expected the weights of {limits.codec}")
     shots = (f for f in iter_footage(annotated, limits) if f.scene.split == "train")
     videos = (f.frames[: fitting_length(len(f.frames), longest=len(f.frames))] for f in shots)
     return fit_patch_codec(videos, channels=channels)
@@ -170,17 +174,29 @@ def _encode_shot(
 
 def _describe_source(scenes: Path, annotated: SceneFile, config: Config) -> str:
     """What the set is made from, as text: equal text, equal set."""
-    files = {"scenes": scenes, "film": annotated.film.file, "codec": config.prepare.codec_from}
+    files = {
+        "scenes": scenes,
+        "film": annotated.film.file,
+        "codec": config.prepare.codec_from,
+        "encoder": config.prepare.encoder_from,
+    }
     return json.dumps(
         {
             "format": FORMAT,
-            **{name: hash_file(path) for name, path in files.items() if path},
+            **{name: _hash_files(Path(path)) for name, path in files.items() if path},
             "prepare": asdict(config.prepare),
             "channels": config.model.channels,
             "text_width": config.model.text_width,
         },
         indent=1,
     )
+
+
+def _hash_files(path: Path) -> str | dict[str, str]:
+    """The hash of a file, or of each file of a folder of weights."""
+    if not path.is_dir():
+        return hash_file(path)
+    return {file.name: hash_file(file) for file in sorted(path.iterdir()) if file.is_file()}
 
 
 def _make_folder(folder: Path) -> None:

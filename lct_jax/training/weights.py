@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
+from lct_jax.codecs.safetensors_io import load_tensors, name_leaves, save_tensors
 from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
 
@@ -119,14 +119,3 @@ def read_weights_meta(path: Path) -> Meta:
             f"{path}: no lct_jax meta in its header, expected weights saved by lct_jax"
         )
     return Meta.from_json(json.loads(metadata["meta"]), where=str(path))
-
-
-def name_leaves(params: Any) -> dict[str, Any]:
-    """Leaves by dotted name, in the order of the tree."""
-    flat = jax.tree_util.tree_flatten_with_path(params)[0]
-    return {".".join(_names(path)): leaf for path, leaf in flat}
-
-
-def _names(path: tuple[Any, ...]) -> list[str]:
-    """Path entries as text; the attribute under which a Param keeps its array is left out."""
-    return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]

@@ -1,0 +1,183 @@
+"""The training of the small VAE: its loss, its step, and where it starts.
+
+Clips [B T rows columns 3] in -1..1 enter a step, metrics leave. Loss: absolute error, LPIPS on one frame a clip, and
+a light KL divergence from the unit normal, which keeps latents near the size the diffusion model wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from lct_jax.codecs.causal_conv import Past
+from lct_jax.codecs.lpips import Lpips
+from lct_jax.codecs.patch import PatchCodec
+from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
+from lct_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class CodecTrainingConfig:
+    """A training of the small VAE.
+
+    Attributes:
+        name: of the experiment. scenes: scene file of the film, from the folder the program is started in.
+        height, width: frames are resized to these, in pixels.
+        held_out: share of the story, counted in annotated frames from its end, that is never trained on; nor is
+            a scene that the scene file holds out.
+        channels, blocks_width, blocks_depth, fine_width, fine_depth: see `TinyVAEConfig`.
+        clip_frames: 4n + 1. crop: rows and columns of a clip. batch: clips a step. stills: share of clips of
+            which every frame is the first.
+        steps, warmup, learning_rate, clip, ema: AdamW with cosine decay, as in the training of the diffusion model.
+        kl, lpips: weights in the loss, beside 1 for the absolute error.
+        save_every, log_every: in steps. seed: of everything drawn.
+    """
+
+    name: str
+    scenes: str = ""
+    height: int = 80
+    width: int = 144
+    held_out: float = 1 / 3
+    channels: int = 16
+    blocks_width: int = 192
+    blocks_depth: int = 3
+    fine_width: int = 64
+    fine_depth: int = 2
+    clip_frames: int = 9
+    crop: int = 64
+    batch: int = 6
+    stills: float = 0.1
+    steps: int = 2_400
+    warmup: int = 50
+    learning_rate: float = 1e-3
+    clip: float = 1.0
+    ema: float = 0.999
+    kl: float = 3e-4
+    lpips: float = 0.2
+    save_every: int = 100
+    log_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, ok, wanted in (
+            ("clip_frames", self.clip_frames % 4 == 1, "4n + 1"),
+            ("crop", self.crop % 8 == 0 and self.crop >= 32, "a multiple of 8, at least 32"),
+            ("crop", self.crop <= min(self.height, self.width), "no more than height and width"),
+            ("held_out", 0 < self.held_out < 1, "between 0 and 1"),
+            ("warmup", self.warmup < self.steps, "fewer than steps"),
+        ):
+            if not ok:
+                raise InputError(f"{field}: found {getattr(self, field)}, expected {wanted}")
+
+    @property
+    def network(self) -> TinyVAEConfig:
+        """The sizes of the network."""
+        return TinyVAEConfig(
+            channels=self.channels,
+            width=self.blocks_width,
+            depth=self.blocks_depth,
+            fine_width=self.fine_width,
+            fine_depth=self.fine_depth,
+        )
+
+
+class CodecState(NamedTuple):
+    """What a run is at a step: parameters, their running mean, moments of the optimiser, and the step."""
+
+    params: Any
+    ema: Any
+    optimizer: Any
+    step: jax.Array
+
+
+Step = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]
+
+
+def make_optimizer(config: CodecTrainingConfig) -> optax.GradientTransformation:
+    """AdamW with warm-up, cosine decay and clipping."""
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, config.warmup, config.steps
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=1e-2),
+    )
+
+
+def init_state(
+    config: CodecTrainingConfig, patch: PatchCodec, optimizer: optax.GradientTransformation
+) -> CodecState:
+    """Random convolutions that are silent at first, and the linear maps of a fitted patch codec."""
+    network = Network(config.network, rngs=nnx.Rngs(config.seed))
+    to_latent, to_pixels = network.encoder.linear, network.decoder.linear
+    to_latent.kernel.set_value(_as_kernel(patch.basis / patch.scale))
+    to_latent.bias.set_value(jnp.asarray(-patch.mean @ patch.basis / patch.scale))
+    to_pixels.kernel.set_value(_as_kernel((patch.basis * patch.scale).T))
+    to_pixels.bias.set_value(jnp.asarray(patch.mean))
+    params = nnx.state(network, nnx.Param)
+    copy = jax.tree.map(jnp.copy, params)  # the step gives its input away, each array once
+    return CodecState(params, copy, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def make_step(
+    graph: nnx.GraphDef,
+    config: CodecTrainingConfig,
+    optimizer: optax.GradientTransformation,
+    lpips: Lpips,
+) -> Step:
+    """A pure step (state, clips, key) -> (state, metrics); what is random follows from key and step."""
+
+    def step(
+        state: CodecState, clips: jax.Array, key: jax.Array
+    ) -> tuple[CodecState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(key, state.step)
+        take = lambda params: measure_loss(graph, params, clips, key, config, lpips)  # noqa: E731
+        grads, metrics = jax.grad(take, has_aux=True)(state.params)
+        updates, moments = optimizer.update(grads, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        number = state.step + 1
+        decay = jnp.minimum(config.ema, (1 + number) / (10 + number))
+        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        return CodecState(params, ema, moments, number), metrics
+
+    return step
+
+
+def measure_loss(
+    graph: nnx.GraphDef,
+    params: Any,
+    clips: jax.Array,
+    key: jax.Array,
+    config: CodecTrainingConfig,
+    lpips: Lpips,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of clips [B, T, rows, columns, 3] and its parts, scalars."""
+    network = nnx.merge(graph, params)
+    mean, logvar = network.encode(clips, Past(None))
+    noise_key, frame_key = jax.random.split(key)
+    latent = mean + jnp.exp(0.5 * logvar) * jax.random.normal(noise_key, mean.shape)
+    made = network.decode(latent, Past(None))
+    frame = jax.random.randint(frame_key, (), 0, clips.shape[1])
+    error = jnp.abs(made - clips).mean()
+    perceived = lpips(made[:, frame], clips[:, frame]).mean()
+    divergence = 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar).mean()
+    loss = error + config.lpips * perceived + config.kl * divergence
+    squared = jnp.square(made - clips).mean()
+    return loss, {
+        "loss": loss,
+        "error": error,
+        "lpips": perceived,
+        "kl": divergence,
+        "psnr": 10.0 * jnp.log10(4.0 / squared),
+    }
+
+
+def _as_kernel(matrix: Any) -> jax.Array:
+    return jnp.asarray(matrix, jnp.float32)[None, None, None]

@@ -1,0 +1,232 @@
+"""A small causal video VAE, 4x8x8: the patch transform with convolutions beside it that see the neighbours.
+
+uint8 videos enter `TinyVAE.encode`, latents leave, and back. Two linear maps, block of 4x8x8 pixels to latent and
+latent to block, start as the patch codec's basis; two convolutional networks add what a linear map of a single block
+cannot know, and start silent. So training starts from the patch codec and can only be better spent: on edges over
+block borders and on motion. The first frame stands alone, coded as a block of four equal frames, and everything
+looks back in time alone, so a video may pass in chunks (`causal_conv.Past`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, repeat
+from flax import nnx
+
+from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past
+from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
+from lct_jax.codecs.patch import BLOCK, STRIDE
+from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
+from lct_jax.codecs.safetensors_io import (
+    dump_tensors,
+    load_tensors,
+    name_leaves,
+    read_metadata,
+    save_tensors,
+)
+from lct_jax.errors import InputError
+
+KIND = "tiny_vae"
+FINE = 2  # rows and columns of fine positions, and so of 4x4 pixel patches, in a latent position
+LOGVAR_START = -4.0
+
+
+@dataclass(frozen=True)
+class TinyVAEConfig:
+    """Sizes of the network.
+
+    Attributes:
+        channels: of the latents. width, depth: of the blocks at latent positions, in encoder and decoder each.
+        fine_width, fine_depth: of the decoder's blocks at single frames and a stride of 4 pixels.
+    """
+
+    channels: int = 16
+    width: int = 192
+    depth: int = 3
+    fine_width: int = 64
+    fine_depth: int = 2
+
+
+class Block(nnx.Module):
+    """A residual block: within each frame, then over the last three frames at each place."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.norm_space, self.norm_time = ChannelNorm(width), ChannelNorm(width)
+        self.space = CausalConv(width, width, (1, 3, 3), rngs=rngs)
+        self.time = CausalConv(width, width, (3, 1, 1), zero=True, rngs=rngs)
+
+    def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+        """Maps [B, T, X, Y, width] to the same."""
+        h = self.space(jax.nn.silu(self.norm_space(x)), past)
+        return x + self.time(jax.nn.silu(self.norm_time(h)), past)
+
+
+class Encoder(nnx.Module):
+    """Blocks of pixels to mean and log variance of latents."""
+
+    def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
+        self.linear = CausalConv(BLOCK, config.channels, (1, 1, 1), rngs=rngs)
+        self.stem = CausalConv(BLOCK, config.width, (1, 1, 1), rngs=rngs)
+        self.blocks = nnx.List(Block(config.width, rngs=rngs) for _ in range(config.depth))
+        self.norm = ChannelNorm(config.width)
+        self.head = CausalConv(config.width, 2 * config.channels, (1, 1, 1), zero=True, rngs=rngs)
+
+    def __call__(self, pixels: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
+        """Maps blocks [B, T, X, Y, 768] to two [B, T, X, Y, channels]."""
+        x = self.stem(pixels, past)
+        for block in self.blocks:
+            x = block(x, past)
+        added, logvar = jnp.split(self.head(jax.nn.silu(self.norm(x)), past), 2, axis=-1)
+        return self.linear(pixels, past) + added, logvar + LOGVAR_START
+
+
+class Decoder(nnx.Module):
+    """Latents to blocks of pixels."""
+
+    def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
+        fine = config.fine_width
+        self.linear = CausalConv(config.channels, BLOCK, (1, 1, 1), rngs=rngs)
+        self.stem = CausalConv(config.channels, config.width, (1, 3, 3), rngs=rngs)
+        self.blocks = nnx.List(Block(config.width, rngs=rngs) for _ in range(config.depth))
+        self.refine = CausalConv(config.width, STRIDE[0] * FINE * FINE * fine, (1, 1, 1), rngs=rngs)
+        self.fine_blocks = nnx.List(Block(fine, rngs=rngs) for _ in range(config.fine_depth))
+        self.norm = ChannelNorm(fine)
+        pixels = BLOCK // (STRIDE[0] * FINE * FINE)
+        self.head = CausalConv(fine, pixels, (1, 3, 3), zero=True, rngs=rngs)
+
+    def __call__(self, latent: jax.Array, past: Past) -> jax.Array:
+        """Maps [B, T, X, Y, channels] to [B, T, X, Y, 768]."""
+        x = self.stem(latent, past)
+        for block in self.blocks:
+            x = block(x, past)
+        split = {"t": STRIDE[0], "x": FINE, "y": FINE}
+        x = rearrange(self.refine(x, past), "B T X Y (t x y d) -> B (T t) (X x) (Y y) d", **split)
+        for block in self.fine_blocks:
+            x = block(x, past)
+        fine = self.head(jax.nn.silu(self.norm(x)), past)
+        side = STRIDE[1] // FINE
+        added = rearrange(
+            fine,
+            "B (T t) (X x) (Y y) (u v c) -> B T X Y (t x u y v c)",
+            **split,
+            u=side,
+            v=side,
+            c=3,
+        )
+        return self.linear(latent, past) + added
+
+
+class Network(nnx.Module):
+    """Encoder and decoder, over videos of floats in -1..1."""
+
+    def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
+        self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
+
+    def encode(self, video: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
+        """[B, 4n+1 at the start or 4n frames, rows, columns, 3] to mean and log variance [B, T, X, Y, c]."""
+        if past.at_start:
+            video = jnp.concatenate([repeat(video[:, :1], "b 1 ... -> b t ...", t=3), video], 1)
+        t, x, y = STRIDE
+        pixels = rearrange(video, "b (T t) (X x) (Y y) c -> b T X Y (t x y c)", t=t, x=x, y=y)
+        return self.encoder(pixels, past)
+
+    def decode(self, latent: jax.Array, past: Past) -> jax.Array:
+        """[B, T, X, Y, c] to [B, 4T - 3 frames at the start or 4T, rows, columns, 3]."""
+        t, x, y = STRIDE
+        video = rearrange(
+            self.decoder(latent, past),
+            "b T X Y (t x y c) -> b (T t) (X x) (Y y) c",
+            t=t,
+            x=x,
+            y=y,
+            c=3,
+        )
+        if past.at_start:
+            first = video[:, :t].mean(axis=1, keepdims=True)
+            video = jnp.concatenate([first, video[:, t:]], axis=1)
+        return video
+
+
+class TinyVAE:
+    """A trained network with the statistics of its latents; satisfies `VideoCodec`.
+
+    Args:
+        config: sizes. tensors: parameters by dotted name, and `latent.mean` [channels], `latent.scale` [1]: what
+            leaves `encode` is (mean of the posterior - latent.mean) / latent.scale, of mean square 1 over the
+            footage trained on. One scale for all channels, so that strong ones stay strong.
+        credit: of the footage.
+    """
+
+    stride = STRIDE
+
+    def __init__(
+        self, config: TinyVAEConfig, tensors: dict[str, np.ndarray], *, credit: str
+    ) -> None:
+        self._config, self._credit, self.channels = config, credit, config.channels
+        # Half precision is what is kept; computing with anything else would change on saving.
+        self._tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
+        digest = hashlib.sha256(dump_tensors(self._tensors)).hexdigest()
+        self.identity = f"tiny-vae-4x8x8x{self.channels}:sha256:{digest[:16]}"
+        values = {name: x.astype(np.float32) for name, x in self._tensors.items()}
+        self._mean, self._scale = values.pop("latent.mean"), values.pop("latent.scale")
+        graph, shapes = abstract_network(config)
+        leaves = [values[name] for name in name_leaves(shapes)]
+        params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        self._encode = make_step(graph, params, _encode_mean)
+        self._decode = make_step(graph, params, Network.decode)
+
+    def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
+        """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
+        video = to_floats(check_video(video_TXYc, STRIDE))
+        chunks = iter_chunks(self._encode, video, frame_starts(len(video), STRIDE[0]))
+        return (np.concatenate(list(chunks)) - self._mean) / self._scale
+
+    def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
+        """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
+        latent = np.asarray(latent_TXYC, np.float32) * self._scale + self._mean
+        chunks = iter_chunks(self._decode, latent, frame_starts(len(latent), 1))
+        return np.concatenate([to_bytes(chunk) for chunk in chunks])
+
+    def save(self, path: Path) -> None:
+        """Writes the weights as safetensors, float16, with their sizes and the credit in the header."""
+        metadata = {
+            "codec": KIND,
+            "config": json.dumps(dataclasses.asdict(self._config)),
+            "credit": self._credit,
+        }
+        save_tensors(path, self._tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path, *, channels: int) -> TinyVAE:
+        """Reads what `save` wrote; raises InputError where kind, names, shapes or channels differ."""
+        metadata = read_metadata(path)
+        if metadata.get("codec") != KIND:
+            raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {KIND!r}")
+        config = TinyVAEConfig(**json.loads(metadata["config"]))
+        if config.channels != channels:
+            raise InputError(f"{path}: found {config.channels} channels, expected {channels}")
+        shapes = {
+            name: leaf.shape for name, leaf in name_leaves(abstract_network(config)[1]).items()
+        }
+        shapes |= {"latent.mean": (channels,), "latent.scale": (1,)}
+        return cls(config, load_tensors(path, shapes=shapes, dropped={}), credit=metadata["credit"])
+
+
+CODEC = TinyVAE
+
+
+def abstract_network(config: TinyVAEConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """The network's graph and the shapes of its parameters."""
+    return nnx.split(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
+
+
+def _encode_mean(network: Network, video: jax.Array, past: Past) -> jax.Array:
+    return network.encode(video, past)[0]

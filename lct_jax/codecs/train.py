@@ -1,0 +1,199 @@
+"""Trains the small video VAE on an annotated film.
+
+    python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=DIR
+
+Writes DIR/vae.safetensors (the EMA) at every save, and DIR/log.jsonl. Killed at any moment and started again with the
+same command, it goes on from the last save: a batch is a function of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from flax import nnx
+from tqdm import tqdm
+
+from lct_jax.cli import define_config, run
+from lct_jax.codecs.causal_conv import Past
+from lct_jax.codecs.lpips import load_lpips
+from lct_jax.codecs.patch import fit_patch_codec
+from lct_jax.codecs.pixels import to_floats
+from lct_jax.codecs.safetensors_io import FLOATS, load_tensors, name_leaves, save_tensors
+from lct_jax.codecs.tiny_training import (
+    CodecState,
+    CodecTrainingConfig,
+    init_state,
+    make_optimizer,
+    make_step,
+)
+from lct_jax.codecs.tiny_vae import TinyVAE, abstract_network
+from lct_jax.config import PrepareConfig, freeze
+from lct_jax.data.prepare import fitting_length, iter_footage
+from lct_jax.data.scene_file import SceneFile, load_scene_file
+from lct_jax.errors import InputError
+
+STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
+
+
+def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+    """Shots to train on, shots of the held-out end of the story (uint8 [T X Y 3]), and the film's credit."""
+    annotated = load_scene_file(config.scenes)
+    end = find_story_end(annotated, config.held_out)
+    train, held_out = [], []
+    size = PrepareConfig(height=config.height, width=config.width)
+    for footage in iter_footage(annotated, size):
+        if footage.scene.ranges[footage.shot].start >= end:
+            held_out.append(footage.frames)
+        elif footage.scene.split == "train":
+            train.append(footage.frames)
+    film = annotated.film
+    return train, held_out, f"{film.title} {film.credit}, {film.licence}"
+
+
+def find_story_end(annotated: SceneFile, held_out: float) -> int:
+    """The first frame of the held-out end: the start of the shot at which that share of annotated frames is left."""
+    ranges = sorted((r for s in annotated.scenes for r in s.ranges), key=lambda r: r.start)
+    seen = np.cumsum([0, *(len(r) for r in ranges)])
+    return ranges[int(np.searchsorted(seen, seen[-1] * (1 - held_out)))].start
+
+
+def draw_clips(shots: list[np.ndarray], config: CodecTrainingConfig, step: int) -> np.ndarray:
+    """The batch of a step: float32 [B, T, crop, crop, 3] in -1..1, from shots by their lengths."""
+    rng = np.random.default_rng((config.seed, step))
+    length, crop = config.clip_frames, config.crop
+    long = [shot for shot in shots if len(shot) >= length]
+    weights = np.asarray([len(shot) - length + 1 for shot in long], float)
+    clips = []
+    for number in rng.choice(len(long), config.batch, p=weights / weights.sum()):
+        shot = long[number]
+        t, x, y = (
+            rng.integers(side - part + 1)
+            for side, part in zip(shot.shape[:3], (length, crop, crop), strict=True)
+        )
+        clip = shot[t : t + length, x : x + crop, y : y + crop]
+        if rng.random() < config.stills:
+            clip = np.repeat(clip[:1], length, axis=0)
+        clips.append(clip[:, :, ::-1] if rng.random() < 0.5 else clip)
+    return to_floats(np.stack(clips))
+
+
+def save_state(folder: Path, state: CodecState, config: CodecTrainingConfig) -> None:
+    """Writes everything a run goes on from, complete or not at all."""
+    tensors = {name: np.asarray(leaf) for name, leaf in _name_state(state).items()}
+    save_tensors(folder / STATE_FILE, tensors, {"config": json.dumps(dataclasses.asdict(config))})
+
+
+def load_state(folder: Path, shapes: CodecState) -> CodecState:
+    """The saved state in the tree of `shapes`; raises InputError where it is of another network."""
+    named = _name_state(shapes)
+    found = load_tensors(
+        folder / STATE_FILE,
+        shapes={n: leaf.shape for n, leaf in named.items()},
+        dropped={},
+        dtypes=FLOATS | {"I32"},  # steps are counted
+    )
+    leaves = [jnp.asarray(found[name]) for name in named]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def export(
+    path: Path,
+    state: CodecState,
+    shots: list[np.ndarray],
+    config: CodecTrainingConfig,
+    credit: str,
+) -> TinyVAE:
+    """Writes the EMA as a codec, with the statistics of its latents over the shots trained on."""
+    graph, shapes = abstract_network(config.network)
+    params = jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(state.ema))
+
+    @jax.jit
+    def encode(video: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params).encode(video, Past(None))[0]
+
+    length = config.clip_frames
+    latents = [
+        np.asarray(encode(to_floats(shot[None, :length]))).reshape(-1, config.channels)
+        for shot in shots
+        if len(shot) >= length
+    ]
+    values = np.concatenate(latents)
+    mean = values.mean(axis=0)
+    tensors = {name: np.asarray(leaf) for name, leaf in name_leaves(params).items()}
+    tensors |= {"latent.mean": mean, "latent.scale": np.sqrt(np.square(values - mean).mean())[None]}
+    codec = TinyVAE(config.network, tensors, credit=credit)
+    codec.save(path)
+    return codec
+
+
+def train(config: CodecTrainingConfig, folder: Path) -> None:
+    """Trains to `config.steps`, from the last save in `folder` if there is one."""
+    # ---- footage: the end of the story is not looked at --------------------------------------
+    shots, _, credit = read_shots(config)
+    lpips = load_lpips("alexnet", folder=folder)
+
+    # ---- state: saved, or from the patch codec -----------------------------------------------
+    graph, _ = abstract_network(config.network)
+    optimizer = make_optimizer(config)
+    whole = [shot[: fitting_length(len(shot), longest=len(shot))] for shot in shots]
+    start_fresh = not (folder / STATE_FILE).exists()
+    patch = fit_patch_codec(whole if start_fresh else whole[:1], channels=config.channels)
+    state = init_state(config, patch, optimizer)
+    if not start_fresh:
+        state = load_state(folder, state)
+    first = int(state.step)
+
+    # ---- loop --------------------------------------------------------------------------------
+    step = jax.jit(make_step(graph, config, optimizer, lpips), donate_argnums=0)
+    key = jax.random.key(config.seed)
+    waiting, since = [], time.perf_counter()
+    for number in tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None):
+        state, metrics = step(state, draw_clips(shots, config, number), key)
+        waiting.append(metrics)
+        done = number + 1
+        if done % config.log_every == 0 or done == config.steps:
+            gathered = jax.device_get(waiting)
+            means = {name: float(np.mean([m[name] for m in gathered])) for name in metrics}
+            seconds = (time.perf_counter() - since) / len(waiting)
+            _append(folder / LOG_FILE, {"step": done, **means, "seconds_per_step": seconds})
+            waiting, since = [], time.perf_counter()
+        if done % config.save_every == 0 or done == config.steps:
+            save_state(folder, state, config)
+            export(folder / WEIGHTS_FILE, state, shots, config, credit)
+
+
+def _name_state(state: CodecState) -> dict[str, jax.Array]:
+    parts = {"params": state.params, "ema": state.ema}
+    named = {f"{p}.{n}": leaf for p, tree in parts.items() for n, leaf in name_leaves(tree).items()}
+    moments = enumerate(jax.tree.leaves(state.optimizer))
+    return named | {f"optimizer.{n}": leaf for n, leaf in moments} | {"step": state.step}
+
+
+def _append(path: Path, values: dict[str, float]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps({k: round(v, 6) for k, v in values.items()}) + "\n")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    folder = Path(WORKDIR.value)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+    train(freeze(CONFIG.value, CodecTrainingConfig), folder)
+    print(f"{folder / WEIGHTS_FILE}: trained")
+
+
+if __name__ == "__main__":
+    CONFIG = define_config()
+    WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    run(main)

@@ -1,0 +1,145 @@
+"""Layers of the Wan 2.1 video VAE (Wan Team 2025, arXiv 2503.20314), frames [B T X Y c] in and out.
+
+Attributes bear the names of the published tensors (diffusers' AutoencoderKLWan), so that loading is a rule and not a
+table. Every layer takes the `Past` of the video and works on a chunk of any length.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past, convolve, convolve_frames
+
+
+class FrameConv(nnx.Module):
+    """A 2D convolution of every frame on its own; kernel [x, y, c, d]."""
+
+    def __init__(self, features_in: int, features_out: int, side: int, *, rngs: nnx.Rngs) -> None:
+        draw = nnx.initializers.lecun_normal()
+        shape = (side, side, features_in, features_out)
+        self.kernel = nnx.Param(draw(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features_out))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Zero-padded, the size stays."""
+        return convolve_frames(x, self._kernel(x)) + self._bias(x)
+
+    def halve(self, x: jax.Array) -> jax.Array:
+        """At a stride of 2, padded by one row and column at the far side: [.. X Y c] to [.. X//2 Y//2 d]."""
+        padding = ((0, 1), (0, 1))
+        return convolve_frames(x, self._kernel(x), stride=2, padding=padding) + self._bias(x)
+
+    def double(self, x: jax.Array) -> jax.Array:
+        """After every pixel became two by two: [.. X Y c] to [.. 2X 2Y d].
+
+        Of the nine taps on enlarged pixels those that fall on one pixel are added up first: each of the four pixels
+        made of one needs four taps, and nothing is enlarged. 2.25 times fewer products than as written.
+        """
+        kernel = self._kernel(x)
+        rows = _merge_taps(kernel, axis=0)
+        parts = [
+            convolve_frames(x, _merge_taps(row, axis=1)[j], padding=(_PADDING[i], _PADDING[j]))
+            for i, row in enumerate(rows)
+            for j in range(2)
+        ]
+        y = rearrange(parts, "(i j) B T X Y d -> B T (X i) (Y j) d", i=2, j=2)
+        return y + self._bias(x)
+
+    def _kernel(self, x: jax.Array) -> jax.Array:
+        return self.kernel.get_value().astype(x.dtype)
+
+    def _bias(self, x: jax.Array) -> jax.Array:
+        return self.bias.get_value().astype(x.dtype).reshape(1, 1, 1, 1, -1)
+
+
+_PADDING = ((1, 0), (0, 1))  # the first of two pixels looks one back, the second one ahead
+
+
+def _merge_taps(kernel: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Three taps over doubled pixels as two over single ones, for the first and the second of a pair."""
+    before, here, after = jnp.split(kernel, 3, axis=axis)
+    first = jnp.concatenate([before, here + after], axis=axis)
+    second = jnp.concatenate([before + here, after], axis=axis)
+    return first, second
+
+
+class ResidualBlock(nnx.Module):
+    """Two causal convolutions, each after a norm and SiLU, beside a shortcut."""
+
+    def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs) -> None:
+        self.norm1, self.norm2 = ChannelNorm(features_in), ChannelNorm(features_out)
+        self.conv1 = CausalConv(features_in, features_out, (3, 3, 3), rngs=rngs)
+        self.conv2 = CausalConv(features_out, features_out, (3, 3, 3), rngs=rngs)
+        if features_in != features_out:
+            self.conv_shortcut = CausalConv(features_in, features_out, (1, 1, 1), rngs=rngs)
+
+    def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+        """Maps features_in to features_out."""
+        shortcut = self.conv_shortcut(x, past) if hasattr(self, "conv_shortcut") else x
+        h = self.conv1(jax.nn.silu(self.norm1(x)), past)
+        return self.conv2(jax.nn.silu(self.norm2(h)), past) + shortcut
+
+
+class Attention(nnx.Module):
+    """Attention with one head among the places of a frame; frames do not see each other."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
+        self.norm = ChannelNorm(features)
+        self.to_qkv = FrameConv(features, 3 * features, 1, rngs=rngs)
+        self.proj = FrameConv(features, features, 1, rngs=rngs)
+
+    def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+        """Maps features to the same."""
+        del past  # the blocks of a stage are called alike
+        qkv = self.to_qkv(self.norm(x))
+        q, k, v = jnp.split(rearrange(qkv, "B T X Y c -> (B T) (X Y) 1 c"), 3, axis=-1)
+        seen = jax.nn.dot_product_attention(q, k, v)
+        return x + self.proj(seen.reshape(x.shape))
+
+
+class Downsample(nnx.Module):
+    """Halves rows and columns, and time where there is a `time_conv`: the first frame stays alone."""
+
+    def __init__(self, features: int, *, in_time: bool, rngs: nnx.Rngs) -> None:
+        self.resample = FrameConv(features, features, 3, rngs=rngs)
+        if in_time:
+            self.time_conv = CausalConv(features, features, (3, 1, 1), rngs=rngs)
+
+    def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+        """[B T X Y c] to [B, (T+1)//2 at the start or T//2, X//2, Y//2, c]."""
+        x = self.resample.halve(x)
+        if not hasattr(self, "time_conv"):
+            return x
+        # Each frame to come is made of two new ones and the one before them: at the start, the first frame.
+        at_start, extended = past.at_start, past.extend(x, 1)
+        frames = extended[:, 1:] if at_start else extended
+        kernel = self.time_conv.kernel.get_value().astype(x.dtype)
+        bias = self.time_conv.bias.get_value().astype(x.dtype).reshape(1, 1, 1, 1, -1)
+        made = [convolve(frames, kernel, stride=2) + bias] if frames.shape[1] >= 3 else []
+        return jnp.concatenate([frames[:, :1], *made], axis=1) if at_start else made[0]
+
+
+class Upsample(nnx.Module):
+    """Doubles rows and columns and halves features, and doubles time where there is a `time_conv`.
+
+    The first frame stays alone, and frames after it are doubled as if it were not there.
+    """
+
+    def __init__(self, features: int, *, in_time: bool, rngs: nnx.Rngs) -> None:
+        self.resample = FrameConv(features, features // 2, 3, rngs=rngs)
+        if in_time:
+            self.time_conv = CausalConv(features, 2 * features, (3, 1, 1), rngs=rngs)
+
+    def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+        """[B T X Y c] to [B, 2T-1 at the start or 2T, 2X, 2Y, c//2]."""
+        if not hasattr(self, "time_conv"):
+            return self.resample.double(x)
+        first, rest = (x[:, :1], x[:, 1:]) if past.at_start else (x[:, :0], x)
+        if rest.shape[1]:
+            rest = rearrange(self.time_conv(rest, past), "B T X Y (i c) -> B (T i) X Y c", i=2)
+        else:
+            past.extend(rest, 2)  # nothing yet, but the next chunk expects a memory
+        return self.resample.double(jnp.concatenate([first, rest], axis=1))
