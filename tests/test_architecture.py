@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "codecs": ("types", "errors"),
     "model": ("types", "sharding", "config"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
-    "data": ("types", "layout", "config", "script", "media", "codecs", "cli", "errors"),
+    "data": ("types", "layout", "config", "flops", "script", "media", "codecs", "cli", "errors"),
     # Weights are safetensors and are read with the same strictness as a codec's.
     "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
     "sampling": ("types", "layout", "flow", "config", "script", "errors"),
