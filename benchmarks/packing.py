@@ -29,7 +29,8 @@ from lct_jax.config import Config, freeze
 from lct_jax.data.fill import measure_fill
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import Card, PreparedSet, SceneRecord, ShotRecord, write_set
+from lct_jax.data.records import Maker, PreparedSet, write_set
+from lct_jax.data.shards import SceneRecord, ShotRecord
 from lct_jax.flops import BACKWARD, count_work
 
 SHOTS = flags.DEFINE_integer("shots", 10_000, "Shots of the made-up set.")
@@ -167,13 +168,13 @@ def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
             grid = tuple(lengths.clip_grid[shot].tolist())
             stills = tuple(draw(1, *grid[1:], model.channels) for _ in range(4))
             clip = draw(*grid, model.channels)
-            records.append(ShotRecord((clip,), stills, text(lengths.shot_text[shot])))
+            records.append(
+                ShotRecord((clip,), stills, text(lengths.shot_text[shot]), "", 4 * grid[0] - 3)
+            )
         full, brief = text(lengths.scene_full[scene]), text(lengths.scene_brief[scene])
-        scenes.append(SceneRecord(f"scene_{scene}", "train", full, brief, tuple(records)))
-    names = tuple(f"{s.name}/{i}" for s in scenes for i in range(len(s.shots)))
-    card = Card("made up", "made up", model.channels, model.text_width, 480, 480, 12.0, "",
-                tuple(s.name for s in scenes), names)  # fmt: skip
-    write_set(folder, scenes, card=card, empty=text(1))
+        scenes.append(SceneRecord(f"scene_{scene}", "train", full, brief, "", "", records))
+    made = Maker("made up", "made up", model.channels, model.text_width, 480, 480, 12.0, text(1))
+    write_set(folder, scenes, maker=made, credit="")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -8,12 +8,12 @@ caller has no use for is listed as dropped, with the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from lct_jax.errors import InputError
 
@@ -50,6 +50,15 @@ def load_tensors(
         raise InputError(f"{path}: no such file, expected a safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def load_tensors_of(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Loads the named tensors, of whatever shapes; raises InputError where one or the file is not there or damaged."""
+    try:
+        found = load_file(path)
+        return {name: found[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
 
 
 def save_tensors(

@@ -15,8 +15,9 @@ import grain
 import numpy as np
 
 from lct_jax.config import Config, DataConfig, ModelConfig
+from lct_jax.data.lengths import SPLITS
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import SPLITS, PreparedSet
+from lct_jax.data.records import PreparedSet
 from lct_jax.errors import InputError
 from lct_jax.flops import count_work
 from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify

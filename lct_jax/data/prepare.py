@@ -1,186 +1,165 @@
-"""Annotated footage to training records.
+"""Footage to training records, in stages that resume.
 
-    python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR
+    python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR     one annotated film
+    python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
 
-A scene file and its film enter; a prepared set (`lct_jax.data.records`) leaves. The film is decoded twice, one
-shot in memory at a time: once to fit the codec on training scenes, once to encode. A set that was made from the
-same film, scene file and config is left as it is.
+An annotated film or a folder enters, a prepared set (`lct_jax.data.records`) leaves, and for a folder a report with a
+row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
+are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what is
+missing.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import os
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import load_codec, make_encoder
+from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.safetensors_io import hash_file
-from lct_jax.config import Config, PrepareConfig, freeze
-from lct_jax.data.records import (
-    CARD_FILE,
-    CODEC_FILE,
-    FORMAT,
-    Card,
-    SceneRecord,
-    ShotRecord,
-    write_set,
+from lct_jax.config import Config, freeze
+from lct_jax.data.card import CARD_FILE
+from lct_jax.data.encode import (
+    EncodeJob,
+    choose_size,
+    describe_film,
+    encode_film,
+    fitting_length,
+    hash_of,
+    iter_footage,
+    load_encoder,
+    name_shard,
 )
-from lct_jax.data.scene_file import AnnotatedScene, SceneFile, check_ranges, load_scene_file
+from lct_jax.data.records import CODEC_FILE, Maker, finish_set
+from lct_jax.data.runner import Runner, run_local, run_ray
+from lct_jax.data.scene_file import SceneFile, load_scene_file
+from lct_jax.data.videos import STAGES, Report, describe_videos
 from lct_jax.errors import InputError
-from lct_jax.media import iter_frames, resize
-from lct_jax.script import render_global, render_shot
+from lct_jax.media import replace_atomically
 
 SOURCE_FILE = "source.json"
 
 
-@dataclass(frozen=True)
-class Footage:
-    """The frames of one annotated shot: uint8 [frames, height, width, 3]."""
+def prepare(
+    scenes: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
+) -> list[InputError | None] | None:
+    """Makes a prepared set of films with scene files; returns None when `out` already holds this very one.
 
-    scene: AnnotatedScene
-    shot: int
-    frames: np.ndarray
+    Args:
+        scenes: name of each film in the set and its scene file.
 
-
-def prepare(scenes: Path, out: Path, config: Config) -> bool:
-    """Makes a prepared set; returns False when `out` already holds this very one.
+    Returns:
+        What was wrong with each film; those are not in the set.
 
     Raises:
-        InputError: a bad scene file, a missing or truncated film, a cut past its end, a text over its limit.
+        InputError: a bad scene file, a missing film, weights that do not fit, or no film is left.
     """
-    annotated = load_scene_file(scenes)
-    source = _describe_source(scenes, annotated, config)
+    annotated = [load_scene_file(path) for _, path in scenes]
+    codec, key = _choose_codec(annotated, out, config)
+    jobs = [EncodeJob(path, name, out, config, codec, key) for name, path in scenes]
+    source = "\n".join(
+        [hash_file(p) for _, p in scenes]
+        + [name_shard(j, a) for j, a in zip(jobs, annotated, strict=True)]
+    )
     card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
     if card_file.exists() and source_file.exists() and source_file.read_text() == source:
-        return False
+        return None
     _make_folder(out)
     card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
-    encoder = make_encoder(config.prepare.encoder, width=config.model.text_width)
-    codec = _make_codec(annotated, config)
-    codec.save(out / CODEC_FILE)
-    records = _encode(annotated, config.prepare, codec, encoder)
-    card = Card(
-        codec=codec.identity,
+    if not codec.exists():
+        _fit_codec(annotated, codec, config)
+    made = load_codec(codec, channels=config.model.channels)
+    made.save(out / CODEC_FILE)
+    results = list(runner(encode_film, jobs))
+    shards = [result for result in results if isinstance(result, str)]
+    if not shards:
+        raise next(result for result in results if isinstance(result, InputError))
+    encoder = load_encoder(config.prepare.encoder, config.model.text_width)
+    maker = Maker(
+        codec=made.identity,
         encoder=encoder.identity,
-        channels=codec.channels,
+        channels=made.channels,
         text_width=encoder.width,
         height=config.prepare.height,
         width=config.prepare.width,
-        fps=annotated.film.fps,
-        credit=f"{annotated.film.title} {annotated.film.credit}, {annotated.film.licence}",
-        scenes=tuple(scene.id for scene in annotated.scenes),
-        shots=tuple(f"{s.id}/{i + 1}" for s in annotated.scenes for i in range(len(s.ranges))),
+        fps=config.prepare.fps,
+        empty=encoder.encode([""])[0],
     )
-    source_file.write_text(source)
-    write_set(out, records, card=card, empty=encoder.encode([""])[0])
-    return True
+    if len(shards) == len(jobs):
+        with replace_atomically(source_file) as unfinished:
+            unfinished.write_text(source)
+    finish_set(out, shards, maker=maker)
+    for stale in (out / "shards").iterdir():
+        if stale.name not in shards:
+            shutil.rmtree(stale)
+    return [result if isinstance(result, InputError) else None for result in results]
 
 
-def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
-    """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
-    return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
+def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
+    """Makes a set of one annotated film; returns False when `out` already holds this very one."""
+    annotated = load_scene_file(scenes)
+    name = Path(annotated.film.file).name
+    outcome = prepare([(name, scenes)], out, config, runner=partial(run_local, processes=1))
+    return outcome is not None
 
 
-def fitting_length(frames: int, *, longest: int) -> int:
-    """The longest 4n + 1 that neither the shot nor the limit exceeds."""
-    return (min(frames, longest) - 1) // 4 * 4 + 1
+def prepare_videos(
+    videos: Path,
+    out: Path,
+    config: Config,
+    *,
+    runner: Runner,
+    until: str = "encode",
+    credit: str = "",
+) -> Report:
+    """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too."""
+    _make_folder(out)
+    report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
+    ready = report.ready
+    if until == "encode" and ready:
+        scenes = [(row.name, row.scenes) for row in ready]
+        try:
+            problems = prepare(scenes, out, config, runner=runner)
+        except InputError:
+            report.save(out)
+            raise
+        for row, problem in zip(ready, problems or [None] * len(ready), strict=True):
+            row.finish(problem)
+    report.save(out)
+    return report
 
 
-def iter_footage(annotated: SceneFile, config: PrepareConfig) -> Iterator[Footage]:
-    """Yields shots in the order of the film, resized; one decode pass, one shot in memory at a time."""
-    places = [(r, s, i) for s in annotated.scenes for i, r in enumerate(s.ranges)]
-    places.sort(key=lambda place: place[0].start)
-    number, frame_at, kept = 0, iter_frames(annotated.film.file), []
-    with tqdm(places, desc="shots", unit="shot", leave=False, disable=None) as bar:
-        for frames, scene, shot in bar:
-            kept = kept[len(kept) - max(number - frames.start, 0) :]  # shots of a split may overlap
-            while number < frames.end:
-                frame = next(frame_at, None)
-                if frame is None:
-                    check_ranges(annotated, number)
-                if number >= frames.start:
-                    kept.append(resize(frame, config.height, config.width))
-                number += 1
-            yield Footage(scene, shot, np.stack(kept[: len(frames)]))
+def _choose_codec(annotated: Sequence[SceneFile], out: Path, config: Config) -> tuple[Path, str]:
+    """The file of the codec's weights, which may have to be fitted yet, and what they depend on."""
+    if config.prepare.codec_from:
+        path = Path(config.prepare.codec_from)
+        return path, hash_file(path)
+    prepare = config.prepare
+    sizes = [prepare.height, prepare.width, prepare.fps, config.model.patch, config.model.channels]
+    key = hash_of("fit", sizes, [describe_film(film) for film in annotated])
+    return out / "work" / f"codec-{key}.safetensors", key
 
 
-def _make_codec(annotated: SceneFile, config: Config) -> VideoCodec:
-    """Given weights, or a fit on training scenes alone: held-out footage must stay unseen."""
-    limits, channels = config.prepare, config.model.channels
-    if limits.codec_from:
-        return load_codec(Path(limits.codec_from), channels=channels)
-    shots = (f for f in iter_footage(annotated, limits) if f.scene.split == "train")
-    videos = (f.frames[: fitting_length(len(f.frames), longest=len(f.frames))] for f in shots)
-    return fit_patch_codec(videos, channels=channels)
-
-
-def _encode(
-    annotated: SceneFile, config: PrepareConfig, codec: VideoCodec, encoder: TextEncoder
-) -> list[SceneRecord]:
-    shots: dict[tuple[str, int], ShotRecord] = {}
-    for footage in iter_footage(annotated, config):
-        text = render_shot(footage.scene.script.shots[footage.shot])
-        where = f"scene {footage.scene.id!r}: shots[{footage.shot}]"
-        prompt = _encode_text(encoder, text, where=where)
-        shots[footage.scene.id, footage.shot] = _encode_shot(footage.frames, prompt, config, codec)
-    records = []
-    for scene in annotated.scenes:
-        full, brief = (
-            _encode_text(encoder, _render_scene(scene, story=story), where=f"scene {scene.id!r}")
-            for story in (True, False)
+def _fit_codec(annotated: Sequence[SceneFile], path: Path, config: Config) -> None:
+    """A fit on training scenes alone: held-out footage must stay unseen."""
+    shots = (
+        footage.frames
+        for film in annotated
+        for footage in iter_footage(
+            film, fps=config.prepare.fps, size=choose_size(film.film.file, config)[0]
         )
-        of_scene = tuple(shots[scene.id, shot] for shot in range(len(scene.ranges)))
-        records.append(SceneRecord(scene.id, scene.split, full, brief, of_scene))
-    return records
-
-
-def _encode_text(encoder: TextEncoder, text: str, *, where: str) -> np.ndarray:
-    try:
-        return encoder.encode([text])[0]
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
-    """Text of the global prompt; a scene of which nothing is written has the empty one."""
-    prompt = scene.script.prompt
-    return "" if prompt is None else render_global(prompt, story=story)
-
-
-def _encode_shot(
-    frames: np.ndarray, prompt: np.ndarray, config: PrepareConfig, codec: VideoCodec
-) -> ShotRecord:
-    length = fitting_length(len(frames), longest=config.max_frames)
-    starts = clip_starts(len(frames), length=length, clips=config.clips)
-    stills = clip_starts(len(frames), length=1, clips=config.stills)
-    return ShotRecord(
-        clips=tuple(codec.encode(frames[start : start + length]) for start in starts),
-        stills=tuple(codec.encode(frames[start : start + 1]) for start in stills),
-        prompt=prompt,
+        if footage.scene.split == "train"
     )
-
-
-def _describe_source(scenes: Path, annotated: SceneFile, config: Config) -> str:
-    """What the set is made from, as text: equal text, equal set."""
-    files = {"scenes": scenes, "film": annotated.film.file, "codec": config.prepare.codec_from}
-    return json.dumps(
-        {
-            "format": FORMAT,
-            **{name: hash_file(path) for name, path in files.items() if path},
-            "prepare": asdict(config.prepare),
-            "channels": config.model.channels,
-            "text_width": config.model.text_width,
-        },
-        indent=1,
-    )
+    videos = (frames[: fitting_length(len(frames), longest=len(frames))] for frames in shots)
+    codec = fit_patch_codec(videos, channels=config.model.channels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec.save(path)
 
 
 def _make_folder(folder: Path) -> None:
@@ -192,13 +171,33 @@ def _make_folder(folder: Path) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    made = prepare(Path(SCENES.value), Path(OUT.value), freeze(CONFIG.value))
-    print(f"{OUT.value}: {'prepared' if made else 'already prepared, nothing to do'}")
+    out, config = Path(OUT.value), freeze(CONFIG.value)
+    if (SCENES.value is None) == (VIDEOS.value is None):
+        raise InputError("--scenes, --videos: expected one of them")
+    if SCENES.value is not None:
+        made = prepare_scene_file(Path(SCENES.value), out, config)
+        print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
+        return
+    runner = run_ray if RUNNER.value == "ray" else partial(run_local, processes=PROCESSES.value)
+    report = prepare_videos(
+        Path(VIDEOS.value), out, config, runner=runner, until=UNTIL.value, credit=CREDIT.value
+    )
+    print(report.show())
 
 
 if __name__ == "__main__":
     # Not at the top: a program that imports `prepare` has flags of its own.
-    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.", required=True)
+    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.")
+    VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos.")
     OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    CREDIT = flags.DEFINE_string("credit", "", "Whom the videos are owed to, kept with the set.")
+    UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")
+    RUNNER = flags.DEFINE_enum("runner", "local", ("local", "ray"), "Where films are prepared.")
+    PROCESSES = flags.DEFINE_integer(
+        "processes",
+        os.cpu_count(),
+        "Films prepared at the same time by the local runner.",
+        lower_bound=1,
+    )
     CONFIG = define_config()
     run(main)
