@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
@@ -171,6 +171,7 @@ def _make_folder(folder: Path) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
     out, config = Path(OUT.value), freeze(CONFIG.value)
     if (SCENES.value is None) == (VIDEOS.value is None):
         raise InputError("--scenes, --videos: expected one of them")
