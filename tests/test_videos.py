@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from footage_files import draw_shots, turn, write_footage, write_sound
-from tiny_film import CONFIG, describe_scenes, make_tiny_film, run_program, write_config
+from tiny_film import (
+    CONFIG,
+    describe_scenes,
+    make_tiny_film,
+    run_program,
+    shared_film,
+    write_config,
+)
 
 from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_videos
@@ -135,31 +142,40 @@ def film(tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def given() -> Config:
+    """The config with a codec that is made, so that none has to be fitted."""
+    codec = str(shared_film().prepared / "codec.safetensors")
+    return dataclasses.replace(
+        CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
+    )
+
+
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
 
 
-def test_stages_run_alone_and_go_on(film, tmp_path):
+def test_stages_run_alone_and_go_on(film, given, tmp_path):
     out = tmp_path / "set"
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
-    assert prepare_here(film, out, CONFIG, until="takes").rows[0].outcome == "looked at"
+    assert prepare_here(film, out, given, until="takes").rows[0].outcome == "looked at"
     (takes,) = out.glob("work/*/takes-*")
     made = takes.stat().st_mtime_ns
-    assert prepare_here(film, out, CONFIG, until="scenes").rows[0].outcome == "ready"
+    assert prepare_here(film, out, given, until="scenes").rows[0].outcome == "ready"
     assert not (out / "card.json").exists()
-    assert prepare_here(film, out, CONFIG).rows[0].outcome == "prepared"
+    assert prepare_here(film, out, given).rows[0].outcome == "prepared"
     assert takes.stat().st_mtime_ns == made
     assert PreparedSet(out).card.counts["train"]["shots"] == 3
 
 
-def test_shots_without_a_caption_are_counted_and_left_out(film, tmp_path):
+def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path):
     lines = [
         {"start": 0, "end": 1.6, "prompt": "Character 1 waits."},
         {"start": 1.7, "end": 3.3, "prompt": "Character 2 waits."},
         {"start": 0, "end": 9, "characters": {"1": "A dog."}, "environment": "A yard."},
     ]
     (film / "a.captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    report = prepare_here(film, tmp_path / "set", CONFIG)
+    report = prepare_here(film, tmp_path / "set", given)
     expected = {"kept": 1, "no caption": 1, "caption names nobody described": 1}
     assert {key: n for key, n in report.rows[0].shots.items() if n} == expected
     prepared = PreparedSet(tmp_path / "set")
@@ -168,36 +184,36 @@ def test_shots_without_a_caption_are_counted_and_left_out(film, tmp_path):
     assert text == b"Character 1: A dog. Environment: A yard."
 
 
-def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, tmp_path):
+def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, given, tmp_path):
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
     scenes = [[[0, 10], [10, 26]], [[60, 100]]]  # at 24 a second: 0 to 5, 5 to 13, 30 to 50
     write_json(film / "a.cuts.json", {"format": "lct_jax.cuts/1", "fps": 24, "scenes": scenes})
-    prepare_here(film, tmp_path / "set", CONFIG)
+    prepare_here(film, tmp_path / "set", given)
     prepared = PreparedSet(tmp_path / "set")
     assert prepared.lengths.scene_start.tolist() == [0, 2, 3]
     assert prepared.abouts[0].frames == (5, 8, 20)
 
 
-def test_cuts_past_the_end_are_a_row(film, tmp_path):
+def test_cuts_past_the_end_are_a_row(film, given, tmp_path):
     write_json(film / "a.cuts.json", {"format": "lct_jax.cuts/1", "fps": 12, "shots": [[50, 61]]})
-    (row,) = prepare_here(film, tmp_path / "set", CONFIG).rows
+    (row,) = prepare_here(film, tmp_path / "set", given).rows
     assert row.outcome == "set aside"
     assert row.why.endswith("the last shot ends at frame 61, but the video has 60 at 12 fps")
 
 
-def test_a_scene_file_beside_a_video_is_used(tmp_path):
+def test_a_scene_file_beside_a_video_is_used(given, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     tiny = make_tiny_film(folder)
     tiny.config.unlink()
     tiny.scenes.rename(folder / "film.scenes.json")
-    (row,) = prepare_here(folder, tmp_path / "set", CONFIG).rows
+    (row,) = prepare_here(folder, tmp_path / "set", given).rows
     assert (row.outcome, row.name) == ("prepared", "film.mp4")
     names = [scene["id"] for scene in describe_scenes()["scenes"]]
     assert PreparedSet(tmp_path / "set").scene_names == names
 
 
-def test_shots_seen_before_are_left_out_across_films(film, tmp_path):
+def test_shots_seen_before_are_left_out_across_films(film, given, tmp_path):
     frames = np.concatenate(
         [
             draw_shots((20,), height=32, width=48, seed=30),
@@ -207,25 +223,25 @@ def test_shots_seen_before_are_left_out_across_films(film, tmp_path):
     write_footage(film / "b.mp4", frames)
     for name in "ab":
         write_json(film / f"{name}.captions.jsonl", {"prompt": "A square."})
-    first, second = prepare_here(film, tmp_path / "set", CONFIG).rows
+    first, second = prepare_here(film, tmp_path / "set", given).rows
     assert first.shots.get("duplicate", 0) == 0
     assert second.shots["duplicate"] == 1
     assert second.shots["kept"] == 1
 
 
-def test_a_folder_without_a_usable_video_makes_no_set(tmp_path):
+def test_a_folder_without_a_usable_video_makes_no_set(given, tmp_path):
     (tmp_path / "videos").mkdir()
-    assert prepare_here(tmp_path / "videos", tmp_path / "set", CONFIG).rows == []
+    assert prepare_here(tmp_path / "videos", tmp_path / "set", given).rows == []
     assert not (tmp_path / "set" / "card.json").exists()
     with pytest.raises(InputError, match="nowhere: found no folder, expected one with videos"):
-        prepare_here(tmp_path / "nowhere", tmp_path / "set", CONFIG)
+        prepare_here(tmp_path / "nowhere", tmp_path / "set", given)
 
 
-def test_footage_that_would_be_stretched_too_far_is_a_row(tmp_path):
+def test_footage_that_would_be_stretched_too_far_is_a_row(given, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "strip.mp4", draw_shots((20,), height=16, width=128))
-    (row,) = prepare_here(folder, tmp_path / "set", CONFIG).rows
+    (row,) = prepare_here(folder, tmp_path / "set", given).rows
     assert "128x16 would become 112x16, stretched by 14%, expected at most 10%" in row.why
 
 
