@@ -224,6 +224,7 @@ class PrepareConfig:
         height, width: whose product is the pixel area of a frame; its aspect ratio is that of the footage, up to
             the multiples that codec and patch need. aspect_error: largest stretch for that, footage beyond is set
             aside.
+        records: "latents", or "pixels" to be encoded later (lct_jax.data.prepare --pixels).
         max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
         stills: single frames of a shot encoded on their own, for frame substitution.
         codec: "patch". codec_from: file with its weights; "" fits it to the footage.
@@ -234,6 +235,7 @@ class PrepareConfig:
     height: int = 480
     width: int = 480
     aspect_error: float = 0.1
+    records: Literal["latents", "pixels"] = "latents"
     max_frames: int = 125
     clips: int = 1
     stills: int = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -25,10 +26,13 @@ import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import Config
-from lct_jax.data.encode import clip_starts, fitting_length, iter_footage, load_encoder
-from lct_jax.data.prepare import prepare_scene_file
+from lct_jax.data.encode import clip_starts, fitting_length, load_encoder
+from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
 from lct_jax.data.records import PreparedSet
+from lct_jax.data.runner import run_local
 from lct_jax.data.scene_file import load_scene_file
+from lct_jax.data.sources import iter_footage
+from lct_jax.data.validate import find_problems
 from lct_jax.errors import InputError
 from lct_jax.media import read_video
 
@@ -328,3 +332,33 @@ def test_the_scene_file_shown_is_the_one_prepared(film):
     shots = [shot for scene in describe_scenes()["scenes"] for shot in scene["shots"]]
     assert [tuple(shot["frames"]) for shot in shots] == list(CUTS)
     assert [scene.split for scene in annotated.scenes] == ["train", "train", "held_out"]
+
+
+# ---- pixels kept, to be encoded later ------------------------------------------------------------
+
+
+def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, given, monkeypatch):
+    direct = film.prepare(given)
+    pixels = film.folder / "pixels"
+    assert prepare_scene_file(film.scenes, pixels, change(given, records="pixels"))
+    frames = read_video(film.film).frames
+    kept = PreparedSet(pixels)
+    assert list(find_problems(kept)) == []
+    np.testing.assert_array_equal(kept.read_shot(1)["clip_0"], frames[20:33])
+    with pytest.raises(InputError, match=r"found a set of pixels, expected latents \(lct_jax"):
+        kept.check_model(given.model)
+    film.film.unlink()
+    runner = functools.partial(run_local, processes=1)
+    assert prepare_pixels(pixels, film.folder / "again", given, runner=runner)
+    assert not prepare_pixels(pixels, film.folder / "again", given, runner=runner)
+    again = PreparedSet(film.folder / "again")
+    assert again.card.codec == direct.card.codec
+    for kind in ("shots", "scenes"):
+        first, second = (
+            next(p.folder.glob(f"shards/*/{kind}.array_record")) for p in (direct, again)
+        )
+        assert first.read_bytes() == second.read_bytes()
+    with pytest.raises(
+        InputError, match=r"again: found a set of patch-4x8x8x8.*, expected one of pix"
+    ):
+        prepare_pixels(film.folder / "again", film.folder / "more", given, runner=runner)

@@ -13,6 +13,7 @@ from lct_jax.media import replace_atomically
 
 FORMAT = "lct_jax.records/2"
 CARD_FILE = "card.json"
+PIXELS = "pixels"  # in place of a codec: records hold frames, to be encoded later
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from lct_jax.data.captions import (
     read_lines,
 )
 from lct_jax.data.cuts import shrink, track_film
-from lct_jax.data.encode import choose_size, hash_of
 from lct_jax.data.grouping import group_takes
 from lct_jax.data.inputs import CUTS_SUFFIX, CutList, beside, read_cut_list
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
+from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.data.takes import REASONS, Takes, find_takes
 from lct_jax.errors import InputError
 from lct_jax.footage import iter_at_rate, read_shape

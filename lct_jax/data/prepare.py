@@ -2,6 +2,7 @@
 
     python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR     one annotated film
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
+    python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
 An annotated film or a folder enters, a prepared set (`lct_jax.data.records`) leaves, and for a folder a report with a
 row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from absl import flags, logging
 
 from lct_jax.cli import define_config, run
@@ -24,21 +26,13 @@ from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config, freeze
-from lct_jax.data.card import CARD_FILE
-from lct_jax.data.encode import (
-    EncodeJob,
-    choose_size,
-    describe_film,
-    encode_film,
-    fitting_length,
-    hash_of,
-    iter_footage,
-    load_encoder,
-    name_shard,
-)
+from lct_jax.data.card import CARD_FILE, PIXELS, read_card
+from lct_jax.data.encode import EncodeJob, encode_film, fitting_length, load_encoder, name_shard
 from lct_jax.data.records import CODEC_FILE, Maker, finish_set
 from lct_jax.data.runner import Runner, run_local, run_ray
-from lct_jax.data.scene_file import SceneFile, load_scene_file
+from lct_jax.data.scene_file import load_scene_file
+from lct_jax.data.shards import read_about
+from lct_jax.data.sources import Source, hash_of, open_source
 from lct_jax.data.videos import STAGES, Report, describe_videos
 from lct_jax.errors import InputError
 from lct_jax.media import replace_atomically
@@ -47,12 +41,12 @@ SOURCE_FILE = "source.json"
 
 
 def prepare(
-    scenes: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
+    sources: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
 ) -> list[InputError | None] | None:
-    """Makes a prepared set of films with scene files; returns None when `out` already holds this very one.
+    """Makes a prepared set; returns None when `out` already holds this very one.
 
     Args:
-        scenes: name of each film in the set and its scene file.
+        sources: name of each film in the set, and its scene file or its shard in a set of pixels.
 
     Returns:
         What was wrong with each film; those are not in the set.
@@ -60,40 +54,24 @@ def prepare(
     Raises:
         InputError: a bad scene file, a missing film, weights that do not fit, or no film is left.
     """
-    annotated = [load_scene_file(path) for _, path in scenes]
-    codec, key = _choose_codec(annotated, out, config)
-    jobs = [EncodeJob(path, name, out, config, codec, key) for name, path in scenes]
-    source = "\n".join(
-        [hash_file(p) for _, p in scenes]
-        + [name_shard(j, a) for j, a in zip(jobs, annotated, strict=True)]
-    )
+    opened = [open_source(path, config) for _, path in sources]
+    codec, key = _choose_codec(opened, out, config)
+    jobs = [EncodeJob(path, name, out, config, codec, key) for name, path in sources]
+    wanted = "\n".join(name_shard(*pair) for pair in zip(jobs, opened, strict=True))
     card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
-    if card_file.exists() and source_file.exists() and source_file.read_text() == source:
+    if card_file.exists() and source_file.exists() and source_file.read_text() == wanted:
         return None
     _make_folder(out)
     card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
-    if not codec.exists():
-        _fit_codec(annotated, codec, config)
-    made = load_codec(codec, channels=config.model.channels)
-    made.save(out / CODEC_FILE)
+    source_file.unlink(missing_ok=True)
+    maker = _make_maker(opened, codec, out, config)
     results = list(runner(encode_film, jobs))
     shards = [result for result in results if isinstance(result, str)]
     if not shards:
         raise next(result for result in results if isinstance(result, InputError))
-    encoder = load_encoder(config.prepare.encoder, config.model.text_width)
-    maker = Maker(
-        codec=made.identity,
-        encoder=encoder.identity,
-        channels=made.channels,
-        text_width=encoder.width,
-        height=config.prepare.height,
-        width=config.prepare.width,
-        fps=config.prepare.fps,
-        empty=encoder.encode([""])[0],
-    )
-    if len(shards) == len(jobs):
+    if len(shards) == len(jobs):  # or films that were refused would not be tried again
         with replace_atomically(source_file) as unfinished:
-            unfinished.write_text(source)
+            unfinished.write_text(wanted)
     finish_set(out, shards, maker=maker)
     for stale in (out / "shards").iterdir():
         if stale.name not in shards:
@@ -103,10 +81,24 @@ def prepare(
 
 def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
     """Makes a set of one annotated film; returns False when `out` already holds this very one."""
-    annotated = load_scene_file(scenes)
-    name = Path(annotated.film.file).name
-    outcome = prepare([(name, scenes)], out, config, runner=partial(run_local, processes=1))
-    return outcome is not None
+    name = Path(load_scene_file(scenes).film.file).name
+    return (
+        prepare([(name, scenes)], out, config, runner=partial(run_local, processes=1)) is not None
+    )
+
+
+def prepare_pixels(pixels: Path, out: Path, config: Config, *, runner: Runner) -> bool:
+    """Makes a set of latents from one of pixels; returns False when `out` already holds this very one."""
+    card = read_card(pixels)
+    if card.codec != PIXELS:
+        raise InputError(f"{pixels}: found a set of {card.codec}, expected one of {PIXELS}")
+    folders = [pixels / "shards" / shard for shard in card.shards]
+    sources = [(read_about(folder).film, folder) for folder in folders]
+    problems = prepare(sources, out, config, runner=runner)
+    for problem in problems or []:
+        if problem is not None:
+            raise problem
+    return problems is not None
 
 
 def prepare_videos(
@@ -135,26 +127,41 @@ def prepare_videos(
     return report
 
 
-def _choose_codec(annotated: Sequence[SceneFile], out: Path, config: Config) -> tuple[Path, str]:
+def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[Path | None, str]:
     """The file of the codec's weights, which may have to be fitted yet, and what they depend on."""
-    if config.prepare.codec_from:
-        path = Path(config.prepare.codec_from)
-        return path, hash_file(path)
     prepare = config.prepare
+    if prepare.records == PIXELS:
+        return None, PIXELS
+    if prepare.codec_from:
+        return Path(prepare.codec_from), hash_file(prepare.codec_from)
     sizes = [prepare.height, prepare.width, prepare.fps, config.model.patch, config.model.channels]
-    key = hash_of("fit", sizes, [describe_film(film) for film in annotated])
+    key = hash_of("fit", sizes, [source.content for source in opened])
     return out / "work" / f"codec-{key}.safetensors", key
 
 
-def _fit_codec(annotated: Sequence[SceneFile], path: Path, config: Config) -> None:
+def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config: Config) -> Maker:
+    """With what the set is made; the codec is fitted where it has to be, and put beside the records."""
+    prepare = config.prepare
+    area = {"height": prepare.height, "width": prepare.width, "fps": prepare.fps}
+    if codec is None:
+        return Maker(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
+    if not codec.exists() and not prepare.codec_from:
+        _fit_codec(opened, codec, config)
+    made = load_codec(codec, channels=config.model.channels)
+    made.save(out / CODEC_FILE)
+    encoder = load_encoder(prepare.encoder, config.model.text_width)
+    empty = encoder.encode([""])[0]
+    return Maker(made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty)
+
+
+def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
     """A fit on training scenes alone: held-out footage must stay unseen."""
     shots = (
-        footage.frames
-        for film in annotated
-        for footage in iter_footage(
-            film, fps=config.prepare.fps, size=choose_size(film.film.file, config)[0]
-        )
-        if footage.scene.split == "train"
+        shot.frames
+        for source in opened
+        for scene in source.scenes()
+        for shot in scene.shots
+        if scene.split == "train"
     )
     videos = (frames[: fitting_length(len(frames), longest=len(frames))] for frames in shots)
     codec = fit_patch_codec(videos, channels=config.model.channels)
@@ -173,13 +180,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
     out, config = Path(OUT.value), freeze(CONFIG.value)
-    if (SCENES.value is None) == (VIDEOS.value is None):
-        raise InputError("--scenes, --videos: expected one of them")
-    if SCENES.value is not None:
-        made = prepare_scene_file(Path(SCENES.value), out, config)
+    if [SCENES.value, VIDEOS.value, PIXELS_SET.value].count(None) != 2:
+        raise InputError("--scenes, --videos, --pixels: expected one of them")
+    runner = run_ray if RUNNER.value == "ray" else partial(run_local, processes=PROCESSES.value)
+    if VIDEOS.value is None:
+        if SCENES.value is not None:
+            made = prepare_scene_file(Path(SCENES.value), out, config)
+        else:
+            made = prepare_pixels(Path(PIXELS_SET.value), out, config, runner=runner)
         print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
         return
-    runner = run_ray if RUNNER.value == "ray" else partial(run_local, processes=PROCESSES.value)
     report = prepare_videos(
         Path(VIDEOS.value), out, config, runner=runner, until=UNTIL.value, credit=CREDIT.value
     )
@@ -190,6 +200,7 @@ if __name__ == "__main__":
     # Not at the top: a program that imports `prepare` has flags of its own.
     SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.")
     VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos.")
+    PIXELS_SET = flags.DEFINE_string("pixels", None, "Set of raw pixels, to be encoded.")
     OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
     CREDIT = flags.DEFINE_string("credit", "", "Whom the videos are owed to, kept with the set.")
     UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")

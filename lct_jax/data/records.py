@@ -27,7 +27,7 @@ from safetensors.numpy import load
 
 from lct_jax.codecs.safetensors_io import load_tensors_of, save_tensors
 from lct_jax.config import ModelConfig
-from lct_jax.data.card import Card, read_card, write_card
+from lct_jax.data.card import PIXELS, Card, read_card, write_card
 from lct_jax.data.lengths import MAKE_AGAIN, SPLITS, LengthTable
 from lct_jax.data.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
 from lct_jax.errors import InputError
@@ -115,6 +115,11 @@ class PreparedSet:
 
     def check_model(self, model: ModelConfig) -> None:
         """Raises InputError unless latents, patches and texts of the set fit a model."""
+        if self.card.codec == PIXELS:
+            raise InputError(
+                f"{self.folder}: found a set of pixels, expected latents "
+                f"(lct_jax.data.prepare --pixels={self.folder})"
+            )
         for field, found, expected in (
             ("channels", model.channels, self.card.channels),
             ("text_width", model.text_width, self.card.text_width),

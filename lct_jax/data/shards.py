@@ -7,7 +7,8 @@ Scenes of one film enter, shot by shot; a folder leaves, renamed into place when
     bytes lengths.safetensors     the `LengthTable` of the shard shard.json              the film, its splits, names of
     scenes and shots, frames of each shot, picture size
 
-Records are safetensors bytes: named, typed, and never executed. The same scenes give the same bytes.
+Records are safetensors bytes: named, typed, and never executed. The same scenes give the same bytes. In a set
+of pixels clip_0 is the whole shot, uint8 [frames height width 3], and prompts have no tokens: the texts are there.
 """
 
 from __future__ import annotations
@@ -169,5 +170,6 @@ def _scene_bytes(scene: SceneRecord) -> bytes:
 
 
 def _half(tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> bytes:
-    halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    keep = lambda x: x if x.dtype == np.uint8 else x.astype(np.float16)  # noqa: E731  (pixels are bytes)
+    halves = {name: keep(tensor) for name, tensor in tensors.items()}
     return dump_tensors(halves | {name: text_bytes(text) for name, text in texts.items()})

@@ -17,6 +17,7 @@ from absl import flags
 
 from lct_jax.cli import run
 from lct_jax.codecs.registry import load_codec
+from lct_jax.data.card import PIXELS
 from lct_jax.data.records import CODEC_FILE, PreparedSet
 from lct_jax.errors import InputError
 
@@ -51,6 +52,8 @@ def _check_names(kind: str, names: Sequence[str], expected: int) -> Iterator[str
 
 
 def _check_codec(prepared: PreparedSet) -> Iterator[str]:
+    if prepared.card.codec == PIXELS:
+        return
     path = prepared.folder / CODEC_FILE
     try:
         found = load_codec(path, channels=prepared.card.channels).identity
@@ -100,13 +103,14 @@ def _check_tensor(tensor: np.ndarray, shape: tuple[int, ...], *, text: bool) -> 
         except UnicodeDecodeError:
             yield "found bytes that are no UTF-8 text"
         return
-    if tensor.dtype != np.float16:
+    pixels = shape[-1:] == (3,) and tensor.dtype == np.uint8
+    if tensor.dtype != np.float16 and not pixels:
         yield f"found {tensor.dtype}, expected float16"
     if tensor.shape != shape:
         yield f"found shape {tensor.shape}, expected {shape} of the table of lengths"
     if not np.isfinite(tensor).all():
         yield f"found {(~np.isfinite(tensor)).sum()} values that are not finite"
-    elif len(shape) == 4 and np.abs(tensor).max() > LOUDEST:
+    elif len(shape) == 4 and not pixels and np.abs(tensor).max() > LOUDEST:
         yield f"found a latent of {np.abs(tensor).max():.0f}, expected about unit variance"
 
 

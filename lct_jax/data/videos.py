@@ -19,6 +19,7 @@ from lct_jax.data.describe import DescribeJob, FilmJob, Looked, describe, look_a
 from lct_jax.data.grouping import SeenShots
 from lct_jax.data.inputs import SCENES_SUFFIX, beside, find_inputs
 from lct_jax.data.runner import Runner
+from lct_jax.data.sources import open_source
 from lct_jax.data.takes import Takes
 from lct_jax.errors import InputError
 from lct_jax.media import replace_atomically
@@ -103,7 +104,7 @@ def describe_videos(
         if item.problem:
             row.set_aside(item.problem)
         elif own := beside(item.path, SCENES_SUFFIX):
-            row.outcome, row.scenes = "ready", own
+            _take_scene_file(row, own, config)
         else:
             jobs.append((row, FilmJob(item.name, item.path, out, config)))
     looked = _look(jobs, runner)
@@ -119,6 +120,16 @@ def choose_splits(films: list[str], *, held_out: float) -> list[str]:
     if held_out > 0 and len(set(shares)) > 1 and min(shares) >= held_out:
         limit = np.nextafter(min(shares), 1)
     return ["held_out" if share < limit else "train" for share in shares]
+
+
+def _take_scene_file(row: FilmRow, path: Path, config: Config) -> None:
+    """A user's own scene file needs no stage before encoding, but has to be a good one of a readable film."""
+    try:
+        open_source(path, config).size()
+    except InputError as error:
+        row.set_aside(error)
+    else:
+        row.outcome, row.scenes = "ready", path
 
 
 def _look(
