@@ -43,6 +43,7 @@ def draw_lengths(shots: int, *, seed: int = 0) -> LengthTable:
         scene_brief=column(brief),
         shot_text=column(rng.integers(30, 120, total)),
         shot_still=column(np.full(total, 4)),
+        shot_cut=column(np.ones(total)),
         clip_start=column(np.arange(total + 1)),
         clip_grid=column(np.column_stack([(frames - 1) // 4 + 1, sides // 2 * 2])),
         empty_text=column([1]),

@@ -31,8 +31,12 @@ def make_table(
     grids: Sequence[tuple[int, int, int]] = GRIDS,
     held_out: Sequence[int] = (),
     clips: int = 2,
+    uncut_every: int = 10**6,
 ) -> LengthTable:
-    """A set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens."""
+    """A set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens.
+
+    Of every `uncut_every` shots the second goes on without a cut.
+    """
     rng = np.random.default_rng(0)
     column = lambda values: np.asarray(values, np.int32)  # noqa: E731
     count = sum(shots)
@@ -43,6 +47,7 @@ def make_table(
         scene_brief=column(rng.integers(20, 40, len(shots))),
         shot_text=column(rng.integers(8, 40, count)),
         shot_still=column([3] * count),
+        shot_cut=column(np.arange(count) % uncut_every != 1),
         clip_start=column(np.arange(count + 1) * clips),
         clip_grid=column(np.repeat(rng.choice(grids, count), clips, axis=0)),
         empty_text=column([2]),
@@ -285,3 +290,30 @@ def test_the_smallest_budget_that_is_not_refused_works(change):
     )
     rows = [row for k in range(4) for row in make_planner(table, config).batch(k)]
     assert all(len(sample.shots) == 1 for row in rows for sample in row)
+
+
+def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
+    table = make_table(SHOTS, clips=4, uncut_every=2)
+    seams = [
+        (before, after)
+        for sample in draw(make_planner(table, MIXED), 400)
+        for before, after in itertools.pairwise(sample.shots)
+        if not table.shot_cut[after.shot]
+    ]
+    assert len(seams) > 300
+    for before, after in seams:
+        assert (before.clip, before.still) in ((3, None), (None, 2))
+        assert (after.clip, after.still) in ((0, None), (None, 0))
+    assert {(a.still is None, b.still is None) for a, b in seams} == {
+        (True, True), (True, False), (False, True), (False, False)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("clips", "longest"), [(1, 9), (2, 2)])
+def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest):
+    """No shot here starts with a cut. Of two clips the second shot shows its first, and the third would leap."""
+    table = make_table([12], clips=clips)
+    table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
+    config = dataclasses.replace(MIXED, frame_probability=0.0)
+    lengths = {len(sample.shots) for sample in draw(make_planner(table, config), 400)}
+    assert max(lengths) == longest

@@ -32,7 +32,7 @@ def make_shot(frames: tuple[int, ...], stills: int, text: int) -> ShotRecord:
         clips=tuple(draw(count, 4, 6, CHANNELS) for count in frames),
         stills=tuple(draw(1, 4, 6, CHANNELS) + still for still in range(stills)),
         prompt=draw(text, TEXT_WIDTH),
-        text=f"{text} words",
+        text=f"[SHOT CUT] {text} words" if stills else f"{text} words",
         frames=4 * frames[0] - 3,
     )
 
@@ -90,6 +90,7 @@ def test_lengths_are_those_of_the_records(folder):
         "scene_brief": [7, 3],
         "shot_text": [4, 6, 1],
         "shot_still": [2, 1, 0],
+        "shot_cut": [1, 1, 0],
         "clip_start": [0, 2, 3, 4],
         "clip_grid": [[3, 4, 6], [3, 4, 6], [5, 4, 6], [2, 4, 6]],
         "empty_text": [2],

@@ -22,7 +22,7 @@ class LengthTable:
     Attributes:
         scene_split: [scenes] position in `SPLITS`. scene_start: [scenes + 1] first shot of each scene.
         scene_full, scene_brief: [scenes] text tokens of the global prompt with and without its story.
-        shot_text: [shots] text tokens. shot_still: [shots] stills.
+        shot_text: [shots] text tokens. shot_still: [shots] stills. shot_cut: [shots] 0 where it goes on without a cut.
         clip_start: [shots + 1] first clip of each shot. clip_grid: [clips, 3] latent grid.
         empty_text: [1] tokens of the empty prompt.
     """
@@ -33,6 +33,7 @@ class LengthTable:
     scene_brief: np.ndarray
     shot_text: np.ndarray
     shot_still: np.ndarray
+    shot_cut: np.ndarray
     clip_start: np.ndarray
     clip_grid: np.ndarray
     empty_text: np.ndarray

@@ -10,6 +10,7 @@ and k; every host computes the same plan, and a run resumes from one integer.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -156,7 +157,7 @@ class Planner:
             scene = int(rng.choice(self.scenes))
             shots = self._consecutive(scene, rng)
         draws = [self._draw_shot(shot, rng, written) for shot in shots]
-        return self._cut_to_budget(scene, story, written, draws)
+        return self._cut_to_budget(scene, story, written, self._join_takes(draws))
 
     def _consecutive(self, scene: int, rng: np.random.Generator) -> list[int]:
         """A run of consecutive shots; the chance of a count is proportional to the count."""
@@ -177,6 +178,33 @@ class Planner:
         text = self.lengths.shot_text[shot] if written else self.lengths.empty_text[0]
         plan = GroupPlan(text=int(text), grid=grid)
         return ShotDraw(shot, None if frame else clip, still if frame else None, plan)
+
+    def _join_takes(self, draws: list[ShotDraw]) -> list[ShotDraw]:
+        """Lets a shot without a cut go on where the one before it ends: its first clip or still, after the last one.
+
+        A shot that is shown from its beginning is not shown to its end, unless it is one clip long; then the run of
+        shots ends with it, for what follows would be a cut that the prompt does not tell of.
+        """
+        joined = draws[:1]
+        for draw in draws[1:]:
+            if not self.lengths.shot_cut[draw.shot]:
+                before = self._show_edge(joined[-1], last=True)
+                tied = len(joined) > 1 and not self.lengths.shot_cut[before.shot]
+                if tied and before != joined[-1]:
+                    break
+                joined[-1], draw = before, self._show_edge(draw, last=False)
+            joined.append(draw)
+        return joined
+
+    def _show_edge(self, draw: ShotDraw, *, last: bool) -> ShotDraw:
+        """The same draw, showing the first or the last clip or still of its shot."""
+        if draw.still is not None:
+            still = int(self.lengths.shot_still[draw.shot]) - 1 if last else 0
+            return dataclasses.replace(draw, still=still)
+        first, end = self.lengths.clip_start[draw.shot : draw.shot + 2]
+        clip = int(end - first) - 1 if last else 0
+        plan = dataclasses.replace(draw.plan, grid=self.grids[first + clip])
+        return dataclasses.replace(draw, clip=clip, plan=plan)
 
     def _cut_to_budget(
         self, scene: int | None, story: bool, written: bool, draws: list[ShotDraw]

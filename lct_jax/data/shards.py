@@ -24,6 +24,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.codecs.safetensors_io import dump_tensors, save_tensors
 from lct_jax.data.lengths import SPLITS, LengthTable
+from lct_jax.script import SHOT_CUT_TAG
 
 KINDS = ("shots", "scenes")
 ABOUT_FILE = "shard.json"
@@ -134,7 +135,8 @@ class _Measure:
         self._clips: list[Sequence[int]] = []
 
     def add_shot(self, shot: ShotRecord) -> None:
-        self._shots.append((len(shot.prompt), len(shot.stills), len(shot.clips)))
+        cut = shot.text.startswith(SHOT_CUT_TAG)
+        self._shots.append((len(shot.prompt), len(shot.stills), len(shot.clips), cut))
         self._clips += [clip.shape[:3] for clip in shot.clips]
 
     def add_scene(self, scene: SceneRecord, shots: int) -> None:
@@ -144,7 +146,7 @@ class _Measure:
     def table(self, empty: int) -> LengthTable:
         column = lambda values: np.asarray(values, np.int32)  # noqa: E731
         scenes = column(self._scenes).reshape(-1, 4)
-        shots = column(self._shots).reshape(-1, 3)
+        shots = column(self._shots).reshape(-1, 4)
         return LengthTable(
             scene_split=scenes[:, 0],
             scene_start=column(np.cumsum([0, *scenes[:, 1]])),
@@ -152,6 +154,7 @@ class _Measure:
             scene_brief=scenes[:, 3],
             shot_text=shots[:, 0],
             shot_still=shots[:, 1],
+            shot_cut=shots[:, 3],
             clip_start=column(np.cumsum([0, *shots[:, 2]])),
             clip_grid=column(self._clips).reshape(-1, 3),
             empty_text=column([empty]),
