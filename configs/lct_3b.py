@@ -29,8 +29,9 @@ def get_config():
                 rows=64,
                 video_tokens=259_328,  # nine full shots and a dummy, up to a multiple of 128
                 text_tokens=3_072,
-                groups=32,
+                groups=48,  # 32 would fill up before the tokens of rows of short shots do
                 max_shots=9,
+                pool=16,  # 1,024 rows to form batches of even work from
                 workers=8,
             ),
             training=TrainingConfig(),

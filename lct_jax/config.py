@@ -238,10 +238,14 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How footage becomes records [S: A.1: 12 fps, at most 125 frames a shot].
+    """How footage becomes records [S: A.1: 12 fps, at most 125 frames a shot, 480x480 area at its own aspect ratio].
 
     Attributes:
-        height, width: of the frames, in pixels.
+        fps: frames a second, taken by timestamps.
+        height, width: whose product is the pixel area of a frame; its aspect ratio is that of the footage, up to
+            the multiples that codec and patch need. aspect_error: largest stretch for that, footage beyond is set
+            aside.
+        records: "latents", or "pixels" to be encoded later (lct_jax.data.prepare --pixels).
         max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
         stills: single frames of a shot encoded on their own, for frame substitution.
         codec: "patch", "tiny_vae" or "wan_vae". codec_from: file or folder with its weights; "" fits the patch codec
@@ -250,8 +254,11 @@ class PrepareConfig:
             and tokenizer; "" those of an installed package. Both: any file of lct_jax/codecs that defines one.
     """
 
+    fps: float = 12.0
     height: int = 480
     width: int = 480
+    aspect_error: float = 0.1
+    records: Literal["latents", "pixels"] = "latents"
     max_frames: int = 125
     clips: int = 1
     stills: int = 4
@@ -267,10 +274,65 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
+class FootageConfig:
+    """How a film without a scene file is cut, filtered, grouped and captioned; lengths are in frames at prepare.fps.
+
+    Attributes:
+        detector: of PySceneDetect. cut_threshold: its threshold (adaptive 3, content 27). cut_contrast: least change
+            of a cut to the adaptive detector [both its defaults].
+        black: mean brightness (0 to 255) below which a frame is black [PySceneDetect: 12]; black and fades are cut out.
+        shortest, longest: of a shot [S: 125]; a longer take is divided, going on without a cut.
+        take, event: takes of at least so many frames are divided where the picture changes by so much (root mean
+            square, 0 to 255) [P: pseudo multi-shot scenes; numbers D].
+        frozen: mean change a frame (0 to 255) below which a shot stands still.
+        ink, smooth, card: a frame is a text card with so much of it thin strokes and so much of the rest smooth; a shot
+            is one when so much of it is.
+        duplicate: mean difference (0 to 255) below which two shots of one length are the same.
+        scene_price, scene_usual, scene_shots: of a scene when shots are grouped (data/grouping.py), its usual and
+            its largest number of shots [P: about 5, and 9]. scene_gap: frames left out between two shots that end a
+            scene.
+        captions: "file" beside the video, or "chat" model. caption_frames: shown to it of each shot.
+        held_out: share of films kept for validation.
+    """
+
+    detector: Literal["adaptive", "content"] = "adaptive"
+    cut_threshold: float = 3.0
+    cut_contrast: float = 15.0
+    black: float = 12.0
+    shortest: int = 5
+    longest: int = 125
+    take: int = 60
+    event: float = 40.0
+    frozen: float = 0.03
+    ink: float = 0.025
+    smooth: float = 0.85
+    card: float = 0.6
+    duplicate: float = 2.0
+    scene_price: float = 0.75
+    scene_usual: int = 6
+    scene_shots: int = 9
+    scene_gap: int = 12
+    captions: Literal["file", "chat"] = "file"
+    caption_frames: int = 3
+    held_out: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_values("footage", self, may_be_zero=("held_out", "frozen", "duplicate"))
+        for name in ("ink", "smooth", "card", "held_out"):
+            _check_range(f"footage.{name}", getattr(self, name), low=0.0, high=1.0)
+        if self.longest < 2 * self.shortest:
+            raise InputError(
+                f"footage.longest: found {self.longest}, expected at least twice footage.shortest"
+                f" {self.shortest}: a take is divided into parts of at least that"
+            )
+
+
+@dataclass(frozen=True)
 class Config:
     """One experiment."""
 
     name: str
+    footage: FootageConfig = field(default_factory=FootageConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)

@@ -52,6 +52,11 @@ def count_extension(model: ModelConfig, own: GroupPlan, *, seen: int) -> Flops:
     return Flops(linear, count_attention(model, tokens * (tokens + seen)))
 
 
+def count_work(model: ModelConfig, plan: ScenePlan, *, context: Context) -> float:
+    """What a scene costs a row: the total of its forward pass, to which a training step is proportional."""
+    return count_forward(model, plan, context=context).total
+
+
 def count_linear(model: ModelConfig, *, video: int, text: int, groups: int) -> float:
     """Projections and MLPs of both streams, input and output layers, and the time of every group."""
     inner = model.heads * model.head_dim

@@ -45,12 +45,14 @@ class VideoInfo:
       height: rows, as stored (a rotation flag is not applied).
       width: columns, as stored.
       frame_count: number of frames, None where the container does not say.
+      pixel_aspect: width of a stored pixel over its height; 1 where nothing is declared.
     """
 
     fps: float
     height: int
     width: int
     frame_count: int | None
+    pixel_aspect: float
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -64,7 +66,8 @@ def probe_video(path: str | Path) -> VideoInfo:
         if not rate:
             raise InputError(f"{path}: the video declares no frame rate")
         codec = stream.codec_context
-        return VideoInfo(float(rate), codec.height, codec.width, stream.frames or None)
+        aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+        return VideoInfo(float(rate), codec.height, codec.width, stream.frames or None, aspect)
 
 
 def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
@@ -74,8 +77,8 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
       InputError: as `probe_video`; or, once decoding gets there, the file is damaged or ends
         before its container says.
     """
-    for frame in _decode(path):
-        yield _to_rgb(frame)
+    for frame in decode_frames(path):
+        yield to_rgb(frame)
 
 
 def read_frames(path: str | Path, start: int, end: int) -> Video:
@@ -90,7 +93,7 @@ def read_frames(path: str | Path, start: int, end: int) -> Video:
     if not 0 <= start < end:
         raise InputError(f"{path}: frames [{start}, {end}): expected 0 <= start < end")
     fps = probe_video(path).fps
-    frames = [_to_rgb(frame) for frame in islice(_decode(path), start, end)]
+    frames = [to_rgb(frame) for frame in islice(decode_frames(path), start, end)]
     if len(frames) < end - start:
         raise InputError(f"{path}: frames [{start}, {end}) reach past the end of the video")
     return Video(frames=np.stack(frames), fps=fps)
@@ -246,7 +249,8 @@ def _open_video(path: str | Path) -> Iterator[av.VideoStream]:
         raise InputError(f"{path}: not a readable video ({_one_line(error)})") from None
 
 
-def _decode(path: str | Path) -> Iterator[av.VideoFrame]:
+def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
+    """Yields decoded frames as the library has them, in order of display; errors as `iter_frames`."""
     count = packets = 0
     with _open_video(path) as stream:
         # Packets, not frames: a trimmed phone video hides frames by its edit list, and is whole.
@@ -264,7 +268,8 @@ def _decode(path: str | Path) -> Iterator[av.VideoFrame]:
             raise InputError(f"{path}: holds no frame that can be decoded")
 
 
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as uint8 RGB [X, Y, 3], upright."""
     # The flag turns counterclockwise, in degrees, as rot90 does in quarters.
     return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 

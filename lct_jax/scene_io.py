@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,12 @@ import numpy as np
 from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.safetensors_io import save_tensors
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.errors import InputError
+from lct_jax.footage import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.layout import unpatchify
-from lct_jax.media import read_image, read_video, replace_atomically, resize, write_video
+from lct_jax.media import read_image, replace_atomically, resize, write_video
 from lct_jax.script import Script
 from lct_jax.storyboard import StoryboardRow, draw_storyboard
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 PLAYER_HEIGHT = (
     480  # small videos are enlarged by a whole factor towards it, so that players show them well
 )
@@ -69,13 +69,6 @@ def read_given(
         frames = resize(frames, height, width)
         given[number] = Given(frames=frames, latent=codec.encode(frames))
     return given
-
-
-def fit_size(height: int, width: int, *, area: int, multiple: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of about `area` pixels in the aspect ratio given, each a multiple; nothing is cropped."""
-    scale = (area / (height * width)) ** 0.5
-    fit = lambda side, step: max(step, round(side * scale / step) * step)  # noqa: E731
-    return fit(height, multiple[0]), fit(width, multiple[1])
 
 
 class SceneWriter:
@@ -164,13 +157,5 @@ def _read_pictures(path: Path, *, fps: float, longest: int, step: int) -> np.nda
     """uint8 frames of an image (one frame) or of a video at `fps`, step * n + 1 of them."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return read_image(path)[None]
-    video = read_video(path)
-    count = int(len(video.frames) * fps / video.fps)
-    if count < 1:
-        raise InputError(
-            f"{path}: found {len(video.frames)} frames, expected at least one at {fps} fps"
-        )
-    times = (
-        np.minimum(np.arange(count) * video.fps / fps, len(video.frames) - 1).round().astype(int)
-    )
-    return video.frames[times[: (min(count, longest) - 1) // step * step + 1]]
+    frames = list(islice(iter_at_rate(path, fps), longest))
+    return np.stack(frames[: (len(frames) - 1) // step * step + 1])

@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "script": ("errors",),
     "cli": ("script", "errors"),
     "media": ("errors",),
+    "footage": ("media",),
+    "chat": ("media", "errors"),
     "storyboard": ("media", "script", "errors"),
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
@@ -31,11 +33,23 @@ MAY_IMPORT = {
     "codecs": ("types", "sharding", "config", "errors"),
     "model": ("types", "sharding", "config"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
-    "data": ("types", "layout", "config", "script", "media", "codecs", "cli", "errors"),
+    "data": (
+        *("types", "layout", "config", "flops", "script", "media", "footage", "storyboard"),
+        *("chat", "codecs", "cli", "errors"),
+    ),
     # Weights are safetensors and are read with the same strictness as a codec's.
     "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
     "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
-    "scene_io": ("layout", "config", "script", "media", "storyboard", "codecs", "errors"),
+    "scene_io": (
+        "layout",
+        "config",
+        "script",
+        "media",
+        "footage",
+        "storyboard",
+        "codecs",
+        "errors",
+    ),
 }
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = ("export", "codecs/train")

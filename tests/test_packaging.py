@@ -22,6 +22,12 @@ def test_every_requirement_is_pinned():
     assert [line for line in wanted if not re.fullmatch(r"[\w-]+==[\d.]+", line)] == []
 
 
+def test_make_installs_the_ray_of_the_extra():
+    assert PROJECT["optional-dependencies"]["ray"] == re.findall(
+        r"^RAY := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+    )
+
+
 def test_version_is_the_same_everywhere():
     assert lct_jax.__version__ == PROJECT["version"]
     assert f"## [{lct_jax.__version__}]" in (ROOT / "CHANGELOG.md").read_text()

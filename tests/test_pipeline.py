@@ -166,12 +166,13 @@ def test_dropped_text_is_the_empty_prompt_in_the_place_of_the_shots(known, prepa
 # ---- hosts and held-out scenes -------------------------------------------------------------------
 
 
-def test_hosts_share_the_rows_of_a_batch(prepared):
-    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rows=6))
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_hosts_share_the_rows_of_a_batch(prepared, hosts):
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rows=8))
     whole = make_source(prepared, config)[5]
-    parts = [make_source(prepared, config, host=host, hosts=3)[5] for host in range(3)]
+    parts = [make_source(prepared, config, host=host, hosts=hosts)[5] for host in range(hosts)]
     check_same(jax.tree.map(lambda *rows: np.concatenate(rows), *parts), whole)
-    assert {len(part.video.value) for part in parts} == {2}
+    assert {len(part.video.value) for part in parts} == {8 // hosts}
 
 
 def test_rows_that_do_not_divide_over_hosts_are_refused(prepared):

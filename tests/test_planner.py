@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from lct_jax.config import DataConfig
+from lct_jax.data.lengths import LengthTable
 from lct_jax.data.planner import Planner, SampleDraw
-from lct_jax.data.records import LengthTable
 from lct_jax.errors import InputError
+from lct_jax.layout import ScenePlan
 
 PATCH = (1, 2, 2)
 GRIDS = ((5, 10, 18), (3, 12, 16), (5, 8, 22), (2, 10, 18), (4, 14, 14))  # 98 to 225 tokens
@@ -30,8 +31,12 @@ def make_table(
     grids: Sequence[tuple[int, int, int]] = GRIDS,
     held_out: Sequence[int] = (),
     clips: int = 2,
+    uncut_every: int = 10**6,
 ) -> LengthTable:
-    """A set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens."""
+    """A set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens.
+
+    Of every `uncut_every` shots the second goes on without a cut.
+    """
     rng = np.random.default_rng(0)
     column = lambda values: np.asarray(values, np.int32)  # noqa: E731
     count = sum(shots)
@@ -42,14 +47,20 @@ def make_table(
         scene_brief=column(rng.integers(20, 40, len(shots))),
         shot_text=column(rng.integers(8, 40, count)),
         shot_still=column([3] * count),
+        shot_cut=column(np.arange(count) % uncut_every != 1),
         clip_start=column(np.arange(count + 1) * clips),
         clip_grid=column(np.repeat(rng.choice(grids, count), clips, axis=0)),
         empty_text=column([2]),
     )
 
 
+def square(plan: ScenePlan) -> float:
+    """Work as attention alone would have it."""
+    return float(sum(group.video + group.text for group in plan.groups) ** 2)
+
+
 def make_planner(table: LengthTable, config: DataConfig, *, split: str = "train") -> Planner:
-    return Planner(table, config, patch=PATCH, split=split)
+    return Planner(table, config, patch=PATCH, cost=square, split=split)
 
 
 def draw(planner: Planner, count: int) -> list[SampleDraw]:
@@ -279,3 +290,30 @@ def test_the_smallest_budget_that_is_not_refused_works(change):
     )
     rows = [row for k in range(4) for row in make_planner(table, config).batch(k)]
     assert all(len(sample.shots) == 1 for row in rows for sample in row)
+
+
+def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
+    table = make_table(SHOTS, clips=4, uncut_every=2)
+    seams = [
+        (before, after)
+        for sample in draw(make_planner(table, MIXED), 400)
+        for before, after in itertools.pairwise(sample.shots)
+        if not table.shot_cut[after.shot]
+    ]
+    assert len(seams) > 300
+    for before, after in seams:
+        assert (before.clip, before.still) in ((3, None), (None, 2))
+        assert (after.clip, after.still) in ((0, None), (None, 0))
+    assert {(a.still is None, b.still is None) for a, b in seams} == {
+        (True, True), (True, False), (False, True), (False, False)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("clips", "longest"), [(1, 9), (2, 2)])
+def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest):
+    """No shot here starts with a cut. Of two clips the second shot shows its first, and the third would leap."""
+    table = make_table([12], clips=clips)
+    table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
+    config = dataclasses.replace(MIXED, frame_probability=0.0)
+    lengths = {len(sample.shots) for sample in draw(make_planner(table, config), 400)}
+    assert max(lengths) == longest

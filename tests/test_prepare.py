@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from tiny_film import (
     CONFIG,
     CUTS,
+    HEIGHT,
+    WIDTH,
     TinyFilm,
     describe_scenes,
     make_tiny_film,
@@ -18,13 +21,18 @@ from tiny_film import (
     write_scenes,
 )
 
+import lct_jax.data.encode
 import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import Config
-from lct_jax.data.prepare import clip_starts, fitting_length, iter_footage, prepare
+from lct_jax.data.encode import clip_starts, fitting_length, load_encoder
+from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
 from lct_jax.data.records import PreparedSet
+from lct_jax.data.runner import run_local
 from lct_jax.data.scene_file import load_scene_file
+from lct_jax.data.sources import iter_footage
+from lct_jax.data.validate import find_problems
 from lct_jax.errors import InputError
 from lct_jax.media import read_video
 
@@ -117,8 +125,24 @@ def test_records_hold_the_texts_of_the_scene_file():
 def test_the_card_says_what_the_set_is():
     film = shared_film()
     card = film.prepare().card
-    assert card.scenes == ("quay", "road", "end")
-    assert card.shots == ("quay/1", "quay/2", "quay/3", "road/1", "road/2", "end/1")
+    prepared = PreparedSet(film.prepared)
+    assert prepared.scene_names == ["quay", "road", "end"]
+    assert prepared.shot_names == ["quay/1", "quay/2", "quay/3", "road/1", "road/2", "end/1"]
+    assert card.counts == {
+        "train": {"films": 1, "scenes": 2, "shots": 5},
+        "held_out": {"films": 1, "scenes": 1, "shots": 1},
+    }
+    # 79 and 16 frames in shots of 20, 13, 17, 8 and 21, and 16 frames, at 12 a second.
+    assert card.hours == {
+        "train": pytest.approx(79 / 43200, abs=1e-6),
+        "held_out": pytest.approx(16 / 43200, abs=1e-6),
+    }
+    assert card.histograms == {
+        "shots of a scene": {"1": 1, "2": 1, "3": 1},
+        "seconds of a shot": {"0": 1, "1": 5},
+        "size": {"32x48": 6},
+    }
+    assert card.aspect_error == 0
     assert (card.channels, card.text_width, card.height, card.width) == (8, 16, 32, 48)
     assert (card.fps, card.credit) == (12.0, "Tiny by us, CC0")
     assert card.encoder == StandInEncoder(16).identity
@@ -130,7 +154,8 @@ def test_frames_are_resized_and_shots_of_one_split_may_overlap(film):
     write_scenes(film.scenes, {("scenes", 1, "shots", 0, "frames"): [40, 60]})
     annotated, frames = load_scene_file(film.scenes), read_video(film.film).frames
     footage = {
-        (part.scene.id, part.shot): part.frames for part in iter_footage(annotated, CONFIG.prepare)
+        (part.scene.id, part.shot): part.frames
+        for part in iter_footage(annotated, fps=12.0, size=(HEIGHT, WIDTH))
     }
     assert list(footage) == [
         ("quay", 0),
@@ -143,8 +168,8 @@ def test_frames_are_resized_and_shots_of_one_split_may_overlap(film):
     np.testing.assert_array_equal(footage["quay", 2], frames[33:50])
     np.testing.assert_array_equal(footage["road", 0], frames[40:60])
     np.testing.assert_array_equal(footage["road", 1], frames[60:81])
-    small = dataclasses.replace(CONFIG.prepare, height=16, width=24)
-    assert next(iter_footage(annotated, small)).frames.shape == (20, 16, 24, 3)
+    small = next(iter_footage(annotated, fps=12.0, size=(16, 24)))
+    assert small.frames.shape == (20, 16, 24, 3)
 
 
 def test_a_scene_of_which_nothing_is_written_has_the_empty_global_prompt(film, given):
@@ -166,18 +191,17 @@ def stamp(folder: Path) -> dict[str, int]:
 
 
 def test_a_set_is_made_once(film, given):
-    assert prepare(film.scenes, film.prepared, given)
+    assert prepare_scene_file(film.scenes, film.prepared, given)
     before = stamp(film.prepared)
     os.utime(film.film)  # what counts is what is in a file
-    assert not prepare(film.scenes, film.prepared, given)
+    assert not prepare_scene_file(film.scenes, film.prepared, given)
     assert stamp(film.prepared) == before
     assert sorted(before) == [
         "card.json",
         "codec.safetensors",
         "empty.safetensors",
         "lengths.safetensors",
-        "scenes.array_record",
-        "shots.array_record",
+        "shards",
         "source.json",
     ]
 
@@ -192,9 +216,9 @@ def test_a_changed_scene_file_is_prepared_again(film, given):
 
 def test_changed_settings_are_prepared_again(film, given):
     film.prepare(given)
-    assert prepare(film.scenes, film.prepared, change(given, stills=1))
+    assert prepare_scene_file(film.scenes, film.prepared, change(given, stills=1))
     wide = dataclasses.replace(given, model=dataclasses.replace(given.model, text_width=24))
-    assert prepare(film.scenes, film.prepared, wide)
+    assert prepare_scene_file(film.scenes, film.prepared, wide)
     assert PreparedSet(film.prepared).card.text_width == 24
 
 
@@ -213,13 +237,13 @@ def test_a_preparation_that_was_interrupted_is_done_again(film, given, monkeypat
 
     film.prepare(given)
     changed = change(given, stills=1)
-    monkeypatch.setattr(lct_jax.data.prepare, "write_set", stop)
+    monkeypatch.setattr(lct_jax.data.prepare, "finish_set", stop)
     with pytest.raises(KeyboardInterrupt):
-        prepare(film.scenes, film.prepared, changed)
+        prepare_scene_file(film.scenes, film.prepared, changed)
     with pytest.raises(InputError, match="the preparation did not finish"):
         PreparedSet(film.prepared)
     monkeypatch.undo()
-    assert prepare(film.scenes, film.prepared, changed)
+    assert prepare_scene_file(film.scenes, film.prepared, changed)
     assert PreparedSet(film.prepared).lengths.shot_still.tolist() == [1] * 6
 
 
@@ -249,7 +273,7 @@ def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypa
 
 def refusal(film: TinyFilm, config: Config) -> str:
     with pytest.raises(InputError) as caught:
-        prepare(film.scenes, film.prepared, config)
+        prepare_scene_file(film.scenes, film.prepared, config)
     assert not (film.prepared / "card.json").exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -286,17 +310,20 @@ def test_a_text_that_is_too_long_is_named(film, given, monkeypatch):
                     raise InputError(f"texts[0] ({text[:8]!r}...): found 9 tokens, expected 8")
             return super().encode(texts)
 
+    load_encoder.cache_clear()
     monkeypatch.setattr(
-        lct_jax.data.prepare, "make_encoder", lambda name, *, width, folder: ShortSighted(width)
+        lct_jax.data.encode, "make_encoder", lambda name, *, width, folder: ShortSighted(width)
     )
-    assert refusal(film, given).startswith(
-        "scene 'quay': shots[2]: texts[0] ('[SHOT CU'...): found 9"
-    )
+    try:
+        found = refusal(film, given)
+    finally:
+        load_encoder.cache_clear()
+    assert found.startswith("scene 'quay': shots[2]: texts[0] ('[SHOT CU'...): found 9")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(film, given):
     with pytest.raises(InputError) as caught:
-        prepare(film.scenes, film.film, given)
+        prepare_scene_file(film.scenes, film.film, given)
     assert str(caught.value) == f"{film.film}: cannot be made a folder (File exists)"
 
 
@@ -305,3 +332,33 @@ def test_the_scene_file_shown_is_the_one_prepared(film):
     shots = [shot for scene in describe_scenes()["scenes"] for shot in scene["shots"]]
     assert [tuple(shot["frames"]) for shot in shots] == list(CUTS)
     assert [scene.split for scene in annotated.scenes] == ["train", "train", "held_out"]
+
+
+# ---- pixels kept, to be encoded later ------------------------------------------------------------
+
+
+def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, given, monkeypatch):
+    direct = film.prepare(given)
+    pixels = film.folder / "pixels"
+    assert prepare_scene_file(film.scenes, pixels, change(given, records="pixels"))
+    frames = read_video(film.film).frames
+    kept = PreparedSet(pixels)
+    assert list(find_problems(kept)) == []
+    np.testing.assert_array_equal(kept.read_shot(1)["clip_0"], frames[20:33])
+    with pytest.raises(InputError, match=r"found a set of pixels, expected latents \(lct_jax"):
+        kept.check_model(given.model)
+    film.film.unlink()
+    runner = functools.partial(run_local, processes=1)
+    assert prepare_pixels(pixels, film.folder / "again", given, runner=runner)
+    assert not prepare_pixels(pixels, film.folder / "again", given, runner=runner)
+    again = PreparedSet(film.folder / "again")
+    assert again.card.codec == direct.card.codec
+    for kind in ("shots", "scenes"):
+        first, second = (
+            next(p.folder.glob(f"shards/*/{kind}.array_record")) for p in (direct, again)
+        )
+        assert first.read_bytes() == second.read_bytes()
+    with pytest.raises(
+        InputError, match=r"again: found a set of patch-4x8x8x8.*, expected one of pix"
+    ):
+        prepare_pixels(film.folder / "again", film.folder / "more", given, runner=runner)

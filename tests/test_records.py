@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pickle
 from pathlib import Path
 
@@ -12,24 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from lct_jax.config import ModelConfig
-from lct_jax.data.records import Card, LengthTable, PreparedSet, SceneRecord, ShotRecord, write_set
+from lct_jax.data.lengths import LengthTable
+from lct_jax.data.records import Maker, PreparedSet, write_set
+from lct_jax.data.shards import SceneRecord, ShotRecord
 from lct_jax.errors import InputError
 
 CHANNELS, TEXT_WIDTH = 3, 5
 MODEL = ModelConfig(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
-CARD = Card(
-    codec="codec-a",
-    encoder="encoder-a",
-    channels=CHANNELS,
-    text_width=TEXT_WIDTH,
-    height=32,
-    width=48,
-    fps=12.0,
-    credit="Tiny by us",
-    scenes=("quay", "end"),
-    shots=("quay/1", "quay/2", "end/1"),
-)
 EMPTY = np.full((2, TEXT_WIDTH), 0.25, np.float32)
+MAKER = Maker("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
 
 
 def draw(*shape: int) -> np.ndarray:
@@ -42,30 +32,42 @@ def make_shot(frames: tuple[int, ...], stills: int, text: int) -> ShotRecord:
         clips=tuple(draw(count, 4, 6, CHANNELS) for count in frames),
         stills=tuple(draw(1, 4, 6, CHANNELS) + still for still in range(stills)),
         prompt=draw(text, TEXT_WIDTH),
+        text=f"[SHOT CUT] {text} words" if stills else f"{text} words",
+        frames=4 * frames[0] - 3,
     )
 
 
 SCENES = (
-    SceneRecord("quay", "train", draw(9, TEXT_WIDTH), draw(7, TEXT_WIDTH), (
+    SceneRecord("quay", "train", draw(9, TEXT_WIDTH), draw(7, TEXT_WIDTH), "all", "less", (
         make_shot((3, 3), 2, 4), make_shot((5,), 1, 6),
     )),
-    SceneRecord("end", "held_out", draw(8, TEXT_WIDTH), draw(3, TEXT_WIDTH), (make_shot((2,), 0, 1),)),
+    SceneRecord("end", "held_out", draw(8, TEXT_WIDTH), draw(3, TEXT_WIDTH), "end", "", (make_shot((2,), 0, 1),)),
 )  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    write_set(tmp_path / "set", SCENES, card=CARD, empty=EMPTY)
+    write_set(tmp_path / "set", SCENES, maker=MAKER, credit="Tiny by us")
     return tmp_path / "set"
 
 
 def test_everything_written_is_read(folder):
     prepared = PreparedSet(folder)
-    assert prepared.card == CARD
+    card = prepared.card
+    assert (card.codec, card.encoder, card.channels, card.text_width) == (
+        "codec-a",
+        "encoder-a",
+        3,
+        5,
+    )
+    assert (card.height, card.width, card.fps, card.credit) == (32, 48, 12.0, "Tiny by us")
+    assert prepared.scene_names == ["quay", "end"]
+    assert prepared.shot_names == ["quay/1", "quay/2", "end/1"]
     np.testing.assert_array_equal(prepared.empty, EMPTY)
     shots = [shot for scene in SCENES for shot in scene.shots]
     for number, shot in enumerate(shots):
         np.testing.assert_array_equal(prepared.read_prompt(number), shot.prompt)
+        assert prepared.read_shot(number)["text"].tobytes().decode() == shot.text
         for clip, latent in enumerate(shot.clips):
             found = prepared.read_latent(number, clip=clip, still=None)
             np.testing.assert_array_equal(found, latent)
@@ -76,6 +78,8 @@ def test_everything_written_is_read(folder):
     for number, scene in enumerate(SCENES):
         np.testing.assert_array_equal(prepared.read_global(number, story=True), scene.full)
         np.testing.assert_array_equal(prepared.read_global(number, story=False), scene.brief)
+        assert prepared.read_scene(number)["full_text"].tobytes().decode() == scene.full_text
+        assert prepared.read_scene(number)["brief_text"].tobytes().decode() == scene.brief_text
 
 
 def test_lengths_are_those_of_the_records(folder):
@@ -86,6 +90,7 @@ def test_lengths_are_those_of_the_records(folder):
         "scene_brief": [7, 3],
         "shot_text": [4, 6, 1],
         "shot_still": [2, 1, 0],
+        "shot_cut": [1, 1, 0],
         "clip_start": [0, 2, 3, 4],
         "clip_grid": [[3, 4, 6], [3, 4, 6], [5, 4, 6], [2, 4, 6]],
         "empty_text": [2],
@@ -97,10 +102,11 @@ def test_lengths_are_those_of_the_records(folder):
 
 def test_values_are_stored_as_float16_and_a_transposed_array_is_not_scrambled(tmp_path):
     latent = np.linspace(0, 1, 3 * 4 * 6 * CHANNELS, dtype=np.float32).reshape(6, 4, 3, CHANNELS)
-    shot = ShotRecord(clips=(latent.swapaxes(0, 2),), stills=(), prompt=draw(4, TEXT_WIDTH))
+    shot = ShotRecord(
+        clips=(latent.swapaxes(0, 2),), stills=(), prompt=draw(4, TEXT_WIDTH), text="", frames=9
+    )
     scenes = (dataclasses.replace(SCENES[0], shots=(shot,)),)
-    card = dataclasses.replace(CARD, scenes=("quay",), shots=("quay/1",))
-    write_set(tmp_path, scenes, card=card, empty=EMPTY)
+    write_set(tmp_path, scenes, maker=MAKER, credit="")
     found = PreparedSet(tmp_path).read_latent(0, clip=0, still=None)
     np.testing.assert_array_equal(found, latent.swapaxes(0, 2).astype(np.float16))
     assert np.abs(found - latent.swapaxes(0, 2)).max() > 0
@@ -115,9 +121,9 @@ def refusal(folder: Path) -> str:
     """What opening a set and reading all of it is refused with."""
     with pytest.raises(InputError) as caught:
         prepared = PreparedSet(folder)
-        for shot in range(len(prepared.card.shots)):
+        for shot in range(len(prepared.lengths.shot_text)):
             prepared.read_prompt(shot)
-        for scene in range(len(prepared.card.scenes)):
+        for scene in range(len(prepared.lengths.scene_split)):
             prepared.read_global(scene, story=True)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -140,9 +146,9 @@ def test_a_set_without_its_card_is_unfinished(folder):
     ("text", "expected"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "found format None, expected 'lct_jax.records/1'"),
+        ("[]", "found format None, expected 'lct_jax.records/2'"),
         ('{"format": "lct_jax.records/9"}', "found format 'lct_jax.records/9'"),
-        ('{"format": "lct_jax.records/1", "codec": ""}', "missing or unknown keys: channels, "),
+        ('{"format": "lct_jax.records/2", "codec": ""}', "missing or unknown keys: aspect_error, "),
     ],
 )
 def test_a_card_that_is_none_is_refused(folder, text, expected):
@@ -152,17 +158,18 @@ def test_a_card_that_is_none_is_refused(folder, text, expected):
 
 @pytest.mark.parametrize("kind", ["shots", "scenes"])
 def test_records_that_are_missing_or_cut_short_are_refused(folder, kind):
-    path = folder / f"{kind}.array_record"
+    path = folder / "shards" / "all" / f"{kind}.array_record"
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", None):
         path.unlink() if content is None else path.write_bytes(content)
-        count = len(getattr(CARD, kind))
-        assert refusal(folder).startswith(f"{path}: found 0 records, expected {count}: the prep")
+        count = {"shots": 3, "scenes": 2}[kind]
+        expected = f"{path}: found 0 {kind} in the set, expected {count}: the preparation did not"
+        assert refusal(folder).startswith(expected)
 
 
 @pytest.mark.parametrize("kind", ["shots", "scenes"])
 def test_a_damaged_record_is_refused(folder, kind):
-    path = folder / f"{kind}.array_record"
+    path = folder / "shards" / "all" / f"{kind}.array_record"
     content = bytearray(path.read_bytes())
     for place in range(200, 240):  # within the first record
         content[place] ^= 0xFF
@@ -222,8 +229,7 @@ def test_a_model_that_does_not_fit_is_refused_by_field(folder, change, expected)
 def test_writing_again_replaces_the_set(folder):
     shots = (make_shot((3,), 1, 2),)
     scenes = (dataclasses.replace(SCENES[0], shots=shots),)
-    card = dataclasses.replace(CARD, scenes=("quay",), shots=("quay/1",))
-    write_set(folder, scenes, card=card, empty=EMPTY)
+    write_set(folder, scenes, maker=MAKER, credit="")
     assert PreparedSet(folder).lengths.shot_text.tolist() == [2]
-    assert json.loads((folder / "card.json").read_text())["shots"] == ["quay/1"]
-    assert not list(folder.glob("*.partial"))
+    assert PreparedSet(folder).shot_names == ["quay/1"]
+    assert not [path for path in folder.rglob("*") if "partial" in path.name]

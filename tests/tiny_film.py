@@ -25,7 +25,7 @@ from lct_jax.config import (
     PrepareConfig,
     TrainingConfig,
 )
-from lct_jax.data.prepare import prepare
+from lct_jax.data.prepare import prepare_scene_file
 from lct_jax.data.records import PreparedSet
 from lct_jax.media import write_video
 
@@ -96,7 +96,7 @@ class TinyFilm:
 
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
         """Prepares the film, unless it is, and opens the set."""
-        prepare(self.scenes, self.prepared, config)
+        prepare_scene_file(self.scenes, self.prepared, config)
         return PreparedSet(self.prepared)
 
 

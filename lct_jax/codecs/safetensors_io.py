@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from lct_jax.errors import InputError
 
@@ -104,6 +104,15 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected an object")
     return values
+
+
+def load_tensors_of(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Loads the named tensors, of whatever shapes; raises InputError where one or the file is not there or damaged."""
+    try:
+        found = load_file(path)
+        return {name: found[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
 
 
 def save_tensors(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
 from lct_jax.config import Config, DataConfig, ModelConfig
+from lct_jax.data.lengths import SPLITS
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import SPLITS, PreparedSet
+from lct_jax.data.records import PreparedSet
 from lct_jax.errors import InputError
+from lct_jax.flops import count_work
 from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 
@@ -113,7 +116,8 @@ def make_source(
     """The source of a split, its planner included; raises InputError where the set does not fit the config."""
     model = config.model
     prepared.check_model(model)
-    planner = Planner(prepared.lengths, config.data, patch=model.patch, split=split)
+    cost = functools.partial(count_work, model, context=config.training.context)
+    planner = Planner(prepared.lengths, config.data, patch=model.patch, cost=cost, split=split)
     return BatchSource(prepared, planner, model=model, data=config.data, host=host, hosts=hosts)
 
 

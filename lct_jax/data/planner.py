@@ -2,19 +2,22 @@
 
 Nothing is read here. A sample is drawn from `(seed, pool, position)` alone: single shot or scene, which
 consecutive shots, which clip, frame substitution, story and text dropout [LCT supplement A.1]. Samples of a
-pool of batches are packed together into the pool's rows, and the rows are dealt into batches in a drawn order. So
-batch k is a function of seed and k; every host computes the same plan, and a run resumes from one integer.
+pool of batches are packed together into the pool's rows. Rows equally full of tokens can differ several times in
+time, since attention grows with the square of a sample, and a step lasts as long as its slowest row: so a batch is
+formed of rows of neighbouring cost, and the batches of a pool come in a drawn order. Batch k is a function of seed
+and k; every host computes the same plan, and a run resumes from one integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lct_jax.config import DataConfig
-from lct_jax.data.records import LengthTable
+from lct_jax.data.lengths import LengthTable
 from lct_jax.errors import InputError
 from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
 
@@ -53,6 +56,7 @@ class SampleDraw:
 
 
 Row = tuple[SampleDraw, ...]
+Cost = Callable[[ScenePlan], float]
 
 
 class Planner:
@@ -60,6 +64,7 @@ class Planner:
 
     Args:
         lengths: table of the set. config: what to draw and how to pack it. patch: latent patch of a token.
+        cost: work of a sample, in any unit, such as the FLOPs of its forward pass.
         split: "train" or "held_out".
 
     Raises:
@@ -72,9 +77,10 @@ class Planner:
         config: DataConfig,
         *,
         patch: tuple[int, int, int],
+        cost: Cost,
         split: str = "train",
     ) -> None:
-        self.lengths, self.config = lengths, config
+        self.lengths, self.config, self.cost = lengths, config, cost
         self.scenes = lengths.scenes_of(split)
         self.shots = np.concatenate([np.asarray(lengths.shots_of(s)) for s in self.scenes])
         self.budget = np.array([config.video_tokens, config.text_tokens, config.groups])
@@ -90,6 +96,10 @@ class Planner:
         start = place * self.config.rows
         return tuple(self._pool[1][start : start + self.config.rows])
 
+    def work(self, row: Row) -> float:
+        """Work of a row, in the unit of `cost`: samples of a row do not see each other."""
+        return sum(self.cost(sample.plan) for sample in row)
+
     def samples(self, pool: int) -> Iterator[SampleDraw]:
         """The endless stream of samples from which a pool is packed."""
         position = 0
@@ -98,23 +108,26 @@ class Planner:
             position += 1
 
     def _plan_pool(self, pool: int) -> list[Row]:
-        """Packs the longest beginning of the pool's stream that fits its rows.
+        """Packs a beginning of the pool's stream that fills its rows.
 
         No sample of that beginning is left out: passing over what does not fit would favour small samples, and the
         shares of single shots, shot counts and frames would no longer be those of the config.
         """
         count = self.config.pool * self.config.rows
         samples = self._draw_enough(pool, count)
-        fits, fails = count, len(samples) + 1  # any sample fits an empty row
-        while fails - fits > 1:
-            middle = (fits + fails) // 2
-            if self._pack(samples[:middle], count) is None:
-                fails = middle
-            else:
-                fits = middle
-        rows = self._pack(samples[:fits], count)
-        order = np.random.default_rng([self.config.seed, pool]).permutation(count)
-        return [tuple(samples[place] for place in rows[row]) for row in order]
+        bins, length = None, len(samples)
+        while bins is None:  # any sample fits an empty row, so `count` of them always do
+            bins = self._pack(samples[:length], count)
+            length = max(count, length - max(1, length // 64)) if bins is None else length
+        while length < len(samples) and bins.add(samples[length], self.cost(samples[length].plan)):
+            length += 1
+        return self._form_batches(bins, np.random.default_rng([self.config.seed, pool]))
+
+    def _form_batches(self, bins: _Bins, rng: np.random.Generator) -> list[Row]:
+        """Batch after batch: rows of neighbouring work in each, batches and rows within them in a drawn order."""
+        by_work = np.argsort(bins.work, kind="stable").reshape(-1, self.config.rows)
+        order = rng.permuted(rng.permutation(by_work), axis=1)
+        return [tuple(bins.rows[place]) for place in order.ravel()]
 
     def _draw_enough(self, pool: int, count: int) -> list[SampleDraw]:
         """The pool's samples up to where their sizes add up to more than `count` rows hold."""
@@ -125,18 +138,14 @@ class Planner:
                 return samples
             samples.append(sample)
 
-    def _pack(self, samples: Sequence[SampleDraw], count: int) -> list[list[int]] | None:
-        """Best fit, largest first: which samples go into each of `count` rows; None where one is left over."""
-        costs = np.array([sample.cost for sample in samples])
-        rows: list[list[int]] = [[] for _ in range(count)]
-        room = np.tile(self.budget, (count, 1))
-        for place in np.argsort(-(costs / self.budget).max(axis=1), kind="stable"):
-            row = _best_fit(room, costs[place])
-            if row is None:
+    def _pack(self, samples: Sequence[SampleDraw], count: int) -> _Bins | None:
+        """Largest work first, each sample into the row of least work that has room; None where one has none."""
+        bins = _Bins(count, self.budget)
+        work = [self.cost(sample.plan) for sample in samples]
+        for place in np.argsort(np.negative(work), kind="stable"):
+            if not bins.add(samples[place], work[place]):
                 return None
-            rows[row].append(int(place))
-            room[row] -= costs[place]
-        return rows
+        return bins
 
     def _draw(self, rng: np.random.Generator) -> SampleDraw:
         single = rng.random() < self.config.single_weight
@@ -148,7 +157,7 @@ class Planner:
             scene = int(rng.choice(self.scenes))
             shots = self._consecutive(scene, rng)
         draws = [self._draw_shot(shot, rng, written) for shot in shots]
-        return self._cut_to_budget(scene, story, written, draws)
+        return self._cut_to_budget(scene, story, written, self._join_takes(draws))
 
     def _consecutive(self, scene: int, rng: np.random.Generator) -> list[int]:
         """A run of consecutive shots; the chance of a count is proportional to the count."""
@@ -169,6 +178,33 @@ class Planner:
         text = self.lengths.shot_text[shot] if written else self.lengths.empty_text[0]
         plan = GroupPlan(text=int(text), grid=grid)
         return ShotDraw(shot, None if frame else clip, still if frame else None, plan)
+
+    def _join_takes(self, draws: list[ShotDraw]) -> list[ShotDraw]:
+        """Lets a shot without a cut go on where the one before it ends: its first clip or still, after the last one.
+
+        A shot that is shown from its beginning is not shown to its end, unless it is one clip long; then the run of
+        shots ends with it, for what follows would be a cut that the prompt does not tell of.
+        """
+        joined = draws[:1]
+        for draw in draws[1:]:
+            if not self.lengths.shot_cut[draw.shot]:
+                before = self._show_edge(joined[-1], last=True)
+                tied = len(joined) > 1 and not self.lengths.shot_cut[before.shot]
+                if tied and before != joined[-1]:
+                    break
+                joined[-1], draw = before, self._show_edge(draw, last=False)
+            joined.append(draw)
+        return joined
+
+    def _show_edge(self, draw: ShotDraw, *, last: bool) -> ShotDraw:
+        """The same draw, showing the first or the last clip or still of its shot."""
+        if draw.still is not None:
+            still = int(self.lengths.shot_still[draw.shot]) - 1 if last else 0
+            return dataclasses.replace(draw, still=still)
+        first, end = self.lengths.clip_start[draw.shot : draw.shot + 2]
+        clip = int(end - first) - 1 if last else 0
+        plan = dataclasses.replace(draw.plan, grid=self.grids[first + clip])
+        return dataclasses.replace(draw, clip=clip, plan=plan)
 
     def _cut_to_budget(
         self, scene: int | None, story: bool, written: bool, draws: list[ShotDraw]
@@ -209,9 +245,22 @@ class Planner:
                 )
 
 
-def _best_fit(room: np.ndarray, cost: np.ndarray) -> int | None:
-    """The row that has room for all of `cost` and the fewest video tokens to spare."""
-    fits = (room >= cost).all(axis=1)
-    if not fits.any():
-        return None
-    return int(np.argmin(np.where(fits, room[:, 0], np.iinfo(np.int64).max)))
+class _Bins:
+    """Rows that are being filled: what lies in each, the work of it, and the room that is left."""
+
+    def __init__(self, count: int, budget: np.ndarray) -> None:
+        self.rows: list[list[SampleDraw]] = [[] for _ in range(count)]
+        self.work = np.zeros(count)
+        self._room = np.tile(budget[:, None], (1, count))
+
+    def add(self, sample: SampleDraw, work: float) -> bool:
+        """Puts a sample into the row of least work that has room for it; False where none has."""
+        cost = sample.cost[:, None]
+        fits = (self._room >= cost).all(axis=0)
+        row = int(np.where(fits, self.work, np.inf).argmin())
+        if not fits[row]:
+            return False
+        self.rows[row].append(sample)
+        self.work[row] += work
+        self._room[:, row] -= cost[:, 0]
+        return True

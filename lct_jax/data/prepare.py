@@ -1,195 +1,184 @@
-"""Annotated footage to training records.
+"""Footage to training records, in stages that resume.
 
-    python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR
+    python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR     one annotated film
+    python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
+    python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
-A scene file and its film enter; a prepared set (`lct_jax.data.records`) leaves. The film is decoded twice, one
-shot in memory at a time: once to fit the codec on training scenes, once to encode. A set that was made from the
-same film, scene file and config is left as it is.
+An annotated film or a folder enters, a prepared set (`lct_jax.data.records`) leaves, and for a folder a report with a
+row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
+are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what is
+missing.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import os
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import flags
-from tqdm import tqdm
+from absl import flags, logging
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import import_codec, make_encoder
+from lct_jax.codecs.registry import import_codec
 from lct_jax.codecs.safetensors_io import hash_file
-from lct_jax.config import Config, PrepareConfig, freeze
-from lct_jax.data.records import (
-    CARD_FILE,
-    CODEC_FILE,
-    FORMAT,
-    Card,
-    SceneRecord,
-    ShotRecord,
-    write_set,
-)
-from lct_jax.data.scene_file import AnnotatedScene, SceneFile, check_ranges, load_scene_file
+from lct_jax.config import Config, freeze
+from lct_jax.data.card import CARD_FILE, PIXELS, read_card
+from lct_jax.data.encode import EncodeJob, encode_film, fitting_length, load_encoder, name_shard
+from lct_jax.data.records import CODEC_FILE, Maker, finish_set
+from lct_jax.data.runner import Runner, run_local, run_ray
+from lct_jax.data.scene_file import load_scene_file
+from lct_jax.data.shards import read_about
+from lct_jax.data.sources import Source, hash_of, open_source
+from lct_jax.data.videos import STAGES, Report, describe_videos
 from lct_jax.errors import InputError
-from lct_jax.media import iter_frames, resize
-from lct_jax.script import render_global, render_shot
+from lct_jax.media import replace_atomically
 
 SOURCE_FILE = "source.json"
 
 
-@dataclass(frozen=True)
-class Footage:
-    """The frames of one annotated shot: uint8 [frames, height, width, 3]."""
+def prepare(
+    sources: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
+) -> list[InputError | None] | None:
+    """Makes a prepared set; returns None when `out` already holds this very one.
 
-    scene: AnnotatedScene
-    shot: int
-    frames: np.ndarray
+    Args:
+        sources: name of each film in the set, and its scene file or its shard in a set of pixels.
 
-
-def prepare(scenes: Path, out: Path, config: Config) -> bool:
-    """Makes a prepared set; returns False when `out` already holds this very one.
+    Returns:
+        What was wrong with each film; those are not in the set.
 
     Raises:
-        InputError: a bad scene file, a missing or truncated film, a cut past its end, a text over its limit.
+        InputError: a bad scene file, a missing film, weights that do not fit, or no film is left.
     """
-    annotated = load_scene_file(scenes)
-    source = _describe_source(scenes, annotated, config)
+    opened = [open_source(path, config) for _, path in sources]
+    codec, key = _choose_codec(opened, out, config)
+    jobs = [EncodeJob(path, name, out, config, codec, key) for name, path in sources]
+    wanted = "\n".join(name_shard(*pair) for pair in zip(jobs, opened, strict=True))
     card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
-    if card_file.exists() and source_file.exists() and source_file.read_text() == source:
-        return False
+    if card_file.exists() and source_file.exists() and source_file.read_text() == wanted:
+        return None
     _make_folder(out)
     card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
-    encoder = make_encoder(
-        config.prepare.encoder, width=config.model.text_width, folder=config.prepare.encoder_from
-    )
-    codec = _make_codec(annotated, config)
-    codec.save(out / CODEC_FILE)
-    records = _encode(annotated, config.prepare, codec, encoder)
-    card = Card(
-        codec=codec.identity,
-        encoder=encoder.identity,
-        channels=codec.channels,
-        text_width=encoder.width,
-        height=config.prepare.height,
-        width=config.prepare.width,
-        fps=annotated.film.fps,
-        credit=f"{annotated.film.title} {annotated.film.credit}, {annotated.film.licence}",
-        scenes=tuple(scene.id for scene in annotated.scenes),
-        shots=tuple(f"{s.id}/{i + 1}" for s in annotated.scenes for i in range(len(s.ranges))),
-    )
-    source_file.write_text(source)
-    write_set(out, records, card=card, empty=encoder.encode([""])[0])
-    return True
+    source_file.unlink(missing_ok=True)
+    maker = _make_maker(opened, codec, out, config)
+    results = list(runner(encode_film, jobs))
+    shards = [result for result in results if isinstance(result, str)]
+    if not shards:
+        raise next(result for result in results if isinstance(result, InputError))
+    if len(shards) == len(jobs):  # or films that were refused would not be tried again
+        with replace_atomically(source_file) as unfinished:
+            unfinished.write_text(wanted)
+    finish_set(out, shards, maker=maker)
+    for stale in (out / "shards").iterdir():
+        if stale.name not in shards:
+            shutil.rmtree(stale)
+    return [result if isinstance(result, InputError) else None for result in results]
 
 
-def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
-    """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
-    return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
-
-
-def fitting_length(frames: int, *, longest: int) -> int:
-    """The longest 4n + 1 that neither the shot nor the limit exceeds."""
-    return (min(frames, longest) - 1) // 4 * 4 + 1
-
-
-def iter_footage(annotated: SceneFile, config: PrepareConfig) -> Iterator[Footage]:
-    """Yields shots in the order of the film, resized; one decode pass, one shot in memory at a time."""
-    places = [(r, s, i) for s in annotated.scenes for i, r in enumerate(s.ranges)]
-    places.sort(key=lambda place: place[0].start)
-    number, frame_at, kept = 0, iter_frames(annotated.film.file), []
-    with tqdm(places, desc="shots", unit="shot", leave=False, disable=None) as bar:
-        for frames, scene, shot in bar:
-            kept = kept[len(kept) - max(number - frames.start, 0) :]  # shots of a split may overlap
-            while number < frames.end:
-                frame = next(frame_at, None)
-                if frame is None:
-                    check_ranges(annotated, number)
-                if number >= frames.start:
-                    kept.append(resize(frame, config.height, config.width))
-                number += 1
-            yield Footage(scene, shot, np.stack(kept[: len(frames)]))
-
-
-def _make_codec(annotated: SceneFile, config: Config) -> VideoCodec:
-    """Given weights, or a fit on training scenes alone: held-out footage must stay unseen."""
-    limits, channels = config.prepare, config.model.channels
-    if limits.codec_from:
-        return import_codec(limits.codec, Path(limits.codec_from), channels=channels)
-    if limits.codec != "patch":
-        raise InputError(f"prepare.codec_from: empty, expected the weights of {limits.codec}")
-    shots = (f for f in iter_footage(annotated, limits) if f.scene.split == "train")
-    videos = (f.frames[: fitting_length(len(f.frames), longest=len(f.frames))] for f in shots)
-    return fit_patch_codec(videos, channels=channels)
-
-
-def _encode(
-    annotated: SceneFile, config: PrepareConfig, codec: VideoCodec, encoder: TextEncoder
-) -> list[SceneRecord]:
-    shots: dict[tuple[str, int], ShotRecord] = {}
-    for footage in iter_footage(annotated, config):
-        text = render_shot(footage.scene.script.shots[footage.shot])
-        where = f"scene {footage.scene.id!r}: shots[{footage.shot}]"
-        prompt = _encode_text(encoder, text, where=where)
-        shots[footage.scene.id, footage.shot] = _encode_shot(footage.frames, prompt, config, codec)
-    records = []
-    for scene in annotated.scenes:
-        full, brief = (
-            _encode_text(encoder, _render_scene(scene, story=story), where=f"scene {scene.id!r}")
-            for story in (True, False)
-        )
-        of_scene = tuple(shots[scene.id, shot] for shot in range(len(scene.ranges)))
-        records.append(SceneRecord(scene.id, scene.split, full, brief, of_scene))
-    return records
-
-
-def _encode_text(encoder: TextEncoder, text: str, *, where: str) -> np.ndarray:
-    try:
-        return encoder.encode([text])[0]
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
-    """Text of the global prompt; a scene of which nothing is written has the empty one."""
-    prompt = scene.script.prompt
-    return "" if prompt is None else render_global(prompt, story=story)
-
-
-def _encode_shot(
-    frames: np.ndarray, prompt: np.ndarray, config: PrepareConfig, codec: VideoCodec
-) -> ShotRecord:
-    length = fitting_length(len(frames), longest=config.max_frames)
-    starts = clip_starts(len(frames), length=length, clips=config.clips)
-    stills = clip_starts(len(frames), length=1, clips=config.stills)
-    return ShotRecord(
-        clips=tuple(codec.encode(frames[start : start + length]) for start in starts),
-        stills=tuple(codec.encode(frames[start : start + 1]) for start in stills),
-        prompt=prompt,
+def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
+    """Makes a set of one annotated film; returns False when `out` already holds this very one."""
+    name = Path(load_scene_file(scenes).film.file).name
+    return (
+        prepare([(name, scenes)], out, config, runner=partial(run_local, processes=1)) is not None
     )
 
 
-def _describe_source(scenes: Path, annotated: SceneFile, config: Config) -> str:
-    """What the set is made from, as text: equal text, equal set."""
-    files = {
-        "scenes": scenes,
-        "film": annotated.film.file,
-        "codec": config.prepare.codec_from,
-        "encoder": config.prepare.encoder_from,
-    }
-    return json.dumps(
-        {
-            "format": FORMAT,
-            **{name: _hash_files(Path(path)) for name, path in files.items() if path},
-            "prepare": asdict(config.prepare),
-            "channels": config.model.channels,
-            "text_width": config.model.text_width,
-        },
-        indent=1,
+def prepare_pixels(pixels: Path, out: Path, config: Config, *, runner: Runner) -> bool:
+    """Makes a set of latents from one of pixels; returns False when `out` already holds this very one."""
+    card = read_card(pixels)
+    if card.codec != PIXELS:
+        raise InputError(f"{pixels}: found a set of {card.codec}, expected one of {PIXELS}")
+    folders = [pixels / "shards" / shard for shard in card.shards]
+    sources = [(read_about(folder).film, folder) for folder in folders]
+    problems = prepare(sources, out, config, runner=runner)
+    for problem in problems or []:
+        if problem is not None:
+            raise problem
+    return problems is not None
+
+
+def prepare_videos(
+    videos: Path,
+    out: Path,
+    config: Config,
+    *,
+    runner: Runner,
+    until: str = "encode",
+    credit: str = "",
+) -> Report:
+    """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too."""
+    _make_folder(out)
+    report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
+    ready = report.ready
+    if until == "encode" and ready:
+        scenes = [(row.name, row.scenes) for row in ready]
+        try:
+            problems = prepare(scenes, out, config, runner=runner)
+        except InputError:
+            report.save(out)
+            raise
+        for row, problem in zip(ready, problems or [None] * len(ready), strict=True):
+            row.finish(problem)
+    report.save(out)
+    return report
+
+
+def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[Path | None, str]:
+    """The weights of the codec, which may have to be fitted yet, and a hash of what latents and texts depend on."""
+    prepare = config.prepare
+    if prepare.records == PIXELS:
+        return None, PIXELS
+    encoder = hash_weights(prepare.encoder_from)
+    if prepare.codec_from:
+        weights = hash_weights(prepare.codec_from)
+        return Path(prepare.codec_from), hash_of(weights, encoder)
+    if prepare.codec != "patch":
+        raise InputError(f"prepare.codec_from: empty, expected the weights of {prepare.codec}")
+    sizes = [prepare.height, prepare.width, prepare.fps, config.model.patch, config.model.channels]
+    key = hash_of("fit", sizes, [source.content for source in opened])
+    return out / "work" / f"codec-{key}.safetensors", hash_of(key, encoder)
+
+
+def hash_weights(path: str) -> str:
+    """What a file of weights, or a folder of them, holds: a hash of its files; "" for none."""
+    if not path:
+        return ""
+    files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+    return hash_of([(file.name, hash_file(file)) for file in files if not file.is_dir()])
+
+
+def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config: Config) -> Maker:
+    """With what the set is made; the codec is fitted where it has to be, and put beside the records."""
+    prepare = config.prepare
+    area = {"height": prepare.height, "width": prepare.width, "fps": prepare.fps}
+    if codec is None:
+        return Maker(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
+    if not codec.exists() and not prepare.codec_from:
+        _fit_codec(opened, codec, config)
+    made = import_codec(prepare.codec, codec, channels=config.model.channels)
+    made.save(out / CODEC_FILE)
+    encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+    empty = encoder.encode([""])[0]
+    return Maker(made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty)
+
+
+def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
+    """A fit on training scenes alone: held-out footage must stay unseen."""
+    shots = (
+        shot.frames
+        for source in opened
+        for scene in source.scenes()
+        for shot in scene.shots
+        if scene.split == "train"
     )
+    videos = (frames[: fitting_length(len(frames), longest=len(frames))] for frames in shots)
+    codec = fit_patch_codec(videos, channels=config.model.channels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec.save(path)
 
 
 def _hash_files(path: Path) -> str | dict[str, str]:
@@ -208,13 +197,38 @@ def _make_folder(folder: Path) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    made = prepare(Path(SCENES.value), Path(OUT.value), freeze(CONFIG.value))
-    print(f"{OUT.value}: {'prepared' if made else 'already prepared, nothing to do'}")
+    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
+    out, config = Path(OUT.value), freeze(CONFIG.value)
+    if [SCENES.value, VIDEOS.value, PIXELS_SET.value].count(None) != 2:
+        raise InputError("--scenes, --videos, --pixels: expected one of them")
+    runner = run_ray if RUNNER.value == "ray" else partial(run_local, processes=PROCESSES.value)
+    if VIDEOS.value is None:
+        if SCENES.value is not None:
+            made = prepare_scene_file(Path(SCENES.value), out, config)
+        else:
+            made = prepare_pixels(Path(PIXELS_SET.value), out, config, runner=runner)
+        print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
+        return
+    report = prepare_videos(
+        Path(VIDEOS.value), out, config, runner=runner, until=UNTIL.value, credit=CREDIT.value
+    )
+    print(report.show())
 
 
 if __name__ == "__main__":
     # Not at the top: a program that imports `prepare` has flags of its own.
-    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.", required=True)
+    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.")
+    VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos.")
+    PIXELS_SET = flags.DEFINE_string("pixels", None, "Set of raw pixels, to be encoded.")
     OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    CREDIT = flags.DEFINE_string("credit", "", "Whom the videos are owed to, kept with the set.")
+    UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")
+    RUNNER = flags.DEFINE_enum("runner", "local", ("local", "ray"), "Where films are prepared.")
+    PROCESSES = flags.DEFINE_integer(
+        "processes",
+        os.cpu_count(),
+        "Films prepared at the same time by the local runner.",
+        lower_bound=1,
+    )
     CONFIG = define_config()
     run(main)

@@ -24,6 +24,7 @@ from lct_jax.script import (
 
 SCENE_FORMAT = "lct_jax.scenes/1"
 SPLITS = ("train", "held_out")
+UNKNOWN = "unknown"  # credit or licence of footage of which nobody said
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Film:
     credit: str
     licence: str
     fps: float
+
+    @property
+    def owed(self) -> str:
+        """Title, credit and licence in one line; "" where the credit is unknown."""
+        return "" if self.credit == UNKNOWN else f"{self.title} {self.credit}, {self.licence}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def load_scene_file(path: str | Path) -> SceneFile:
     The file is `{"format": "lct_jax.scenes/1", "film": {"file", "title", "credit", "licence",
     "fps"}, "cast": {"1": "..."}, "scenes": [{"id", "split", "characters": ["1"], "environment",
     "story", "shots": [{"frames": [start, end], "cut": true, "prompt": "..."}]}]}`; `cut` alone may
-    be left out (true).
+    be left out (true). A scene's `characters` may also be `{"1": "..."}`: descriptions of its own.
 
     Raises:
       InputError: names the file and the field, such as `scenes[0].shots[2].frames`.
@@ -131,7 +137,10 @@ def _read_scene(field: Field, cast: dict[str, str]) -> AnnotatedScene:
     fields = field.keys(("id", "split", "characters", "environment", "story", "shots"))
     if fields["split"].value not in SPLITS:
         fields["split"].refuse(f"found {fields['split'].value!r}, expected {' or '.join(SPLITS)}")
-    characters = _read_listed(fields["characters"], cast)
+    own = isinstance(fields["characters"].value, dict)
+    characters = (
+        read_characters(fields["characters"]) if own else _read_listed(fields["characters"], cast)
+    )
     shots = fields["shots"].items()
     if not shots:
         fields["shots"].refuse("is empty, expected at least one shot")

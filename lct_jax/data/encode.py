@@ -1,0 +1,142 @@
+"""A source of scenes to a shard of records, one shot in memory at a time.
+
+Enters: an `EncodeJob`, which says everything the records depend on. Leaves: a shard under the set's folder, whose name
+is a hash of just that: a shard that is there is the one that would be made. Every shot is encoded on its own; a set of
+pixels keeps shots as they are, to be encoded later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lct_jax.codecs.protocols import TextEncoder, VideoCodec
+from lct_jax.codecs.registry import import_codec, make_encoder
+from lct_jax.config import Config, PrepareConfig
+from lct_jax.data.card import FORMAT
+from lct_jax.data.shards import SceneRecord, ShotRecord, write_shard
+from lct_jax.data.sources import RawScene, RawShot, Source, hash_of, open_source
+from lct_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """Records to be made: from a scene file or a shard of pixels, of which film, into which set, with which codec.
+
+    Attributes:
+        codec: its weights; None keeps pixels. codec_key: what those of codec and encoder depend on.
+    """
+
+    source: Path
+    film: str
+    out: Path
+    config: Config
+    codec: Path | None
+    codec_key: str
+
+
+def encode_film(job: EncodeJob) -> str:
+    """Writes the shard of a film, unless it is there; returns its name.
+
+    Raises:
+        InputError: a film that cannot be read, a shot past its end, a shape that cannot be kept, a text over its limit.
+    """
+    config, source = job.config, open_source(job.source, job.config)
+    name = name_shard(job, source)
+    folder = job.out / "shards" / name
+    if folder.is_dir():
+        return name
+    size, error = source.size()
+    if job.codec is None:
+        records, empty = map(_keep_scene, source.scenes()), 0
+    else:
+        prepare = config.prepare
+        codec = import_codec(prepare.codec, job.codec, channels=config.model.channels)
+        encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+        records = _encode(source.scenes(), prepare, codec, encoder)
+        empty = len(encoder.encode([""])[0])
+    write_shard(
+        folder,
+        records,
+        empty=empty,
+        film=job.film,
+        credit=source.owed,
+        size=size,
+        aspect_error=error,
+    )
+    return name
+
+
+def name_shard(job: EncodeJob, source: Source) -> str:
+    """A hash of all that the records of a film depend on."""
+    model = job.config.model
+    anywhere = dataclasses.replace(job.config.prepare, codec_from="", encoder_from="")
+    prepare = dataclasses.asdict(anywhere)
+    widths = [model.channels, model.text_width, model.patch]
+    return hash_of(FORMAT, job.film, source.content, prepare, widths, job.codec_key)
+
+
+@functools.cache
+def load_encoder(name: str, width: int, folder: str) -> TextEncoder:
+    """The text encoder of this process."""
+    return make_encoder(name, width=width, folder=folder)
+
+
+def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
+    """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
+    return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
+
+
+def fitting_length(frames: int, *, longest: int) -> int:
+    """The longest 4n + 1 that neither the shot nor the limit exceeds."""
+    return (min(frames, longest) - 1) // 4 * 4 + 1
+
+
+def _encode(
+    scenes: Iterator[RawScene], config: PrepareConfig, codec: VideoCodec, encoder: TextEncoder
+) -> Iterator[SceneRecord]:
+    for scene in scenes:
+        where = f"scene {scene.name!r}"
+        shots = (
+            _encode_shot(
+                shot, _encode_text(encoder, shot.text, f"{where}: shots[{i}]"), config, codec
+            )
+            for i, shot in enumerate(scene.shots)
+        )
+        full, brief = (_encode_text(encoder, text, where) for text in (scene.full, scene.brief))
+        yield SceneRecord(scene.name, scene.split, full, brief, scene.full, scene.brief, shots)
+
+
+def _encode_text(encoder: TextEncoder, text: str, where: str) -> np.ndarray:
+    try:
+        return encoder.encode([text])[0]
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _encode_shot(
+    shot: RawShot, prompt: np.ndarray, config: PrepareConfig, codec: VideoCodec
+) -> ShotRecord:
+    frames = shot.frames
+    length = fitting_length(len(frames), longest=config.max_frames)
+    starts = clip_starts(len(frames), length=length, clips=config.clips)
+    stills = clip_starts(len(frames), length=1, clips=config.stills)
+    return ShotRecord(
+        clips=tuple(codec.encode(frames[start : start + length]) for start in starts),
+        stills=tuple(codec.encode(frames[start : start + 1]) for start in stills),
+        prompt=prompt,
+        text=shot.text,
+        frames=len(frames),
+    )
+
+
+def _keep_scene(scene: RawScene) -> SceneRecord:
+    """A scene with its pixels for a clip and its texts alone."""
+    nothing = np.zeros((0, 0), np.float32)
+    shots = (ShotRecord((s.frames,), (), nothing, s.text, len(s.frames)) for s in scene.shots)
+    return SceneRecord(scene.name, scene.split, nothing, nothing, scene.full, scene.brief, shots)

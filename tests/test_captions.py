@@ -1,0 +1,167 @@
+"""Captions: a user's lines meet their shots, and a model's answers are held to the rules of scene files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from chat_server import answer, serve_chat, status
+from footage_files import draw_shots, write_footage
+from tiny_film import CONFIG, shared_film
+
+from lct_jax.data.captions import Caption, ask_about, caption_from_lines, check_answer, read_lines
+from lct_jax.data.prepare import prepare_videos
+from lct_jax.data.records import PreparedSet
+from lct_jax.data.runner import run_local
+from lct_jax.errors import InputError
+from lct_jax.script import GlobalPrompt
+
+GOOD = {
+    "characters": {"1": "A grey dog."},
+    "environment": "A yard.",
+    "story": "Character 1 digs.",
+    "shots": ["Wide shot of Character 1.", "Close-up of a hole."],
+}
+
+
+def write_lines(path, *lines: object) -> None:
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+
+
+def test_shots_take_what_covers_most_of_them(tmp_path):
+    path = tmp_path / "a.captions.jsonl"
+    write_lines(
+        path,
+        {"start": 0, "end": 2, "prompt": "One."},
+        {"start": 2, "end": 4, "prompt": "Two."},
+        {"start": 0, "end": 3, "environment": "A yard."},
+        {"start": 3, "end": 9, "characters": {"1": "A dog."}, "story": "Character 1 digs."},
+    )
+    lines = read_lines(path)
+    # At 10 a second: mostly the first, mostly the second, a third of the second alone.
+    caption = caption_from_lines(lines, [(0, 25), (18, 40), (36, 50)], fps=10)
+    assert caption.shots == ("One.", "Two.", "")
+    assert caption.prompt == GlobalPrompt({}, "A yard.", "")
+    late = caption_from_lines(lines, [(40, 80)], fps=10)
+    assert late == Caption(GlobalPrompt({"1": "A dog."}, "", "Character 1 digs."), ("",))
+    assert caption_from_lines(lines, [(100, 120)], fps=10) == Caption(None, ("",))
+
+
+def test_a_table_says_the_same(tmp_path):
+    path = tmp_path / "a.captions.csv"
+    path.write_text(
+        "start,end,prompt,characters,story\n"
+        '0,2,"One, two.",,\n'
+        ',,,"{""1"": ""A dog.""}",Character 1 digs.\n'
+    )
+    caption = caption_from_lines(read_lines(path), [(0, 20)], fps=10)
+    assert caption.shots == ("One, two.",)
+    assert caption.prompt == GlobalPrompt({"1": "A dog."}, "", "Character 1 digs.")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.captions.jsonl", "{", "line 1: not JSON"),
+        ("a.captions.jsonl", '\n{"promt": "x"}', "line 2: top level: unknown key 'promt', did you"),
+        ("a.captions.jsonl", '{"start": "0", "prompt": "x"}', "start: found '0', expected seconds"),
+        (
+            "a.captions.jsonl",
+            '{"start": 3, "end": 3}',
+            "found start 3.0 and end 3.0, expected 0 <=",
+        ),
+        ("a.captions.jsonl", '{"story": "Character 2 digs."}', "story: mentions 'Character 2'"),
+        ("a.captions.csv", "start,prompt\nx,y", "line 2: start: found 'x', expected seconds"),
+        ("a.captions.csv", "prompt\nx,y", "line 2: more columns than the header names"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_lines(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert expected in str(caught.value)
+
+
+def test_a_good_answer_is_a_caption():
+    prompt = GlobalPrompt({"1": "A grey dog."}, "A yard.", "Character 1 digs.")
+    assert check_answer(GOOD, shots=2) == Caption(prompt, tuple(GOOD["shots"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"shots": ["One."]}, "answer: shots: found 1 texts, expected 2, one a shot"),
+        ({"shots": ["One.", "Character 2."]}, "answer: shots[1]: mentions 'Character 2'"),
+        ({"shots": ["[SHOT CUT] One.", "Two."]}, "answer: shots[0]: found the tag '[SHOT CUT]'"),
+        ({"shots": ["One.", ""]}, "answer: shots[1]: is empty"),
+        ({"story": "Character A digs."}, "answer: story: mentions 'Character A'"),
+        ({"characters": {"the dog": "Grey."}}, "answer: characters: ID 'the dog' is not made of"),
+        ({"mood": "sad"}, "answer: top level: unknown key 'mood'"),
+    ],
+)
+def test_an_answer_that_breaks_a_rule_is_refused(change, expected):
+    with pytest.raises(InputError) as caught:
+        check_answer({**GOOD, **change}, shots=2)
+    assert str(caught.value).startswith(expected)
+
+
+def test_a_scene_is_shown_shot_by_shot():
+    frame = np.zeros((8, 8, 3), np.uint8)
+    system, user = ask_about([[frame, frame], [frame]])
+    assert system["role"] == "system"
+    kinds = [part.get("text", "picture") for part in user["content"]]
+    assert kinds == ["Shot 1 of 2:", "picture", "picture", "Shot 2 of 2:", "picture"]
+
+
+def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, monkeypatch):
+    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene never gets a good one."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_footage(folder / "a.mp4", draw_shots((20, 20, 20), height=32, width=48, seed=20))
+    scenes = [[[0, 20], [20, 40]], [[40, 60]]]
+    (folder / "a.cuts.json").write_text(
+        json.dumps({"format": "lct_jax.cuts/1", "fps": 12, "scenes": scenes})
+    )
+    codec = str(shared_film().prepared / "codec.safetensors")
+    config = dataclasses.replace(
+        CONFIG,
+        prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec),
+        footage=dataclasses.replace(CONFIG.footage, captions="chat", caption_frames=2),
+    )
+    wrong = {**GOOD, "shots": ["Character 7.", "A hole."]}
+    replies = [
+        status(429, Retry_After="0"),
+        answer({**GOOD, "shots": []}),
+        answer(wrong),
+        answer(GOOD),
+    ]
+    run = partial(
+        prepare_videos, folder, tmp_path / "set", config, runner=partial(run_local, processes=1)
+    )
+    with serve_chat(replies) as server:
+        for name, value in {"URL": server.url, "MODEL": "m", "KEY": "k"}.items():
+            monkeypatch.setenv(f"LCT_CHAT_{name}", value)
+        monkeypatch.setattr("time.sleep", lambda _: None)
+        report = run()
+        asked = len(server.asked)
+        again = run()
+        assert len(server.asked) == asked == 4 + 3
+    (row,) = report.rows
+    refused = (
+        "caption failed: 3 answers were refused, the last one because "
+        "answer: shots: found 2 texts, expected 1, one a shot"
+    )
+    assert {name: n for name, n in row.shots.items() if n} == {"kept": 2, refused: 1}
+    assert dict(report.usage) == {"requests": 6, "prompt_tokens": 60, "completion_tokens": 30}
+    assert again.usage["requests"] == 0
+    prepared = PreparedSet(tmp_path / "set")
+    texts = [prepared.read_shot(shot)["text"].tobytes().decode() for shot in range(2)]
+    assert texts == ["[SHOT CUT] Wide shot of Character 1.", "[SHOT CUT] Close-up of a hole."]
+    pictures = [
+        part for part in server.asked[0]["messages"][1]["content"] if part["type"] == "image_url"
+    ]
+    assert len(pictures) == 4

@@ -1,0 +1,203 @@
+"""From frames to takes and scenes: cuts, fades, filters, events, groups and repetitions, on footage known by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lct_jax.config import FootageConfig
+from lct_jax.data.cuts import Track, track_film
+from lct_jax.data.grouping import SeenShots, group_takes
+from lct_jax.data.takes import LOOKS, REASONS, Takes, divide, find_takes
+from lct_jax.errors import InputError
+
+CONFIG = FootageConfig(shortest=4)
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40))
+
+
+def film(colour: tuple[int, int, int], count: int, *, seed: int = 0) -> np.ndarray:
+    """A shot: textured ground of a colour with a bright square moving over it, uint8 [count, 48, 64, 3]."""
+    rng = np.random.default_rng(seed)
+    ground = np.clip(np.array(colour) + rng.integers(-40, 40, (48, 64, 1)), 0, 255)
+    frames = np.repeat(ground[None], count, axis=0).astype(np.uint8)
+    for number, frame in enumerate(frames):
+        frame[10:22, number % 50 : number % 50 + 12] = 240
+    return frames
+
+
+def write_card(count: int) -> np.ndarray:
+    """Rows of strokes, as letters make them, over plain ground; they creep upwards."""
+    frames = np.full((count, 90, 160, 3), 20, np.uint8)
+    for number, frame in enumerate(frames):
+        for top in range(10, 80, 10):
+            frame[(top - number) % 80 : (top - number) % 80 + 5, 20:140:4] = 230
+    return frames
+
+
+def find(*shots: np.ndarray, config: FootageConfig = CONFIG) -> Takes:
+    frames = np.concatenate(shots)
+    return find_takes(track_film(frames, config, fps=12.0), config, size=frames.shape[1:3])
+
+
+def summary(takes: Takes) -> list[tuple[int, int, str]]:
+    return [
+        (*frames, REASONS[reason])
+        for frames, reason in zip(takes.frames.tolist(), takes.reason.tolist(), strict=True)
+    ]
+
+
+# ---- cuts and fades ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", ["adaptive", "content"])
+def test_hard_cuts_are_found_where_they_are(detector):
+    threshold = {"adaptive": 3.0, "content": 12.0}[detector]  # only the hue changes
+    config = dataclasses.replace(CONFIG, detector=detector, cut_threshold=threshold)
+    takes = find(*(film(colour, 20) for colour in COLOURS), config=config)
+    assert summary(takes) == [(start, start + 20, "") for start in (0, 20, 40, 60)]
+    assert takes.parts.tolist() == [[n, 20 * n, 20 * n + 20] for n in range(4)]
+    assert takes.film.tolist() == [80, 48, 64]
+
+
+def test_a_fade_through_black_is_a_cut_and_neither_side_keeps_it():
+    first, second = film(COLOURS[0], 30), film(COLOURS[1], 30)
+    down, up = (
+        np.linspace(1, 0, 10)[:, None, None, None],
+        np.linspace(0, 1, 10)[:, None, None, None],
+    )
+    first[-10:] = first[-10:] * down
+    second[:10] = second[:10] * up
+    takes = find(first, np.zeros((6, 48, 64, 3), np.uint8), second)
+    kept = [frames for *frames, reason in summary(takes) if not reason]
+    assert len(kept) == 2
+    (start, end), (again, last) = kept
+    assert (start, last) == (0, 66)
+    # Half of a shot's light is left in frame 24 of the first and 41 of the second.
+    assert 24 <= end <= 26
+    assert 40 <= again <= 42
+    assert "black" in {reason for *_, reason in summary(takes)}
+
+
+# ---- filters -------------------------------------------------------------------------------------
+
+
+def test_what_is_no_shot_is_set_aside_by_name():
+    still = np.repeat(film(COLOURS[2], 1), 20, axis=0)
+    black = np.zeros((15, 48, 64, 3), np.uint8)
+    takes = find(film(COLOURS[0], 20), still, film(COLOURS[1], 20), black, film(COLOURS[3], 3))
+    assert summary(takes) == [
+        (0, 20, ""),
+        (20, 40, "frozen"),
+        (40, 60, ""),
+        (60, 75, "black"),
+        (75, 78, "too short"),
+    ]
+    assert set(takes.parts[:, 0].tolist()) == {0, 2}
+
+
+def test_titles_and_rolling_credits_are_found():
+    assert summary(find(write_card(30))) == [(0, 30, "titles or credits")]
+
+
+# ---- division of takes ---------------------------------------------------------------------------
+
+
+def test_a_take_is_divided_at_its_event_and_only_there():
+    frames = np.full((100, 2, 2, 3), 50, np.uint8)
+    frames[37:] = 120
+    assert divide(frames, CONFIG) == ([(0, 37), (37, 100)], True)
+    quiet = dataclasses.replace(CONFIG, event=71.0)
+    assert divide(frames, quiet) == ([(0, 100)], False)
+    assert divide(frames[:50], CONFIG) == ([(0, 50)], False)  # shorter than `take`
+
+
+def test_a_take_that_is_too_long_is_divided_evenly_into_the_fewest_parts():
+    frames = np.full((251, 2, 2, 3), 50, np.uint8)
+    assert divide(frames[:125], CONFIG) == ([(0, 125)], False)
+    assert divide(frames[:126], CONFIG) == ([(0, 63), (63, 126)], False)
+    assert divide(frames, CONFIG) == ([(0, 84), (84, 167), (167, 251)], False)
+
+
+def test_no_part_is_shorter_than_the_shortest():
+    frames = np.full((100, 2, 2, 3), 50, np.uint8)
+    frames[2:] = 250
+    assert divide(frames, CONFIG)[0][0][1] >= CONFIG.shortest
+    with pytest.raises(InputError, match=r"footage.longest: found 9, expected at least twice"):
+        dataclasses.replace(CONFIG, longest=9, shortest=5)
+
+
+def test_a_users_shots_stand_in_for_cuts():
+    frames = np.concatenate([film(colour, 20) for colour in COLOURS])
+    track = track_film(frames, CONFIG, fps=12.0)
+    takes = find_takes(track, CONFIG, size=(48, 64), given=[(3, 33), (50, 60)])
+    assert summary(takes) == [(3, 33, ""), (50, 60, "")]
+
+
+# ---- scenes --------------------------------------------------------------------------------------
+
+
+def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1) -> Takes:
+    """Takes of 20 frames that look like one of a few places, each divided into `parts`."""
+    rng, count = np.random.default_rng(0), len(kinds)
+    places = rng.integers(0, 255, (max(kinds) + 1, LOOKS, 9, 16, 3))
+    look = np.clip(places[kinds] + rng.integers(-5, 5, (count, LOOKS, 9, 16, 3)), 0, 255)
+    hue = np.full((count, LOOKS, 16), 0.01)
+    for number, kind in enumerate(kinds):
+        hue[number, :, kind] = 0.85
+    starts = [20 * n for n in range(count)] if starts is None else starts
+    frames = np.array([[start, start + 20] for start in starts], np.int32)
+    pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
+    column = lambda *values: np.array(values, np.int32)  # noqa: E731
+    return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0), look.astype(np.uint8),
+                 hue.astype(np.float32), column(20 * count, 48, 64))  # fmt: skip
+
+
+def test_shots_of_one_place_make_a_scene():
+    takes = scatter([0] * 5 + [1] * 4 + [2] * 6)
+    scenes = group_takes(takes, range(15), FootageConfig())
+    assert scenes == [list(range(5)), list(range(5, 9)), list(range(9, 15))]
+
+
+def test_a_scene_that_cuts_between_two_places_is_one():
+    takes = scatter([0, 1, 0, 1, 0, 1, 2, 2, 2, 2, 2, 2])
+    assert group_takes(takes, range(12), FootageConfig()) == [list(range(6)), list(range(6, 12))]
+
+
+def test_scenes_have_at_most_so_many_shots_and_no_gap():
+    takes = scatter([0] * 12, starts=[20 * n + (40 if n > 2 else 0) for n in range(12)])
+    scenes = group_takes(takes, range(12), FootageConfig())
+    assert [0, 1, 2] in scenes
+    assert max(map(len, scenes)) <= 9
+    assert sorted(take for scene in scenes for take in scene) == list(range(12))
+    divided = group_takes(scatter([0] * 4, parts=10), range(4), FootageConfig())
+    assert divided == [[0], [1], [2], [3]]
+    assert group_takes(takes, [], FootageConfig()) == []
+
+
+def test_a_shot_is_seen_again_whatever_noise_is_on_it():
+    rng = np.random.default_rng(0)
+    looks = rng.integers(0, 250, (50, LOOKS, 9, 16, 3)).astype(np.uint8)
+    seen = SeenShots(FootageConfig())
+    assert [seen.add(look, 20) for look in looks] == [False] * 50
+    noisy = looks + rng.integers(0, 3, looks.shape).astype(np.uint8)
+    assert [seen.add(look, 21) for look in noisy] == [True] * 50
+    assert not seen.add(looks[0], 30)  # of another length
+    assert not seen.add(np.clip(looks[1].astype(int) + 5, 0, 255).astype(np.uint8), 20)
+
+
+def test_takes_are_kept_on_disk(tmp_path):
+    takes = scatter([0, 1, 0])
+    takes.save(tmp_path / "takes.safetensors")
+    for name, column in vars(Takes.load(tmp_path / "takes.safetensors")).items():
+        np.testing.assert_array_equal(column, getattr(takes, name))
+
+
+def test_a_track_has_a_row_a_frame():
+    track = track_film(film(COLOURS[0], 7), CONFIG, fps=12.0)
+    assert isinstance(track, Track)
+    assert track.thumb.shape == (7, 9, 16, 3)
+    assert track.hue.shape == (7, 16)
+    assert track.change[0] == 0
+    assert track.hue.sum(axis=1) == pytest.approx(np.ones(7))
