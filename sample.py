@@ -58,6 +58,10 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- what was trained --------------------------------------------------------------------
     origin = Path(CHECKPOINT.value)
+    if origin.is_file() and CODEC.value is None:
+        raise InputError(
+            f"--codec: missing, expected the codec of the run that {origin} comes from"
+        )
     meta = read_meta(origin)
     mode, model, context = MODES[MODE.value], meta.config.model, meta.config.training.context
     if mode.causal and context != "causal":
@@ -68,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = {name: flag.value for name, flag in OVERRIDES.items() if flag.value is not None}
     sampling = dataclasses.replace(meta.config.sampling, **chosen)
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
-    params = read_weights(origin, shapes, which=WEIGHTS.value)
+    params = jax.device_put(read_weights(origin, shapes, which=WEIGHTS.value))
     codec = load_codec(Path(CODEC.value or origin / CODEC_FILE), channels=model.channels)
     encoder = make_encoder(meta.config.prepare.encoder, width=model.text_width)
     meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
