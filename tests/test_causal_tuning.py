@@ -65,17 +65,21 @@ def causal_run() -> tuple[Path, str]:
 
 def start(config: Config, workdir: Path):
     """The state that a run of this config starts from."""
-    graph_and_shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))[1]
     meta = dataclasses.replace(read_meta(shared_run()), config=config)
-    return start_state(
-        Checkpoints(workdir, keep=1),
-        meta,
-        config.training,
-        graph_and_shapes[1],
-        make_optimizer(config.training),
-        make_mesh(devices=jax.devices()[:1]),
-        initialize=lambda: pytest.fail("random weights"),
-    )
+    checkpoints = Checkpoints(workdir, keep=1)
+    try:
+        return start_state(
+            checkpoints,
+            meta,
+            config.training,
+            shapes,
+            make_optimizer(config.training),
+            make_mesh(devices=jax.devices()[:1]),
+            initialize=lambda: pytest.fail("random weights"),
+        )
+    finally:
+        checkpoints.close()
 
 
 def test_a_causal_run_says_where_it_starts_from():

@@ -9,7 +9,6 @@ int8, they are scaled back inside a block.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -50,8 +49,13 @@ def make_cache(config: ModelConfig, *, rows: int, capacity: int, kept_as: KVDtyp
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _make_zeros(shape: tuple[int, ...], dtype: str, kept_as: KVDtype) -> list[Any]:
-    zeros = (jnp.zeros(shape, dtype) for _ in range(2))
-    return [_shard(_encoder(kept_as)(x)) for x in zeros]
+    kinds = {
+        "model": lambda: jnp.zeros(shape, dtype),
+        "int8": lambda: Quantised(
+            jnp.zeros(shape, jnp.int8), jnp.zeros((*shape[:-1], 1), jnp.float32)
+        ),
+    }
+    return [_shard(kinds[kept_as]()) for _ in range(2)]
 
 
 def store(cache: KVCache, seen: Observation, index: TokenIndex, place_BL: np.ndarray) -> KVCache:
@@ -126,10 +130,6 @@ def attend_history(q_BHLK: jax.Array, history: History, layer: jax.Array) -> chu
 
     end_BL = jnp.broadcast_to(history.count[:, None], (q_BHLK.shape[0], q_BHLK.shape[2]))
     return chunked.attend_blocks(q_BHLK, fetch, jnp.zeros_like(end_BL), end_BL, size=size)
-
-
-def _encoder(kept_as: KVDtype) -> Callable[[jax.Array], jax.Array | Quantised]:
-    return {"int8": quantise, "model": lambda x: x}[kept_as]
 
 
 def _shard(tree: Any) -> Any:

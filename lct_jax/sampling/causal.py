@@ -138,7 +138,8 @@ class Cached:
         return np.int32(np.abs(self.times[:-1] - self.job.config.history_time).argmin())
 
     def _hold_step(self, shot: int, batch: PackedBatch, noisy_LC: jax.Array, step: int) -> None:
-        self.entries.held[shot] = Held(float(self.times[step]), _real(batch, noisy_LC))
+        tokens = noisy_LC[: _count(batch)]  # stays on the device: nobody waits for it
+        self.entries.held[shot] = Held(float(self.times[step]), tokens)
 
     def _replace(self, shot: int | None, prompt: Prompt) -> object:
         request = self.job.request
@@ -188,4 +189,9 @@ class Uncached(Cached):
 
 def _real(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
     """Tokens without the padding of a batch."""
-    return np.asarray(tokens_LC)[batch.video.index.scene[0] != PADDING_SCENE]
+    return np.asarray(tokens_LC[: _count(batch)])
+
+
+def _count(batch: PackedBatch) -> int:
+    """Video tokens of the one group in a batch; padding is behind them."""
+    return int((batch.video.index.scene[0] != PADDING_SCENE).sum())

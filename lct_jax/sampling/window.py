@@ -23,10 +23,10 @@ TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape shar
 
 @dataclass(frozen=True)
 class Held:
-    """Tokens [L C] that are noised once to a low time and kept, and that time."""
+    """Tokens [L C] that are noised once to a low time and kept, and that time; they may lie on the device."""
 
     time: float
-    tokens: np.ndarray
+    tokens: np.ndarray | jax.Array
 
 
 @dataclass(frozen=True)
