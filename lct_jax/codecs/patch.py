@@ -34,7 +34,8 @@ class PatchCodec:
     stride = STRIDE
 
     def __init__(self, *, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray) -> None:
-        self.mean, self.basis, self.scale = mean, basis, scale
+        # In rows, as a file holds it: products round by the order in memory, and a saved codec must round alike.
+        self.mean, self.basis, self.scale = mean, np.ascontiguousarray(basis), scale
         self.channels = basis.shape[1]
         digest = hashlib.sha256(
             b"".join(np.ascontiguousarray(a).tobytes() for a in (mean, basis, scale))

@@ -150,6 +150,7 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
     if not start_fresh:
         state = load_state(folder, state)
     first = int(state.step)
+    _drop_later(folder / LOG_FILE, first)
 
     # ---- loop --------------------------------------------------------------------------------
     step = jax.jit(make_step(graph, config, optimizer, lpips), donate_argnums=0)
@@ -175,6 +176,16 @@ def _name_state(state: CodecState) -> dict[str, jax.Array]:
     named = {f"{p}.{n}": leaf for p, tree in parts.items() for n, leaf in name_leaves(tree).items()}
     moments = enumerate(jax.tree.leaves(state.optimizer))
     return named | {f"optimizer.{n}": leaf for n, leaf in moments} | {"step": state.step}
+
+
+def _drop_later(path: Path, step: int) -> None:
+    """Takes lines of steps that will be done again out of the log, and one cut short by a kill."""
+    if not path.exists():
+        return
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    partial.replace(path)
 
 
 def _append(path: Path, values: dict[str, float]) -> None:
