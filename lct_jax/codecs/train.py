@@ -35,9 +35,10 @@ from lct_jax.codecs.tiny_training import (
     make_step,
 )
 from lct_jax.codecs.tiny_vae import TinyVAE, abstract_network
-from lct_jax.config import PrepareConfig, freeze
-from lct_jax.data.prepare import fitting_length, iter_footage
+from lct_jax.config import freeze
+from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
+from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
 
 STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
@@ -48,14 +49,13 @@ def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.n
     annotated = load_scene_file(config.scenes)
     end = find_story_end(annotated, config.held_out)
     train, held_out = [], []
-    size = PrepareConfig(height=config.height, width=config.width)
-    for footage in iter_footage(annotated, size):
+    size = config.height, config.width
+    for footage in iter_footage(annotated, fps=annotated.film.fps, size=size):
         if footage.scene.ranges[footage.shot].start >= end:
             held_out.append(footage.frames)
         elif footage.scene.split == "train":
             train.append(footage.frames)
-    film = annotated.film
-    return train, held_out, f"{film.title} {film.credit}, {film.licence}"
+    return train, held_out, annotated.film.owed
 
 
 def find_story_end(annotated: SceneFile, held_out: float) -> int:
