@@ -5,12 +5,19 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import jax
+import numpy as np
+from flax import nnx
+
 from lct_jax.cli import load_config
 from lct_jax.codecs.minilm import MiniLMEncoder
+from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
 from lct_jax.media import probe_video
+from lct_jax.model.mmdit import MMDiT
 from lct_jax.script import find_characters, render_global, render_shot
+from lct_jax.training.weights import Meta, load_weights, read_weights_meta
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples/big_buck_bunny"
@@ -69,3 +76,16 @@ def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
     assert shot <= config.model.shot_span
     # A scene of as many shots as the model is tuned on fits a row whole.
     assert scene + config.data.max_shots * shot <= config.data.text_tokens
+
+
+def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_uses():
+    """Or `make demo` would end with a line about it after the film is prepared."""
+    config = get_config()
+    codec = load_codec(FOLDER / "patch_codec.safetensors", channels=config.model.channels)
+    mine = Meta(config, codec.identity, MiniLMEncoder().identity, load().film.fps, "")
+    base = ROOT / config.training.init_from
+    read_weights_meta(base).check_same(str(base), mine)
+    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))[1]
+    leaves = jax.tree.leaves(load_weights(base, shapes))
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    assert "Blender Foundation" in read_weights_meta(base).credit

@@ -138,6 +138,14 @@ def test_latents_lie_at_their_tokens(known, prepared):
             np.testing.assert_array_equal(video.value[0, start + token], patch.reshape(-1))
 
 
+def test_a_batch_is_described_by_the_shots_in_it(prepared):
+    fixed = BatchSource(prepared, FixedPlan(prepared), model=CONFIG.model, data=CONFIG.data)
+    numbers = [draw.shot for row in fixed.planner.batch(0) for s in row for draw in s.shots]
+    names = fixed.describe(0).split(", ")
+    assert names == [prepared.shot_names[number] for number in dict.fromkeys(numbers)]
+    assert all(name.split("/")[0] in prepared.scene_names for name in names)
+
+
 def test_texts_are_those_of_the_scene_without_its_story(known):
     text, encoder = known.text, StandInEncoder(16)
     shots = describe_scenes()["scenes"][0]["shots"]
