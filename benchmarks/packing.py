@@ -6,7 +6,8 @@ Samples are those of the planner on made-up lengths (`made_up_lengths.py`), so a
 counted on whole batches of the config's rows. Grain packs arrays, so its samples/s include the copying of one byte a
 video token; the planner's include drawing the samples. Loading reads a made-up set of the same shapes from disk
 (page cache warm, one process) against the step that a chip at the peak of its matrix unit would take, forward, backward
-and recomputed forward. Speeds are this machine's; fills are not.
+and recomputed forward. Speeds are per second of CPU time, so a busy machine does not matter much; they are this
+machine's, and fills are not.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def report_loading(config: Config) -> None:
             source[number]
         rows = LOADED.value * config.data.rows // hosts / (time.process_time() - started)
     remat = 1.0 if config.model.remat == "block" else 0.0
-    print(f"\nloading, one process: {rows:.2f} rows/s")
+    print(f"\nloading: {rows:.2f} rows a second of CPU time")
     for chip, peak in PEAKS.items():
         step = np.mean(work) * (1.0 + BACKWARD + remat) * config.data.rows / (CHIPS * peak)
         eaten = config.data.rows / hosts / step
