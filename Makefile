@@ -52,12 +52,13 @@ demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
 	@echo "Done. Look at:"
 	@find $(DEMO)/joint $(DEMO)/autoregressive -type f | sort
 
-$(DEMO)/film/card.json: $(FILM)/scenes.json $(CONFIG) | $(INSTALLED)
+$(DEMO)/film/card.json: $(FILM)/scenes.json $(FILM)/patch_codec.safetensors $(CONFIG) | $(INSTALLED)
 	$(BIN)/python -m lct_jax.data.prepare --scenes=$(FILM)/scenes.json --config=$(CONFIG) --out=$(DEMO)/film
 	@touch $@
 
-# Interrupted, it goes on from its last checkpoint the next time.
+# Interrupted, it goes on from its last checkpoint the next time; done with another film, config or base, it starts anew.
 $(DEMO)/tuned/done: $(DEMO)/film/card.json $(CONFIG) $(BASE) | $(INSTALLED)
+	@if [ -f $@ ]; then rm -rf $(DEMO)/tuned; fi
 	$(BIN)/python train.py --config=$(CONFIG) --data=$(DEMO)/film --workdir=$(DEMO)/tuned
 	@touch $@
 

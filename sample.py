@@ -22,6 +22,7 @@ from lct_jax.cli import run
 from lct_jax.codecs.registry import load_codec, make_encoder
 from lct_jax.config import SamplingConfig
 from lct_jax.data.records import CODEC_FILE
+from lct_jax.errors import InputError
 from lct_jax.layout import Spans
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.sampling.plan import PLANS
@@ -50,12 +51,16 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- what was trained --------------------------------------------------------------------
     origin = Path(CHECKPOINT.value)
+    if origin.is_file() and CODEC.value is None:
+        raise InputError(
+            f"--codec: missing, expected the codec of the run that {origin} comes from"
+        )
     meta = read_meta(origin)
     model = meta.config.model
     chosen = {name: flag.value for name, flag in OVERRIDES.items() if flag.value is not None}
     sampling = dataclasses.replace(meta.config.sampling, **chosen)
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
-    params = read_weights(origin, shapes, which=WEIGHTS.value)
+    params = jax.device_put(read_weights(origin, shapes, which=WEIGHTS.value))
     codec = load_codec(Path(CODEC.value or origin / CODEC_FILE), channels=model.channels)
     encoder = make_encoder(meta.config.prepare.encoder, width=model.text_width)
     meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)

@@ -41,7 +41,16 @@ PREPARE = PrepareConfig(
     codec_from="examples/big_buck_bunny/patch_codec.safetensors",
 )
 FLOW = FlowConfig(shift=2.0)
-SAMPLING = SamplingConfig(guidance=3.0, window=5, frames=17, height=80, width=144)
+SAMPLING = SamplingConfig(
+    guidance=3.0,
+    # A model of one film has never read such words: it falls back on the empty prompt, which it has.
+    negative_scene="",
+    negative_shot="",
+    window=5,
+    frames=17,
+    height=80,
+    width=144,
+)
 
 
 def get_config():

@@ -24,7 +24,7 @@ def get_config():
             prepare=film_tiny.PREPARE,
             model=film_tiny.MODEL,
             flow=film_tiny.FLOW,
-            # A row holds exactly one shot: attention costs nothing across samples.
+            # A row has room for one shot: little of the attention is between samples that do not see each other.
             data=DataConfig(
                 rows=12,
                 video_tokens=226,

@@ -57,6 +57,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         if isinstance(error.__context__, InputError):  # absl wraps what a flag's parser raises
             raise error.__context__ from None
         raise InputError(_explain(error)) from None
+    for name in flags.FLAGS:
+        if flags.FLAGS[name].default is None and flags.FLAGS[name].value == "":
+            raise InputError(f"--{name}: found nothing behind it, expected a value")
     if rest[1:]:
         raise InputError(f"{rest[1]}: found on the command line, expected --flag=value alone")
     return rest

@@ -140,6 +140,8 @@ class TrainingConfig:
         seed: of initialisation, time and noise. context: attention over shots.
         init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
         init_weights: which weights of a checkpoint folder to start from.
+        spike: a loss so many times the mean of recent ones is one: its update is not made, as with one that is not a
+            number [D]. most_skipped: updates not made in a row at which the run stops [D].
         log_every, eval_every, save_every: in steps. keep: checkpoints kept.
         eval_batches: batches of held-out scenes; 0 switches evaluation off.
         eval_times: diffusion times at which the validation loss is taken.
@@ -159,6 +161,8 @@ class TrainingConfig:
     context: Context = "full"
     init_from: str = ""
     init_weights: Literal["ema", "params"] = "ema"
+    spike: float = 5.0
+    most_skipped: int = 20
     log_every: int = 10
     eval_every: int = 1_000
     save_every: int = 1_000
@@ -185,7 +189,8 @@ class SamplingConfig:
 
     Attributes:
         steps: Euler steps. guidance: scale of text-only classifier-free guidance.
-        negative_scene, negative_shot: negative prompts of the global group and of the shots.
+        negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
+            latter short; the words are ours].
         condition_time: t at which given images and videos are held. history_time: the same for finished
             shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
         window: most shots a model sees at once, the new one included [P: 9].
@@ -195,8 +200,11 @@ class SamplingConfig:
 
     steps: int = 32
     guidance: float = 7.5
-    negative_scene: str = ""
-    negative_shot: str = ""
+    negative_scene: str = (
+        "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
+        "watermark, subtitles, distorted faces and hands, people and places that change between shots"
+    )
+    negative_shot: str = "Blurred, distorted, low quality"
     condition_time: float = 0.1
     history_time: float = 0.2
     window: int = 9

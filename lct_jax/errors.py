@@ -1,7 +1,8 @@
 """The one exception a user is meant to read, and the wrapper that prints it as one line.
 
 Everything a user can get wrong (a flag, a file, a field, a checkpoint) raises `InputError` with a message of
-one line: where, what was found, what was expected. Anything else is our bug and keeps its traceback.
+one line: where, what was found, what was expected. What the system refuses (a full disk, a folder that may not be
+written) is printed in one line too, and so is Ctrl-C. Anything else is our bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Result = TypeVar("Result")
 
@@ -21,15 +22,23 @@ class InputError(ValueError):
 def exit_on_input_error(
     main: Callable[[Sequence[str]], Result],
 ) -> Callable[[Sequence[str]], Result]:
-    """Wraps a function of `argv` so that an `InputError` ends the process with one line and exit code 2."""
+    """Wraps a function of `argv` so that the process ends with one line: exit code 2, or 130 after Ctrl-C."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str]) -> Result:
         try:
             return main(argv)
         except InputError as error:
-            line = " ".join(str(error).split())  # libraries quoted in it may break lines
-            print(f"error: {line}", file=sys.stderr)
-            sys.exit(2)
+            _end(f"error: {error}", code=2)
+        except OSError as error:
+            where = "" if error.filename is None else f"{error.filename}: "
+            _end(f"error: {where}{error.strerror or error}", code=2)
+        except KeyboardInterrupt:
+            _end("stopped", code=130)
 
     return wrapped
+
+
+def _end(line: str, *, code: int) -> NoReturn:
+    print(" ".join(line.split()), file=sys.stderr)  # libraries quoted in it may break lines
+    sys.exit(code)

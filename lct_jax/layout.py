@@ -4,7 +4,7 @@ A scene enters as a `ScenePlan` (how many text tokens, which latent grids) and l
 `TokenIndex` of its text and of its video. Training and sampling both come through here, so a token has the
 same place in both.
 
-Interleaved 3D positions (METHOD: LCT section 3.2): every group starts at a point p of the diagonal. Its text
+Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text
 token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
 text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
 o + max(F, H, W). So positions depend on the sizes of shots alone: editing a prompt moves nothing.

@@ -95,6 +95,7 @@ class SceneWriter:
         self._frames = {number: shot.frames for number, shot in given.items()}
         self._latents = {number: shot.latent for number, shot in given.items()}
         self._given = frozenset(given)
+        folder.mkdir(parents=True, exist_ok=True)  # refused now, and not when all is sampled
 
     def add(self, number: int, tokens_LC: np.ndarray, *, grid: tuple[int, int, int]) -> Path:
         """Decodes and writes one finished shot; what is written stays when a later one fails."""
@@ -113,6 +114,7 @@ class SceneWriter:
         self._write(scene, self._cut_together())
         draw_storyboard(board, self._title(mode), self._rows(), self.credit, self.script.prompt)
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
+        self._remove_older_shots()
         settings = {"mode": mode, "sampling": dataclasses.asdict(sampling), "credit": self.credit}
         with replace_atomically(made) as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n")
@@ -123,6 +125,13 @@ class SceneWriter:
         shots = [x for n, x in sorted(self._frames.items()) if n not in self._given or len(x) > 1]
         height, width = shots[0].shape[1:3]
         return np.concatenate([resize(shot, height, width) for shot in shots])
+
+    def _remove_older_shots(self) -> None:
+        """Files of a scene sampled into this folder before, which had more shots."""
+        for path in (self.folder / "shots").glob("shot_*.mp4"):
+            number = path.stem.removeprefix("shot_")
+            if number.isdigit() and int(number) - 1 not in self._frames.keys() - self._given:
+                path.unlink()
 
     def _rows(self) -> list[StoryboardRow]:
         return [

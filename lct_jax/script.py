@@ -231,6 +231,8 @@ def read_prompt(field: Field, described: Collection[str], empty_allowed: bool = 
 
 def _read_shot(field: Field, characters: Collection[str], folder: Path) -> ShotPrompt:
     fields = field.keys(("prompt",), ("cut", "frames", "given"))
+    if "frames" in fields and "given" in fields:
+        fields["frames"].refuse("found beside 'given', whose picture or video has its own length")
     return ShotPrompt(
         text=read_prompt(fields["prompt"], characters),
         cut=fields["cut"].of(bool) if "cut" in fields else True,

@@ -1,6 +1,6 @@
 """The same MMDiT again, written plainly: one scene, unpacked, token by token, float64, numpy alone.
 
-Nothing of the package is imported. What stands here follows METHOD and the papers it names: where tokens sit,
+Nothing of the package is imported. What stands here follows the LCT paper and those it names: where tokens sit,
 what they see, how time modulates them. Tokens are in reading order, `[text][video] [text][video] ...`, and a
 query gathers the keys it may see instead of masking the others. `weights` are arrays by dotted name; `config`
 is anything with the fields of a model config.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
-from lct_jax.model.attention import attend, visible
+from lct_jax.model import chunked
+from lct_jax.model.attention import attend, attend_dense
+from lct_jax.model.chunked import MASKED, merge
+from lct_jax.model.visibility import find_sight, visible
 from lct_jax.types import TokenIndex
 
 # A scene with a global prompt, a wide still and a tall clip; then one shot without a global prompt.
@@ -106,7 +112,7 @@ def test_attends_in_literal_numbers():
     q_BHLK = jnp.array([[[zero, one, one]]])
     k_BHMK = jnp.array([[[zero, [np.log(3.0) / 2] * 4, one]]])
     v_BHMK = jnp.array([[[zero, [4.0, 8.0, 12.0, 16.0], [99.0] * 4]]])
-    out = attend(q_BHLK, k_BHMK, v_BHMK, query=index, key=index, context="full")
+    out = attend(q_BHLK, k_BHMK, v_BHMK, sight=find_sight(index, index, "full")).value
     # The first query is indifferent; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
     expected = [[2.0, 4.0, 6.0, 8.0], [3.0, 6.0, 9.0, 12.0], zero]
     np.testing.assert_allclose(out[0, 0], expected, rtol=1e-6)
@@ -121,7 +127,7 @@ def test_padding_gives_zeros_and_finite_gradients(plans, context):
     q, k, v, weight = (jnp.asarray(rng.normal(size=(1, 2, 15, 4)), jnp.float32) for _ in range(4))
 
     def mixed(q, k, v):
-        return attend(q, k, v, query=index, key=index, context=context)
+        return attend(q, k, v, sight=find_sight(index, index, context)).value
 
     out = mixed(q, k, v)
     assert not np.asarray(out)[:, :, padding].any()
@@ -131,3 +137,108 @@ def test_padding_gives_zeros_and_finite_gradients(plans, context):
         assert np.isfinite(gradient).all()
         assert not gradient[:, :, padding].any()
         assert gradient[:, :, ~padding].any() == (not padding.all())
+
+
+def _random_index(rng: np.random.Generator, *, rows: int, length: int) -> TokenIndex:
+    """Rows of scenes whose groups are of random sizes, some empty, with padding; in a random order of tokens."""
+    leaves = np.zeros((2, rows, length), np.int32)
+    for row in range(rows):
+        cuts = np.sort(rng.integers(0, length + 1, 7))
+        for group, (start, end) in enumerate(itertools.pairwise(cuts)):
+            leaves[:, row, start:end] = [[1 + group // 3], [group % 3]]
+        leaves[:, row] = leaves[:, row, rng.permutation(length)]
+    scene, shot = leaves
+    return TokenIndex(scene, shot, np.zeros_like(scene), np.zeros((rows, length, 3), np.int32))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks small enough that a tiny sequence has many, some of which nothing sees."""
+    monkeypatch.setattr(chunked, "QUERY_BLOCK", 8)
+    monkeypatch.setattr(chunked, "KEY_BLOCK", 6)
+
+
+@pytest.mark.parametrize("context", ["full", "causal"])
+def test_chunks_agree_with_the_whole_mask(context, small_blocks):
+    """Random boundaries at run time of one program; more keys than queries; values, log-sum-exp and gradients."""
+    rng = np.random.default_rng(0)
+
+    def values_and_gradients(mix, q, k, v, weights):
+        weigh = lambda qkv: sum((w * x).sum() for w, x in zip(weights, mix(*qkv), strict=True))  # noqa: E731
+        return mix(q, k, v), jax.grad(weigh)((q, k, v))
+
+    @jax.jit
+    def both(query, key, q, k, v, weights):
+        sight, seen = find_sight(query, key, context), visible(query, key, context)
+        finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))  # noqa: E731
+        chunks = lambda q, k, v: finite(attend(q, k, v, sight=sight))  # noqa: E731
+        dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))  # noqa: E731
+        return [values_and_gradients(mix, q, k, v, weights) for mix in (chunks, dense)]
+
+    for _ in range(5):
+        query = _random_index(rng, rows=2, length=21)
+        key = _random_index(rng, rows=2, length=40)
+        shapes = [(2, 2, 21, 4), (2, 2, 40, 4), (2, 2, 40, 4), (2, 2, 21, 4), (2, 2, 21)]
+        q, k, v, *weights = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+        found, expected = both(query, key, q, k, v, weights)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6), found, expected)
+    assert both._cache_size() == 1
+
+
+@pytest.mark.parametrize("context", ["full", "causal"])
+def test_intervals_are_the_mask(context):
+    rng = np.random.default_rng(1)
+    query, key = (_random_index(rng, rows=3, length=length) for length in (17, 30))
+    sight = jax.tree.map(np.asarray, find_sight(query, key, context))
+    place = np.arange(30)
+    seen = (sight.start[..., None] <= place) & (place < sight.end[..., None])
+    sorted_mask = np.take_along_axis(
+        np.take_along_axis(
+            np.asarray(visible(query, key, context)), sight.query.there[..., None], 1
+        ),
+        sight.key.there[:, None],
+        2,
+    )
+    np.testing.assert_array_equal(seen, sorted_mask)
+    for there, back in (sight.query, sight.key):
+        np.testing.assert_array_equal(np.take_along_axis(there, back, 1), np.sort(there, 1))
+
+
+def test_blocks_that_nothing_sees_are_not_read(small_blocks):
+    """A key that is not a number poisons whatever touches its block."""
+    q, k, v = (jnp.ones((1, 1, 16, 4)) for _ in range(3))
+    start, end = np.repeat([[0, 12]], 8, axis=1), np.repeat([[6, 16]], 8, axis=1)
+    v = v.at[:, :, 6:12].set(jnp.nan)  # the second of three blocks of six
+    value = chunked.attend_chunked(q, k, v, start, end).value
+    np.testing.assert_array_equal(value, np.ones((1, 1, 16, 4)))
+
+
+def test_attention_over_two_sets_of_keys_merges():
+    rng = np.random.default_rng(2)
+    query, key = (_random_index(rng, rows=2, length=length) for length in (12, 20))
+    q, k, v = (rng.normal(size=(2, 2, n, 4)).astype(np.float32) for n in (12, 20, 20))
+    parts = [
+        attend(q, k[:, :, s], v[:, :, s], sight=find_sight(query, _slice(key, s), "causal"))
+        for s in (slice(0, 7), slice(7, 20))
+    ]
+    whole = attend(q, k, v, sight=find_sight(query, key, "causal"))
+    for found, expected in zip(merge(*parts), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def _slice(index: TokenIndex, part: slice) -> TokenIndex:
+    return TokenIndex(*(leaf[:, part] for leaf in index))
+
+
+def test_no_program_holds_a_mask_of_all_pairs():
+    """At 4,096 tokens nothing in the compiled forward and backward pass has the size of one square."""
+    length = 4096
+    index = TokenIndex(*(np.ones((1, length), np.int32),) * 3, np.zeros((1, length, 3), np.int32))
+    x = jnp.zeros((1, 1, length, 8))
+    mixed = lambda q, k, v: attend(q, k, v, sight=find_sight(index, index, "full")).value.sum()  # noqa: E731
+    text = jax.jit(jax.grad(mixed, argnums=(0, 1, 2))).lower(x, x, x).compile().as_text()
+    sizes = [
+        np.prod([int(side) for side in shape.split(",")])
+        for shape in re.findall(r"(?:f32|s32|pred|bf16)\[([\d,]+)\]", text)
+    ]
+    assert max(sizes) == chunked.QUERY_BLOCK * chunked.KEY_BLOCK

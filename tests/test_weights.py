@@ -183,6 +183,28 @@ def test_another_codec_or_encoder_is_refused(path, field):
 # ---- a run ---------------------------------------------------------------------------------------
 
 
+def test_changes_of_the_recipe_are_listed():
+    data = dataclasses.replace(CONFIG.data, rows=4)
+    other = dataclasses.replace(META, config=dataclasses.replace(CONFIG, data=data))
+    assert META.list_changes(META) == []
+    assert META.list_changes(other) == [f"data.rows 4 instead of {CONFIG.data.rows}"]
+
+
+def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    state = init_state(params, make_optimizer(CONFIG.training))
+    checkpoints.save(state._replace(step=jnp.int32(3)), META)
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", refuse)
+    with pytest.raises(InputError, match=r"checkpoints/4: cannot be saved .*No space.* of step 3$"):
+        checkpoints.save(state._replace(step=jnp.int32(4)), META)
+    checkpoints.close()
+    assert Checkpoints(tmp_path).latest == 3
+
+
 def test_a_run_gives_its_ema_or_its_parameters():
     run = shared_run()
     meta = read_meta(run)

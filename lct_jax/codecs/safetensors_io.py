@@ -64,10 +64,14 @@ def load_tensors_of(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
 def save_tensors(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes arrays as safetensors, complete or not at all."""
+    """Writes arrays as safetensors, complete or not at all; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(dump_tensors(tensors, metadata))
-    partial.replace(path)
+    try:
+        partial.write_bytes(dump_tensors(tensors, metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def dump_tensors(

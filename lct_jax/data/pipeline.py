@@ -63,6 +63,12 @@ class BatchSource:
             text_width=self.model.text_width,
         )
 
+    def describe(self, number: int) -> str:
+        """The records that batch `number` is made of, all hosts' rows, for a person to look up."""
+        names = self.prepared.card.shots
+        shots = [draw.shot for row in self.planner.batch(number) for s in row for draw in s.shots]
+        return ", ".join(names[shot] for shot in dict.fromkeys(shots))
+
     def _read(self, sample: SampleDraw) -> SceneTokens:
         spans = Spans(self.model.scene_span, self.model.shot_span)
         video, text = [], []
@@ -115,8 +121,10 @@ def make_source(
     return BatchSource(prepared, planner, model=model, data=config.data, host=host, hosts=hosts)
 
 
-def read_held_out(prepared: PreparedSet, config: Config) -> list[PackedBatch]:
-    """The batches of held-out scenes for validation: always the same ones, with nothing dropped."""
+def read_held_out(
+    prepared: PreparedSet, config: Config, *, host: int = 0, hosts: int = 1
+) -> list[PackedBatch]:
+    """This process's rows of the batches of held-out scenes: always the same ones, with nothing dropped."""
     if not config.training.eval_batches:
         return []
     if SPLITS.index("held_out") not in prepared.lengths.scene_split:
@@ -127,5 +135,6 @@ def read_held_out(prepared: PreparedSet, config: Config) -> list[PackedBatch]:
     plain = dataclasses.replace(
         config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
     )
-    source = make_source(prepared, dataclasses.replace(config, data=plain), split="held_out")
+    plainly = dataclasses.replace(config, data=plain)
+    source = make_source(prepared, plainly, split="held_out", host=host, hosts=hosts)
     return [source[number] for number in range(config.training.eval_batches)]

@@ -1,52 +1,41 @@
-"""Which token sees which, and attention over that.
+"""Attention between tokens that see each other: `attend`, and the dense reference every kernel is held to.
 
-Queries, keys and values enter heads-first (the faster layout on CPU and TPU alike) with the `TokenIndex` of
-their tokens; there is one mask function in the project, `visible`, and everything it needs is in the index.
+Queries, keys and values enter heads-first (the faster layout on CPU and TPU alike), in the order in which streams
+are stored; `Sight` says who sees whom. Scores and softmax are float32.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 
-from lct_jax.types import PADDING_SCENE, TokenIndex
-
-Context = Literal["full", "causal"]
-MASKED = -1e30  # finite, so that a query that sees nothing has finite gradients
+from lct_jax.model.chunked import MASKED, Attended, attend_chunked
+from lct_jax.model.visibility import Sight, reorder
 
 
-def visible(query: TokenIndex, key: TokenIndex, context: Context) -> jax.Array:
-    """bool[B L M]: whether a query token sees a key token.
+def attend(q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, *, sight: Sight) -> Attended:
+    """Softmax attention over visible keys; a padding query gives zeros.
 
-    Full context: the same scene, and neither is padding. Causal context also asks that the key's group is not
-    later than the query's; inside a group attention stays bidirectional [LCT section 3.4].
+    Tokens are sorted for the kernel, and what it gives is put back in the order of the queries.
     """
-    scene_q, scene_k = query.scene[:, :, None], key.scene[:, None, :]
-    seen = (scene_q == scene_k) & (scene_k != PADDING_SCENE)
-    if context == "causal":
-        seen &= key.shot[:, None, :] <= query.shot[:, :, None]
-    return seen
+    value, lse = attend_chunked(
+        reorder(q_BHLK, *sight.query),
+        reorder(k_BHMK, *sight.key),
+        reorder(v_BHMK, *sight.key),
+        sight.start,
+        sight.end,
+    )
+    there, back = sight.query
+    return Attended(reorder(value, back, there), reorder(lse[..., None], back, there)[..., 0])
 
 
-def attend(
-    q_BHLK: jax.Array,
-    k_BHMK: jax.Array,
-    v_BHMK: jax.Array,
-    *,
-    query: TokenIndex,
-    key: TokenIndex,
-    context: Context,
-) -> jax.Array:
-    """Softmax attention over visible keys: [B H L K] in the dtype of v; a padding query gives zeros.
-
-    Scores and softmax are float32.
-    """
-    scale = q_BHLK.shape[-1] ** -0.5
-    seen_B1LM = visible(query, key, context)[:, None]
-    score_BHLM = jnp.einsum("BHLK,BHMK->BHLM", q_BHLK, k_BHMK, preferred_element_type=jnp.float32)
-    weight_BHLM = jax.nn.softmax(jnp.where(seen_B1LM, score_BHLM * scale, MASKED), axis=-1)
-    # A query that sees nothing would spread evenly over all keys: it gets zeros instead.
-    weight_BHLM = jnp.where(seen_B1LM, weight_BHLM, 0.0).astype(v_BHMK.dtype)
-    return jnp.einsum("BHLM,BHMK->BHLK", weight_BHLM, v_BHMK)
+def attend_dense(
+    q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, seen_BLM: jax.Array
+) -> Attended:
+    """What `attend` computes, with the whole mask of `visible` at hand: the reference for tests."""
+    seen = seen_BLM[:, None]
+    score = jnp.einsum("BHLK,BHMK->BHLM", q_BHLK, k_BHMK, preferred_element_type=jnp.float32)
+    score = jnp.where(seen, score * q_BHLK.shape[-1] ** -0.5, MASKED)
+    weight = jnp.where(seen, jax.nn.softmax(score, axis=-1), 0.0).astype(v_BHMK.dtype)
+    lse = jnp.where(seen.any(-1), jax.nn.logsumexp(score, axis=-1), MASKED)
+    return Attended(jnp.einsum("BHLM,BHMK->BHLK", weight, v_BHMK), lse)

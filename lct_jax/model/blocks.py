@@ -16,10 +16,10 @@ from einops import rearrange
 from flax import nnx
 
 from lct_jax.config import ModelConfig
-from lct_jax.model.attention import Context, attend
+from lct_jax.model.attention import attend
 from lct_jax.model.rope import Rotation, rotate
+from lct_jax.model.visibility import Sight
 from lct_jax.sharding import shard
-from lct_jax.types import TokenIndex
 
 EPSILON = 1e-6
 MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
@@ -37,12 +37,12 @@ class BlockInput(NamedTuple):
 
     Attributes:
         modulation: Streams of float32[B S 6 D], before the block's own table is added.
-        rotation: of text then video tokens. index: of text then video tokens. group: Streams of int32[B L].
+        rotation, sight: of text then video tokens. group: Streams of int32[B L].
     """
 
     modulation: Streams
     rotation: Rotation
-    index: TokenIndex
+    sight: Sight
     group: Streams
 
 
@@ -128,7 +128,7 @@ class Block(nnx.Module):
         self.text = StreamBlock(config, rngs=rngs)
         self.video = StreamBlock(config, rngs=rngs)
 
-    def __call__(self, x: Streams, shared: BlockInput, *, context: Context) -> Streams:
+    def __call__(self, x: Streams, shared: BlockInput) -> Streams:
         """Residual update of both streams, `x` being Streams of [B L D] in the compute dtype."""
         weights = Streams(self.text, self.video)
         modulation = [
@@ -139,14 +139,8 @@ class Block(nnx.Module):
         for w, h_BLD, m in zip(weights, x, modulation, strict=True):
             joined.append(w.project(modulate(layer_norm(h_BLD), m[0], m[1]).astype(w.dtype)))
         q, k, v = (jnp.concatenate(parts, axis=2) for parts in zip(*joined, strict=True))
-        mixed_BHLK = attend(
-            rotate(q, shared.rotation),
-            rotate(k, shared.rotation),
-            v,
-            query=shared.index,
-            key=shared.index,
-            context=context,
-        )
+        q, k = rotate(q, shared.rotation), rotate(k, shared.rotation)
+        mixed_BHLK = attend(q, k, v, sight=shared.sight).value
         mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
         text_length = x.text.shape[1]
         split = Streams(mixed_BLD[:, :text_length], mixed_BLD[:, text_length:])

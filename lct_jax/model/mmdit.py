@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lct_jax.config import ModelConfig
-from lct_jax.model.attention import Context
+from lct_jax.config import Context, ModelConfig
 from lct_jax.model.blocks import (
     MODULATIONS,
     Block,
@@ -23,6 +22,7 @@ from lct_jax.model.blocks import (
     rms_norm,
 )
 from lct_jax.model.rope import make_rotation
+from lct_jax.model.visibility import find_sight
 from lct_jax.sharding import shard
 from lct_jax.types import TokenIndex, Tokens
 
@@ -100,22 +100,22 @@ class MMDiT(nnx.Module):
             rotation=make_rotation(
                 index.coord, split=self.config.rope_split, base=self.config.rope_base
             ),
-            index=index,
+            sight=find_sight(index, index, context),
             group=Streams(text.index.group, video.index.group),
         )
         x = Streams(
             shard(self.text_in(text.value), "BLD"), shard(self.video_in(video.value), "BLD")
         )
-        x = self._run_blocks(x, shared, context)
+        x = self._run_blocks(x, shared)
         norm = layer_norm if self.config.final_norm == "layer" else rms_norm
         shift, scale = (of_group(final_BS2D[:, :, part], video.index.group) for part in range(2))
         return self.video_out(modulate(norm(x.video), shift, scale))
 
-    def _run_blocks(self, x: Streams, shared: BlockInput, context: Context) -> Streams:
+    def _run_blocks(self, x: Streams, shared: BlockInput) -> Streams:
         graph, layers = nnx.split(self.blocks)
 
         def run_block(carry: Streams, layer: nnx.State) -> tuple[Streams, None]:
-            return nnx.merge(graph, layer)(carry, shared, context=context), None
+            return nnx.merge(graph, layer)(carry, shared), None
 
         if self.config.remat == "block":
             run_block = jax.checkpoint(run_block, prevent_cse=False)

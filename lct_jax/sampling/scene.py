@@ -39,15 +39,19 @@ def make_request(
     """
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
     spans = Spans(model.scene_span, model.shot_span)
+    _check("sampling.negative_scene", negative_scene, spans.scene)
+    _check("sampling.negative_shot", negative_shot, spans.shot)
     prompt = None
-    if script.prompt is not None:
-        text = encode([render_global(script.prompt)])[0]
-        prompt = Prompt(text=_check("global prompt", text, spans.scene), negative=negative_scene)
-    shots = []
+    # A scene of which nothing is written has an empty global prompt, as in training; one shot alone has none.
+    if script.prompt is not None or len(script.shots) > 1:
+        written = "" if script.prompt is None else render_global(script.prompt)
+        text = _check("script: global prompt", encode([written])[0], spans.scene)
+        prompt = Prompt(text=text, negative=negative_scene)
+    shots, size = [], _latent_size(sampling, stride=stride, patch=model.patch)
     for number, shot in enumerate(script.shots):
-        text = _check(f"shots[{number}].prompt", encode([render_shot(shot)])[0], spans.shot)
+        text = _check(f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], spans.shot)
         latent = given.get(number)
-        grid = _latent_grid(shot.frames, sampling, stride) if latent is None else latent.shape[:3]
+        grid = latent.shape[:3] if latent is not None else size(shot.frames or sampling.frames)
         shots.append(
             ShotRequest(
                 prompt=Prompt(text=text, negative=negative_shot),
@@ -58,22 +62,23 @@ def make_request(
     return SceneRequest(prompt=prompt, shots=tuple(shots), channels=model.patch_channels)
 
 
-def _latent_grid(
-    frames: int | None, sampling: SamplingConfig, stride: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    frames = sampling.frames if frames is None else frames
+def _latent_size(
+    sampling: SamplingConfig, *, stride: tuple[int, int, int], patch: tuple[int, int, int]
+) -> Callable[[int], tuple[int, int, int]]:
+    """The latent grid of a shot of so many frames; raises InputError where codec and patch cannot divide it."""
     for field, side, step in (
-        ("sampling.height", sampling.height, stride[1]),
-        ("sampling.width", sampling.width, stride[2]),
+        ("sampling.height", sampling.height, stride[1] * patch[1]),
+        ("sampling.width", sampling.width, stride[2] * patch[2]),
     ):
         if side % step:
             raise InputError(f"{field}: found {side}, expected a multiple of {step}")
-    return (frames - 1) // stride[0] + 1, sampling.height // stride[1], sampling.width // stride[2]
+    rows, columns = sampling.height // stride[1], sampling.width // stride[2]
+    return lambda frames: ((frames - 1) // stride[0] + 1, rows, columns)
 
 
 def _check(field: str, text: np.ndarray, span: int) -> np.ndarray:
     if len(text) > span:
         raise InputError(
-            f"script: {field}: found {len(text)} tokens of text, expected at most {span}: shorten it"
+            f"{field}: found {len(text)} tokens of text, expected at most {span}: shorten it"
         )
     return text

@@ -5,15 +5,16 @@
     WORKDIR/codec.safetensors        the codec the latents came from, for sampling
 
 Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
-previous checkpoint as the latest one.
+previous checkpoint as the latest one. One process at a time writes into a work folder: it holds a lock on it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -37,13 +38,16 @@ class Checkpoints:
         workdir: of the run. keep: how many to keep; None opens for reading only.
 
     Raises:
-        InputError: opened for reading, and there is no complete checkpoint.
+        InputError: opened for reading, and there is no complete checkpoint; opened for writing, and another process
+            is at it.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
         self.folder = Path(workdir).absolute() / "checkpoints"
+        self._lock: IO[str] | None = None
         if keep is not None:
             _make_folder(self.folder)
+            self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
         options = ocp.CheckpointManagerOptions(
@@ -68,13 +72,20 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest:
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state._asdict()),
-                meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
-            ),
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state._asdict()),
+            meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
         )
+        try:
+            self._manager.save(step, args=args)
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # of a full disk, for one; what was saved before is whole
+            raise InputError(
+                f"{self.folder / str(step)}: cannot be saved ({textwrap.shorten(str(error), 200)}); "
+                f"the last checkpoint is that of step {self.latest}"
+            ) from error
 
     def read_meta(self) -> Meta:
         """The meta of the latest checkpoint."""
@@ -113,6 +124,8 @@ class Checkpoints:
         """Waits for a save that is under way."""
         self._manager.wait_until_finished()
         self._manager.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def start_state(
@@ -132,13 +145,22 @@ def start_state(
         initialize: makes random parameters of those shapes; traced, so that each is made where it will live.
 
     Raises:
-        InputError: the checkpoint or the weights belong to another model, codec or encoder.
+        InputError: the checkpoint or the weights belong to another model, codec or encoder; the checkpoint is later
+            than the last step of the run.
     """
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     shardings = state_sharding(abstract, mesh)
     if checkpoints.latest is not None:
-        checkpoints.read_meta().check_same(str(checkpoints.folder), meta)
+        if checkpoints.latest > training.steps:
+            raise InputError(
+                f"training.steps: found {training.steps}, expected at least {checkpoints.latest}, the step that "
+                f"{checkpoints.folder} has come to"
+            )
+        before = checkpoints.read_meta()
+        before.check_same(str(checkpoints.folder), meta)
         print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
+        for change in before.list_changes(meta):
+            print(f"changed since: {change}")
         return checkpoints.restore(_with_sharding(abstract, shardings))
     origin = training.init_from
     if origin:
@@ -171,6 +193,17 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+
+
+def _lock(path: Path) -> IO[str]:
+    """An open file, locked for as long as it is open: until the process ends, in whatever way."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(f"{path.parent}: another process is training into this folder") from None
+    return file
 
 
 def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:

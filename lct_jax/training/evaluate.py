@@ -1,6 +1,7 @@
 """Validation loss at fixed diffusion times and fixed noise, on batches that never change.
 
-The training loss moves with the times it draws; this one can be compared between steps and between runs.
+The training loss moves with the times it draws; this one can be compared between steps, and between runs whose
+rows are packed alike.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lct_jax import flow
+from lct_jax.sharding import shard
 from lct_jax.training.state import count_samples, make_backbone
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 
@@ -27,7 +29,7 @@ def make_evaluator(
     @jax.jit
     def errors(params: Any, batch: PackedBatch, key: jax.Array) -> jax.Array:
         weight_BL = flow.loss_weights(batch.video.index, slots)
-        noise_BLC = jax.random.normal(key, batch.video.value.shape)
+        noise_BLC = shard(jax.random.normal(key, batch.video.value.shape), "BLC")
         groups = flow.find_groups(batch.video.index, slots)
         shots_BS = (groups.scene != PADDING_SCENE) & (groups.shot != GLOBAL_SHOT)
         backbone = make_backbone(graph, params, context)

@@ -2,6 +2,7 @@
 
     WORKDIR/metrics.jsonl    one object a report: {"step": ..., "loss": ..., ...}
     WORKDIR/tensorboard/     the same for TensorBoard
+    WORKDIR/notes.txt        what a person should know of, such as updates that were not made
 
 A run that resumes first drops lines later than the step it resumes from, so every step stands there once.
 """
@@ -9,14 +10,17 @@ A run that resumes first drops lines later than the step it resumes from, so eve
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from lct_jax.training.state import IN_A_ROW
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 
@@ -39,9 +43,16 @@ class Reporter:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        self._board.flush()  # a kill must not take reports along that a resumed run does not write again
         shown = {short: _short(values[name]) for name, short in BAR_NAMES.items() if name in values}
         if shown:
             self.bar.set_postfix(shown)
+
+    def note(self, line: str) -> None:
+        """A line for whoever watches, above the bar, and for later in WORKDIR/notes.txt."""
+        with (self.path.parent / "notes.txt").open("a") as file:
+            file.write(line + "\n")
+        self.bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Ends the bar and the TensorBoard file."""
@@ -52,31 +63,46 @@ class Reporter:
 BAR_NAMES = {"loss": "loss", "tokens_per_second": "tok/s", "fill": "fill"}
 
 
+class Report(NamedTuple):
+    """What a `Meter` makes of some steps.
+
+    Attributes:
+        values: by name. skipped: steps whose update was not made. in_a_row: how many of them at the end.
+    """
+
+    values: dict[str, float]
+    skipped: tuple[int, ...]
+    in_a_row: int
+
+
 class Meter:
     """Gathers the metrics of steps between two reports; the device is asked only when a report is due."""
 
     def __init__(self) -> None:
         self._reset()
 
-    def add(self, batch: PackedBatch, metrics: dict[str, jax.Array]) -> None:
+    def add(self, step: int, batch: PackedBatch, metrics: dict[str, jax.Array]) -> None:
         """One step: its batch (on the host) and its metrics (on the device)."""
         used = np.asarray(batch.video.index.scene) != PADDING_SCENE
         self._tokens += int(used.sum())
         self._slots += used.size
-        self._metrics.append(metrics)
+        self._metrics[step] = metrics
 
-    def report(self) -> dict[str, float]:
-        """Means since the last report, video tokens a second and the fill of the rows."""
+    def report(self) -> Report:
+        """Means over the updates made since the last report, video tokens a second and the fill of the rows."""
         gathered = jax.device_get(self._metrics)
-        values = {name: float(np.mean([m[name] for m in gathered])) for name in gathered[0]}
-        seconds = time.perf_counter() - self._start
-        values["tokens_per_second"] = self._tokens / seconds
+        in_a_row = [int(metrics.pop(IN_A_ROW)) for metrics in gathered.values()]
+        skipped = tuple(s for s, missed in zip(gathered, in_a_row, strict=True) if missed)
+        made = [metrics for step, metrics in gathered.items() if step not in skipped]
+        values = {name: float(np.mean([m[name] for m in made])) for name in (made or [{}])[0]}
+        values["skipped"] = len(skipped)
+        values["tokens_per_second"] = self._tokens / (time.perf_counter() - self._start)
         values["fill"] = self._tokens / self._slots
         self._reset()
-        return values
+        return Report(values, skipped, in_a_row[-1])
 
     def _reset(self) -> None:
-        self._metrics: list[dict[str, jax.Array]] = []
+        self._metrics: dict[int, dict[str, jax.Array]] = {}
         self._tokens = self._slots = 0
         self._start = time.perf_counter()
 

@@ -1,8 +1,8 @@
 """The training state and the pure step `(state, batch, key) -> (state, metrics)`.
 
 The model is split once into a graph (static) and its parameters (a pytree); the step is plain JAX over the
-latter, to be jitted with donation. Gradients are sums over samples divided by the samples of the *global*
-batch, so micro-batches, packing and sharding give the same update.
+latter, to be jitted with donation. An update that the guard refuses is not made. Gradients are sums over samples
+divided by the samples of the *global* batch, so micro-batches, packing and sharding give the same update.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from flax import nnx
 
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.training.guard import Guard, init_guard, judge
 from lct_jax.types import PADDING_SCENE, PackedBatch
+
+IN_A_ROW = "skipped_in_a_row"  # metric of a step: 0 where its update was made
 
 Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
 
@@ -26,13 +29,15 @@ class TrainState(NamedTuple):
     """All that a run is resumed from, but for the data position, which equals `step`.
 
     Attributes:
-        step: int32, updates done. params: float32 pytree. ema: its moving average. opt_state: of optax.
+        step: int32, batches seen. params: float32 pytree. ema: its moving average. opt_state: of optax.
+        guard: what tells a bad update from a good one.
     """
 
     step: jax.Array
     params: Any
     ema: Any
     opt_state: Any
+    guard: Guard
 
 
 def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -75,6 +80,7 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
         params=params,
         ema=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
+        guard=init_guard(),
     )
 
 
@@ -101,11 +107,17 @@ def make_step(
         loss, gradient = loss_and_gradient(
             graph, state.params, batch, added, training=training, slots=slots
         )
+        norm = optax.tree.norm(gradient)
+        good, guard = judge(state.guard, loss=loss, norm=norm, spike=training.spike)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params, step=state.step, decay=training.ema)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(state.step + 1, params, ema, opt_state), metrics
+        keep = lambda new, old: jnp.where(good, new, old)  # noqa: E731
+        kept = jax.tree.map(
+            keep, (params, ema, opt_state), (state.params, state.ema, state.opt_state)
+        )
+        metrics = {"loss": loss, "gradient_norm": norm, IN_A_ROW: guard.in_a_row}
+        return TrainState(state.step + 1, *kept, guard), metrics
 
     return step
 

@@ -1,0 +1,106 @@
+"""Which token sees which: the one mask of the project, and the same thing as intervals for kernels.
+
+`visible` is the definition. Kernels do not build it: sorted by scene and group, the keys that a query sees lie
+side by side, so a mask of L x M booleans is two numbers a query. Text and video are stored as two streams; the
+order brings each group's text and video together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lct_jax.config import Context
+from lct_jax.types import PADDING_SCENE, TokenIndex
+
+GROUPS = 2**15  # more than a scene has: (scene, shot) becomes one number to sort by
+LAST = jnp.iinfo(jnp.int32).max  # where padding goes
+
+
+def visible(query: TokenIndex, key: TokenIndex, context: Context) -> jax.Array:
+    """bool[B L M]: whether a query token sees a key token.
+
+    Full context: the same scene, and neither is padding. Causal context also asks that the key's group is not
+    later than the query's; inside a group attention stays bidirectional [LCT section 3.4].
+    """
+    scene_q, scene_k = query.scene[:, :, None], key.scene[:, None, :]
+    seen = (scene_q == scene_k) & (scene_k != PADDING_SCENE)
+    if context == "causal":
+        seen &= key.shot[:, None, :] <= query.shot[:, :, None]
+    return seen
+
+
+class Order(NamedTuple):
+    """A permutation of tokens, int32[B L] each.
+
+    Attributes:
+        there: place of the n-th sorted token in the stored order. back: the inverse.
+    """
+
+    there: jax.Array
+    back: jax.Array
+
+
+class Sight(NamedTuple):
+    """`visible` as intervals over sorted tokens; made once a forward pass and shared by all blocks.
+
+    Attributes:
+        query, key: the `Order` of queries and keys.
+        start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding
+            has an empty one.
+    """
+
+    query: Order
+    key: Order
+    start: jax.Array
+    end: jax.Array
+
+
+def find_sight(query: TokenIndex, key: TokenIndex, context: Context) -> Sight:
+    """The intervals of `visible(query, key, context)`."""
+    rank_q, rank_k = _rank(query), _rank(key)
+    order_q, order_k = _sort(rank_q), _sort(rank_k)
+    sorted_q = jnp.take_along_axis(rank_q, order_q.there, axis=1)
+    sorted_k = jnp.take_along_axis(rank_k, order_k.there, axis=1)
+    scene = sorted_q // GROUPS * GROUPS
+    # The first key of the scene, and the first one behind it or, in causal context, behind the query's group.
+    end = sorted_q + 1 if context == "causal" else scene + GROUPS
+    find = jax.vmap(jnp.searchsorted)
+    real = sorted_q != LAST
+    return Sight(
+        query=order_q,
+        key=order_k,
+        start=jnp.where(real, find(sorted_k, jnp.where(real, scene, 0)), 0),
+        end=jnp.where(real, find(sorted_k, jnp.where(real, end, 0)), 0),
+    )
+
+
+@jax.custom_vjp
+def reorder(x_BHLK: jax.Array, there_BL: jax.Array, back_BL: jax.Array) -> jax.Array:
+    """Tokens in the order `there_BL`; `back_BL` is its inverse, with which the gradient returns.
+
+    A gather's own gradient is a scatter-add, which is many times slower, since it does not know of permutations.
+    """
+    return jnp.take_along_axis(x_BHLK, there_BL[:, None, :, None], axis=2)
+
+
+def _reorder_and_save(x: jax.Array, there: jax.Array, back: jax.Array) -> tuple[jax.Array, Order]:
+    return reorder(x, there, back), Order(there, back)
+
+
+def _reorder_back(order: Order, gradient: jax.Array) -> tuple[jax.Array, None, None]:
+    return reorder(gradient, order.back, order.there), None, None
+
+
+reorder.defvjp(_reorder_and_save, _reorder_back)
+
+
+def _sort(rank_BL: jax.Array) -> Order:
+    there = jnp.argsort(rank_BL, axis=1)
+    return Order(there, jnp.argsort(there, axis=1))
+
+
+def _rank(index: TokenIndex) -> jax.Array:
+    return jnp.where(index.scene == PADDING_SCENE, LAST, index.scene * GROUPS + index.shot)

@@ -1,0 +1,71 @@
+"""The film that ships with the project: its scene file is checked, lies within the film, and fits the model."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from lct_jax.cli import load_config
+from lct_jax.codecs.minilm import MiniLMEncoder
+from lct_jax.config import Config, freeze
+from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
+from lct_jax.media import probe_video
+from lct_jax.script import find_characters, render_global, render_shot
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples/big_buck_bunny"
+FRAMES = 7158  # decoded; the container declares as many
+LONGEST = 125  # frames of a shot [LCT supplement A.1]
+
+
+@functools.cache
+def load() -> SceneFile:
+    return load_scene_file(FOLDER / "scenes.json")
+
+
+def get_config() -> Config:
+    return freeze(load_config(str(ROOT / "configs/film_tiny.py")))
+
+
+def test_scenes_and_shots_are_as_many_as_its_readme_says():
+    scenes = load().scenes
+    held_out = [scene.id for scene in scenes if scene.split == "held_out"]
+    assert len(scenes) == 21
+    assert sum(len(scene.ranges) for scene in scenes) == 134
+    assert sum(len(frames) for scene in scenes for frames in scene.ranges) == 5841
+    assert sum(not shot.cut for scene in scenes for shot in scene.script.shots) == 7
+    assert held_out == ["hail_of_nuts", "setting_traps", "glide_over_the_wood"]
+
+
+def test_shots_lie_within_the_film_and_the_paper_s_limit():
+    film = load().film
+    info = probe_video(film.file)
+    assert (info.frame_count, info.fps, info.width, info.height) == (FRAMES, film.fps, 160, 90)
+    check_ranges(load(), FRAMES)
+    assert max(len(frames) for scene in load().scenes for frames in scene.ranges) <= LONGEST
+
+
+def test_a_shot_that_goes_on_starts_where_the_one_before_it_ends():
+    for scene in load().scenes:
+        for number, shot in enumerate(scene.script.shots):
+            if not shot.cut:
+                assert scene.ranges[number].start == scene.ranges[number - 1].end, scene.id
+
+
+def test_every_scene_describes_just_whom_it_shows():
+    for scene in load().scenes:
+        prompt = scene.script.prompt
+        texts = (prompt.environment, prompt.story, *(shot.text for shot in scene.script.shots))
+        named = {name for text in texts for name in find_characters(text)}
+        assert named == set(prompt.characters), scene.id
+
+
+def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
+    config, encoder = get_config(), MiniLMEncoder()
+    count = lambda texts: max(len(tokens) for tokens in encoder.encode(texts))  # noqa: E731
+    scene = count([render_global(scene.script.prompt) for scene in load().scenes])
+    shot = count([render_shot(shot) for scene in load().scenes for shot in scene.script.shots])
+    assert scene <= config.model.scene_span
+    assert shot <= config.model.shot_span
+    # A scene of as many shots as the model is tuned on fits a row whole.
+    assert scene + config.data.max_shots * shot <= config.data.text_tokens

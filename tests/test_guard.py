@@ -1,0 +1,100 @@
+"""Updates that are not made: what the guard calls bad, what it leaves untouched, and when a run gives up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scenes import SLOTS, TINY, make_scenes, pack_scenes
+
+from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.training.guard import SETTLED, check_guard, init_guard, judge
+from lct_jax.training.metrics import Meter
+from lct_jax.training.state import init_state, make_optimizer, make_step
+
+TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def run_guard(losses: list[float], norms: list[float] | None = None) -> tuple[list[bool], list]:
+    """Verdicts on one loss after the other, and what is remembered after each."""
+    guard, verdicts, guards = init_guard(), [], []
+    for loss, norm in zip(losses, norms or [1.0] * len(losses), strict=True):
+        good, guard = judge(guard, loss=jnp.float32(loss), norm=jnp.float32(norm), spike=3.0)
+        verdicts.append(bool(good))
+        guards.append(guard)
+    return verdicts, guards
+
+
+def test_what_is_no_number_is_refused_and_forgotten():
+    verdicts, guards = run_guard([2.0, NAN, INFINITE, 2.0, 2.0], [1.0, 1.0, 1.0, NAN, 1.0])
+    assert verdicts == [True, False, False, False, True]
+    assert [int(guard.in_a_row) for guard in guards] == [0, 1, 2, 3, 0]
+    assert int(guards[-1].skipped) == 3
+    assert int(guards[-1].made) == 2
+    np.testing.assert_allclose(guards[-1].mean, 2.0, rtol=1e-6)
+
+
+def test_a_spike_is_one_only_after_the_first_steep_fall():
+    verdicts, guards = run_guard([1.0, 3.5, *[1.0] * (SETTLED - 2), 3.5, 2.5])
+    assert verdicts == [*[True] * SETTLED, False, True]
+    # The mean weighs every loss, the first ones by what there is of them.
+    assert 1.0 < float(guards[-1].mean) < 1.1
+
+
+def test_a_refused_update_leaves_everything_but_the_step():
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
+    optimizer = make_optimizer(TRAINING)
+    step = jax.jit(
+        make_step(graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS)
+    )
+    batch = pack_scenes([[make_scenes()["trio"]]]).batch
+    state, _ = step(init_state(params, optimizer), batch, jax.random.key(0))
+    poisoned = batch.video._replace(value=np.full_like(batch.video.value, np.nan))
+    after, metrics = step(state, batch._replace(video=poisoned), jax.random.key(0))
+    assert int(metrics["skipped_in_a_row"]) == int(after.guard.skipped) == 1
+    assert int(after.step) == int(state.step) + 1
+    for name in ("params", "ema", "opt_state"):
+        before_and_after = (jax.tree.leaves(getattr(s, name)) for s in (state, after))
+        for before, kept in zip(*before_and_after, strict=True):
+            np.testing.assert_array_equal(kept, before)
+    better, metrics = step(after, batch, jax.random.key(0))
+    assert int(metrics["skipped_in_a_row"]) == 0
+    assert any(
+        (np.asarray(a) != np.asarray(b)).any()
+        for a, b in zip(jax.tree.leaves(better.params), jax.tree.leaves(after.params), strict=True)
+    )
+
+
+def test_a_report_names_the_steps_and_leaves_their_losses_out():
+    batch, meter = pack_scenes([[make_scenes()["trio"]]]).batch, Meter()
+    for step, (loss, in_a_row) in enumerate([(1.0, 0), (NAN, 1), (3.0, 0), (NAN, 1)], start=5):
+        meter.add(step, batch, {"loss": np.float32(loss), "skipped_in_a_row": np.int32(in_a_row)})
+    report = meter.report()
+    assert report.skipped == (6, 8)
+    assert report.in_a_row == 1
+    assert report.values["loss"] == 2.0
+    assert report.values["skipped"] == 2
+
+
+def test_a_report_without_any_update_has_no_loss():
+    meter = Meter()
+    batch = pack_scenes([[make_scenes()["trio"]]]).batch
+    meter.add(1, batch, {"loss": np.float32(NAN), "skipped_in_a_row": np.int32(4)})
+    report = meter.report()
+    assert "loss" not in report.values
+    assert report.in_a_row == 4
+
+
+def test_a_run_gives_up_after_the_configured_number_in_a_row():
+    check_guard(1, TRAINING)
+    check_guard(2, dataclasses.replace(TRAINING, most_skipped=3))
+    with pytest.raises(InputError, match=r"2 updates in a row .* fewer than 2"):
+        check_guard(2, TRAINING)

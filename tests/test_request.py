@@ -1,0 +1,87 @@
+"""From a script to what the sampler works on: texts as tokens, sizes, given pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scenes import TINY
+
+from lct_jax.codecs.stand_in import StandInEncoder
+from lct_jax.config import SamplingConfig
+from lct_jax.errors import InputError
+from lct_jax.sampling.scene import make_request
+from lct_jax.script import GlobalPrompt, Script, ShotPrompt
+
+MODEL = dataclasses.replace(TINY, scene_span=10, shot_span=9)
+ENCODER = StandInEncoder(TINY.text_width)
+SAMPLING = SamplingConfig(
+    frames=9, height=32, width=64, negative_scene="bad film", negative_shot="bad"
+)
+PROMPT = GlobalPrompt(characters={}, environment="A quay", story="")
+
+
+def request(script: Script, *, sampling: SamplingConfig = SAMPLING, **given: np.ndarray):
+    return make_request(
+        script,
+        encode=ENCODER.encode,
+        given={int(number.removeprefix("shot_")): latent for number, latent in given.items()},
+        model=MODEL,
+        sampling=sampling,
+        stride=(4, 8, 8),
+    )
+
+
+def check_text(found: np.ndarray, text: str) -> None:
+    np.testing.assert_array_equal(found, ENCODER.encode([text])[0])
+
+
+def test_texts_and_their_negatives():
+    found = request(Script(PROMPT, (ShotPrompt("Rain."), ShotPrompt("Fog.", cut=False))))
+    check_text(found.prompt.text, "Environment: A quay")
+    check_text(found.prompt.negative, "bad film")
+    check_text(found.shots[0].prompt.text, "[SHOT CUT] Rain.")
+    check_text(found.shots[1].prompt.text, "Fog.")
+    check_text(found.shots[1].prompt.negative, "bad")
+
+
+def test_sizes_are_those_of_the_config_the_script_or_the_picture():
+    shots = (ShotPrompt("a", cut=False), ShotPrompt("b", frames=5), ShotPrompt("c", cut=False))
+    latent = np.arange(1 * 6 * 2 * 2.0).reshape(1, 6, 2, 2)
+    found = request(Script(PROMPT, shots), shot_2=latent)
+    assert [shot.grid for shot in found.shots] == [(3, 2, 4), (2, 2, 4), (1, 3, 1)]
+    assert [shot.given is None for shot in found.shots] == [True, True, False]
+    assert found.shots[2].given.shape == (3, found.channels) == (3, MODEL.patch_channels)
+
+
+def test_a_scene_of_which_nothing_is_written_has_an_empty_global_prompt_as_in_training():
+    found = request(Script(None, (ShotPrompt("a"), ShotPrompt("b"))))
+    check_text(found.prompt.text, "")
+
+
+def test_one_shot_of_which_nothing_else_is_written_has_no_global_prompt():
+    assert request(Script(None, (ShotPrompt("a"),))).prompt is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"height": 40}, r"^sampling\.height: found 40, expected a multiple of 16"),
+        ({"width": 72}, r"^sampling\.width: found 72, expected a multiple of 16"),
+        ({"negative_scene": "so " * 9}, r"^sampling\.negative_scene: found 11 .* at most 10"),
+        ({"negative_shot": "so " * 9}, r"^sampling\.negative_shot: found 11 .* at most 9"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(change, expected):
+    sampling = dataclasses.replace(SAMPLING, **change)
+    with pytest.raises(InputError, match=expected):
+        request(Script(PROMPT, (ShotPrompt("a"),)), sampling=sampling)
+
+
+def test_texts_over_their_spans_are_named():
+    with pytest.raises(InputError, match=r"^script: shots\[1\]\.prompt: found 10 .* at most 9"):
+        request(Script(PROMPT, (ShotPrompt("a"), ShotPrompt("a b c d e f g h", cut=False))))
+    long = dataclasses.replace(PROMPT, story="a b c d e f g")
+    with pytest.raises(InputError, match=r"^script: global prompt: found .* at most 10"):
+        request(Script(long, (ShotPrompt("a"),)))
