@@ -65,7 +65,7 @@ class BatchSource:
 
     def describe(self, number: int) -> str:
         """The records that batch `number` is made of, all hosts' rows, for a person to look up."""
-        names = self.prepared.card.shots
+        names = self.prepared.shot_names
         shots = [draw.shot for row in self.planner.batch(number) for s in row for draw in s.shots]
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
 
