@@ -35,7 +35,11 @@ _BUSY = (408, 409, 425, 429)  # and every 5xx: worth another try
 
 
 class ChatError(Exception):
-    """The endpoint gave no usable answer; the message says why."""
+    """The endpoint gave no answer; the message says why. Asking again later may help."""
+
+
+class RefusedAnswer(ChatError):
+    """The endpoint answered, and no answer could be used. Asking again is asking for the same."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Chat:
         An answer that is no JSON or that `check` refuses is asked for again `AGAIN` times, with the complaint.
 
         Raises:
-            ChatError: there is no answer, or none that is accepted.
+            RefusedAnswer: there is none that is accepted. ChatError: there is no answer.
         """
         asked = {"model": self.endpoint.model, "messages": list(messages)}
         kept = self.cache / f"{_hash(asked)}.json"
@@ -124,7 +128,7 @@ class Chat:
             with replace_atomically(kept) as unfinished:
                 unfinished.write_text(json.dumps(answer), encoding="utf-8")
             return checked
-        raise ChatError(f"{1 + AGAIN} answers were refused, the last one because {complaint}")
+        raise RefusedAnswer(f"{1 + AGAIN} answers were refused, the last one because {complaint}")
 
     def _complete(self, asked: dict[str, Any]) -> str:
         """One completion; what may pass (busy, slow, cut short) is tried again after a growing pause."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ from lct_jax.data.captions import Caption, ask_about, caption_from_lines, check_
 from lct_jax.data.prepare import prepare_videos
 from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
+from lct_jax.data.videos import Report
 from lct_jax.errors import InputError
 from lct_jax.script import GlobalPrompt
 
@@ -117,8 +119,9 @@ def test_a_scene_is_shown_shot_by_shot():
     assert kinds == ["Shot 1 of 2:", "picture", "picture", "Shot 2 of 2:", "picture"]
 
 
-def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, monkeypatch):
-    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene never gets a good one."""
+@pytest.fixture
+def asking(tmp_path) -> Callable[[], Report]:
+    """Prepares a folder with a film of two scenes, of two shots and of one, captioned by a model."""
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "a.mp4", draw_shots((20, 20, 20), height=32, width=48, seed=20))
@@ -132,6 +135,18 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, monkeypatch
         prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec),
         footage=dataclasses.replace(CONFIG.footage, captions="chat", caption_frames=2),
     )
+    runner = partial(run_local, processes=1)
+    return partial(prepare_videos, folder, tmp_path / "set", config, runner=runner)
+
+
+def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name, value in {"URL": url, "MODEL": "m", "KEY": "k"}.items():
+        monkeypatch.setenv(f"LCT_CHAT_{name}", value)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, monkeypatch):
+    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene never gets a good one."""
     wrong = {**GOOD, "shots": ["Character 7.", "A hole."]}
     replies = [
         status(429, Retry_After="0"),
@@ -139,20 +154,15 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, monkeypatch
         answer(wrong),
         answer(GOOD),
     ]
-    run = partial(
-        prepare_videos, folder, tmp_path / "set", config, runner=partial(run_local, processes=1)
-    )
     with serve_chat(replies) as server:
-        for name, value in {"URL": server.url, "MODEL": "m", "KEY": "k"}.items():
-            monkeypatch.setenv(f"LCT_CHAT_{name}", value)
-        monkeypatch.setattr("time.sleep", lambda _: None)
-        report = run()
+        set_endpoint(monkeypatch, server.url)
+        report = asking()
         asked = len(server.asked)
-        again = run()
+        again = asking()
         assert len(server.asked) == asked == 4 + 3
     (row,) = report.rows
     refused = (
-        "caption failed: 3 answers were refused, the last one because "
+        "caption refused: 3 answers were refused, the last one because "
         "answer: shots: found 2 texts, expected 1, one a shot"
     )
     assert {name: n for name, n in row.shots.items() if n} == {"kept": 2, refused: 1}
@@ -165,3 +175,22 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, monkeypatch
         part for part in server.asked[0]["messages"][1]["content"] if part["type"] == "image_url"
     ]
     assert len(pictures) == 4
+
+
+def test_a_model_that_was_away_is_asked_again_in_the_next_run(tmp_path, asking, monkeypatch):
+    with serve_chat([answer(GOOD), status(500)]) as server:
+        set_endpoint(monkeypatch, server.url)
+        shots = asking().rows[0].shots
+    assert shots["kept"] == 2
+    assert [n for name, n in shots.items() if name.startswith("no answer: ")] == [1]
+    with serve_chat([answer({**GOOD, "shots": ["Rain."]})]) as server:
+        set_endpoint(monkeypatch, server.url)
+        assert {name: n for name, n in asking().rows[0].shots.items() if n} == {"kept": 3}
+        assert len(server.asked) == 1  # the first scene's answer was kept
+    assert len(PreparedSet(tmp_path / "set").shot_names) == 3
+
+
+def test_captions_by_a_model_need_an_endpoint(asking, monkeypatch):
+    monkeypatch.delenv("LCT_CHAT_URL", raising=False)
+    with pytest.raises(InputError, match="LCT_CHAT_URL: not set in the environment"):
+        asking()

@@ -13,6 +13,7 @@ from lct_jax.chat import (
     Chat,
     ChatError,
     Endpoint,
+    RefusedAnswer,
     endpoint_from_environment,
     parse_json,
     show_image,
@@ -104,7 +105,9 @@ def test_a_malformed_answer_is_asked_for_twice_again_with_the_complaint(tmp_path
 def test_a_third_malformed_answer_is_the_last_and_nothing_is_kept(tmp_path):
     with serve_chat([answer({"count": None})]) as server:
         chat = make_chat(server.url, tmp_path)
-        with pytest.raises(ChatError, match=r"3 answers were refused, the last one because count:"):
+        with pytest.raises(
+            RefusedAnswer, match=r"3 answers were refused, the last one because count:"
+        ):
             chat.ask(ASKED, count)
         assert len(server.asked) == 3
     assert not list(tmp_path.rglob("*.json"))

@@ -172,6 +172,15 @@ def test_frames_are_resized_and_shots_of_one_split_may_overlap(film):
     assert small.frames.shape == (20, 16, 24, 3)
 
 
+def test_ranges_at_another_rate_are_taken_by_time(film):
+    """Twice the film's rate: frames 0 to 20 are the first 10/12 of a second."""
+    write_scenes(film.scenes, {("film", "fps"): 24})
+    annotated, frames = load_scene_file(film.scenes), read_video(film.film).frames
+    footage = list(iter_footage(annotated, fps=12.0, size=(HEIGHT, WIDTH)))
+    assert [len(part.frames) for part in footage] == [10, 6, 9, 4, 10, 8]
+    np.testing.assert_array_equal(footage[3].frames, frames[26:30])
+
+
 def test_a_scene_of_which_nothing_is_written_has_the_empty_global_prompt(film, given):
     nothing = {"characters": [], "environment": "", "story": ""}
     changes = {("scenes", 1, key): value for key, value in nothing.items()}

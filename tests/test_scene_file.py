@@ -151,3 +151,23 @@ def test_refuses_a_cut_past_the_end_of_the_film(tmp_path):
     film = tmp_path / "f.mp4"
     expected = f"{film}: scene 'road': shots[0] ends at frame 50, but the film has 49 frames"
     assert str(caught.value) == expected
+
+
+def test_a_scene_may_describe_its_own_characters(tmp_path):
+    content = copy.deepcopy(GOOD)
+    content["cast"] = {}
+    content["scenes"][0]["characters"] = {"1": "A woman."}
+    scene = _load(tmp_path, content).scenes[0]
+    assert scene.script.prompt.characters == {"1": "A woman."}
+    content["scenes"][0]["characters"] = {"a b": "A woman."}
+    with pytest.raises(
+        InputError, match=r"scenes\[0\].characters: ID 'a b' is not made of letters"
+    ):
+        _load(tmp_path, content)
+
+
+def test_what_a_film_is_owed_is_one_line_or_nothing(tmp_path):
+    assert _load(tmp_path, GOOD).film.owed == "F By F, CC BY 3.0"
+    content = copy.deepcopy(GOOD)
+    content["film"]["credit"] = "unknown"
+    assert _load(tmp_path, content).film.owed == ""

@@ -107,9 +107,9 @@ def fit_patch_codec(
     basis = vectors[:, largest]
     # A sign that does not hang on the solver; by a drawn direction, since many components sum to zero.
     basis = basis * np.where(direction @ basis < 0, -1, 1)
-    return PatchCodec(
-        mean=mean.astype(np.float32), basis=basis.astype(np.float32), scale=scale.astype(np.float32)
-    )
+    # As it lies in a file: products with a transposed basis round otherwise than with one that was loaded.
+    mean, basis, scale = (np.ascontiguousarray(x, np.float32) for x in (mean, basis, scale))
+    return PatchCodec(mean=mean, basis=basis, scale=scale)
 
 
 def _lead_in(video_TXYc: np.ndarray) -> np.ndarray:

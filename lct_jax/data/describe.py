@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lct_jax.chat import Chat, ChatError, Usage, endpoint_from_environment
+from lct_jax.chat import Chat, ChatError, RefusedAnswer, Usage, endpoint_from_environment
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config
 from lct_jax.data.captions import (
@@ -41,6 +41,7 @@ from lct_jax.media import replace_atomically
 from lct_jax.script import Field, read_prompt
 
 VERSION = 1  # of the rules below: another one makes every result again
+NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def describe(job: DescribeJob) -> Described:
         scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
-        _write_json(report, {"shots": dict(shots), "usage": vars(usage)})
+        if not any(reason.startswith(NO_ANSWER) for reason in shots):
+            _write_json(report, {"shots": dict(shots), "usage": vars(usage)})
         kept = {"shots": dict(shots), "usage": vars(usage)}
     else:
         kept = json.loads(report.read_text(encoding="utf-8")) | {"usage": vars(Usage())}
@@ -217,8 +219,10 @@ def _caption(
         try:
             check = partial(check_answer, shots=len(scene))
             captions.append(chat.ask(ask_about(pictures), check))
+        except RefusedAnswer as error:
+            captions.append(f"caption refused: {error}")
         except ChatError as error:
-            captions.append(f"caption failed: {error}")
+            captions.append(f"{NO_ANSWER}: {error}")
     return captions, chat.usage
 
 

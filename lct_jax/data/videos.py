@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lct_jax.chat import endpoint_from_environment
 from lct_jax.config import Config
 from lct_jax.data.describe import DescribeJob, FilmJob, Looked, describe, look_at
 from lct_jax.data.grouping import SeenShots
@@ -97,6 +98,8 @@ def describe_videos(
     videos: Path, out: Path, config: Config, *, runner: Runner, until: str, credit: str
 ) -> Report:
     """Runs the stages before encoding; raises InputError where there is no folder or no endpoint to ask."""
+    if config.footage.captions == "chat" and until != STAGES[0]:
+        endpoint_from_environment()  # refused at once, and not once a film
     inputs = find_inputs(videos, out=out)
     report = Report([FilmRow(item.name) for item in inputs])
     jobs: list[tuple[FilmRow, FilmJob]] = []

@@ -1,0 +1,139 @@
+"""The film example without its scene file: what the stages find, against what was found by hand."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_film import ROOT, run_program
+
+from lct_jax.cli import load_config
+from lct_jax.config import Config, freeze
+from lct_jax.data.prepare import prepare_videos
+from lct_jax.data.records import PreparedSet
+from lct_jax.data.runner import run_local
+from lct_jax.data.takes import REASONS, Takes
+from lct_jax.data.validate import find_problems
+
+EXAMPLE = ROOT / "examples/big_buck_bunny"
+SCENES = json.loads((EXAMPLE / "scenes.json").read_text())["scenes"]
+SHOTS = [shot for scene in SCENES for shot in scene["shots"]]
+FIRST, CREDITS, END = 28, (5887, 6960), 5863  # the story, and the credits behind it
+# Looked at on both sides: 2349 and 4792 are cuts that the detector passes over (the second right behind a shot of four
+# frames); 4043 is found three frames late, while a log sweeps the lens.
+MISSED = {2349, 4043, 4792}
+FADES = {28, 364, 3614, 5552}  # a title fades out, or the picture comes out of black: no hard cuts
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return freeze(load_config(str(ROOT / "configs/film_tiny.py")))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, config) -> Path:
+    """The film prepared from its mp4 and captions by the second, taken from the hand-made scene file."""
+    folder = tmp_path_factory.mktemp("film")
+    shutil.copy(EXAMPLE / "big_buck_bunny_160x90_12fps.mp4", folder / "bunny.mp4")
+    cast = json.loads((EXAMPLE / "scenes.json").read_text())["cast"]
+    # Every scene describes the whole cast, in a few words, since scenes found are not those of the file.
+    short = {name: " ".join(text.split()[:8]) for name, text in cast.items()}
+    lines = []
+    for scene in SCENES:
+        ends = {
+            "start": scene["shots"][0]["frames"][0] / 12,
+            "end": scene["shots"][-1]["frames"][1] / 12,
+        }
+        about = {key: scene[key] for key in ("environment", "story")}
+        lines.append({**ends, "characters": short, **about})
+        for shot in scene["shots"]:
+            start, end = (frame / 12 for frame in shot["frames"])
+            lines.append({"start": start, "end": end, "prompt": shot["prompt"]})
+    (folder / "bunny.captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    runner = functools.partial(run_local, processes=1)
+    report = prepare_videos(folder, folder / "set", config, runner=runner)
+    assert report.rows[0].outcome == "prepared"
+    return folder / "set"
+
+
+@pytest.fixture(scope="module")
+def takes(out) -> Takes:
+    (path,) = out.glob("work/*/takes-*.safetensors")
+    return Takes.load(path)
+
+
+@pytest.mark.slow
+def test_hard_cuts_are_found_within_two_frames_or_listed_as_missed(takes):
+    cuts = {shot["frames"][0] for shot in SHOTS if shot["cut"] and shot["frames"][0] < END} - FADES
+    found = takes.frames[:, 0]
+    missed = {cut for cut in cuts if np.abs(found - cut).min() > 2}
+    assert missed == MISSED
+    assert len(cuts) == 122
+    inside = [
+        int(start)
+        for start, reason in zip(found, takes.reason, strict=True)
+        if not reason
+        and any(shot["frames"][0] + 2 < start < shot["frames"][1] - 2 for shot in SHOTS)
+    ]
+    assert inside == [3016, 4046]  # hands flying into view; the log again
+
+
+@pytest.mark.slow
+def test_scenes_agree_with_those_made_by_hand(out):
+    """F1 of boundaries, a hit being one at most a shot away; exactly at the cut it is about a half, and said so."""
+    (path,) = [p for p in out.glob("work/*/scenes-*.json") if not p.name.endswith("report.json")]
+    found = [scene["shots"][0]["frames"][0] for scene in json.loads(path.read_text())["scenes"]][1:]
+    made = [scene["shots"][0]["frames"][0] for scene in SCENES][1:]
+    starts = [shot["frames"][0] for shot in SHOTS if shot["cut"]]
+    place = lambda frame: int(np.searchsorted(starts, frame - 2))  # noqa: E731
+    near, exact = (score([*map(place, found)], [*map(place, made)], within=n) for n in (1, 0))
+    assert near >= 0.8
+    assert exact >= 0.45
+
+
+def score(found: list[int], made: list[int], *, within: int) -> float:
+    """F1 of boundaries counted in shots, each made one being hit at most once."""
+    left, hits = list(made), 0
+    for boundary in found:
+        close = [other for other in left if abs(other - boundary) <= within]
+        if close:
+            left.remove(min(close, key=lambda other: abs(other - boundary)))
+            hits += 1
+    return 2 * hits / (len(found) + len(made))
+
+
+@pytest.mark.slow
+def test_credits_and_black_are_gone(takes):
+    gone = np.zeros(takes.film[0], bool)
+    for (start, end), reason in zip(takes.frames, takes.reason, strict=True):
+        gone[start:end] = REASONS[reason] in ("black", "titles or credits")
+    kept = takes.frames[takes.reason == 0]
+    assert all(end <= CREDITS[0] or start >= CREDITS[1] for start, end in kept)
+    assert gone[CREDITS[0] + 5 : CREDITS[1]].mean() > 0.99
+    lost = [
+        shot["frames"] for shot in SHOTS
+        if not any(a < shot["frames"][1] and shot["frames"][0] < b for a, b in kept)
+    ]  # fmt: skip
+    assert lost == [[5780, 5806]]  # a close-up before plain sky is taken for a card
+
+
+@pytest.mark.slow
+def test_the_set_trains_with_no_further_step(out, tmp_path, config):
+    prepared = PreparedSet(out)
+    assert list(find_problems(prepared)) == []
+    prepared.check_model(config.model)
+    assert (
+        prepared.card.counts["held_out"]["films"] == 0
+    )  # a film is never divided: evaluation is off
+    flags = {"config": "configs/film_tiny.py", "data": out, "workdir": tmp_path}
+    training = {"steps": 3, "warmup": 1, "eval_batches": 0, "init_from": ""}
+    result = run_program(
+        "train.py",
+        *(f"--{name}={value}" for name, value in flags.items()),
+        *(f"--config.training.{name}={value}" for name, value in training.items()),
+    )
+    assert result.code == 0, result.stderr
