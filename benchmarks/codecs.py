@@ -11,7 +11,6 @@ instead of 2D convolutions whose results are shifted and summed.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -84,7 +83,7 @@ def serve(name: str, folder: Path) -> None:
     encode, decode = {"ours": load_ours, "diffusers": load_diffusers}[name](folder)
     video = np.random.default_rng(0).uniform(-1, 1, (FRAMES.value, HEIGHT.value, WIDTH.value, 3))
     video = video.astype(np.float32)
-    loaded, latent = peak_bytes(), None
+    loaded, latent = forget_peak(), None
     for line in sys.stdin:
         began = time.perf_counter()
         if line.strip() == "encode":
@@ -92,13 +91,24 @@ def serve(name: str, folder: Path) -> None:
         else:
             result = decode(latent)
         seconds = time.perf_counter() - began
-        answer = {"seconds": seconds, "peak": peak_bytes() - loaded, "sum": float(result.sum())}
+        answer = {
+            "seconds": seconds,
+            "peak": read_status("VmHWM") - loaded,
+            "sum": float(result.sum()),
+        }
         print("answer " + json.dumps(answer), flush=True)
 
 
-def peak_bytes() -> int:
-    """The largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def forget_peak() -> int:
+    """Resets the peak of memory that Linux keeps of this process; returns what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return read_status("VmRSS")
+
+
+def read_status(field: str) -> int:
+    """A size Linux keeps of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def ask(worker: subprocess.Popen[str], what: str) -> dict[str, float]:

@@ -64,12 +64,12 @@ def get_config():
                 rows=2, video_tokens=1126, text_tokens=400, groups=8, max_shots=5, pool=8
             ),
             training=TrainingConfig(
-                steps=150,
+                steps=240,
                 warmup=10,
-                learning_rate=3e-4,
+                learning_rate=6e-4,
                 init_from="examples/big_buck_bunny/film_tiny_base.safetensors",
-                eval_every=75,
-                save_every=50,
+                eval_every=120,
+                save_every=60,
                 eval_batches=1,
             ),
             sampling=SAMPLING,

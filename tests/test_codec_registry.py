@@ -15,7 +15,7 @@ from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec, make_encoder
 from lct_jax.codecs.safetensors_io import read_metadata, save_tensors
 from lct_jax.codecs.stand_in import StandInEncoder
-from lct_jax.data.prepare import prepare
+from lct_jax.data.prepare import prepare_scene_file
 from lct_jax.errors import InputError
 
 OWN = '''
@@ -103,5 +103,5 @@ def test_a_codec_that_cannot_be_fitted_needs_weights(tmp_path):
         config, prepare=dataclasses.replace(config.prepare, codec="wan_vae")
     )
     with pytest.raises(InputError) as caught:
-        prepare(made.scenes, tmp_path / "set", config)
+        prepare_scene_file(made.scenes, tmp_path / "set", config)
     assert str(caught.value) == "prepare.codec_from: empty, expected the weights of wan_vae"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from itertools import islice
 from pathlib import Path
 
 import jax
@@ -12,9 +13,10 @@ from flax import nnx
 from lct_jax.cli import load_config
 from lct_jax.codecs.minilm import MiniLMEncoder
 from lct_jax.codecs.registry import load_codec
+from lct_jax.codecs.safetensors_io import read_metadata
 from lct_jax.config import Config, freeze
 from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
-from lct_jax.media import probe_video
+from lct_jax.media import iter_frames, probe_video, resize
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.script import find_characters, render_global, render_shot
 from lct_jax.training.weights import Meta, load_weights, read_weights_meta
@@ -89,3 +91,18 @@ def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_use
     leaves = jax.tree.leaves(load_weights(base, shapes))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
     assert "Blender Foundation" in read_weights_meta(base).credit
+
+
+def test_the_shipped_vae_is_small_credited_and_reads_a_frame_as_well_as_the_patch_codec():
+    path = FOLDER / "film_vae.safetensors"
+    assert path.stat().st_size < 8e6
+    assert read_metadata(path)["credit"] == (
+        "Big Buck Bunny (c) copyright 2008, Blender Foundation / www.bigbuckbunny.org, CC-BY 3.0"
+    )
+    frame = resize(next(islice(iter_frames(load().film.file), 5600, None)), 80, 144)[None]
+    errors = []
+    for name in ("patch_codec", "film_vae"):
+        codec = load_codec(FOLDER / f"{name}.safetensors", channels=16)
+        made = codec.decode(codec.encode(frame))
+        errors.append(np.square(made.astype(float) - frame).mean())
+    assert errors[1] < 1.26 * errors[0]  # 1 dB

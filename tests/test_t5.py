@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from lct_jax.codecs.prompts import WAN, PromptRules, clean_prompt, keep_prompt
 from lct_jax.codecs.protocols import TextEncoder
 from lct_jax.codecs.registry import make_encoder
+from lct_jax.codecs.safetensors_io import iter_tensors
 from lct_jax.codecs.t5 import T5Encoder
 from lct_jax.codecs.t5_network import T5Config, bucket_distances
 from lct_jax.codecs.umt5 import UMT5Encoder
@@ -154,6 +156,28 @@ def test_a_name_in_two_parts_is_refused(tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="expected names of files beside it"):
         UMT5Encoder(folder)
+
+
+class Watched(np.ndarray):
+    """An array that can be watched: it is gone when its last reference is."""
+
+
+def test_tensors_are_read_one_by_one(tmp_path, monkeypatch):
+    """When the next one is read, at most the one before it is still there in the dtype of the file."""
+    seen, alive = [], []
+
+    def watch(*args, **kwargs):
+        for name, tensor in iter_tensors(*args, **kwargs):
+            alive.append(sum(reference() is not None for reference in seen))
+            watched = tensor.view(Watched)
+            seen.append(weakref.ref(watched))
+            yield name, watched
+            del tensor, watched
+
+    monkeypatch.setattr("lct_jax.codecs.t5.iter_tensors", watch)
+    UMT5Encoder(write_folder(tmp_path))
+    assert len(alive) == len(draw_tensors("umt5"))
+    assert max(alive) <= 1
 
 
 def test_bfloat16_is_close_to_float32(encoder, tmp_path):
