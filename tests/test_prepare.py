@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -297,7 +298,9 @@ def test_a_cut_past_the_end_of_the_film_is_refused(film, given):
 
 def test_a_truncated_film_is_refused(film, given):
     film.film.write_bytes(film.film.read_bytes()[:-2000])
-    assert refusal(film, given).startswith(f"{film.film}: damaged or cut off after frame ")
+    found = refusal(film, given).removeprefix(f"{film.film}: ")
+    # Inside of a frame or between two of them: the encoder's threads do not always make the same bytes.
+    assert re.match(r"damaged or cut off after frame \d+|ends after \d+ of the 100 frames", found)
 
 
 def test_a_missing_film_is_refused(film, given):
