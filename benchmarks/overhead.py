@@ -101,26 +101,32 @@ def measure() -> dict[str, Any]:
         "autoregressive": joint.sum(),
         "causal": causal.sum(),
     }
-    shots = np.arange(1, SHOTS)  # nothing sees the last one, so it is not renoised
-    nth = np.array(measured["seconds_of_shot"]["causal"][:-1])
-    slope, start = np.polyfit(shots, nth, 1)
-    rest = nth - (slope * shots + start)
     return measured | {
         "repeats": REPEATS.value,
         "attention_seconds": attention,
         "attention_of_joint": {mode: value / spent["joint"] for mode, value in spent.items()},
         "counted_of_joint": dict(zip(MODES, (9 / 81, 1.0, 285 / 81, 45 / 81), strict=True)),
-        "nth_shot": {
-            "seconds": float(start),
-            "seconds_more_a_shot": float(slope),
-            "r_squared": float(1 - rest.var() / nth.var()),
-        },
+        # Nothing sees the last shot, so it is not renoised.
+        "nth_shot": fit_line(measured["seconds_of_shot"]["causal"][:-1]),
         "int8_error": measure_int8(),
     }
 
 
+def fit_line(seconds: Sequence[float]) -> dict[str, float]:
+    """Seconds of the n-th shot as a line over n, and how much of their variance it explains."""
+    values = np.array(seconds)
+    shots = np.arange(1, len(values) + 1)
+    slope, start = np.polyfit(shots, values, 1)
+    rest = values - (slope * shots + start)
+    return {
+        "seconds": float(start),
+        "seconds_more_a_shot": float(slope),
+        "r_squared": float(1 - rest.var() / values.var()),
+    }
+
+
 def describe(results: dict[str, Any]) -> str:
-    """A table of nine shots in Markdown."""
+    """A table of nine shots in Markdown, and what the small model's times say of the count."""
     counted, measured = results["counted_3b"], results["measured"]
     lines = [
         "| nine shots | attention, PFLOP | linear, PFLOP | on 8 TPU v6e, s | here, s | peak, MB |",
@@ -134,7 +140,19 @@ def describe(results: dict[str, Any]) -> str:
         lines.append(
             f"| {mode} | {attention:,.0f} | {linear:,.0f} | {roofline:,.0f} | {seconds:.2f} | {peak} |"
         )
-    return "\n".join(lines)
+    share, counted_share = (
+        measured[part]["causal"] for part in ("attention_of_joint", "counted_of_joint")
+    )
+    attention, whole = fit_line(measured["attention_seconds"]["causal"]), measured["nth_shot"]
+    return "\n".join(
+        [
+            *lines,
+            f"attention, causal to joint: measured {share:.3f}, counted {counted_share:.3f}",
+            f"attention of the n-th shot: a line explains {attention['r_squared']:.3f}",
+            f"time of the n-th shot: a line explains {whole['r_squared']:.3f}",
+            f"error of int8 keys and values: {measured['int8_error']:.5f}",
+        ]
+    )
 
 
 def _token_bytes(model: ModelConfig) -> int:
