@@ -8,13 +8,13 @@ default and nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its suppl
 from __future__ import annotations
 
 import dataclasses
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from ml_collections import ConfigDict
 
 from lct_jax.errors import InputError
+from lct_jax.settings import build, check_range, check_values
 
 Context = Literal["full", "causal"]
 KVDtype = Literal["model", "int8"]
@@ -58,7 +58,7 @@ class ModelConfig:
     remat: Literal["block", "none"] = "block"
 
     def __post_init__(self) -> None:
-        _check_values("model", self)
+        check_values("model", self)
         if sum(self.rope_split) != self.head_dim or any(part % 2 for part in self.rope_split):
             raise InputError(
                 f"model.rope_split: found {self.rope_split}, expected three even numbers "
@@ -87,7 +87,7 @@ class FlowConfig:
     times: Literal["per_shot", "per_scene"] = "per_shot"
 
     def __post_init__(self) -> None:
-        _check_values("flow", self, signed=("mean",))
+        check_values("flow", self, signed=("mean",))
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         shares = ("single_weight", "frame_probability", "drop_story", "drop_text")
-        _check_values("data", self, may_be_zero=("seed", "workers", *shares))
+        check_values("data", self, may_be_zero=("seed", "workers", *shares))
         for name in shares:
-            _check_range(f"data.{name}", getattr(self, name), low=0.0, high=1.0)
+            check_range(f"data.{name}", getattr(self, name), low=0.0, high=1.0)
         if self.groups < 2:
             raise InputError(f"data.groups: found {self.groups}, expected at least 2")
 
@@ -173,12 +173,12 @@ class TrainingConfig:
     eval_times: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
 
     def __post_init__(self) -> None:
-        _check_values(
+        check_values(
             "training", self, may_be_zero=("seed", "warmup", "weight_decay", "eval_batches")
         )
-        _check_range("training.ema", self.ema, low=0.0, high=1.0)
+        check_range("training.ema", self.ema, low=0.0, high=1.0)
         for time in self.eval_times:
-            _check_range("training.eval_times", time, low=0.0, high=1.0)
+            check_range("training.eval_times", time, low=0.0, high=1.0)
         if self.warmup >= self.steps:
             raise InputError(
                 f"training.warmup: found {self.warmup}, expected fewer than training.steps {self.steps}"
@@ -229,9 +229,9 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         may_be_zero = ("seed", "guidance", "condition_time", "history_time", "history_tokens")
-        _check_values("sampling", self, may_be_zero=may_be_zero)
+        check_values("sampling", self, may_be_zero=may_be_zero)
         for name in ("condition_time", "history_time"):
-            _check_range(f"sampling.{name}", getattr(self, name), low=0.0, high=1.0)
+            check_range(f"sampling.{name}", getattr(self, name), low=0.0, high=1.0)
         if self.frames % 4 != 1:
             raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")
 
@@ -268,7 +268,7 @@ class PrepareConfig:
     encoder_from: str = ""
 
     def __post_init__(self) -> None:
-        _check_values("prepare", self)
+        check_values("prepare", self)
         if self.max_frames % 4 != 1:
             raise InputError(f"prepare.max_frames: found {self.max_frames}, expected 4n + 1")
 
@@ -317,9 +317,9 @@ class FootageConfig:
     held_out: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_values("footage", self, may_be_zero=("held_out", "frozen", "duplicate"))
+        check_values("footage", self, may_be_zero=("held_out", "frozen", "duplicate"))
         for name in ("ink", "smooth", "card", "held_out"):
-            _check_range(f"footage.{name}", getattr(self, name), low=0.0, high=1.0)
+            check_range(f"footage.{name}", getattr(self, name), low=0.0, high=1.0)
         if self.longest < 2 * self.shortest:
             raise InputError(
                 f"footage.longest: found {self.longest}, expected at least twice footage.shortest"
@@ -360,74 +360,4 @@ def freeze(values: ConfigDict | dict[str, Any], kind: type[Settings] = Config) -
         InputError: a field that does not exist, is missing, or has a value out of its range.
     """
     values = values.to_dict() if isinstance(values, ConfigDict) else values
-    return _build(kind, values, path="config")
-
-
-def _build(kind: type, values: dict[str, Any], *, path: str) -> Any:
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: found {values!r}, expected a section of fields")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise InputError(
-            f"{path}.{unknown[0]}: no such field; there are {', '.join(sorted(hints))}"
-        )
-    if "name" in hints and "name" not in values:
-        raise InputError(f"{path}.name: missing, expected a string")
-    parts = {
-        name: _build(hints[name], value, path=f"{path}.{name}")
-        if dataclasses.is_dataclass(hints[name])
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return kind(**parts)
-
-
-def _check_values(
-    section: str,
-    config: Any,
-    *,
-    may_be_zero: tuple[str, ...] = (),
-    signed: tuple[str, ...] = (),
-) -> None:
-    """Numbers are positive (or as the exceptions say), choices are among the choices, texts are text."""
-    hints = typing.get_type_hints(type(config))
-    for name, hint in hints.items():
-        value = getattr(config, name)
-        where = f"{section}.{name}"
-        if typing.get_origin(hint) is Literal:
-            if value not in typing.get_args(hint):
-                choices = ", ".join(map(repr, typing.get_args(hint)))
-                raise InputError(f"{where}: found {value!r}, expected one of {choices}")
-        elif hint in (int, float):
-            low = -float("inf") if name in signed else 0
-            _check_number(where, value, hint, low=low, zero=name in (*may_be_zero, *signed))
-        elif hint is str and not isinstance(value, str):
-            raise InputError(f"{where}: found {value!r}, expected text")
-        elif typing.get_origin(hint) is tuple:
-            _check_tuple(where, value, typing.get_args(hint))
-
-
-def _check_tuple(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    """Kinds are those of each part, or one kind and an ellipsis."""
-    kind, count = kinds[0], None if kinds[-1] is ... else len(kinds)
-    if not isinstance(value, tuple) or not value or (count is not None and len(value) != count):
-        wanted = "at least one" if count is None else str(count)
-        raise InputError(f"{where}: found {value!r}, expected {wanted} of {kind.__name__}")
-    for part in value:
-        _check_number(where, part, kind, low=0, zero=False)
-
-
-def _check_number(where: str, value: Any, hint: type, *, low: float, zero: bool) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, hint)):
-        raise InputError(f"{where}: found {value!r}, expected {hint.__name__}")
-    if not low <= value < float("inf") or (value == 0 and not zero):  # so that nan is refused
-        wanted = "0 or more" if zero else "more than 0"
-        raise InputError(f"{where}: found {value}, expected {wanted}")
-
-
-def _check_range(where: str, value: float, *, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{where}: found {value}, expected {low} to {high}")
+    return build(kind, values, path="config")

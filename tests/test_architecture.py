@@ -19,7 +19,8 @@ PACKAGE = ROOT / "lct_jax"
 MAY_IMPORT = {
     "types": (),
     "errors": (),
-    "config": ("errors",),
+    "settings": ("errors",),
+    "config": ("settings", "errors"),
     "layout": ("types", "errors"),
     "script": ("errors",),
     "cli": ("script", "errors"),
