@@ -126,11 +126,9 @@ def test_the_set_trains_with_no_further_step(out, tmp_path, config):
     prepared = PreparedSet(out)
     assert list(find_problems(prepared)) == []
     prepared.check_model(config.model)
-    assert (
-        prepared.card.counts["held_out"]["films"] == 0
-    )  # a film is never divided: evaluation is off
+    assert prepared.card.counts["held_out"]["films"] == 0  # a film is never divided
     flags = {"config": "configs/film_tiny.py", "data": out, "workdir": tmp_path}
-    training = {"steps": 3, "warmup": 1, "eval_batches": 0, "init_from": ""}
+    training = {"steps": 3, "warmup": 1}
     result = run_program(
         "train.py",
         *(f"--{name}={value}" for name, value in flags.items()),
