@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 Result = TypeVar("Result")
@@ -17,6 +18,14 @@ Result = TypeVar("Result")
 
 class InputError(ValueError):
     """Bad input: the message names the file, field or flag, what was found and what was expected."""
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder a user named, with those above it; raises InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
 def exit_on_input_error(

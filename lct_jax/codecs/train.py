@@ -40,6 +40,7 @@ from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
+from lct_jax.training.metrics import drop_later
 
 STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
 
@@ -150,7 +151,7 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
     if not start_fresh:
         state = load_state(folder, state)
     first = int(state.step)
-    _drop_later(folder / LOG_FILE, first)
+    drop_later(folder / LOG_FILE, first)
 
     # ---- loop --------------------------------------------------------------------------------
     step = jax.jit(make_step(graph, config, optimizer, lpips), donate_argnums=0)
@@ -176,16 +177,6 @@ def _name_state(state: CodecState) -> dict[str, jax.Array]:
     named = {f"{p}.{n}": leaf for p, tree in parts.items() for n, leaf in name_leaves(tree).items()}
     moments = enumerate(jax.tree.leaves(state.optimizer))
     return named | {f"optimizer.{n}": leaf for n, leaf in moments} | {"step": state.step}
-
-
-def _drop_later(path: Path, step: int) -> None:
-    """Takes lines of steps that will be done again out of the log, and one cut short by a kill."""
-    if not path.exists():
-        return
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
-    partial.replace(path)
 
 
 def _append(path: Path, values: dict[str, float]) -> None:

@@ -34,7 +34,7 @@ from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.shards import read_about
 from lct_jax.data.sources import Source, hash_of, open_source
 from lct_jax.data.videos import STAGES, Report, describe_videos
-from lct_jax.errors import InputError
+from lct_jax.errors import InputError, make_folder
 from lct_jax.media import replace_atomically
 
 SOURCE_FILE = "source.json"
@@ -61,7 +61,7 @@ def prepare(
     card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
     if card_file.exists() and source_file.exists() and source_file.read_text() == wanted:
         return None
-    _make_folder(out)
+    make_folder(out)
     card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
     source_file.unlink(missing_ok=True)
     maker = _make_maker(opened, codec, out, config)
@@ -111,7 +111,7 @@ def prepare_videos(
     credit: str = "",
 ) -> Report:
     """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too."""
-    _make_folder(out)
+    make_folder(out)
     report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
     ready = report.ready
     if until == "encode" and ready:
@@ -186,13 +186,6 @@ def _hash_files(path: Path) -> str | dict[str, str]:
     if not path.is_dir():
         return hash_file(path)
     return {file.name: hash_file(file) for file in sorted(path.iterdir()) if file.is_file()}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
 def main(argv: Sequence[str]) -> None:

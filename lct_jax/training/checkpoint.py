@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from lct_jax.config import TrainingConfig
-from lct_jax.errors import InputError
+from lct_jax.errors import InputError, make_folder
 from lct_jax.sharding import state_sharding
 from lct_jax.training.state import TrainState, init_state
 from lct_jax.training.weights import Meta, load_weights, read_weights_meta
@@ -46,7 +46,7 @@ class Checkpoints:
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._lock: IO[str] | None = None
         if keep is not None:
-            _make_folder(self.folder)
+            make_folder(self.folder)
             self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
@@ -195,13 +195,6 @@ def describe_origin(origin: Path, *, which: str) -> str:
     if not origin.is_dir():
         return f"{origin} ({made})"
     return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
 def _lock(path: Path) -> IO[str]:

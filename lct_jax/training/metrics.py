@@ -33,7 +33,7 @@ class Reporter:
 
     def __init__(self, workdir: Path, *, start: int, stop: int) -> None:
         self.path = workdir / "metrics.jsonl"
-        _drop_later(self.path, start)
+        drop_later(self.path, start)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
         self.bar = tqdm(total=stop, initial=start, desc=workdir.name, unit="step", smoothing=0.1)
 
@@ -111,7 +111,8 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
 
 
-def _drop_later(path: Path, step: int) -> None:
+def drop_later(path: Path, step: int) -> None:
+    """Takes lines of steps that will be done again out of a log, and one cut short by a kill."""
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
