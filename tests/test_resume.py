@@ -25,10 +25,9 @@ from tiny_film import (
 
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.checkpoint import Checkpoints
-from lct_jax.training.metrics import Reporter
+from lct_jax.training.metrics import CLOCKED, Reporter
 from lct_jax.training.state import TrainState, init_state, make_optimizer
 
-TIMING = "tokens_per_second"
 PATIENCE = 300  # seconds to wait for something to happen in a process
 
 
@@ -47,7 +46,7 @@ def read_state(workdir: Path) -> TrainState:
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
     """Every report but for what is measured with a clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line if name != TIMING} for line in lines]
+    return [{name: line[name] for name in line if name not in CLOCKED} for line in lines]
 
 
 def check_same_end(workdir: Path) -> None:
