@@ -31,8 +31,9 @@ from lct_jax.training.metrics import Meter, Reporter
 from lct_jax.training.profile import Profile
 from lct_jax.training.recompilations import Recompilations
 from lct_jax.training.state import make_optimizer, make_step
-from lct_jax.training.throughput import Kernel, Throughput, find_chip
+from lct_jax.training.throughput import Throughput, find_chip
 from lct_jax.training.weights import Meta
+from lct_jax.training.work import Kernel
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)

@@ -25,7 +25,8 @@ from lct_jax.training.state import (
     make_optimizer,
     make_step,
 )
-from lct_jax.training.throughput import Kernel, Throughput, count_groups
+from lct_jax.training.throughput import Throughput
+from lct_jax.training.work import Kernel, count_groups
 
 TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
 NAN, INFINITE = float("nan"), float("inf")

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,15 +214,23 @@ class Result:
     stderr: str
 
 
-def run_program(*arguments: str | Path) -> Result:
-    """Runs `python ARGUMENTS` to its end."""
-    process = start_program(*arguments)
+def run_program(
+    *arguments: str | Path, before: Callable[[], None] | None = None, through: Sequence[str] = ()
+) -> Result:
+    """Runs `python ARGUMENTS` to its end; `before` and `through` as in `start_program`."""
+    process = start_program(*arguments, before=before, through=through)
     stdout, stderr = process.communicate(timeout=300)
     return Result(process.returncode, stdout, stderr)
 
 
-def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors."""
+def start_program(
+    *arguments: str | Path, before: Callable[[], None] | None = None, through: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
+
+    Args:
+        before: called in the new process first. through: a command that runs the command line behind it.
+    """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(devices, ""),
@@ -232,9 +241,10 @@ def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
         "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other on a busy machine
     }
     return subprocess.Popen(
-        [sys.executable, "-W", "error", *map(str, arguments)],
+        [*through, sys.executable, "-W", "error", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **settings},
+        preexec_fn=before,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

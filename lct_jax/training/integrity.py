@@ -57,7 +57,7 @@ def seal(checkpoint: Path) -> None:
     """Writes the manifest of a complete checkpoint."""
     files = {name: [size, digest] for name, size, digest in _examine(checkpoint)}
     text = json.dumps({"format": FORMAT, "digest": _digest(files), "files": files}, indent=1)
-    replace_text(checkpoint / MANIFEST, text + "\n")
+    replace_text(checkpoint / MANIFEST, text)
 
 
 def find_damage(checkpoint: Path) -> str | None:

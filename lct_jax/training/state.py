@@ -18,11 +18,11 @@ from flax import nnx
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.training.guard import Guard, init_guard, judge
-from lct_jax.training.throughput import count_groups
+from lct_jax.training.work import count_groups
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 # Metrics of a step beside its loss and gradient norm: 0 where its update was made; a flow.Breakdown of the loss; a
-# throughput.GroupSizes of the batch.
+# work.GroupSizes of the batch.
 IN_A_ROW, BREAKDOWN, SIZES = "skipped_in_a_row", "breakdown", "sizes"
 
 Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, Any]]]
