@@ -12,7 +12,9 @@ into a work folder: it holds a lock on it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import shutil
 import textwrap
 import time
@@ -31,10 +33,13 @@ from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError, make_folder
 from lct_jax.sharding import state_sharding
 from lct_jax.training.integrity import choose, measure_size, seal
+from lct_jax.training.quiet import Quiet
 from lct_jax.training.state import TrainState, init_state
 from lct_jax.training.weights import Meta, load_weights, read_weights_meta
 
 FORMAT = "lct_jax.checkpoint/1"
+# How a system refuses to write: full, over a quota, too large a file, broken, read-only, not allowed.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
 POLL = 0.1  # seconds between looks at a save that goes on beside the training
 
 
@@ -74,7 +79,7 @@ class Checkpoints:
         self._sealer = ThreadPoolExecutor(1)
         self._sealing: Future[None] | None = None
         self._size = 0 if self.latest is None else measure_size(self.folder / str(self.latest))
-        self._told_of_space = False
+        self._told_of_space, self._quiet = False, Quiet()
 
     def save(self, state: TrainState, meta: Meta) -> float:
         """Saves a state under its own step, unless that step is there already; returns the seconds it took."""
@@ -147,6 +152,10 @@ class Checkpoints:
             self._finish_sealing()
         self._manager.close()
         self._sealer.shutdown()
+        self._quiet.end()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
@@ -165,12 +174,14 @@ class Checkpoints:
     @contextlib.contextmanager
     def _named(self, step: int | None) -> Iterator[None]:
         """What goes wrong with a save, such as on a full disk, as one line; what was saved before is whole."""
+        self._quiet.begin()
         try:
             yield
+            self._quiet.end()
         except (OSError, ValueError) as error:
             there = [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
             raise InputError(
-                f"{self.folder / str(step)}: cannot be saved ({textwrap.shorten(str(error), 200)}); "
+                f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); "
                 f"the last checkpoint is that of step {max(there, default=None)}"
             ) from error
 
@@ -242,6 +253,12 @@ def describe_origin(origin: Path, *, which: str) -> str:
     if not origin.is_dir():
         return f"{origin} ({made})"
     return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
+
+
+def _find_reason(error: Exception) -> str:
+    """What the system says, which TensorStore puts at the end of a page; else the beginning of that."""
+    said = (os.strerror(number) for number in REFUSALS)
+    return next((text for text in said if text in str(error)), textwrap.shorten(str(error), 200))
 
 
 def _lock(path: Path) -> IO[str]:

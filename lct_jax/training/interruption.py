@@ -1,9 +1,9 @@
 """A request to stop, from the system or from the keyboard, as a value the training loop looks at between steps.
 
 SIGTERM is how schedulers announce preemption; Ctrl-C is how people do. Either way the step under way is finished and
-saved: that takes a step, an evaluation if one is due just then, and a save with its manifest, and how long it took is
-said at the end. Before the first step there is nothing to save, and the process ends at once. So it does at a second
-Ctrl-C.
+saved: that takes two steps at most (one may be queued), an evaluation if one is due just then, and a save with its
+manifest; how long it took is said at the end. Before the first step there is nothing to save, and the process ends at
+once. So it does at a second Ctrl-C.
 """
 
 from __future__ import annotations

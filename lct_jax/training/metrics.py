@@ -107,18 +107,23 @@ class Meter:
     """Gathers the metrics of steps between two reports; the device is asked only when a report is due."""
 
     def __init__(self, throughput: Throughput) -> None:
-        self._throughput, self._compiled = throughput, False
+        self._throughput = throughput
+        self._before: dict[str, Any] | None = None
         self._metrics: dict[int, dict[str, Any]] = {}
         self._save_seconds = 0.0
         self.restart_clock()
 
     def add(self, step: int, metrics: dict[str, Any]) -> None:
-        """One step: what it gave, on the device. The first one of a process is compiled and not timed."""
+        """One step: what it gave, on the device. The first one of a process is compiled and not timed.
+
+        Waits for the step before: the host would run ahead by many, and a request to stop would wait for all of them.
+        """
         self._metrics[step] = metrics
-        if not self._compiled:
+        if self._before is None:
             jax.block_until_ready(metrics)
-            self._compiled = True
             self.restart_clock()
+        jax.block_until_ready(self._before)
+        self._before = metrics
 
     def add_save(self, seconds: float) -> None:
         """What a save took, for the next report."""
