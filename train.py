@@ -20,6 +20,7 @@ from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
+from lct_jax.flops import Again, Kernel
 from lct_jax.model.chunked import KEY_BLOCK, QUERY_BLOCK
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
@@ -33,7 +34,7 @@ from lct_jax.training.recompilations import Recompilations
 from lct_jax.training.state import make_optimizer, make_step
 from lct_jax.training.throughput import Throughput, find_chip
 from lct_jax.training.weights import Meta
-from lct_jax.training.work import Kernel
+from lct_jax.training.work import Program
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
@@ -96,12 +97,14 @@ def main(argv: Sequence[str]) -> None:
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )
     key = jax.random.key(training.seed)
-    throughput = Throughput(
-        config,
-        Kernel(QUERY_BLOCK, KEY_BLOCK, backward=5, common=True),
-        devices=mesh.size,
-        chip=find_chip(mesh.devices.flat[0].device_kind),
+    once_more = 0.0 if config.model.remat == "none" else 1.0
+    program = Program(
+        Kernel(QUERY_BLOCK, KEY_BLOCK, backward=5),
+        Again(linear=once_more, attention=once_more),
+        sharing=config.data.rows // training.accumulate,
     )
+    chip = find_chip(mesh.devices.flat[0].device_kind)
+    throughput = Throughput(config, program, devices=mesh.size, chip=chip)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
     reporter = Reporter(workdir, start=start, stop=training.steps)

@@ -46,7 +46,8 @@ CHIPS = {
     "tpu7x": Chip(
         "TPU7x", 2307e12, 7380e9, 192 * GIB, 94.74 * GIB, link=600e9, torus=3, node=4, devices=2
     ),
-    # Of a GPU's memory the driver, the context and NCCL take a part: about 5 of an H100's 79.6 GiB.
+    # Of a GPU's memory the driver, the context and NCCL take a part; its published 80e9 bytes leave about 5 of 79.6
+    # GiB.
     "a100": Chip("A100 SXM", 312e12, 2039e9, 80e9, 80e9, link=300e9, torus=0, node=8, network=25e9),
     "h100": Chip("H100 SXM", 989e12, 3350e9, 80e9, 80e9, link=450e9, torus=0, node=8, network=50e9),
     "h200": Chip(

@@ -13,6 +13,7 @@ from scenes import SLOTS, TINY, make_scenes, pack_scenes
 
 from lct_jax.config import Config, FlowConfig, TrainingConfig
 from lct_jax.errors import InputError
+from lct_jax.flops import Again, Kernel
 from lct_jax.flow import Breakdown
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.guard import SETTLED, check_guard, init_guard, judge
@@ -26,7 +27,7 @@ from lct_jax.training.state import (
     make_step,
 )
 from lct_jax.training.throughput import Throughput
-from lct_jax.training.work import Kernel, count_groups
+from lct_jax.training.work import Program, count_groups
 
 TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
 NAN, INFINITE = float("nan"), float("inf")
@@ -84,8 +85,8 @@ def test_a_refused_update_leaves_everything_but_the_step():
 
 
 def make_meter() -> Meter:
-    kernel = Kernel(256, 512, backward=5, common=True)
-    return Meter(Throughput(Config(name="tiny"), kernel, devices=1, chip=None))
+    program = Program(Kernel(256, 512, backward=5), Again(1.0, 1.0), sharing=1)
+    return Meter(Throughput(Config(name="tiny"), program, devices=1, chip=None))
 
 
 def make_metrics(loss: float, in_a_row: int) -> dict:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -11,13 +9,13 @@ from scenes import SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_sce
 
 from lct_jax.chips import CHIPS
 from lct_jax.config import Config, DataConfig, TrainingConfig
-from lct_jax.flops import count_attention, count_forward, count_linear
+from lct_jax.flops import Again, Kernel, count_attention, count_forward, count_linear
 from lct_jax.training.throughput import DEVICE_KINDS, Throughput, find_chip
 from lct_jax.training.work import (
     GroupSizes,
-    Kernel,
+    Program,
     Work,
-    count_block_pairs,
+    count_computed_pairs,
     count_groups,
     count_useful,
     count_work,
@@ -27,13 +25,13 @@ SCENES = make_scenes()
 ROWS = [[SCENES["trio"], SCENES["full_text"]], [SCENES["single"], SCENES["pair"]], [], []]
 BATCH = pack_scenes(ROWS).batch
 DATA = DataConfig(rows=4, video_tokens=VIDEO_TOKENS, text_tokens=TEXT_TOKENS, groups=SLOTS)
-KERNEL = Kernel(query_block=16, key_block=12, backward=5, common=True)
+KERNEL = Kernel(query_block=16, key_block=12, backward=5)
+PROGRAM = Program(KERNEL, Again(0.0, 0.0), sharing=4)
 
 
-def make_config(context: str, *, accumulate: int = 1, remat: str = "none") -> Config:
+def make_config(context: str, *, accumulate: int = 1) -> Config:
     training = TrainingConfig(context=context, accumulate=accumulate)
-    model = dataclasses.replace(TINY, remat=remat)
-    return Config(name="tiny", model=model, data=DATA, training=training)
+    return Config(name="tiny", model=TINY, data=DATA, training=training)
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +59,8 @@ def brute_force_pairs(context: str, rows: list[int], kernel: Kernel) -> int:
         for block in range(query.max() + 1):
             keys = key[seen[query == block].any(axis=0)]
             ranges[place, block] = (keys.min(), keys.max() + 1) if len(keys) else (99, 0)
-    if kernel.common:
-        ranges[:, :, 0], ranges[:, :, 1] = ranges[:, :, 0].min(axis=0), ranges[:, :, 1].max(axis=0)
-    blocks = np.maximum(ranges[:, :, 1] - ranges[:, :, 0], 0).sum()
-    return int(blocks * (query == 0).sum() * (key == 0).sum())
+    blocks = np.maximum(ranges[:, :, 1].max(axis=0) - ranges[:, :, 0].min(axis=0), 0).sum()
+    return int(len(rows) * blocks * (query == 0).sum() * (key == 0).sum())
 
 
 def test_sizes_of_groups_are_those_of_the_plans(sizes):
@@ -87,39 +83,46 @@ def test_useful_work_is_that_of_the_scenes_alone(sizes, context):
 
 
 @pytest.mark.parametrize("context", ["full", "causal"])
-@pytest.mark.parametrize("common", [True, False])
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0], [2]])
 @pytest.mark.parametrize("blocks", [(16, 12), (5, 7), (256, 512)])
 def test_computed_pairs_are_those_of_the_blocks_between_first_and_last(
-    sizes, context, common, blocks
+    sizes, context, rows, blocks
 ):
-    kernel = Kernel(*blocks, backward=5, common=common)
-    length = VIDEO_TOKENS + TEXT_TOKENS
-    found = count_block_pairs(sizes, length, context, kernel)
-    assert found == brute_force_pairs(context, [0, 1, 2, 3], kernel)
+    kernel = Kernel(*blocks, backward=5)
+    together = GroupSizes(*(leaf[rows] for leaf in sizes))
+    found = count_computed_pairs(together, VIDEO_TOKENS + TEXT_TOKENS, context, kernel)
+    assert found == brute_force_pairs(context, rows, kernel)
 
 
-def test_every_micro_batch_has_its_own_range_of_blocks(sizes):
-    """Rows 0 and 2 are one, 1 and 3 the other."""
-    work = count_work(sizes, make_config("full", accumulate=2), KERNEL)
-    pairs = sum(brute_force_pairs("full", rows, KERNEL) for rows in ([0, 2], [1, 3]))
-    assert pairs < brute_force_pairs("full", [0, 1, 2, 3], KERNEL)
+@pytest.mark.parametrize(
+    ("accumulate", "sharing", "calls"),
+    [
+        (1, 4, [[0, 1, 2, 3]]),
+        (2, 2, [[0, 2], [1, 3]]),  # rows of a micro-batch are taken in turn
+        (1, 2, [[0, 1], [2, 3]]),  # two devices over rows
+        (2, 1, [[0], [1], [2], [3]]),
+    ],
+)
+def test_rows_of_one_call_of_the_kernel_share_their_blocks(sizes, accumulate, sharing, calls):
+    program = PROGRAM._replace(sharing=sharing)
+    work = count_work(sizes, make_config("full", accumulate=accumulate), program)
+    pairs = sum(brute_force_pairs("full", rows, KERNEL) for rows in calls)
     linear = count_linear(TINY, video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS)
     np.testing.assert_allclose(work.computed, 3 * linear + 3.5 * count_attention(TINY, pairs))
 
 
-def test_recomputed_blocks_are_computed_and_not_useful(sizes):
-    kept, again = (
-        count_work(sizes, make_config("full", remat=r), KERNEL) for r in ("none", "block")
-    )
-    assert kept.useful == again.useful < kept.computed
+def test_what_is_computed_again_is_computed_and_not_useful(sizes):
+    again = PROGRAM._replace(again=Again(linear=1.0, attention=0.5))
+    first, second = (count_work(sizes, make_config("full"), p) for p in (PROGRAM, again))
+    assert first.useful == second.useful < first.computed
     pairs = brute_force_pairs("full", [0, 1, 2, 3], KERNEL)
     linear = count_linear(TINY, video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS)
-    once_more = linear + count_attention(TINY, pairs)
-    np.testing.assert_allclose(again.computed - kept.computed, once_more)
+    once_more = linear + 0.5 * count_attention(TINY, pairs)
+    np.testing.assert_allclose(second.computed - first.computed, once_more)
 
 
 def test_fill_is_by_tokens_and_by_the_row_of_most_work(sizes):
-    work = count_work(sizes, make_config("full"), KERNEL)
+    work = count_work(sizes, make_config("full"), PROGRAM)
     assert (work.tokens, work.slots) == (25 + 20, 4 * 28)
     rows = count_useful(sizes, make_config("full"))
     np.testing.assert_allclose([work.mean, work.most], [rows.sum() / 4, rows[0]])
@@ -128,17 +131,17 @@ def test_fill_is_by_tokens_and_by_the_row_of_most_work(sizes):
 def test_rates_are_over_the_peak_of_all_devices():
     works = [Work(6e12, 8e12, 100, 120, 1.0, 1.0), Work(2e12, 4e12, 50, 120, 1.0, 1.0)]
     config = make_config("full")
-    assert Throughput(config, KERNEL, devices=8, chip=None).rate(works, 4.0) == {
+    assert Throughput(config, PROGRAM, devices=8, chip=None).rate(works, 4.0) == {
         "steps_per_second": 0.5,
         "tokens_per_second": 37.5,
         "useful_flops_per_second": 2e12,
         "computed_flops_per_second": 3e12,
     }
-    rates = Throughput(config, KERNEL, devices=2, chip=CHIPS["v5p"]).rate(works, 4.0)
+    rates = Throughput(config, PROGRAM, devices=2, chip=CHIPS["v5p"]).rate(works, 4.0)
     np.testing.assert_allclose(rates["useful_mfu"], 2e12 / (2 * 459e12))
     np.testing.assert_allclose(rates["computed_mfu"], 3e12 / (2 * 459e12))
     # A TPU7x shows as two devices, which share its peak.
-    rates = Throughput(config, KERNEL, devices=2, chip=CHIPS["tpu7x"]).rate(works, 4.0)
+    rates = Throughput(config, PROGRAM, devices=2, chip=CHIPS["tpu7x"]).rate(works, 4.0)
     np.testing.assert_allclose(rates["useful_mfu"], 2e12 / 2307e12)
 
 

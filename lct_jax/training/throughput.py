@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lct_jax.chips import CHIPS, Chip
 from lct_jax.config import Config
-from lct_jax.training.work import GroupSizes, Kernel, Work, count_work
+from lct_jax.training.work import GroupSizes, Program, Work, count_work
 
 # What JAX calls the devices of a chip (`device_kind`); those of other names have no peak here.
 DEVICE_KINDS = {
@@ -36,17 +36,19 @@ class Throughput:
     """Counts and rates steps of one config on some devices.
 
     Args:
-        config: of the run. kernel: of its attention. devices: of the mesh. chip: which they are; None where no peak is
-            published.
+        config: of the run. program: what its step computes. devices: of the mesh. chip: which they are; None where no
+            peak is published.
     """
 
-    def __init__(self, config: Config, kernel: Kernel, *, devices: int, chip: Chip | None) -> None:
-        self.config, self.kernel = config, kernel
+    def __init__(
+        self, config: Config, program: Program, *, devices: int, chip: Chip | None
+    ) -> None:
+        self.config, self.program = config, program
         self.peak = None if chip is None else devices * chip.flops / chip.devices
 
     def count(self, sizes: GroupSizes) -> Work:
         """The work of one step."""
-        return count_work(sizes, self.config, self.kernel)
+        return count_work(sizes, self.config, self.program)
 
     def rate(self, works: Sequence[Work], seconds: float) -> dict[str, float]:
         """Rates of steps that took so long together, by name."""

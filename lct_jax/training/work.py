@@ -13,7 +13,7 @@ import numpy as np
 
 from lct_jax import flow
 from lct_jax.config import Config, Context
-from lct_jax.flops import BACKWARD, count_attention, count_linear
+from lct_jax.flops import BACKWARD, Again, Kernel, count_attention, count_linear
 from lct_jax.types import PADDING_SCENE, Array, PackedBatch
 
 
@@ -30,19 +30,18 @@ class GroupSizes(NamedTuple):
     text: Array
 
 
-class Kernel(NamedTuple):
-    """How an attention kernel spends its work.
+class Program(NamedTuple):
+    """What decides how much a step computes beyond what is useful.
 
     Attributes:
-        query_block, key_block: tokens of a block at most, blocks being of equal size; each is computed whole or not.
-        backward: products of a pair in the backward pass, against two forward: five with scores computed again
-            (arXiv 2307.08691, section 3.1). common: whether all rows of a micro-batch share the range of key blocks.
+        kernel: of attention; its blocks are of equal size, and at most those. again: what is computed again.
+        sharing: rows that share a range of key blocks: those that one call of the kernel gets, 1 where each row has
+            its own.
     """
 
-    query_block: int
-    key_block: int
-    backward: int
-    common: bool
+    kernel: Kernel
+    again: Again
+    sharing: int
 
 
 class Work(NamedTuple):
@@ -70,23 +69,29 @@ def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
     return GroupSizes(*groups, video=count(batch.video.index), text=count(batch.text.index))
 
 
-def count_work(sizes: GroupSizes, config: Config, kernel: Kernel) -> Work:
+def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
     """The work of one step, from the sizes of its batch as numpy arrays."""
     model, data, training = config.model, config.data, config.training
     useful_B = count_useful(sizes, config)
-    # Of every block of the model the forward pass is done once more in the backward pass.
-    again = 0.0 if model.remat == "none" else 1.0
-    parts = [
-        GroupSizes(*(leaf[part :: training.accumulate] for leaf in sizes))
-        for part in range(training.accumulate)  # as `split_rows` divides them
-    ]
     length = data.video_tokens + data.text_tokens
-    pairs = sum(count_block_pairs(part, length, training.context, kernel) for part in parts)
+    rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T  # as `split_rows` does
+    pairs = sum(
+        count_computed_pairs(
+            GroupSizes(*(leaf[together] for leaf in sizes)),
+            length,
+            training.context,
+            program.kernel,
+        )
+        for together in rows.reshape(-1, program.sharing)
+    )
     linear = data.rows * count_linear(
         model, video=data.video_tokens, text=data.text_tokens, groups=data.groups
     )
-    computed = linear * (1.0 + BACKWARD + again)
-    computed += count_attention(model, pairs) * (1.0 + kernel.backward / 2 + again)
+    again = program.again
+    computed = linear * (1.0 + BACKWARD + again.linear)
+    computed += count_attention(model, pairs) * (
+        1.0 + program.kernel.backward / 2 + again.attention
+    )
     return Work(
         useful=float(useful_B.sum()) * (1.0 + BACKWARD),
         computed=computed,
@@ -111,8 +116,8 @@ def count_useful(sizes: GroupSizes, config: Config) -> np.ndarray:
     return linear_B + count_attention(model, pairs_B)
 
 
-def count_block_pairs(sizes: GroupSizes, length: int, context: Context, kernel: Kernel) -> float:
-    """Pairs of query and key in all blocks that a kernel computes for some rows of `length` tokens."""
+def count_computed_pairs(sizes: GroupSizes, length: int, context: Context, kernel: Kernel) -> float:
+    """Pairs in all blocks that a kernel computes for rows of `length` tokens which share their ranges of key blocks."""
     query, key = (
         -(-length // -(-length // most)) for most in (kernel.query_block, kernel.key_block)
     )
@@ -120,10 +125,9 @@ def count_block_pairs(sizes: GroupSizes, length: int, context: Context, kernel: 
     rows = zip(sizes.scene, sizes.video + sizes.text, strict=True)
     bounds = [_find_seen(scene, tokens, starts, query, context) for scene, tokens in rows]
     first, last = (np.stack(side) for side in zip(*bounds, strict=True))
-    first, last = first // key, -(-last // key)
-    if kernel.common:
-        first, last = (np.broadcast_to(x, last.shape) for x in (first.min(0), last.max(0)))
-    return float(np.maximum(last - first, 0).sum() * query * key)
+    behind = -(-last.max(axis=0) // key)
+    blocks = np.maximum(behind - first.min(axis=0) // key, 0)
+    return float(len(bounds) * blocks.sum() * query * key)
 
 
 def _find_seen(
