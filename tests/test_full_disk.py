@@ -7,9 +7,9 @@ lets users mount (`unshare`), a small tmpfs is filled as well, and the error is 
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -27,6 +27,12 @@ from lct_jax.training.metrics import Reporter
 
 LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files
 ROOM, PAGE = 64_000, 4096  # bytes that are left on the disk: a checkpoint takes several times that
+# Limits files to $1 bytes and runs the rest.
+ON_LIMIT = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 # Mounts a disk of size $1 at $2, copies $3 there, runs the rest, and brings back what is on the disk then.
 ON_SMALL_DISK = """
 mount -t tmpfs -o size="$1" tmpfs "$2" && cp -r "$3/." "$2" || exit 99
@@ -67,8 +73,8 @@ def check_failed(result: Result, run: Path, error: str) -> None:
 
 def test_a_save_cut_short_by_a_limit_leaves_the_last_checkpoint(tmp_path):
     run = start_at_six(tmp_path)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))  # noqa: E731
-    result = run_program(*train_arguments(shared_film(), run), before=limit)
+    through = [sys.executable, "-c", ON_LIMIT, str(LIMIT)]
+    result = run_program(*train_arguments(shared_film(), run), through=through)
     check_failed(result, run, "File too large")
 
 
@@ -86,7 +92,7 @@ def test_after_a_full_disk_a_run_goes_on_to_the_same_end(tmp_path, way):
         size = ROOM + sum(-(-path.stat().st_size // PAGE) * PAGE for path in files)
         through = ["unshare", "-Urm", "sh", "-c", ON_SMALL_DISK, "sh", str(size), disk, run]
         arguments = train_arguments(shared_film(), disk)
-        result = run_program(*arguments, through=[str(part) for part in through])
+        result = run_program(*arguments, through=through)
         check_failed(result, run, "No space left on device")
         assert "the next save will fail unless room is made" in result.stderr
     assert "going on from step 6" in finish(run).stdout

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -214,22 +214,20 @@ class Result:
     stderr: str
 
 
-def run_program(
-    *arguments: str | Path, before: Callable[[], None] | None = None, through: Sequence[str] = ()
-) -> Result:
-    """Runs `python ARGUMENTS` to its end; `before` and `through` as in `start_program`."""
-    process = start_program(*arguments, before=before, through=through)
+def run_program(*arguments: str | Path, through: Sequence[str | Path] = ()) -> Result:
+    """Runs `python ARGUMENTS` to its end, `through` as in `start_program`."""
+    process = start_program(*arguments, through=through)
     stdout, stderr = process.communicate(timeout=300)
     return Result(process.returncode, stdout, stderr)
 
 
 def start_program(
-    *arguments: str | Path, before: Callable[[], None] | None = None, through: Sequence[str] = ()
+    *arguments: str | Path, through: Sequence[str | Path] = ()
 ) -> subprocess.Popen[str]:
     """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
 
     Args:
-        before: called in the new process first. through: a command that runs the command line behind it.
+        through: a command that runs the command line given behind it.
     """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {
@@ -241,10 +239,9 @@ def start_program(
         "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other on a busy machine
     }
     return subprocess.Popen(
-        [*through, sys.executable, "-W", "error", *map(str, arguments)],
+        [*map(str, through), sys.executable, "-W", "error", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **settings},
-        preexec_fn=before,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -62,10 +62,11 @@ class Checkpoints:
             self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
-        # Before Orbax looks: what is damaged has been moved aside then.
-        self.latest = choose(
-            self.folder, owner=keep is not None
-        ).step  # complete and whole, or None
+        try:  # before Orbax looks: what is damaged has been moved aside then
+            self.latest = choose(self.folder, owner=keep is not None).step  # whole, or None
+        except InputError:
+            self._unlock()
+            raise
         if keep is None and self.latest is None:
             raise InputError(f"{self.folder}: no complete checkpoint, expected at least one")
         # On CPU a host copy may share memory with buffers the next step donates: save at once.

@@ -23,7 +23,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from lct_jax.errors import InputError
+from lct_jax.errors import InputError, call_before_last_line
 from lct_jax.flow import TIME_BUCKETS, Breakdown
 from lct_jax.training.files import replace_text
 from lct_jax.training.state import BREAKDOWN, IN_A_ROW, SIZES
@@ -47,6 +47,7 @@ class Reporter:
         drop_later(self.path, start)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
         self.bar = tqdm(total=stop, initial=start, desc=workdir.name, unit="step", smoothing=0.1)
+        call_before_last_line(self.bar.close)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One report: to the file, to TensorBoard, and its main numbers to the bar.
