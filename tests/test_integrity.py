@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from test_resume import check_same_end, finish, finished
-from tiny_film import CONFIG, shared_run
+from tiny_film import CONFIG, shared_run, start_program
 
 from lct_jax.errors import InputError
 from lct_jax.model.mmdit import MMDiT
@@ -226,3 +227,32 @@ def test_other_processes_end_too_where_none_is_whole(run, monkeypatch):
     monkeypatch.setattr(integrity.multihost_utils, "broadcast_one_to_all", send)
     with pytest.raises(InputError, match=r"no whole checkpoint, .* \(the first process names"):
         choose(run / "checkpoints", owner=True)
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+import jax
+number, address, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+jax.distributed.initialize(address, num_processes=2, process_id=number)
+from lct_jax.training.integrity import choose
+print("chosen", choose(folder, owner=True).step)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_choose_the_same_one(run):
+    """Real ones: only the first says what is damaged, and moves it."""
+    flip(largest(run, 8))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    arguments = [address, run / "checkpoints"]
+    pair = [start_program("-c", TWO_PROCESSES, str(number), *arguments) for number in (0, 1)]
+    (first, told), (second, silent) = (process.communicate(timeout=300) for process in pair)
+    assert [process.returncode for process in pair] == [0, 0], told + silent
+    # Gloo says first that it is connected.
+    assert first.splitlines()[-1] == second.splitlines()[-1] == "chosen 6"
+    assert "checkpoints/8: damaged" in told and "damaged" not in silent
+    assert finished(run) == [6]
+    assert (run / "damaged/8").is_dir()
