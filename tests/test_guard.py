@@ -89,11 +89,11 @@ def make_meter() -> Meter:
     return Meter(Throughput(Config(name="tiny"), program, devices=1, chip=None))
 
 
-def make_metrics(loss: float, in_a_row: int) -> dict:
+def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> dict:
     """What a step gives: its whole loss is of shots at times below 0.1, in first place."""
     weights = np.zeros((2, 10), np.float32), np.zeros((2, SLOTS), np.float32)
     for sums in weights:
-        sums[:, 0] = 1.0, loss
+        sums[:, 0] = samples, samples * loss
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
     values = {"loss": np.float32(loss), IN_A_ROW: np.int32(in_a_row)}
     return values | {BREAKDOWN: Breakdown(*weights), SIZES: count_groups(batch, SLOTS)}
@@ -101,13 +101,14 @@ def make_metrics(loss: float, in_a_row: int) -> dict:
 
 def test_a_report_names_the_steps_and_leaves_their_losses_out():
     meter = make_meter()
-    for step, (loss, in_a_row) in enumerate([(1.0, 0), (NAN, 1), (3.0, 0), (NAN, 1)], start=5):
-        meter.add(step, make_metrics(loss, in_a_row))
+    steps = [(1.0, 0, 1.0), (NAN, 1, 9.0), (3.0, 0, 3.0), (NAN, 1, 9.0)]
+    for step, (loss, in_a_row, samples) in enumerate(steps, start=5):
+        meter.add(step, make_metrics(loss, in_a_row, samples))
     report = meter.report()
     assert report.skipped == (6, 8)
     assert report.in_a_row == 1
-    assert report.values["loss"] == report.values["loss_by_time/0-0.1"] == 2.0
-    assert report.values["loss_by_shot/1"] == 2.0
+    assert report.values["loss"] == (1 * 1.0 + 3 * 3.0) / 4  # of four samples
+    assert report.values["loss_by_time/0-0.1"] == report.values["loss_by_shot/1"] == 2.5
     assert "loss_by_time/0.1-0.2" not in report.values
     assert report.values["skipped"] == 2
 

@@ -171,7 +171,7 @@ def _say(line: str) -> None:
 def _list_files(checkpoint: Path) -> list[Path]:
     """Files of a checkpoint but for the manifest, in order."""
     files = (path for path in checkpoint.rglob("*") if path.is_file())
-    return sorted(path for path in files if not path.name.startswith(MANIFEST))
+    return sorted(path for path in files if MANIFEST not in path.name)  # nor one half written
 
 
 def _examine(checkpoint: Path) -> Iterator[tuple[str, int, str]]:

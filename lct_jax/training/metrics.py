@@ -88,7 +88,6 @@ BAR_NAMES = {
     "tokens_per_second": "tok/s",
     "fill": "fill",
     "useful_mfu": "MFU",
-    "skipped": "skipped",
 }
 
 
@@ -136,7 +135,7 @@ class Meter:
         self._start = time.perf_counter()
 
     def report(self) -> Report:
-        """Means over the updates made since the last report, and rates and fill over all steps since."""
+        """Means over the updates made since the last report (losses: over samples); rates and fill of all steps."""
         gathered = jax.device_get(self._metrics)
         seconds = time.perf_counter() - self._start
         in_a_row = [int(metrics.pop(IN_A_ROW)) for metrics in gathered.values()]
@@ -145,7 +144,10 @@ class Meter:
         made = [metrics for step, metrics in gathered.items() if step not in skipped]
         parts = [metrics.pop(BREAKDOWN) for metrics in made]
         values = {name: float(np.mean([m[name] for m in made])) for name in (made or [{}])[0]}
-        values |= name_parts(parts) if parts else {}
+        if made:  # a sample counts the same in whatever batch it lies; the weights of each sum to 1
+            samples = [part.time[0].sum() for part in parts]
+            values["loss"] = float(np.average([m["loss"] for m in made], weights=samples))
+            values |= name_parts(parts)
         values["skipped"] = len(skipped)
         values["fill"] = sum(work.tokens for work in works) / sum(work.slots for work in works)
         values["time_fill"] = sum(work.mean for work in works) / sum(work.most for work in works)
