@@ -195,7 +195,7 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
     for step, rate in enumerate((0.1, 2 / 11, 0.25)):  # (1 + step) / (10 + step)
         key = jax.random.fold_in(jax.random.key(3), step)
         added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
-        loss, gradient = gradient_of(params, packed.batch, added)
+        loss, gradient, _ = gradient_of(params, packed.batch, added)
         updates, opt_state = update(gradient, opt_state, params)
         params = jax.tree.map(np.add, params, updates)
         ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)
