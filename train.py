@@ -2,8 +2,8 @@
 
     python train.py --config=configs/film_tiny.py --data=DIR --workdir=DIR [--config.training.steps=200]
 
-Killed at any moment and started again with the same command, it goes on from the last checkpoint, bit-exactly. SIGTERM
-and Ctrl-C end it after the step under way, saved.
+Killed at any moment and started again with the same command, it goes on from the last good checkpoint, bit-exactly.
+SIGTERM and Ctrl-C end it after the step under way, saved. `--profile=20:25` traces steps (docs/training.md).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
+from lct_jax.flops import Again, Kernel
+from lct_jax.model.chunked import KEY_BLOCK, QUERY_BLOCK
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
 from lct_jax.training.checkpoint import Checkpoints, start_state
@@ -27,19 +29,26 @@ from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard
 from lct_jax.training.interruption import Interruption
 from lct_jax.training.metrics import Meter, Reporter
+from lct_jax.training.profile import Profile
+from lct_jax.training.recompilations import Recompilations
 from lct_jax.training.state import make_optimizer, make_step
+from lct_jax.training.throughput import Throughput, find_chip
 from lct_jax.training.weights import Meta
+from lct_jax.training.work import Program
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    interruption = Interruption()
     logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
+    profile = Profile(PROFILE.value, workdir / "profile")
 
     # ---- data --------------------------------------------------------------------------------
     prepared = PreparedSet(DATA.value)
@@ -88,33 +97,51 @@ def main(argv: Sequence[str]) -> None:
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )
     key = jax.random.key(training.seed)
+    once_more = 0.0 if config.model.remat == "none" else 1.0
+    program = Program(
+        Kernel(QUERY_BLOCK, KEY_BLOCK, backward=5),
+        Again(linear=once_more, attention=once_more),
+        sharing=config.data.rows // training.accumulate,
+    )
+    chip = find_chip(mesh.devices.flat[0].device_kind)
+    throughput = Throughput(config, program, devices=mesh.size, chip=chip)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
     reporter = Reporter(workdir, start=start, stop=training.steps)
-    meter, interruption = Meter(), Interruption()
+    meter, recompilations = Meter(throughput), Recompilations("step", "errors")
+    interruption.defer()
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
-        state, metrics = step(state, place_batch(batch, mesh), key)
-        meter.add(number, batch, metrics)
+        with profile.before(number):
+            state, metrics = step(state, place_batch(batch, mesh), key)
+        profile.after(number, metrics)
+        meter.add(number, metrics)
         last, leaving = number == training.steps, interruption.signal is not None
         saving = number % training.save_every == 0 or last or leaving
+        evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
         # A report at every save too: means that reach back behind it would not survive a kill.
-        if number % training.log_every == 0 or saving:
+        if number % training.log_every == 0 or saving or evaluating:
             report = meter.report()
+            report.values["recompilations"] = recompilations.count
             reporter.write(number, report.values)
             for skipped in report.skipped:
                 reporter.note(f"step {skipped}: update not made, of {source.describe(skipped - 1)}")
+            for line in (*recompilations.take_lines(), *checkpoints.find_shortage(state)):
+                reporter.note(f"step {number}: {line}")
             check_guard(report.in_a_row, training)
-        if held_out and (number % training.eval_every == 0 or last):
+        if evaluating:
             reporter.write(number, evaluate(state.ema, held_out))
         if saving:
-            checkpoints.save(state, meta)
+            meter.add_save(checkpoints.save(state, meta))
+        if evaluating or saving:
+            meter.restart_clock()
         reporter.bar.update()
         if leaving:
             break
+    profile.close()
     reporter.close()
     checkpoints.close()
     if interruption.signal is not None:
-        print(f"{workdir}: {interruption.signal.name}, saved; the same command goes on")
+        print(f"{workdir}: {interruption.describe()}; the same command goes on")
         sys.exit(interruption.exit_code)
     print(f"{workdir}: {training.steps} steps done")
 

@@ -15,6 +15,8 @@ from typing import NoReturn, TypeVar
 
 Result = TypeVar("Result")
 
+_before_last_line: list[Callable[[], None]] = []
+
 
 class InputError(ValueError):
     """Bad input: the message names the file, field or flag, what was found and what was expected."""
@@ -26,6 +28,11 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+
+
+def call_before_last_line(act: Callable[[], None]) -> None:
+    """Has something done before a process ends with its one line: a progress bar must leave the line it is on."""
+    _before_last_line.append(act)
 
 
 def exit_on_input_error(
@@ -49,5 +56,7 @@ def exit_on_input_error(
 
 
 def _end(line: str, *, code: int) -> NoReturn:
+    for act in _before_last_line:
+        act()
     print(" ".join(line.split()), file=sys.stderr)  # libraries quoted in it may break lines
     sys.exit(code)

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from lct_jax.config import FlowConfig
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex, Tokens
 
+TIME_BUCKETS = 10  # of equal width, over diffusion times from 0 to 1
+
 Backbone = Callable[
     [Tokens, Tokens, jax.Array], jax.Array
 ]  # (video, text, time_BS) -> velocity_BLC
@@ -27,6 +29,17 @@ class Groups(NamedTuple):
     """What each group slot of a row holds: int32[B S] each, scene 0 where the slot is empty."""
 
     scene: jax.Array
+    shot: jax.Array
+
+
+class Breakdown(NamedTuple):
+    """The loss by where it comes from: float32 sums of weights (row 0) and of weighted errors (row 1), to be added up.
+
+    Attributes:
+        time: [2 TIME_BUCKETS], by diffusion time. shot: [2 S], by the number of the shot in its sample, from 1 on.
+    """
+
+    time: jax.Array
     shot: jax.Array
 
 
@@ -102,7 +115,33 @@ def weighted_error(
     Args:
         backbone: the model. batch: clean tokens. added: time and noise. weight_BL: from `loss_weights`.
     """
+    return (weight_BL * token_errors(backbone, batch, added)).sum()
+
+
+def token_errors(backbone: Backbone, batch: PackedBatch, added: Draw) -> jax.Array:
+    """Mean squared velocity error of every video token, float32[B L]; arguments as of `weighted_error`."""
     noisy = corrupt(batch.video, added.noise, added.time)
     velocity_BLC = backbone(noisy, batch.text, added.time).astype(jnp.float32)
-    error_BL = jnp.square(velocity_BLC - (added.noise - batch.video.value)).mean(-1)
-    return (weight_BL * error_BL).sum()
+    return jnp.square(velocity_BLC - (added.noise - batch.video.value)).mean(-1)
+
+
+def break_down(
+    error_BL: jax.Array, weight_BL: jax.Array, index: TokenIndex, time_BS: jax.Array
+) -> Breakdown:
+    """The sums behind `weighted_error`, by time and by shot: added up over parts, errors over weights are means."""
+    slots = time_BS.shape[1]
+    sums_BS = [sum_groups(x, index.group, slots) for x in (weight_BL, weight_BL * error_BL)]
+    bucket_BS = jnp.minimum((time_BS * TIME_BUCKETS).astype(jnp.int32), TIME_BUCKETS - 1)
+    # What is no shot, such as a global prompt, weighs nothing: where it is counted does not matter.
+    place_BS = jnp.maximum(find_groups(index, slots).shot, 1) - 1
+
+    def add_up(place_BS: jax.Array, count: int) -> jax.Array:
+        return jnp.stack([jnp.zeros(count).at[place_BS].add(x_BS) for x_BS in sums_BS])
+
+    return Breakdown(time=add_up(bucket_BS, TIME_BUCKETS), shot=add_up(place_BS, slots))
+
+
+def sum_groups(value_BL: jax.Array, group_BL: jax.Array, slots: int) -> jax.Array:
+    """Sums over the tokens of every group slot, [B S]: a masked sum, for a scatter of all tokens is slow on TPU."""
+    member_BLS = group_BL[..., None] == jnp.arange(slots)[None, None]
+    return jnp.where(member_BLS, value_BL[..., None], 0).sum(axis=1)

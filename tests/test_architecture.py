@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
     "flops": ("config", "layout"),
+    "chips": (),
     "codecs": ("types", "sharding", "config", "errors"),
     "model": ("types", "sharding", "config"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
@@ -39,7 +40,10 @@ MAY_IMPORT = {
         *("chat", "codecs", "cli", "errors"),
     ),
     # Weights are safetensors and are read with the same strictness as a codec's.
-    "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
+    "training": (
+        *("types", "sharding", "flow", "config", "chips", "flops", "errors"),
+        "codecs.safetensors_io",
+    ),
     "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
     "scene_io": (
         "layout",

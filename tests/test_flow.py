@@ -173,3 +173,33 @@ def test_dummies_and_padding_are_out_of_the_loss():
     assert not gradient[~counted].any()
     assert gradient[counted].all()
     assert (~counted).sum() == 2 + 3 + 28  # two dummies and the padding of both rows
+
+
+def test_a_loss_is_broken_down_by_time_and_by_shot():
+    """INDEX has shots 1 and 2 of one scene and a single shot; at t = 1 a shot is in the last bucket."""
+    weight = flow.loss_weights(INDEX, 6)
+    error = jnp.array([[50.0, 1, 3, 5, 2, 4, 9, 60, 60]])
+    time = jnp.array([[0.0, 0.05, 1.0, 0.95, 0, 0]])
+    found = flow.break_down(error, weight, INDEX, time)
+    # Sums of weights, then of weighted errors: 0.25 (1 + 3), 0.5 * 5, and (2 + 4 + 9) / 3.
+    expected = np.zeros((2, 10))
+    expected[:, 0], expected[:, 9] = (0.5, 1.0), (1.5, 7.5)
+    np.testing.assert_allclose(found.time, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.shot[:, :3], [[1.5, 0.5, 0], [6.0, 2.5, 0]], rtol=1e-6)
+    assert found.shot.shape == (2, 6)
+    np.testing.assert_allclose(found.time[1].sum(), (weight * error).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("time", "bucket"), [(0.0, 0), (0.099, 0), (0.1, 1), (0.55, 5), (0.999, 9), (1.0, 9)]
+)
+def test_buckets_are_tenths(time, bucket):
+    found = flow.break_down(
+        jnp.ones((1, 9)), flow.loss_weights(INDEX, 4), INDEX, jnp.full((1, 4), time)
+    )
+    assert np.flatnonzero(found.time[0]).tolist() == [bucket]
+
+
+def test_sums_over_groups_leave_nothing_out():
+    values = jnp.arange(9)[None]
+    assert flow.sum_groups(values, jnp.asarray(GROUP), 5).tolist() == [[0 + 7 + 8, 3, 3, 15, 0]]

@@ -94,7 +94,7 @@ def expected(tiny, packed, gradient_of) -> Gradient:
 
 
 def test_loss_and_gradient_agree_with_the_dense_reference(tiny, expected):
-    loss, gradient = expected
+    loss, gradient, _ = expected
     rng = np.random.default_rng(5)
     weights = {name: array.astype(np.float64) for name, array in tiny.weights.items()}
     direction = {name: rng.normal(size=array.shape) for name, array in weights.items()}
@@ -129,7 +129,11 @@ def test_unpacked_scenes_give_the_same_gradient(tiny, gradient_of, expected):
 
 
 def test_two_micro_batches_give_the_same_gradient(tiny, packed, expected):
-    _check_same(_compile(tiny, accumulate=2)(tiny.params, packed.batch, packed.added), expected)
+    found = _compile(tiny, accumulate=2)(tiny.params, packed.batch, packed.added)
+    _check_same(found, expected)
+    for sums, whole in zip(found.breakdown, expected.breakdown, strict=True):
+        np.testing.assert_allclose(sums, whole, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(whole.sum(axis=1), [8, 8 * expected.loss], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +236,7 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
     for step, rate in enumerate((0.1, 2 / 11, 0.25)):  # (1 + step) / (10 + step)
         key = jax.random.fold_in(jax.random.key(3), step)
         added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
-        loss, gradient = gradient_of(params, packed.batch, added)
+        loss, gradient, _ = gradient_of(params, packed.batch, added)
         updates, opt_state = update(gradient, opt_state, params)
         params = jax.tree.map(np.add, params, updates)
         ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)

@@ -11,12 +11,23 @@ import pytest
 from flax import nnx
 from scenes import SLOTS, TINY, make_scenes, pack_scenes
 
-from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.config import Config, FlowConfig, TrainingConfig
 from lct_jax.errors import InputError
+from lct_jax.flops import Again, Kernel
+from lct_jax.flow import Breakdown
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.guard import SETTLED, check_guard, init_guard, judge
 from lct_jax.training.metrics import Meter
-from lct_jax.training.state import init_state, make_optimizer, make_step
+from lct_jax.training.state import (
+    BREAKDOWN,
+    IN_A_ROW,
+    SIZES,
+    init_state,
+    make_optimizer,
+    make_step,
+)
+from lct_jax.training.throughput import Throughput
+from lct_jax.training.work import Program, count_groups
 
 TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
 NAN, INFINITE = float("nan"), float("inf")
@@ -73,23 +84,40 @@ def test_a_refused_update_leaves_everything_but_the_step():
     )
 
 
+def make_meter() -> Meter:
+    program = Program(Kernel(256, 512, backward=5), Again(1.0, 1.0), sharing=1)
+    return Meter(Throughput(Config(name="tiny"), program, devices=1, chip=None))
+
+
+def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> dict:
+    """What a step gives: its whole loss is of shots at times below 0.1, in first place."""
+    weights = np.zeros((2, 10), np.float32), np.zeros((2, SLOTS), np.float32)
+    for sums in weights:
+        sums[:, 0] = samples, samples * loss
+    batch = pack_scenes([[make_scenes()["trio"]]]).batch
+    values = {"loss": np.float32(loss), IN_A_ROW: np.int32(in_a_row)}
+    return values | {BREAKDOWN: Breakdown(*weights), SIZES: count_groups(batch, SLOTS)}
+
+
 def test_a_report_names_the_steps_and_leaves_their_losses_out():
-    batch, meter = pack_scenes([[make_scenes()["trio"]]]).batch, Meter()
-    for step, (loss, in_a_row) in enumerate([(1.0, 0), (NAN, 1), (3.0, 0), (NAN, 1)], start=5):
-        meter.add(step, batch, {"loss": np.float32(loss), "skipped_in_a_row": np.int32(in_a_row)})
+    meter = make_meter()
+    steps = [(1.0, 0, 1.0), (NAN, 1, 9.0), (3.0, 0, 3.0), (NAN, 1, 9.0)]
+    for step, (loss, in_a_row, samples) in enumerate(steps, start=5):
+        meter.add(step, make_metrics(loss, in_a_row, samples))
     report = meter.report()
     assert report.skipped == (6, 8)
     assert report.in_a_row == 1
-    assert report.values["loss"] == 2.0
+    assert report.values["loss"] == (1 * 1.0 + 3 * 3.0) / 4  # of four samples
+    assert report.values["loss_by_time/0-0.1"] == report.values["loss_by_shot/1"] == 2.5
+    assert "loss_by_time/0.1-0.2" not in report.values
     assert report.values["skipped"] == 2
 
 
 def test_a_report_without_any_update_has_no_loss():
-    meter = Meter()
-    batch = pack_scenes([[make_scenes()["trio"]]]).batch
-    meter.add(1, batch, {"loss": np.float32(NAN), "skipped_in_a_row": np.int32(4)})
+    meter = make_meter()
+    meter.add(1, make_metrics(NAN, 4))
     report = meter.report()
-    assert "loss" not in report.values
+    assert not any(name.startswith("loss") for name in report.values)
     assert report.in_a_row == 4
 
 

@@ -25,10 +25,9 @@ from tiny_film import (
 
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.checkpoint import Checkpoints
-from lct_jax.training.metrics import Reporter
+from lct_jax.training.metrics import CLOCKED, Reporter
 from lct_jax.training.state import TrainState, init_state, make_optimizer
 
-TIMING = "tokens_per_second"
 PATIENCE = 300  # seconds to wait for something to happen in a process
 
 
@@ -47,7 +46,7 @@ def read_state(workdir: Path) -> TrainState:
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
     """Every report but for what is measured with a clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line if name != TIMING} for line in lines]
+    return [{name: line[name] for name in line if name not in CLOCKED} for line in lines]
 
 
 def check_same_end(workdir: Path) -> None:
@@ -114,6 +113,24 @@ def test_a_run_reports_every_step_once_and_keeps_the_last_checkpoints():
     assert finished(shared_run()) == [6, 8]
 
 
+def test_a_report_says_how_fast_and_full_a_run_is_and_where_its_loss_comes_from():
+    lines = [json.loads(line) for line in (shared_run() / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "loss" in line]
+    for line in lines:
+        assert 0 < line["fill"] <= 1 and 0 < line["time_fill"] <= 1
+        assert line["tokens_per_second"] > 0 and line["steps_per_second"] > 0
+        assert 0 < line["useful_flops_per_second"] < line["computed_flops_per_second"]
+        assert "useful_mfu" not in line, "a CPU has no published peak"
+        assert line["recompilations"] == 0
+        for kind in ("time", "shot"):
+            parts = [value for name, value in line.items() if name.startswith(f"loss_by_{kind}/")]
+            assert (1 - 1e-5) * min(parts) <= line["loss"] <= (1 + 1e-5) * max(parts)  # rounded
+    assert [("save_seconds" in line) for line in lines] == [False, False, True, False, True]
+    assert {name for line in lines for name in line if name.startswith("loss_by_shot")} == {
+        f"loss_by_shot/{number}" for number in (1, 2, 3)
+    }
+
+
 def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
     # Before the first checkpoint, in the middle of one, and between two.
     assert kill_when(tmp_path, lambda: reported(tmp_path) >= 2)
@@ -126,7 +143,7 @@ def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
         pytest.fail("no kill came in the middle of a save")
     saved = max(finished(tmp_path), default=0)
     result = finish(tmp_path)
-    assert ("going on from step" in result.stdout) == (saved > 0)
+    assert (f"going on from step {saved}" in result.stdout) == (saved > 0)
     check_same_end(tmp_path)
 
 
@@ -169,5 +186,6 @@ def test_killed_at_many_moments_a_run_ends_the_same(tmp_path, seed):
             break
         kills += 1
     assert kills >= 3
-    finish(tmp_path)
+    saved = max(finished(tmp_path), default=0)  # only what came after it is done again
+    assert (f"going on from step {saved}" in finish(tmp_path).stdout) == (saved > 0)
     check_same_end(tmp_path)

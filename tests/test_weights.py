@@ -246,11 +246,15 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 
 def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
+    """Without a manifest too, as earlier ones are."""
     state = init_state(jax.tree.map(jnp.asarray, params), make_optimizer(CONFIG.training))
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(state, META)
     checkpoints.close()
     (tmp_path / "checkpoints/0/meta/metadata").write_text("{")
+    with pytest.raises(InputError, match="found no whole checkpoint"):
+        read_meta(tmp_path)
+    (tmp_path / "checkpoints/0/manifest.json").unlink()
     with pytest.raises(InputError) as caught:
         read_meta(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}/checkpoints/0: cannot be restored (")

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,15 +214,21 @@ class Result:
     stderr: str
 
 
-def run_program(*arguments: str | Path) -> Result:
-    """Runs `python ARGUMENTS` to its end."""
-    process = start_program(*arguments)
+def run_program(*arguments: str | Path, through: Sequence[str | Path] = ()) -> Result:
+    """Runs `python ARGUMENTS` to its end, `through` as in `start_program`."""
+    process = start_program(*arguments, through=through)
     stdout, stderr = process.communicate(timeout=300)
     return Result(process.returncode, stdout, stderr)
 
 
-def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors."""
+def start_program(
+    *arguments: str | Path, through: Sequence[str | Path] = ()
+) -> subprocess.Popen[str]:
+    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
+
+    Args:
+        through: a command that runs the command line given behind it.
+    """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(devices, ""),
@@ -232,7 +239,7 @@ def start_program(*arguments: str | Path) -> subprocess.Popen[str]:
         "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other on a busy machine
     }
     return subprocess.Popen(
-        [sys.executable, "-W", "error", *map(str, arguments)],
+        [*map(str, through), sys.executable, "-W", "error", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **settings},
         stdin=subprocess.DEVNULL,

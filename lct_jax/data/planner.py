@@ -91,10 +91,11 @@ class Planner:
     def batch(self, number: int) -> tuple[Row, ...]:
         """The rows of global batch `number`."""
         pool, place = divmod(number, self.config.pool)
-        if self._pool is None or self._pool[0] != pool:
-            self._pool = (pool, self._plan_pool(pool))
+        kept = self._pool  # once: another thread may ask for a batch of another pool meanwhile
+        if kept is None or kept[0] != pool:
+            kept = self._pool = (pool, self._plan_pool(pool))
         start = place * self.config.rows
-        return tuple(self._pool[1][start : start + self.config.rows])
+        return tuple(kept[1][start : start + self.config.rows])
 
     def work(self, row: Row) -> float:
         """Work of a row, in the unit of `cost`: samples of a row do not see each other."""

@@ -5,14 +5,21 @@
     WORKDIR/codec.safetensors        the codec the latents came from, for sampling
 
 Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
-previous checkpoint as the latest one. One process at a time writes into a work folder: it holds a lock on it.
+previous checkpoint as the latest one; what was damaged later is found by integrity.py. One process at a time writes
+into a work folder: it holds a lock on it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import os
+import shutil
 import textwrap
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,21 +32,26 @@ from jax.sharding import Mesh
 from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError, make_folder
 from lct_jax.sharding import state_sharding
+from lct_jax.training.integrity import choose, measure_size, seal
+from lct_jax.training.quiet import Quiet
 from lct_jax.training.state import TrainState, init_state
 from lct_jax.training.weights import Meta, load_weights, read_weights_meta
 
 FORMAT = "lct_jax.checkpoint/1"
+# How a system refuses to write: full, over a quota, too large a file, broken, read-only, not allowed.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
+POLL = 0.1  # seconds between looks at a save that goes on beside the training
 
 
 class Checkpoints:
-    """The checkpoints under a work folder.
+    """The checkpoints under a work folder; what is damaged is told of and not used.
 
     Args:
         workdir: of the run. keep: how many to keep; None opens for reading only.
 
     Raises:
         InputError: opened for reading, and there is no complete checkpoint; opened for writing, and another process
-            is at it.
+            is at it; there are checkpoints, and all are damaged.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
@@ -50,42 +62,56 @@ class Checkpoints:
             self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
+        try:  # before Orbax looks: what is damaged has been moved aside then
+            self.latest = choose(self.folder, owner=keep is not None).step  # whole, or None
+        except InputError:
+            self._unlock()
+            raise
+        if keep is None and self.latest is None:
+            raise InputError(f"{self.folder}: no complete checkpoint, expected at least one")
+        # On CPU a host copy may share memory with buffers the next step donates: save at once.
+        self._beside = jax.default_backend() != "cpu"
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            create=False,
-            # On CPU a host copy may share memory with buffers the next step donates: save at once.
-            enable_async_checkpointing=jax.default_backend() != "cpu",
+            max_to_keep=keep, create=False, enable_async_checkpointing=self._beside
         )
         self._manager = ocp.CheckpointManager(
             self.folder, item_names=("state", "meta"), options=options
         )
-        if keep is None and self.latest is None:
-            raise InputError(f"{self.folder}: no complete checkpoint, expected at least one")
+        self._sealer = ThreadPoolExecutor(1)
+        self._sealing: Future[None] | None = None
+        self._size = 0 if self.latest is None else measure_size(self.folder / str(self.latest))
+        self._told_of_space, self._quiet = False, Quiet()
 
-    @property
-    def latest(self) -> int | None:
-        """The last complete step, or None."""
-        return self._manager.latest_step()
-
-    def save(self, state: TrainState, meta: Meta) -> None:
-        """Saves a state under its own step, unless that step is there already."""
-        step = int(state.step)
+    def save(self, state: TrainState, meta: Meta) -> float:
+        """Saves a state under its own step, unless that step is there already; returns the seconds it took."""
+        step, started = int(state.step), time.monotonic()
         if step == self.latest:
-            return
+            return 0.0
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state._asdict()),
             meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
         )
-        try:
+        with self._named(step):
+            self._finish_sealing()
             self._manager.save(step, args=args)
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # of a full disk, for one; what was saved before is whole
-            raise InputError(
-                f"{self.folder / str(step)}: cannot be saved ({textwrap.shorten(str(error), 200)}); "
-                f"the last checkpoint is that of step {self.latest}"
-            ) from error
+            if jax.process_index() == 0:
+                self._sealing = self._sealer.submit(self._seal, self.folder / str(step))
+            if not self._beside:
+                self._finish_sealing()
+        self.latest = step
+        return time.monotonic() - started
+
+    def find_shortage(self, state: TrainState) -> list[str]:
+        """A line where the disk has less room than the last checkpoint took, or the state takes; once a shortage."""
+        needed = self._size or sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        told, self._told_of_space = self._told_of_space, free < needed
+        if told or free >= needed:
+            return []
+        return [
+            f"{self.folder}: {free / 1e9:.3g} GB free, and a checkpoint takes {needed / 1e9:.3g} GB: "
+            "the next save will fail unless room is made"
+        ]
 
     def read_meta(self) -> Meta:
         """The meta of the latest checkpoint."""
@@ -121,11 +147,44 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
-        """Waits for a save that is under way."""
-        self._manager.wait_until_finished()
+        """Waits for a save that is under way, and for its manifest."""
+        with self._named(self.latest):
+            self._manager.wait_until_finished()
+            self._finish_sealing()
         self._manager.close()
+        self._sealer.shutdown()
+        self._quiet.end()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+    def _seal(self, checkpoint: Path) -> None:
+        while self._manager.is_saving_in_progress():
+            time.sleep(POLL)
+        if checkpoint.is_dir():  # or the save has failed, which the manager tells its own thread
+            seal(checkpoint)
+            self._size = measure_size(checkpoint)
+
+    def _finish_sealing(self) -> None:
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            sealing.result()
+
+    @contextlib.contextmanager
+    def _named(self, step: int | None) -> Iterator[None]:
+        """What goes wrong with a save, such as on a full disk, as one line; what was saved before is whole."""
+        self._quiet.begin()
+        try:
+            yield
+            self._quiet.end()
+        except (OSError, ValueError) as error:
+            there = [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
+            raise InputError(
+                f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); "
+                f"the last checkpoint is that of step {max(there, default=None)}"
+            ) from error
 
 
 def start_state(
@@ -195,6 +254,12 @@ def describe_origin(origin: Path, *, which: str) -> str:
     if not origin.is_dir():
         return f"{origin} ({made})"
     return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
+
+
+def _find_reason(error: Exception) -> str:
+    """What the system says, which TensorStore puts at the end of a page; else the beginning of that."""
+    said = (os.strerror(number) for number in REFUSALS)
+    return next((text for text in said if text in str(error)), textwrap.shorten(str(error), 200))
 
 
 def _lock(path: Path) -> IO[str]:

@@ -18,11 +18,22 @@ from flax import nnx
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.training.guard import Guard, init_guard, judge
+from lct_jax.training.work import count_groups
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
-IN_A_ROW = "skipped_in_a_row"  # metric of a step: 0 where its update was made
+# Metrics of a step beside its loss and gradient norm: 0 where its update was made; a flow.Breakdown of the loss; a
+# work.GroupSizes of the batch.
+IN_A_ROW, BREAKDOWN, SIZES = "skipped_in_a_row", "breakdown", "sizes"
 
-Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
+Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, Any]]]
+
+
+class Gradient(NamedTuple):
+    """Of a whole batch: its loss, the gradient as a tree like the parameters, and where the loss comes from."""
+
+    loss: jax.Array
+    tree: Any
+    breakdown: flow.Breakdown
 
 
 class TrainState(NamedTuple):
@@ -104,7 +115,7 @@ def make_step(
         added = flow.draw(
             jax.random.fold_in(key, state.step), batch, slots=slots, config=flow_config
         )
-        loss, gradient = loss_and_gradient(
+        loss, gradient, breakdown = loss_and_gradient(
             graph, state.params, batch, added, training=training, slots=slots
         )
         norm = optax.tree.norm(gradient)
@@ -117,6 +128,7 @@ def make_step(
             keep, (params, ema, opt_state), (state.params, state.ema, state.opt_state)
         )
         metrics = {"loss": loss, "gradient_norm": norm, IN_A_ROW: guard.in_a_row}
+        metrics |= {BREAKDOWN: breakdown, SIZES: count_groups(batch, slots)}
         return TrainState(state.step + 1, *kept, guard), metrics
 
     return step
@@ -130,23 +142,33 @@ def loss_and_gradient(
     *,
     training: TrainingConfig,
     slots: int,
-) -> tuple[jax.Array, Any]:
+) -> Gradient:
     """Loss and its gradient over the whole batch, `training.accumulate` micro-batches one after the other."""
     weight_BL = flow.loss_weights(batch.video.index, slots)
     samples = count_samples(batch)
+    Micro = tuple[PackedBatch, flow.Draw, jax.Array]
 
-    def micro_loss(params: Any, micro: tuple[PackedBatch, flow.Draw, jax.Array]) -> jax.Array:
+    def micro_loss(params: Any, micro: Micro) -> tuple[jax.Array, flow.Breakdown]:
+        batch, added, weight_BL = micro
         backbone = make_backbone(graph, params, training.context)
-        return flow.weighted_error(backbone, *micro) / samples
+        error_BL = flow.token_errors(backbone, batch, added)
+        breakdown = flow.break_down(error_BL, weight_BL, batch.video.index, added.time)
+        return (weight_BL * error_BL).sum() / samples, breakdown
 
-    def add(total: Any, micro: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, jax.value_and_grad(micro_loss)(params, micro)), None
+    def micro_gradient(micro: Micro) -> Gradient:
+        (loss, breakdown), tree = jax.value_and_grad(micro_loss, has_aux=True)(params, micro)
+        return Gradient(loss, tree, breakdown)
+
+    def add(total: Gradient, micro: Micro) -> tuple[Gradient, None]:
+        return jax.tree.map(jnp.add, total, micro_gradient(micro)), None
 
     whole = (batch, added, weight_BL)
     if training.accumulate == 1:
-        return jax.value_and_grad(micro_loss)(params, whole)
-    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-    return jax.lax.scan(add, zero, split_rows(whole, training.accumulate))[0]
+        return micro_gradient(whole)
+    parts = split_rows(whole, training.accumulate)
+    shapes = jax.eval_shape(micro_gradient, jax.tree.map(lambda part: part[0], parts))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(add, zero, parts)[0]
 
 
 def count_samples(batch: PackedBatch) -> jax.Array:
