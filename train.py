@@ -20,18 +20,30 @@ from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
+from lct_jax.hosts.place import define_place
+from lct_jax.hosts.together import together
 from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
+from lct_jax.sharding import (
+    check_mesh,
+    find_rows,
+    make_mesh,
+    place_batch,
+    replicated,
+    state_sharding,
+)
+from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint import Checkpoints, start_state
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard
 from lct_jax.training.interruption import Interruption
-from lct_jax.training.metrics import Meter, Reporter
+from lct_jax.training.metrics import Meter
+from lct_jax.training.reporting import make_reporter
 from lct_jax.training.state import make_optimizer, make_step
 from lct_jax.training.weights import Meta
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
+define_place()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 
 
@@ -41,16 +53,18 @@ def main(argv: Sequence[str]) -> None:
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
 
-    # ---- data --------------------------------------------------------------------------------
-    prepared = PreparedSet(DATA.value)
-    share = {"host": jax.process_index(), "hosts": jax.process_count()}
-    source = make_source(prepared, config, **share)
-    held_out = read_held_out(prepared, config, **share)
-
-    # ---- model -------------------------------------------------------------------------------
+    # ---- devices, and the rows that this process reads for its own ---------------------------
     mesh = make_mesh(seq=training.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
+    rows = find_rows(mesh, config.data.rows)
+
+    # ---- data --------------------------------------------------------------------------------
+    prepared = PreparedSet(DATA.value)
+    source = make_source(prepared, config, rows=rows)
+    held_out = read_held_out(prepared, config, rows=rows)
+
+    # ---- model -------------------------------------------------------------------------------
     build = lambda: MMDiT(config.model, rngs=nnx.Rngs(training.seed))  # noqa: E731
     graph, shapes = nnx.split(nnx.eval_shape(build))
     optimizer = make_optimizer(training)
@@ -70,7 +84,8 @@ def main(argv: Sequence[str]) -> None:
         initialize=lambda: nnx.state(build()),
     )
     start = int(state.step)
-    prepared.copy_codec(workdir)
+    if jax.process_index() == 0:
+        prepared.copy_codec(workdir)
 
     # ---- step --------------------------------------------------------------------------------
     step = jax.jit(
@@ -82,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
             slots=config.data.groups,
         ),
         donate_argnums=0,
-        out_shardings=(state_sharding(state, mesh), None),
+        out_shardings=(state_sharding(state, mesh), replicated(mesh)),
     )
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
@@ -90,12 +105,14 @@ def main(argv: Sequence[str]) -> None:
     key = jax.random.key(training.seed)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
-    reporter = Reporter(workdir, start=start, stop=training.steps)
-    meter, interruption = Meter(), Interruption()
+    reporter = make_reporter(workdir, start=start, stop=training.steps)
+    meter, interruption, agreement = Meter(), Interruption(), Agreement(mesh)
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         state, metrics = step(state, place_batch(batch, mesh), key)
         meter.add(number, batch, metrics)
-        last, leaving = number == training.steps, interruption.signal is not None
+        told = agreement.name(interruption.signal or 0)  # by any process, and seen by all alike
+        interruption.adopt(told)
+        last, leaving = number == training.steps, told != 0
         saving = number % training.save_every == 0 or last or leaving
         # A report at every save too: means that reach back behind it would not survive a kill.
         if number % training.log_every == 0 or saving:
@@ -120,4 +137,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(together(main))

@@ -115,10 +115,47 @@ def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, abstract_state)
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole, such as metrics: any process may read it."""
+    return NamedSharding(mesh, P())
+
+
+def find_rows(mesh: Mesh, rows: int) -> tuple[int, ...]:
+    """The rows, of `rows` of a global batch, that this process reads: those of which its devices hold any token.
+
+    Processes that share the tokens of a row all read it. `check_mesh` says whether `rows` divide.
+    """
+    share = rows // mesh.shape["data"]
+    return tuple(place * share + row for place in _find_places(mesh) for row in range(share))
+
+
 def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
-    """Puts this process's rows of a global batch on its devices: rows over `data`, tokens over `seq`."""
-    sharding = NamedSharding(mesh, P("data", "seq"))
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    """Makes a global batch, rows over `data` and tokens over `seq`, of the rows each process has read (`find_rows`)."""
+    sharding, places = NamedSharding(mesh, P("data", "seq")), _find_places(mesh)
+
+    def place(x: np.ndarray) -> jax.Array:
+        share = len(x) // len(places)
+
+        def cut(index: tuple[slice, ...]) -> np.ndarray:
+            here = places.index((index[0].start or 0) // share) * share
+            return x[(slice(here, here + share), *index[1:])]
+
+        shape = (share * mesh.shape["data"], *x.shape[1:])
+        return jax.make_array_from_callback(shape, sharding, cut)
+
+    return jax.tree.map(place, batch)
+
+
+def place_tree(tree: Any, shardings: Any) -> Any:
+    """Puts host arrays, the same on every process, where `shardings` say; nothing passes between processes."""
+    place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index])  # noqa: E731
+    return jax.tree.map(place, tree, shardings)
+
+
+def _find_places(mesh: Mesh) -> list[int]:
+    """Places along `data` at which this process has a device; a process's devices need not be neighbours."""
+    me = jax.process_index()
+    return [n for n, row in enumerate(mesh.devices) if any(d.process_index == me for d in row)]
 
 
 def check_mesh(mesh: Mesh, config: Config) -> None:

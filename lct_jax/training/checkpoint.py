@@ -5,7 +5,7 @@
     WORKDIR/codec.safetensors        the codec the latents came from, for sampling
 
 Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
-previous checkpoint as the latest one. One process at a time writes into a work folder: it holds a lock on it.
+previous checkpoint as the latest one. One run at a time writes into a work folder: its process 0 holds a lock on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError, make_folder
-from lct_jax.sharding import state_sharding
+from lct_jax.sharding import place_tree, state_sharding
 from lct_jax.training.state import TrainState, init_state
 from lct_jax.training.weights import Meta, load_weights, read_weights_meta
 
@@ -47,7 +47,8 @@ class Checkpoints:
         self._lock: IO[str] | None = None
         if keep is not None:
             make_folder(self.folder)
-            self._lock = _lock(self.folder.parent / "lock")
+            if jax.process_index() == 0:  # for all processes of a run
+                self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
         options = ocp.CheckpointManagerOptions(
@@ -167,7 +168,7 @@ def start_state(
         read_meta(Path(origin)).check_same(origin, meta)
         params = read_weights(Path(origin), shapes, which=training.init_weights)
         print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
-        params = jax.device_put(params, shardings.params)
+        params = place_tree(params, shardings.params)
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
     return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
 

@@ -20,6 +20,11 @@ class Interruption:
         for number in STOPPING:
             signal.signal(number, self._note)
 
+    def adopt(self, number: int) -> None:
+        """Takes for its own a signal that another process of the run got; 0 is none."""
+        if number and self.signal is None:
+            self._note(number, None)
+
     @property
     def exit_code(self) -> int:
         """0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C."""
