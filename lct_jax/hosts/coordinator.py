@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -188,19 +189,25 @@ async def coordinate(
             await asyncio.sleep(0.05)
         server.close()
         return
+    port, service = await asyncio.to_thread(start_service, processes, lost_timeout)
+    roll.start(port)
+    await roll.empty.wait()
+    server.close()
+    service.shutdown()
+
+
+def start_service(processes: int, lost_timeout: float) -> tuple[int, Any]:
+    """Starts JAX's coordination service; returns its port, and what has to live as long as it."""
     # What jax.distributed.initialize starts in process 0; it has no public name.
     from jaxlib import _jax
 
     with listen(0) as free:
         port = free.getsockname()[1]
     # This process watches, and sooner; that the service gives up on anyone must not come first.
-    service = _jax.get_distributed_runtime_service(
-        f"[::]:{port}", processes, heartbeat_timeout=int(lost_timeout) + 60, shutdown_timeout=60
+    patience = int(lost_timeout) + 60
+    return port, _jax.get_distributed_runtime_service(
+        f"[::]:{port}", processes, heartbeat_timeout=patience, shutdown_timeout=60
     )
-    roll.start(port)
-    await roll.empty.wait()
-    server.close()
-    service.shutdown()
 
 
 def main() -> None:
@@ -214,7 +221,7 @@ def main() -> None:
     try:
         door = listen(port)
     except OSError as error:
-        print(error.strerror, flush=True)
+        print(os.strerror(error.errno), flush=True)
         return
     print("ready", flush=True)
     timeouts = {"join_timeout": float(sys.argv[3]), "lost_timeout": float(sys.argv[4])}

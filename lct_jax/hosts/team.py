@@ -23,7 +23,7 @@ from lct_jax.errors import InputError
 from lct_jax.hosts import coordinator
 from lct_jax.hosts.place import Place
 
-BEAT = 1.0  # seconds between two signs of life, at most
+BEAT = 1.0  # seconds between two signs of life, or a fifth of `lost_timeout` where that is less
 AGAIN = "the same command on all processes goes on from the last save"
 
 
@@ -68,13 +68,14 @@ class Team:
             InputError: some do not say it within `timeout` seconds after the first, or are lost.
         """
         self._say({"topic": topic, "value": value, "timeout": timeout})
-        answer = self._answers.get()
+        answer = {"topic": None}
+        while answer["topic"] != topic:  # another one's is that of a process that has gone astray
+            if self.lost is not None:
+                raise self.lost
+            answer = self._answers.get()
         if "missing" in answer:
             away = ", ".join(map(str, answer["missing"]))
-            raise InputError(f"{topic}: no answer from process {away} within {timeout:g} s")
-        if self.lost is not None:
-            raise self.lost
-        assert answer["topic"] == topic, (answer, topic)
+            raise InputError(f"{topic}: no answer from process {away} within {timeout:.0f} s")
         return answer["values"]
 
     def fail(self, line: str, *, code: int) -> NoReturn:
@@ -119,10 +120,11 @@ class Team:
 
     def _watch(self) -> None:
         heard = said = time.monotonic()
+        beat = min(BEAT, self.place.lost_timeout / 5)
         while not self._leaving.is_set():
-            ready, _, _ = select.select([self._connection], [], [], BEAT)
+            ready, _, _ = select.select([self._connection], [], [], beat)
             now = time.monotonic()
-            if now - said >= BEAT:
+            if now - said >= beat:
                 self._say({"beat": 1})
                 said = now
             if ready:
@@ -152,7 +154,7 @@ class Team:
         if self.lost is not None or self._leaving.is_set():
             return
         self.lost = Lost(why, code=code)
-        self._answers.put({})
+        self._answers.put({"topic": None})  # whoever waits for one looks up
         self._on_loss(self.lost)
 
 
@@ -182,6 +184,7 @@ def join(place: Place, *, on_loss: Callable[[Lost], None] | None = None) -> Team
     line, rest = answer.split(b"\n", 1)
     message = json.loads(line)
     if "refused" in message:
+        connection.close()
         raise InputError(message["refused"])
     connection.settimeout(None)
     return Team(place, connection, service=message["service"], rest=rest, on_loss=on_loss)
@@ -221,3 +224,13 @@ def _connect(place: Place, deadline: float) -> socket.socket:
 
 def _address(place: Place) -> str:
     return f"{place.host}:{place.port}"
+
+
+class Alone:
+    """A team of one: it asks nobody, and nobody is lost."""
+
+    processes = 1
+
+    def gather(self, topic: str, value: Any, *, timeout: float) -> list[Any]:
+        """The value alone."""
+        return [value]
