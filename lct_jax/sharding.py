@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -44,7 +45,7 @@ def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
     """A mesh of `shards` devices over tokens and heads, twice if there are enough: a row a guidance branch.
 
     Raises:
-        InputError: more shards than devices, or heads that they do not divide.
+        InputError: more shards than devices, heads that they do not divide, or a process that has no part.
     """
     devices = jax.devices()
     if shards > len(devices) or heads % shards:
@@ -53,7 +54,13 @@ def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
             f"{len(devices)} devices"
         )
     rows = 2 if 1 < shards <= len(devices) // 2 else 1
-    return make_mesh(seq=shards, devices=devices[: rows * shards])
+    part = devices[: rows * shards]
+    if len({device.process_index for device in part}) < jax.process_count():
+        raise InputError(
+            f"sampling.shards: found {shards}, expected {len(devices)}, so that each of "
+            f"{jax.process_count()} processes has a part"
+        )
+    return make_mesh(seq=shards, devices=part)
 
 
 def letters_to_spec(letters: str) -> P:
@@ -144,6 +151,13 @@ def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
         return jax.make_array_from_callback(shape, sharding, cut)
 
     return jax.tree.map(place, batch)
+
+
+def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
+    """A whole array on every host, of which other processes may hold parts; all of them ask for it."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return multihost_utils.process_allgather(x, tiled=True)
+    return np.asarray(x)
 
 
 def place_tree(tree: Any, shardings: Any) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from scenes import TINY
 
@@ -15,9 +18,13 @@ from lct_jax.errors import InputError
 from lct_jax.sharding import (
     check_mesh,
     count_shards,
+    find_rows,
     letters_to_spec,
     make_mesh,
     make_sampling_mesh,
+    place_batch,
+    place_tree,
+    replicated,
     shard,
     shard_heads,
     state_sharding,
@@ -81,6 +88,38 @@ def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, c
     with pytest.raises(InputError) as caught:
         check_mesh(mesh, dataclasses.replace(config, **{section: part}))
     assert str(caught.value) == f"{message} on this mesh"
+
+
+@pytest.mark.parametrize(
+    ("processes", "rows"),
+    [
+        ([[0], [0], [1], [1]], [(0, 1, 2, 3), (4, 5, 6, 7)]),
+        ([[1], [0], [1], [0]], [(2, 3, 6, 7), (0, 1, 4, 5)]),  # not neighbours
+        ([[0, 0], [1, 1], [2, 2], [3, 3]], [(0, 1), (2, 3), (4, 5), (6, 7)]),
+        # The tokens of a row on two processes: both read it.
+        ([[0, 1], [0, 1]], [(0, 1, 2, 3, 4, 5, 6, 7)] * 2),
+        ([[0, 1]], [(0, 1, 2, 3, 4, 5, 6, 7)] * 2),
+        ([[0, 1], [2, 3], [0, 1], [2, 3]], [(0, 1, 4, 5)] * 2 + [(2, 3, 6, 7)] * 2),
+    ],
+)
+def test_a_process_reads_the_rows_of_its_devices(monkeypatch, processes, rows):
+    devices = [[SimpleNamespace(process_index=p) for p in row] for row in processes]
+    grid = SimpleNamespace(devices=devices, shape={"data": len(processes)})
+    for process, expected in enumerate(rows):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        assert find_rows(grid, 8) == expected
+
+
+def test_a_batch_lies_as_its_axes_say(mesh):
+    batch = {"a": np.arange(8 * 6 * 2).reshape(8, 6, 2), "b": np.arange(8 * 4).reshape(8, 4)}
+    placed = place_batch(batch, mesh)
+    spread = NamedSharding(mesh, P("data", "seq"))
+    for name, whole in batch.items():
+        assert placed[name].sharding.is_equivalent_to(spread, whole.ndim)
+        np.testing.assert_array_equal(np.asarray(placed[name]), whole)
+    weights = place_tree(batch, {"a": replicated(mesh), "b": spread})
+    assert weights["a"].is_fully_replicated and not weights["b"].is_fully_replicated
+    np.testing.assert_array_equal(np.asarray(weights["b"]), batch["b"])
 
 
 def test_a_cache_is_split_over_heads_and_not_over_its_slots(mesh):
