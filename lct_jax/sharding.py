@@ -29,8 +29,13 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
     """A (data, seq) mesh over all devices, `seq` of them along the tokens of a row.
 
     Raises:
-        InputError: the number of devices is not a multiple of `seq`.
+        InputError: the number of devices is not a multiple of `seq`; JAX sees a pod of several hosts, and this process
+            was not started as one of them.
     """
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise InputError(
+            f"--coordinator: missing, expected 'auto' on one of {jax.process_count()} hosts (docs/hosts.md)"
+        )
     devices = jax.devices() if devices is None else devices
     if len(devices) % seq:
         raise InputError(

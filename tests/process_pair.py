@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from tiny_film import Result, start_program
 
-PATIENCE = 300  # seconds to wait for something to happen in a process
-LOST_TIMEOUT = 5  # seconds, of these runs: long enough for a busy machine to give a sign in between
+PATIENCE = 900  # seconds to wait for something to happen in a process, on a machine that does other work too
+LOST_TIMEOUT = (
+    20  # seconds, of these runs: long enough for a busy machine to give a sign in between
+)
 
 
 def find_port() -> int:
@@ -52,6 +54,12 @@ class Pair:
             assert time.monotonic() < deadline, "the processes are stuck"
             assert all(process.poll() is None for process in self.processes), self.wait()
             time.sleep(0.002)
+
+
+def run_alone(*arguments: str) -> Result:
+    """Runs a program as one process to its end."""
+    [result] = Pair((start_program(*arguments),)).wait()
+    return result
 
 
 def start_pair(*arguments: str, extra: Sequence[Sequence[str]] = ((), ())) -> Pair:

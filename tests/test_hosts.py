@@ -234,6 +234,11 @@ def test_another_number_of_processes_or_a_number_taken_twice_is_refused_on_all()
     said = f"process 1 on {host} was started as one of 3, process 0 as one of 2"
     assert join_all(make_place(0, port), make_place(1, port, processes=3)) == [said] * 2
     port = find_port()
+    with ThreadPoolExecutor(1) as early:  # comes before process 0, and waits for it
+        stray = early.submit(join_all, make_place(1, port, processes=3))
+        time.sleep(0.3)
+        assert join_all(make_place(0, port)) == stray.result() == [said]
+    port = find_port()
     places = [make_place(0, port, processes=3), *2 * [make_place(1, port, processes=3)]]
     said = f"two processes were started as process 1, on {host} and on {host}"
     assert join_all(*places) == [said] * 3

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from process_pair import last_line, start_pair
+from process_pair import last_line, run_alone, start_pair
 from safetensors.numpy import load_file
 from test_causal_tuning import causal_run
 from test_programs import SAMPLING, write_script
-from tiny_film import run_program, shared_folder, shared_run
+from tiny_film import shared_folder, shared_run
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def arguments(origin: Path, out: Path, *more: str) -> list[str]:
     ],
 )
 def test_two_processes_sample_what_one_does(tmp_path, run, more):
-    result = run_program(*arguments(run(), tmp_path / "one", *more))
+    result = run_alone(*arguments(run(), tmp_path / "one", *more))
     assert result.code == 0, result.stderr
     first, second = start_pair(*arguments(run(), tmp_path / "two", *more, "--shards=2")).wait()
     assert (first.code, second.code) == (0, 0), first.stderr + second.stderr

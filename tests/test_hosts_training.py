@@ -13,9 +13,18 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from process_pair import LOST_TIMEOUT, Pair, find_port, last_line, name_place, start_pair
+from process_pair import (
+    LOST_TIMEOUT,
+    PATIENCE,
+    Pair,
+    find_port,
+    last_line,
+    name_place,
+    run_alone,
+    start_pair,
+)
 from test_resume import finished, read_metrics, read_state, reported
-from tiny_film import run_program, shared_film, shared_folder, start_program, train_arguments
+from tiny_film import shared_film, shared_folder, start_program, train_arguments
 
 from lct_jax.hosts.coordinator import EXIT_LOST
 
@@ -28,6 +37,7 @@ HEARD_OF = (
 )
 AGAIN = "; the same command on all processes goes on from the last save"
 SEQ = "--config.training.seq_shards=2"
+PLAIN = "--config.training.eval_batches=0"  # evaluation changes no state, and is compiled apart
 
 
 def arguments(workdir: Path) -> list[str]:
@@ -38,7 +48,7 @@ def arguments(workdir: Path) -> list[str]:
 def alone() -> Path:
     """The work folder of a run of one process and one device."""
     workdir = shared_folder() / "alone"
-    result = run_program(*arguments(workdir))
+    result = run_alone(*arguments(workdir))
     assert result.code == 0, result.stderr
     return workdir
 
@@ -66,9 +76,14 @@ def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
 
 
 def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
-    """Reports name the same steps, each once, and agree."""
+    """Reports name the same steps, each once, and agree; a run without evaluation is held against the losses alone."""
+    evaluated = any("held_out/loss" in line for line in read_metrics(workdir))
     found, expected = (
-        [{name: line[name] for name in ("step", *MEASURED) if name in line} for line in lines]
+        [
+            {name: line[name] for name in ("step", *MEASURED) if name in line}
+            for line in lines
+            if evaluated or "loss" in line
+        ]
         for lines in (read_metrics(workdir), read_metrics(other))
     )
     assert [sorted(line) for line in found] == [sorted(line) for line in expected]
@@ -94,7 +109,7 @@ def lose(pair: Pair, process: int, *, how: int) -> str:
     pair.processes[process].send_signal(how)
     began = time.monotonic()
     other = pair.processes[1 - process]
-    _, stderr = other.communicate(timeout=300)
+    _, stderr = other.communicate(timeout=PATIENCE)
     stated = HEARD_OF + (LOST_TIMEOUT if how == signal.SIGSTOP else 0)
     assert time.monotonic() - began < stated
     pair.processes[process].kill()
@@ -114,35 +129,35 @@ def gone(process: int, why: str) -> str:
 def test_processes_that_die_hang_or_are_preempted_end_the_others_and_all_go_on(tmp_path):
     work = tmp_path / "run"
 
-    pair = start_pair(*arguments(work))
+    pair = start_pair(*arguments(work), PLAIN)
     pair.wait_until(lambda: finished(work))
     assert lose(pair, 1, how=signal.SIGKILL) == gone(1, "it ended without a word")
     saved = max(finished(work))
     assert saved in (3, 6)  # so at least ten steps are left
     shutil.copytree(work, tmp_path / "for_one")
 
-    pair = start_pair(*arguments(work))
+    pair = start_pair(*arguments(work), PLAIN)
     pair.wait_until(lambda: reported(work) > saved)
     pair.processes[1].send_signal(signal.SIGTERM)
     check_done(pair)
     assert max(finished(work)) == reported(work) > saved  # all saved the same step, and ended
 
-    pair = start_pair(*arguments(work))
+    pair = start_pair(*arguments(work), PLAIN)
     saved = max(finished(work))
     pair.wait_until(lambda: reported(work) > saved)
     assert lose(pair, 0, how=signal.SIGKILL) == gone(0, "it ended without a word")
 
-    pair = start_pair(*arguments(work))
+    pair = start_pair(*arguments(work), PLAIN)
     saved = max(finished(work))
     pair.wait_until(lambda: reported(work) > saved)
     said = lose(pair, 1, how=signal.SIGSTOP)
     assert said == gone(1, f"no sign of it for {LOST_TIMEOUT} s")
 
-    check_done(start_pair(*arguments(work)))
+    check_done(start_pair(*arguments(work), PLAIN))
     check_same(work, together(), tolerance=0)
     check_reports(work, together(), tolerance=0)
 
-    result = run_program(*arguments(tmp_path / "for_one"))  # two processes' checkpoint, on one
+    result = run_alone(*arguments(tmp_path / "for_one"), PLAIN)  # two processes' checkpoint, on one
     assert result.code == 0 and "going on from step" in result.stdout, result.stderr
     check_same(tmp_path / "for_one", together(), tolerance=1e-5)
 
@@ -151,22 +166,22 @@ def test_a_checkpoint_of_one_device_goes_on_on_two_processes_and_on_another_mesh
     tmp_path, monkeypatch
 ):
     begun = tmp_path / "begun"
-    process = start_program(*arguments(begun))
-    deadline = time.monotonic() + 300
+    process = start_program(*arguments(begun), PLAIN)
+    deadline = time.monotonic() + PATIENCE
     while not finished(begun):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
     process.terminate()
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert max(finished(begun)) <= STEPS - 10
     shutil.copytree(begun, tmp_path / "mesh")
 
-    check_done(start_pair(*arguments(begun)))
+    check_done(start_pair(*arguments(begun), PLAIN))
     check_same(begun, alone(), tolerance=1e-5)
 
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
-    result = run_program(*arguments(tmp_path / "mesh"), SEQ)
+    result = run_alone(*arguments(tmp_path / "mesh"), SEQ, PLAIN)
     assert result.code == 0, result.stderr
     check_same(tmp_path / "mesh", alone(), tolerance=1e-5)
 
@@ -237,7 +252,7 @@ def test_preflight_names_what_differs_and_a_folder_that_cannot_be_made(tmp_path)
 
 def test_preflight_names_who_is_missing_in_the_stated_time(tmp_path):
     place = name_place(find_port(), 0)
-    result = run_program(*preflight(tmp_path, *place, "--timeout=2"))
+    result = run_alone(*preflight(tmp_path, *place, "--timeout=2"))
     assert result.code == 1
     assert result.stdout.splitlines()[-1] == (
         "FAIL processes: process 1 of 2 did not come within 2 s"

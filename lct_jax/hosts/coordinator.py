@@ -25,6 +25,7 @@ import sys
 from typing import Any
 
 LONGEST = 2**20  # bytes of a line
+LINGER = 10.0  # seconds that those who are refused have to go
 EXIT_LOST = 3  # exit code of a process whose run ended because another one was lost
 
 Message = dict[str, Any]
@@ -43,7 +44,7 @@ class Roll:
         self.hosts: dict[int, str] = {}
         self.settled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.empty = asyncio.Event()
-        self._started, self._left = False, set[int]()
+        self._started, self._left, self._refused = False, set[int](), set[int]()
         self._values: dict[str, dict[int, Any]] = {}
 
     async def call(self, timeout: float) -> str:
@@ -61,6 +62,16 @@ class Roll:
         if self.writers:
             self.empty.clear()
         self.tell({"service": port})
+
+    async def refuse(self, wrong: str) -> None:
+        """Tells all, and stays until they have gone; process 0, which started this, may be yet to come."""
+        self._refused |= self.writers.keys()
+        self.tell({"refused": wrong})
+        end = asyncio.get_running_loop().time() + LINGER
+        while self.writers or 0 not in self._refused:
+            if asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(0.05)
 
     def tell(self, message: Message) -> None:
         """Says something to everyone there."""
@@ -81,6 +92,7 @@ class Roll:
         if wrong:
             if not self.settled.done():
                 self.settled.set_result(wrong)
+            self._refused.add(process)
             _write(writer, {"refused": wrong})
             writer.close()
             return
@@ -146,6 +158,8 @@ class Roll:
     def _check(self, hello: Message) -> str:
         """What is wrong with who has come, or ""."""
         process, of, host = hello["process"], hello["of"], hello["host"]
+        if self.settled.done() and self.settled.result():
+            return self.settled.result()
         if of != self.processes:
             return f"process {process} on {host} was started as one of {of}, process 0 as one of {self.processes}"
         if process in self.writers:
@@ -184,9 +198,7 @@ async def coordinate(
     server = await asyncio.start_server(roll.receive, sock=door, limit=LONGEST)
     wrong = await roll.call(join_timeout)
     if wrong:
-        roll.tell({"refused": wrong})
-        while roll.writers:  # until they have read it; each has a timeout of its own
-            await asyncio.sleep(0.05)
+        await roll.refuse(wrong)
         server.close()
         return
     port, service = await asyncio.to_thread(start_service, processes, lost_timeout)

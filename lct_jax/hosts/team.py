@@ -53,7 +53,7 @@ class Team:
         on_loss: Callable[[Lost], None] | None = None,
     ) -> None:
         self.place = place
-        self.service = f"{place.host}:{service}"  # of JAX's coordination service
+        self.service = _address(place, service)  # of JAX's coordination service
         self.lost: Lost | None = None
         self._connection, self._buffer, self._on_loss = connection, rest, on_loss or self.end
         self._speaking, self._leaving = threading.Lock(), threading.Event()
@@ -119,19 +119,19 @@ class Team:
                 return
 
     def _watch(self) -> None:
-        heard = said = time.monotonic()
+        said, unanswered = 0.0, None  # since when: silence counts only where something was said
         beat = min(BEAT, self.place.lost_timeout / 5)
         while not self._leaving.is_set():
             ready, _, _ = select.select([self._connection], [], [], beat)
             now = time.monotonic()
             if now - said >= beat:
                 self._say({"beat": 1})
-                said = now
+                said, unanswered = now, unanswered or now
             if ready:
-                heard = now
+                unanswered = None
                 if not self._hear():
                     return self._lose("the coordinator at process 0 is gone", coordinator.EXIT_LOST)
-            elif now - heard > self.place.lost_timeout:
+            elif unanswered is not None and now - unanswered > self.place.lost_timeout:
                 text = f"no sign of the coordinator at process 0 for {self.place.lost_timeout:g} s"
                 return self._lose(text, coordinator.EXIT_LOST)
         return None
@@ -222,8 +222,9 @@ def _connect(place: Place, deadline: float) -> socket.socket:
             time.sleep(0.2)
 
 
-def _address(place: Place) -> str:
-    return f"{place.host}:{place.port}"
+def _address(place: Place, port: int | None = None) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return f"{host}:{place.port if port is None else port}"
 
 
 class Alone:

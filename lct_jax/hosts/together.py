@@ -45,8 +45,10 @@ def together(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]],
             return
         try:
             team = join(place)
-        except InputError as error:
-            raise InputError(f"{place.name}: {error}") from None
+        except (InputError, OSError) as error:
+            line, code = describe(error)
+            print(f"{place.name}: {line}", file=sys.stderr)
+            sys.exit(code)
         try:
             check_alike(team, read_facts(), timeout=ANSWER)
             start_jax(place, service=team.service)
