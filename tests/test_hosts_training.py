@@ -17,9 +17,7 @@ from process_pair import (
     LOST_TIMEOUT,
     PATIENCE,
     Pair,
-    find_port,
     last_line,
-    name_place,
     run_alone,
     start_pair,
 )
@@ -202,58 +200,3 @@ def test_what_is_wrong_on_one_process_ends_both_with_a_line(tmp_path):
     assert (first.code, second.code) == (2, 2)
     assert last_line(first) == f"process 0/2: error: {said}"
     assert last_line(second) == gone(0, f"it ended with: {said}")
-
-
-# ---- preflight -----------------------------------------------------------------------------------
-
-
-def preflight(workdir: Path, *more: str) -> list[str]:
-    film = shared_film()
-    paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
-    return ["-m", "lct_jax.preflight", *(f"--{n}={p}" for n, p in paths.items()), *more]
-
-
-def verdicts(stdout: str) -> dict[str, str]:
-    """Verdict by check."""
-    lines = [line.split(maxsplit=1) for line in stdout.splitlines() if line[:4] in ("ok  ", "FAIL")]
-    return {rest.split(":")[0]: verdict for verdict, rest in lines}
-
-
-CHECKS = (
-    *("processes", "code", "versions", "config and flags", "prepared set"),
-    *("work folder, writing", "work folder, reading", "space"),
-    *("devices", "a sum over all devices"),
-)
-
-
-def test_preflight_finds_two_processes_ready(tmp_path):
-    first, second = start_pair(*preflight(tmp_path / "new")).wait()
-    assert (first.code, second.code) == (0, 0), first.stdout + first.stderr + second.stderr
-    assert verdicts(first.stdout) == dict.fromkeys(CHECKS, "ok")
-    assert first.stdout.splitlines()[-1] == "ready"
-    assert "devices: 2 x cpu, data 2, seq 1" in first.stdout
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_preflight_names_what_differs_and_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file" / "run"
-    extra = ((), ("--config.data.seed=5",))
-    first, second = start_pair(*preflight(folder), extra=extra).wait()
-    assert (first.code, second.code) == (1, 1), first.stderr + second.stderr
-    failed = [line for line in first.stdout.splitlines() if line.startswith("FAIL")]
-    refused = f"{folder}: cannot be made a folder (Not a directory)"
-    assert failed == [
-        "FAIL config and flags: --config.data.seed: found 5 on process 1, expected 0 as on process 0",
-        f"FAIL work folder, writing: process 0: {refused}; process 1: {refused}",
-    ]
-    assert first.stdout.splitlines()[-1] == "not ready: 2 failed"
-
-
-def test_preflight_names_who_is_missing_in_the_stated_time(tmp_path):
-    place = name_place(find_port(), 0)
-    result = run_alone(*preflight(tmp_path, *place, "--timeout=2"))
-    assert result.code == 1
-    assert result.stdout.splitlines()[-1] == (
-        "FAIL processes: process 1 of 2 did not come within 2 s"
-    )
