@@ -26,8 +26,9 @@ from lct_jax.hosts.facts import check_alike, read_facts
 from lct_jax.hosts.place import Place, read_place
 from lct_jax.hosts.team import Team, join
 
-GRACE = 5.0  # seconds in which a loss is known that made a collective fail
+GRACE = 10.0  # seconds in which a loss is known that made a collective fail
 ANSWER = 60.0  # seconds for values that every process has at hand
+PARTING = 300.0  # seconds to the end of the last one of those that were asked to stop, and save
 LAST = 86_400.0  # seconds to the end of the last process: process 0 may write what all have made
 
 
@@ -59,7 +60,7 @@ def together(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]],
                 main(argv)
             _part(team, timeout=LAST)
         except SystemExit:  # an interruption, of which all know, and leave
-            _part(team, timeout=ANSWER)
+            _part(team, timeout=PARTING)
             raise
         except BaseException as error:
             _fail(team, error)
