@@ -99,12 +99,12 @@ def _part(team: Team, *, timeout: float) -> None:
 
 def _fail(team: Team, error: BaseException) -> None:
     line, code = describe(error) or (None, 1)
-    if (
-        line is None
-    ):  # a collective breaks where another process is lost; then that is what there is to say
+    if line is None or error.__cause__ is not None:
+        # A collective breaks where another process is lost, inside a save for one: then that is what there is to say.
         lost = team.wait_for_loss(GRACE)
         if lost is not None:
             team.end(lost)
+    if line is None:
         traceback.print_exception(error)
         line = f"error: {type(error).__name__}: {error}"
     team.fail(" ".join(line.split()), code=code)
