@@ -18,7 +18,7 @@ from process_pair import find_port
 from lct_jax.errors import InputError
 from lct_jax.hosts.facts import find_differences, hash_code, read_flags, read_versions
 from lct_jax.hosts.place import Place, define_place, read_place
-from lct_jax.hosts.team import Alone, Team, join
+from lct_jax.hosts.team import Alone, Team, join, start_coordinator
 
 SPLIT = 30.0  # seconds to wait for what comes at once
 
@@ -227,6 +227,30 @@ def test_who_does_not_come_is_named_to_those_who_do():
     places = [make_place(p, port, processes=4, join_timeout=1.0) for p in (0, 2)]
     said = "processes 1, 3 of 4 did not come within 1 s"
     assert join_all(*places) == [said, said]
+
+
+def test_who_is_early_may_wait_longer_than_a_silence():
+    port = find_port()
+    with ThreadPoolExecutor(1) as early:
+        first = early.submit(join_all, make_place(0, port, lost_timeout=1.0))
+        time.sleep(2.5)
+        assert not first.done()
+        [second] = join_all(make_place(1, port, lost_timeout=1.0))
+        [first] = first.result()
+    assert gather_all([first, second], "here", [0, 1]) == [[0, 1]] * 2
+    first.leave()
+    second.leave()
+
+
+def test_where_process_0_ends_before_all_have_come_the_others_are_told():
+    port = find_port()
+    start_coordinator(make_place(0, port, processes=3))
+    with ThreadPoolExecutor(1) as early:
+        other = early.submit(join_all, make_place(1, port, processes=3))
+        time.sleep(0.3)
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b'{"process": 0, "of": 3, "host": "x"}\n')
+        assert other.result() == ["process 0 ended before all had come"]
 
 
 def test_another_number_of_processes_or_a_number_taken_twice_is_refused_on_all():

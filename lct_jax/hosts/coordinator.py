@@ -44,7 +44,8 @@ class Roll:
         self.hosts: dict[int, str] = {}
         self.settled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.empty = asyncio.Event()
-        self._started, self._left, self._refused = False, set[int](), set[int]()
+        self._started: float | None = None  # when; before, whoever is there waits in silence
+        self._left, self._refused = set[int](), set[int]()
         self._values: dict[str, dict[int, Any]] = {}
 
     async def call(self, timeout: float) -> str:
@@ -58,7 +59,7 @@ class Roll:
 
     def start(self, port: int) -> None:
         """Tells all where JAX's service is; from now on a process that goes is a loss."""
-        self._started = True
+        self._started = asyncio.get_running_loop().time()
         if self.writers:
             self.empty.clear()
         self.tell({"service": port})
@@ -102,7 +103,9 @@ class Roll:
         why = await self._listen(process, reader)
         del self.writers[process]
         writer.close()
-        if self._started and process not in self._left:
+        if self._started is None and process == 0 and not self.settled.done():
+            self.settled.set_result("process 0 ended before all had come")
+        if self._started is not None and process not in self._left:
             self._lose(process, why, code=EXIT_LOST)
         if not self.writers:
             self.empty.set()
@@ -113,6 +116,9 @@ class Roll:
             try:
                 message = await asyncio.wait_for(_read(reader), self.lost_timeout)
             except TimeoutError:
+                now = asyncio.get_running_loop().time()
+                if self._started is None or now - self._started < self.lost_timeout:
+                    continue
                 return f"no sign of it for {self.lost_timeout:g} s"
             except (ValueError, OSError) as error:
                 return f"its connection broke ({error})"

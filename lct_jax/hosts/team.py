@@ -165,7 +165,7 @@ def join(place: Place, *, on_loss: Callable[[Lost], None] | None = None) -> Team
         InputError: the coordinator cannot be started or reached, or not everyone came as expected, in time.
     """
     if place.process == 0:
-        _start_coordinator(place)
+        start_coordinator(place)
     deadline = time.monotonic() + place.join_timeout
     connection = _connect(place, deadline)
     hello = {"process": place.process, "of": place.processes, "host": socket.gethostname()}
@@ -179,6 +179,7 @@ def join(place: Place, *, on_loss: Callable[[Lost], None] | None = None) -> Team
         except OSError:
             data = b""
         if not data:
+            connection.close()
             raise InputError(f"{_address(place)}: the coordinator at process 0 has ended")
         answer += data
     line, rest = answer.split(b"\n", 1)
@@ -190,7 +191,8 @@ def join(place: Place, *, on_loss: Callable[[Lost], None] | None = None) -> Team
     return Team(place, connection, service=message["service"], rest=rest, on_loss=on_loss)
 
 
-def _start_coordinator(place: Place) -> None:
+def start_coordinator(place: Place) -> None:
+    """Starts the coordinator beside process 0; returns when it can be reached."""
     words = (place.port, place.processes, place.join_timeout, place.lost_timeout)
     child = subprocess.Popen(
         [sys.executable, coordinator.__file__, *map(str, words)],
