@@ -24,6 +24,8 @@ from lct_jax.codecs.registry import load_codec, make_encoder
 from lct_jax.config import SamplingConfig
 from lct_jax.data.records import CODEC_FILE
 from lct_jax.errors import InputError
+from lct_jax.hosts.place import define_place
+from lct_jax.hosts.together import together
 from lct_jax.layout import Spans
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
@@ -34,10 +36,11 @@ from lct_jax.sampling.scene import make_request
 from lct_jax.sampling.window import Job
 from lct_jax.scene_io import SceneWriter, read_given
 from lct_jax.script import load_script
-from lct_jax.sharding import make_sampling_mesh, state_sharding
+from lct_jax.sharding import make_mesh, make_sampling_mesh, place_tree, state_sharding
 from lct_jax.training.checkpoint import read_meta, read_weights
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
+define_place()
 CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
 SCRIPT = flags.DEFINE_string("script", None, "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
@@ -95,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
     # ---- sample ------------------------------------------------------------------------------
     mesh = make_sampling_mesh(sampling.shards, heads=model.heads)
     jax.set_mesh(mesh)
-    params = jax.device_put(params, state_sharding(shapes, mesh))
+    params = place_tree(params, state_sharding(shapes, mesh))
     backbone = Served(graph, params, config=model, context=context)
     job = Job(
         request,
@@ -105,24 +108,24 @@ def main(argv: Sequence[str]) -> None:
     )
     times = time_grid(sampling.steps, meta.config.flow.shift)
     executor = mode.execute(backbone, job, plan, times)
-    writer = SceneWriter(
-        Path(OUT.value),
-        script,
-        codec=codec,
-        model=model,
-        given=given,
-        fps=meta.fps,
-        credit=meta.credit,
-    )
+    out = Path(OUT.value)
+    about = {"codec": codec, "model": model, "given": given, "fps": meta.fps, "credit": meta.credit}
+    writing = (
+        jax.process_index() == 0
+    )  # all sample, and one decodes and writes, on devices of its own
+    writer = SceneWriter(out, script, **about) if writing else None
+    decoding = mesh if jax.process_count() == 1 else make_mesh(devices=jax.local_devices())
     windows = sum(bool(window.denoised) for window in plan)
-    bar = tqdm(total=windows * sampling.steps, desc=MODE.value, unit="step")
-    shots = sample_scene(executor, job, plan, on_step=bar.update)
-    for shot in shots:
-        writer.add(shot.number, shot.tokens, grid=request.shots[shot.number].grid)
+    bar = tqdm(total=windows * sampling.steps, desc=MODE.value, unit="step", disable=writer is None)
+    for shot in sample_scene(executor, job, plan, on_step=bar.update):
+        if writer is not None:
+            with jax.set_mesh(decoding):
+                writer.add(shot.number, shot.tokens, grid=request.shots[shot.number].grid)
     bar.close()
-    for path in writer.finish(mode=MODE.value, sampling=sampling):
-        print(path)
+    if writer is not None:
+        for path in writer.finish(mode=MODE.value, sampling=sampling):
+            print(path)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(together(main))

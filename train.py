@@ -21,16 +21,27 @@ from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
 from lct_jax.flops import Again, Kernel
+from lct_jax.hosts.place import define_place
+from lct_jax.hosts.together import together
 from lct_jax.model.chunked import KEY_BLOCK, QUERY_BLOCK
 from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
+from lct_jax.sharding import (
+    check_mesh,
+    find_rows,
+    make_mesh,
+    place_batch,
+    replicated,
+    state_sharding,
+)
+from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint import Checkpoints, start_state
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard
 from lct_jax.training.interruption import Interruption
-from lct_jax.training.metrics import Meter, Reporter
+from lct_jax.training.metrics import Meter
 from lct_jax.training.profile import Profile
 from lct_jax.training.recompilations import Recompilations
+from lct_jax.training.reporting import make_reporter
 from lct_jax.training.state import make_optimizer, make_step
 from lct_jax.training.throughput import Throughput, find_chip
 from lct_jax.training.weights import Meta
@@ -38,6 +49,7 @@ from lct_jax.training.work import Program
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
+define_place()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
@@ -45,21 +57,25 @@ PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WO
 def main(argv: Sequence[str]) -> None:
     del argv
     interruption = Interruption()
+    if jax.process_count() > 1:
+        interruption.defer()  # they leave together, which takes a step
     logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
     profile = Profile(PROFILE.value, workdir / "profile")
 
-    # ---- data --------------------------------------------------------------------------------
-    prepared = PreparedSet(DATA.value)
-    share = {"host": jax.process_index(), "hosts": jax.process_count()}
-    source = make_source(prepared, config, **share)
-    held_out = read_held_out(prepared, config, **share)
-
-    # ---- model -------------------------------------------------------------------------------
+    # ---- devices, and the rows that this process reads for its own ---------------------------
     mesh = make_mesh(seq=training.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
+    rows = find_rows(mesh, config.data.rows)
+
+    # ---- data --------------------------------------------------------------------------------
+    prepared = PreparedSet(DATA.value)
+    source = make_source(prepared, config, rows=rows)
+    held_out = read_held_out(prepared, config, rows=rows)
+
+    # ---- model -------------------------------------------------------------------------------
     build = lambda: MMDiT(config.model, rngs=nnx.Rngs(training.seed))  # noqa: E731
     graph, shapes = nnx.split(nnx.eval_shape(build))
     optimizer = make_optimizer(training)
@@ -79,7 +95,8 @@ def main(argv: Sequence[str]) -> None:
         initialize=lambda: nnx.state(build()),
     )
     start = int(state.step)
-    prepared.copy_codec(workdir)
+    if jax.process_index() == 0:
+        prepared.copy_codec(workdir)
 
     # ---- step --------------------------------------------------------------------------------
     step = jax.jit(
@@ -91,7 +108,7 @@ def main(argv: Sequence[str]) -> None:
             slots=config.data.groups,
         ),
         donate_argnums=0,
-        out_shardings=(state_sharding(state, mesh), None),
+        out_shardings=(state_sharding(state, mesh), replicated(mesh)),
     )
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
@@ -107,15 +124,18 @@ def main(argv: Sequence[str]) -> None:
     throughput = Throughput(config, program, devices=mesh.size, chip=chip)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
-    reporter = Reporter(workdir, start=start, stop=training.steps)
+    reporter = make_reporter(workdir, start=start, stop=training.steps)
     meter, recompilations = Meter(throughput), Recompilations("step", "errors")
     interruption.defer()
+    agreement = Agreement(mesh)
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         with profile.before(number):
             state, metrics = step(state, place_batch(batch, mesh), key)
         profile.after(number, metrics)
         meter.add(number, metrics)
-        last, leaving = number == training.steps, interruption.signal is not None
+        told = agreement.name(interruption.signal or 0)  # by any process, and seen by all alike
+        interruption.adopt(told)
+        last, leaving = number == training.steps, told != 0
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
         # A report at every save too: means that reach back behind it would not survive a kill.
@@ -147,4 +167,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(together(main))

@@ -108,7 +108,7 @@ def report_loading(config: Config) -> None:
     hosts = CHIPS // CHIPS_A_HOST
     with tempfile.TemporaryDirectory() as folder:
         _write_made_up_set(Path(folder), config, shots=48)
-        source = make_source(PreparedSet(folder), config, host=0, hosts=hosts)
+        source = make_source(PreparedSet(folder), config, rows=range(config.data.rows // hosts))
         work = [
             source.planner.work(row) for k in range(LOADED.value) for row in source.planner.batch(k)
         ]

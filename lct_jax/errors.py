@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 Result = TypeVar("Result")
 
@@ -44,19 +44,28 @@ def exit_on_input_error(
     def wrapped(argv: Sequence[str]) -> Result:
         try:
             return main(argv)
-        except InputError as error:
-            _end(f"error: {error}", code=2)
-        except OSError as error:
-            where = "" if error.filename is None else f"{error.filename}: "
-            _end(f"error: {where}{error.strerror or error}", code=2)
-        except KeyboardInterrupt:
-            _end("stopped", code=130)
+        except (Exception, KeyboardInterrupt) as error:
+            described = describe(error)
+            if described is None:
+                raise
+            line, code = described
+        for act in _before_last_line:
+            act()
+        print(line, file=sys.stderr)
+        sys.exit(code)
 
     return wrapped
 
 
-def _end(line: str, *, code: int) -> NoReturn:
-    for act in _before_last_line:
-        act()
-    print(" ".join(line.split()), file=sys.stderr)  # libraries quoted in it may break lines
-    sys.exit(code)
+def describe(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code for an error a user is meant to read; None for any other."""
+    if isinstance(error, InputError):
+        line, code = f"error: {error}", 2
+    elif isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        line, code = f"error: {where}{error.strerror or error}", 2
+    elif isinstance(error, KeyboardInterrupt):
+        line, code = "stopped", 130
+    else:
+        return None
+    return " ".join(line.split()), code  # libraries quoted in it may break lines

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -28,8 +29,13 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
     """A (data, seq) mesh over all devices, `seq` of them along the tokens of a row.
 
     Raises:
-        InputError: the number of devices is not a multiple of `seq`.
+        InputError: the number of devices is not a multiple of `seq`; JAX sees a pod of several hosts, and this process
+            was not started as one of them.
     """
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise InputError(
+            f"--coordinator: missing, expected 'auto' on one of {jax.process_count()} hosts (docs/hosts.md)"
+        )
     devices = jax.devices() if devices is None else devices
     if len(devices) % seq:
         raise InputError(
@@ -44,7 +50,7 @@ def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
     """A mesh of `shards` devices over tokens and heads, twice if there are enough: a row a guidance branch.
 
     Raises:
-        InputError: more shards than devices, or heads that they do not divide.
+        InputError: more shards than devices, heads that they do not divide, or a process that has no part.
     """
     devices = jax.devices()
     if shards > len(devices) or heads % shards:
@@ -53,7 +59,13 @@ def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
             f"{len(devices)} devices"
         )
     rows = 2 if 1 < shards <= len(devices) // 2 else 1
-    return make_mesh(seq=shards, devices=devices[: rows * shards])
+    part = devices[: rows * shards]
+    if len({device.process_index for device in part}) < jax.process_count():
+        raise InputError(
+            f"sampling.shards: found {shards}, expected {len(devices)}, so that each of "
+            f"{jax.process_count()} processes has a part"
+        )
+    return make_mesh(seq=shards, devices=part)
 
 
 def letters_to_spec(letters: str) -> P:
@@ -124,10 +136,54 @@ def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, abstract_state)
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole, such as metrics: any process may read it."""
+    return NamedSharding(mesh, P())
+
+
+def find_rows(mesh: Mesh, rows: int) -> tuple[int, ...]:
+    """The rows, of `rows` of a global batch, that this process reads: those of which its devices hold any token.
+
+    Processes that share the tokens of a row all read it. `check_mesh` says whether `rows` divide.
+    """
+    share = rows // mesh.shape["data"]
+    return tuple(place * share + row for place in _find_places(mesh) for row in range(share))
+
+
 def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
-    """Puts this process's rows of a global batch on its devices: rows over `data`, tokens over `seq`."""
-    sharding = NamedSharding(mesh, P("data", "seq"))
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    """Makes a global batch, rows over `data` and tokens over `seq`, of the rows each process has read (`find_rows`)."""
+    sharding, places = NamedSharding(mesh, P("data", "seq")), _find_places(mesh)
+
+    def place(x: np.ndarray) -> jax.Array:
+        share = len(x) // len(places)
+
+        def cut(index: tuple[slice, ...]) -> np.ndarray:
+            here = places.index((index[0].start or 0) // share) * share
+            return x[(slice(here, here + share), *index[1:])]
+
+        shape = (share * mesh.shape["data"], *x.shape[1:])
+        return jax.make_array_from_callback(shape, sharding, cut)
+
+    return jax.tree.map(place, batch)
+
+
+def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
+    """A whole array on every host, of which other processes may hold parts; all of them ask for it."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return multihost_utils.process_allgather(x, tiled=True)
+    return np.asarray(x)
+
+
+def place_tree(tree: Any, shardings: Any) -> Any:
+    """Puts host arrays, the same on every process, where `shardings` say; nothing passes between processes."""
+    place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index])  # noqa: E731
+    return jax.tree.map(place, tree, shardings)
+
+
+def _find_places(mesh: Mesh) -> list[int]:
+    """Places along `data` at which this process has a device; a process's devices need not be neighbours."""
+    me = jax.process_index()
+    return [n for n, row in enumerate(mesh.devices) if any(d.process_index == me for d in row)]
 
 
 def check_mesh(mesh: Mesh, config: Config) -> None:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "footage": ("media",),
     "chat": ("media", "errors"),
     "storyboard": ("media", "script", "errors"),
+    "hosts": ("errors",),
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
     "flops": ("config", "layout"),
@@ -57,7 +58,7 @@ MAY_IMPORT = {
     ),
 }
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
-ENTRY_POINTS = ("export", "codecs/train")
+ENTRY_POINTS = ("export", "preflight", "codecs/train")
 SIBLINGS = ("model", "data", "training", "sampling")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from scenes import TINY
 
@@ -15,13 +18,18 @@ from lct_jax.errors import InputError
 from lct_jax.sharding import (
     check_mesh,
     count_shards,
+    find_rows,
     letters_to_spec,
     make_mesh,
     make_sampling_mesh,
+    place_batch,
+    place_tree,
+    replicated,
     shard,
     shard_heads,
     state_sharding,
 )
+from lct_jax.training.agreement import Agreement
 
 
 def test_places_by_the_largest_axis_that_divides(mesh):
@@ -41,6 +49,15 @@ def test_places_by_the_largest_axis_that_divides(mesh):
         "tie": P(None, "data"),
         "low": P(),
     }
+
+
+def test_a_host_of_a_pod_that_was_not_started_as_one_is_told_how(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(InputError) as caught:
+        make_mesh()
+    assert str(caught.value) == (
+        "--coordinator: missing, expected 'auto' on one of 4 hosts (docs/hosts.md)"
+    )
 
 
 def test_shards_by_letters_under_a_mesh_and_does_nothing_without(mesh):
@@ -83,6 +100,38 @@ def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, c
     assert str(caught.value) == f"{message} on this mesh"
 
 
+@pytest.mark.parametrize(
+    ("processes", "rows"),
+    [
+        ([[0], [0], [1], [1]], [(0, 1, 2, 3), (4, 5, 6, 7)]),
+        ([[1], [0], [1], [0]], [(2, 3, 6, 7), (0, 1, 4, 5)]),  # not neighbours
+        ([[0, 0], [1, 1], [2, 2], [3, 3]], [(0, 1), (2, 3), (4, 5), (6, 7)]),
+        # The tokens of a row on two processes: both read it.
+        ([[0, 1], [0, 1]], [(0, 1, 2, 3, 4, 5, 6, 7)] * 2),
+        ([[0, 1]], [(0, 1, 2, 3, 4, 5, 6, 7)] * 2),
+        ([[0, 1], [2, 3], [0, 1], [2, 3]], [(0, 1, 4, 5)] * 2 + [(2, 3, 6, 7)] * 2),
+    ],
+)
+def test_a_process_reads_the_rows_of_its_devices(monkeypatch, processes, rows):
+    devices = [[SimpleNamespace(process_index=p) for p in row] for row in processes]
+    grid = SimpleNamespace(devices=devices, shape={"data": len(processes)})
+    for process, expected in enumerate(rows):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        assert find_rows(grid, 8) == expected
+
+
+def test_a_batch_lies_as_its_axes_say(mesh):
+    batch = {"a": np.arange(8 * 6 * 2).reshape(8, 6, 2), "b": np.arange(8 * 4).reshape(8, 4)}
+    placed = place_batch(batch, mesh)
+    spread = NamedSharding(mesh, P("data", "seq"))
+    for name, whole in batch.items():
+        assert placed[name].sharding.is_equivalent_to(spread, whole.ndim)
+        np.testing.assert_array_equal(np.asarray(placed[name]), whole)
+    weights = place_tree(batch, {"a": replicated(mesh), "b": spread})
+    assert weights["a"].is_fully_replicated and not weights["b"].is_fully_replicated
+    np.testing.assert_array_equal(np.asarray(weights["b"]), batch["b"])
+
+
 def test_a_cache_is_split_over_heads_and_not_over_its_slots(mesh):
     cache_NBHMK = jnp.zeros((3, 4, 2, 5, 6))
     assert shard_heads(cache_NBHMK, "NBHMK") is cache_NBHMK
@@ -98,3 +147,14 @@ def test_a_mesh_for_sampling_has_a_row_a_guidance_branch_if_it_can():
     assert [tuple(shape.values()) for shape in shapes] == [(1, 1), (2, 4), (1, 8)]
     with pytest.raises(InputError, match="found 3, expected a divisor of 16 heads"):
         make_sampling_mesh(3, heads=16)
+
+
+def test_a_number_is_agreed_on_at_once_by_one_process(mesh):
+    agreement = Agreement(mesh)
+    assert [agreement.name(number) for number in (0, 15, 0)] == [0, 15, 0]
+
+
+def test_a_number_is_agreed_on_by_all_devices_one_step_later(mesh, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)  # so that devices are asked
+    agreement = Agreement(mesh)
+    assert [agreement.name(number) for number in (0, 15, 0, 2)] == [0, 0, 15, 0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
@@ -18,21 +18,17 @@ from lct_jax.config import Config, DataConfig, ModelConfig
 from lct_jax.data.lengths import SPLITS
 from lct_jax.data.planner import Planner, Row, SampleDraw
 from lct_jax.data.records import PreparedSet
-from lct_jax.errors import InputError
 from lct_jax.flops import count_work
 from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 
 
 class BatchSource:
-    """Random access to packed batches: `source[k]` is global batch k, or a host's share of its rows.
+    """Random access to packed batches: `source[k]` is global batch k, or this process's rows of it.
 
     Args:
         prepared: the set. planner: over its lengths. model: patch and widths. data: budgets.
-        host, hosts: this process reads every row r of a batch with r // (rows / hosts) == host.
-
-    Raises:
-        InputError: the rows of a batch do not divide over the hosts.
+        rows: numbers of the rows to read (`sharding.find_rows`); None reads all.
     """
 
     def __init__(
@@ -42,21 +38,15 @@ class BatchSource:
         *,
         model: ModelConfig,
         data: DataConfig,
-        host: int = 0,
-        hosts: int = 1,
+        rows: Sequence[int] | None = None,
     ) -> None:
         self.prepared, self.planner, self.model, self.data = prepared, planner, model, data
-        if data.rows % hosts:
-            raise InputError(
-                f"data.rows: found {data.rows}, expected a multiple of {hosts}, the number of processes"
-            )
-        share = data.rows // hosts
-        self.rows = slice(host * share, (host + 1) * share)
+        self.rows = tuple(range(data.rows)) if rows is None else tuple(rows)
 
     def __getitem__(self, number: int) -> PackedBatch:
-        rows: tuple[Row, ...] = self.planner.batch(int(number))[self.rows]
+        rows: tuple[Row, ...] = self.planner.batch(int(number))
         return pack(
-            [[self._read(sample) for sample in row] for row in rows],
+            [[self._read(sample) for sample in rows[place]] for place in self.rows],
             video_tokens=self.data.video_tokens,
             text_tokens=self.data.text_tokens,
             channels=self.model.patch_channels,
@@ -64,7 +54,7 @@ class BatchSource:
         )
 
     def describe(self, number: int) -> str:
-        """The records that batch `number` is made of, all hosts' rows, for a person to look up."""
+        """The records that batch `number` is made of, in all its rows, for a person to look up."""
         names = self.prepared.shot_names
         shots = [draw.shot for row in self.planner.batch(number) for s in row for draw in s.shots]
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
@@ -111,18 +101,22 @@ def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBat
 
 
 def make_source(
-    prepared: PreparedSet, config: Config, *, split: str = "train", host: int = 0, hosts: int = 1
+    prepared: PreparedSet,
+    config: Config,
+    *,
+    split: str = "train",
+    rows: Sequence[int] | None = None,
 ) -> BatchSource:
     """The source of a split, its planner included; raises InputError where the set does not fit the config."""
     model = config.model
     prepared.check_model(model)
     cost = functools.partial(count_work, model, context=config.training.context)
     planner = Planner(prepared.lengths, config.data, patch=model.patch, cost=cost, split=split)
-    return BatchSource(prepared, planner, model=model, data=config.data, host=host, hosts=hosts)
+    return BatchSource(prepared, planner, model=model, data=config.data, rows=rows)
 
 
 def read_held_out(
-    prepared: PreparedSet, config: Config, *, host: int = 0, hosts: int = 1
+    prepared: PreparedSet, config: Config, *, rows: Sequence[int] | None = None
 ) -> list[PackedBatch]:
     """This process's rows of the batches of held-out scenes: always the same ones, with nothing dropped.
 
@@ -137,5 +131,5 @@ def read_held_out(
         config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
     )
     plainly = dataclasses.replace(config, data=plain)
-    source = make_source(prepared, plainly, split="held_out", host=host, hosts=hosts)
+    source = make_source(prepared, plainly, split="held_out", rows=rows)
     return [source[number] for number in range(config.training.eval_batches)]

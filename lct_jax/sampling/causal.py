@@ -30,6 +30,7 @@ from lct_jax.sampling.plan import Window
 from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.sampler import Shot, run_all_steps
 from lct_jax.sampling.window import Held, Job
+from lct_jax.sharding import fetch
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 
 
@@ -189,7 +190,7 @@ class Uncached(Cached):
 
 def _real(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
     """Tokens without the padding of a batch."""
-    return np.asarray(tokens_LC[: _count(batch)])
+    return fetch(tokens_LC)[: _count(batch)]
 
 
 def _count(batch: PackedBatch) -> int:

@@ -17,6 +17,7 @@ from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.guidance import BRANCHES
 from lct_jax.sampling.plan import Window
 from lct_jax.sampling.window import Held, Job, lay_out_branches, make_dummy, pack_group
+from lct_jax.sharding import fetch
 from lct_jax.types import GLOBAL_SHOT, History, Observation, PackedBatch
 
 
@@ -79,7 +80,7 @@ class Entries:
     def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
         """A shot alone, where it sits in its window."""
         shots = self._windows[shot]
-        return pack_group(self.job, shots, len(shots), video_LC)
+        return pack_group(self.job, shots, len(shots), fetch(video_LC))
 
     def _make_global(self) -> None:
         """Makes the entry of the global prompt, behind nothing."""

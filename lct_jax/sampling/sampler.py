@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 from lct_jax.sampling.euler import Course, make_course, run_steps
 from lct_jax.sampling.plan import Window
 from lct_jax.sampling.window import Job, pack_window
+from lct_jax.sharding import fetch
 
 SEGMENTS = 8  # parts in which the steps of a window are handed over, so that a bar can move
 
@@ -85,7 +86,7 @@ class Together:
         )
         noisy_LC = jnp.asarray(batch.video.value[0])
         done = run_all_steps(self.forward, course, noisy_LC, on_step)
-        tokens_LC, shot_L = np.asarray(done), batch.video.index.shot[0]
+        tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
         return {s: tokens_LC[shot_L == numbers[s]] for s in window.denoised}
 
 

@@ -5,8 +5,8 @@
     WORKDIR/codec.safetensors        the codec the latents came from, for sampling
 
 Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
-previous checkpoint as the latest one; what was damaged later is found by integrity.py. One process at a time writes
-into a work folder: it holds a lock on it.
+previous checkpoint as the latest one; what was damaged later is found by integrity.py. One run at a time writes into a
+work folder: its process 0 holds a lock on it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jax.sharding import Mesh
 
 from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError, make_folder
-from lct_jax.sharding import state_sharding
+from lct_jax.sharding import place_tree, state_sharding
 from lct_jax.training.integrity import choose, measure_size, seal
 from lct_jax.training.quiet import Quiet
 from lct_jax.training.state import TrainState, init_state
@@ -59,7 +59,8 @@ class Checkpoints:
         self._lock: IO[str] | None = None
         if keep is not None:
             make_folder(self.folder)
-            self._lock = _lock(self.folder.parent / "lock")
+            if jax.process_index() == 0:  # for all processes of a run
+                self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
         try:  # before Orbax looks: what is damaged has been moved aside then
@@ -226,7 +227,7 @@ def start_state(
         read_meta(Path(origin)).check_same(origin, meta)
         params = read_weights(Path(origin), shapes, which=training.init_weights)
         print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
-        params = jax.device_put(params, shardings.params)
+        params = place_tree(params, shardings.params)
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
     return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
 

@@ -30,6 +30,11 @@ class Interruption:
         """From now on there is something to save: a signal is noted, and the loop ends when it sees it."""
         self._deferred = True
 
+    def adopt(self, number: int) -> None:
+        """Takes for its own a signal that another process of the run got; 0 is none."""
+        if number and self.signal is None:
+            self._note(number, None)
+
     @property
     def exit_code(self) -> int:
         """0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C."""

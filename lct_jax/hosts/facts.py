@@ -1,0 +1,90 @@
+"""What must be the same on all processes of a run: code, versions and the command line.
+
+Programs that differ meet in collectives that do not fit together, and hang or compute nonsense without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from lct_jax.errors import InputError
+from lct_jax.hosts.team import Team
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+OWN = ("process_id",)  # flags that may differ
+ROOT = Path(__file__).parents[1]
+
+Facts = Mapping[str, str]
+
+
+def read_facts() -> Facts:
+    """Code, versions and flags of this process by name."""
+    return {"code": hash_code(), **read_versions(), **read_flags()}
+
+
+def hash_code(root: Path = ROOT) -> str:
+    """A hash of the package's sources, and of train.py and sample.py where they lie beside it."""
+    files = [*sorted(root.rglob("*.py")), root.parent / "train.py", root.parent / "sample.py"]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(file.relative_to(root.parent).as_posix().encode() + b"\0")
+            digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def read_versions() -> Facts:
+    """Versions of Python and of what a step depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def read_flags() -> Facts:
+    """Every flag that this project defines, fields of the config one by one: `--config.training.steps` -> `8`."""
+    found: dict[str, str] = {}
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith(("absl", "jax", "grain", "orbax")):
+            continue
+        for flag in defined:
+            if flag.name not in OWN:
+                found |= _flatten(f"--{flag.name}", flag.value)
+    return found
+
+
+def check_alike(team: Team, facts: Facts, *, timeout: float) -> None:
+    """Raises InputError, on every process, naming the first fact that is not the same on all."""
+    digest = hashlib.sha256(json.dumps(sorted(facts.items())).encode()).hexdigest()
+    digests = team.gather("what is run", digest, timeout=timeout)
+    if len(set(digests)) == 1:
+        return
+    for complaint in find_differences(team.gather("facts", dict(facts), timeout=timeout)):
+        raise InputError(complaint)
+
+
+def find_differences(facts: list[Facts]) -> list[str]:
+    """One line for every fact in which a process differs from process 0: what was found where."""
+    lines = []
+    for name in dict.fromkeys(name for own in facts for name in own):
+        values = [own.get(name, "nothing") for own in facts]
+        others = {value: values.index(value) for value in values if value != values[0]}
+        if others:
+            found = ", ".join(f"{value} on process {first}" for value, first in others.items())
+            lines.append(f"{name}: found {found}, expected {values[0]} as on process 0")
+    return lines
+
+
+def _flatten(name: str, value: Any) -> Facts:
+    if isinstance(value, ConfigDict):
+        fields = value.items()
+        return {
+            k: v for field, part in fields for k, v in _flatten(f"{name}.{field}", part).items()
+        }
+    return {name: repr(value)}

@@ -1,0 +1,78 @@
+"""Two processes of one program on this machine, joined over a free port."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tiny_film import Result, start_program
+
+PATIENCE = 900  # seconds to wait for something to happen in a process, on a machine that does other work too
+LOST_TIMEOUT = (
+    20  # seconds, of these runs: long enough for a busy machine to give a sign in between
+)
+
+
+def find_port() -> int:
+    """A port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def name_place(port: int, process: int, *, join_timeout: float = PATIENCE) -> list[str]:
+    """The flags of one of two processes."""
+    return [
+        f"--coordinator=127.0.0.1:{port}",
+        "--processes=2",
+        f"--process_id={process}",
+        f"--join_timeout={join_timeout:g}",
+        f"--lost_timeout={LOST_TIMEOUT}",
+    ]
+
+
+@dataclass
+class Pair:
+    """Two processes under way."""
+
+    processes: tuple[subprocess.Popen[str], ...]
+
+    def wait(self) -> list[Result]:
+        """How both have ended; the last line of stderr is what they have to say."""
+        results = []
+        for process in self.processes:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+            results.append(Result(process.returncode, stdout, stderr))
+        return results
+
+    def wait_until(self, due: Callable[[], object]) -> None:
+        """Returns when something is the case; fails where a process has ended before."""
+        deadline = time.monotonic() + PATIENCE
+        while not due():
+            assert time.monotonic() < deadline, "the processes are stuck"
+            assert all(process.poll() is None for process in self.processes), self.wait()
+            time.sleep(0.002)
+
+
+def run_alone(*arguments: str) -> Result:
+    """Runs a program as one process to its end."""
+    [result] = Pair((start_program(*arguments),)).wait()
+    return result
+
+
+def start_pair(*arguments: str, extra: Sequence[Sequence[str]] = ((), ())) -> Pair:
+    """Starts a program twice, as processes 0 and 1, with arguments of both and extra ones of each."""
+    port = find_port()
+    return Pair(
+        tuple(
+            start_program(*arguments, *name_place(port, process), *extra[process])
+            for process in (0, 1)
+        )
+    )
+
+
+def last_line(result: Result) -> str:
+    """What a process says at its end on stderr."""
+    return result.stderr.rstrip("\n").rpartition("\n")[2]
