@@ -28,6 +28,12 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
 
 
+def one_line(error: Exception) -> str:
+    """What an error of a library or of the system says, without line breaks; its type where it says nothing."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
 def exit_on_input_error(
     main: Callable[[Sequence[str]], Result],
 ) -> Callable[[Sequence[str]], Result]:

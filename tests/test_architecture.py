@@ -24,22 +24,23 @@ MAY_IMPORT = {
     "layout": ("types", "errors"),
     "script": ("errors",),
     "cli": ("script", "errors"),
-    "media": ("errors",),
+    "files": ("errors",),
+    "media": ("files", "errors"),
     "footage": ("media",),
-    "chat": ("media", "errors"),
-    "storyboard": ("media", "script", "errors"),
+    "chat": ("media", "files", "errors"),
+    "storyboard": ("media", "files", "script", "errors"),
     "sharding": ("types", "config", "errors"),
     "flow": ("types", "config"),
     "flops": ("config", "layout"),
-    "codecs": ("types", "sharding", "config", "errors"),
+    "codecs": ("types", "sharding", "config", "files", "errors"),
     "model": ("types", "sharding", "config"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
     "data": (
         *("types", "layout", "config", "flops", "script", "media", "footage", "storyboard"),
-        *("chat", "codecs", "cli", "errors"),
+        *("chat", "codecs", "cli", "files", "errors"),
     ),
     # Weights are safetensors and are read with the same strictness as a codec's.
-    "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
+    "training": ("types", "sharding", "flow", "config", "files", "errors", "codecs.safetensors_io"),
     "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
     "scene_io": (
         "layout",
@@ -49,6 +50,7 @@ MAY_IMPORT = {
         "footage",
         "storyboard",
         "codecs",
+        "files",
         "errors",
     ),
 }

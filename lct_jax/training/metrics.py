@@ -20,6 +20,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from lct_jax.files import replace_atomically
 from lct_jax.training.state import IN_A_ROW
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
@@ -116,9 +117,8 @@ def drop_later(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept))
-    partial.replace(path)
+    with replace_atomically(path) as unfinished:
+        unfinished.write_text("".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
