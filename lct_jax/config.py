@@ -98,7 +98,7 @@ class DataConfig:
         rows: packed rows of a global batch. video_tokens, text_tokens: budget of a row.
         groups: S, group slots of a row (a scene of n shots takes n + 1).
         max_shots: longest run of consecutive shots drawn from a scene.
-        single_weight: share of single-shot samples in the mix.
+        single_weight: share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1].
         frame_probability: chance that a shot becomes one of its own frames.
         drop_story: chance that the global prompt is written without its story [D: 0.3].
         drop_text: chance that all text of a sample is the empty prompt [D: 0.1].

@@ -53,7 +53,9 @@ def test_a_refused_update_leaves_everything_but_the_step():
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
     optimizer = make_optimizer(TRAINING)
     step = jax.jit(
-        make_step(graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS)
+        make_step(
+            graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS, samples=1
+        )
     )
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
     state, _ = step(init_state(params, optimizer), batch, jax.random.key(0))
@@ -75,12 +77,14 @@ def test_a_refused_update_leaves_everything_but_the_step():
 
 def test_a_report_names_the_steps_and_leaves_their_losses_out():
     batch, meter = pack_scenes([[make_scenes()["trio"]]]).batch, Meter()
-    for step, (loss, in_a_row) in enumerate([(1.0, 0), (NAN, 1), (3.0, 0), (NAN, 1)], start=5):
-        meter.add(step, batch, {"loss": np.float32(loss), "skipped_in_a_row": np.int32(in_a_row)})
+    steps = [(1.0, 1, 0), (NAN, 9, 1), (3.0, 3, 0), (NAN, 9, 1)]
+    for step, (loss, samples, in_a_row) in enumerate(steps, start=5):
+        values = {"loss": loss, "samples": samples, "skipped_in_a_row": in_a_row}
+        meter.add(step, batch, {name: np.float32(value) for name, value in values.items()})
     report = meter.report()
     assert report.skipped == (6, 8)
     assert report.in_a_row == 1
-    assert report.values["loss"] == 2.0
+    assert report.values["loss"] == (1 * 1.0 + 3 * 3.0) / 4  # a sample weighs the same in any batch
     assert report.values["skipped"] == 2
 
 

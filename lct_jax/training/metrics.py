@@ -21,7 +21,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from lct_jax.files import replace_atomically
-from lct_jax.training.state import IN_A_ROW
+from lct_jax.training.state import IN_A_ROW, SAMPLES
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 
@@ -90,12 +90,17 @@ class Meter:
         self._metrics[step] = metrics
 
     def report(self) -> Report:
-        """Means over the updates made since the last report, video tokens a second and the fill of the rows."""
+        """Means over the updates made since the last report (of the loss: over their samples), video tokens a second
+        and the fill of the rows.
+        """
         gathered = jax.device_get(self._metrics)
         in_a_row = [int(metrics.pop(IN_A_ROW)) for metrics in gathered.values()]
         skipped = tuple(s for s, missed in zip(gathered, in_a_row, strict=True) if missed)
         made = [metrics for step, metrics in gathered.items() if step not in skipped]
         values = {name: float(np.mean([m[name] for m in made])) for name in (made or [{}])[0]}
+        if made:  # a sample counts the same in whatever batch it lies
+            losses, samples = ([m[name] for m in made] for name in ("loss", SAMPLES))
+            values["loss"] = float(np.average(losses, weights=samples))
         values["skipped"] = len(skipped)
         values["tokens_per_second"] = self._tokens / (time.perf_counter() - self._start)
         values["fill"] = self._tokens / self._slots

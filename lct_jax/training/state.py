@@ -1,8 +1,9 @@
 """The training state and the pure step `(state, batch, key) -> (state, metrics)`.
 
 The model is split once into a graph (static) and its parameters (a pytree); the step is plain JAX over the
-latter, to be jitted with donation. An update that the guard refuses is not made. Gradients are sums over samples
-divided by the samples of the *global* batch, so micro-batches, packing and sharding give the same update.
+latter, to be jitted with donation. An update that the guard refuses is not made. Gradients are sums over the samples of
+the *global* batch, so micro-batches, packing and sharding give the same update; divided by the samples that a batch is
+planned to hold, so that every sample weighs the same in whatever batch it lies (`flow.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lct_jax.training.guard import Guard, init_guard, judge
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 IN_A_ROW = "skipped_in_a_row"  # metric of a step: 0 where its update was made
+SAMPLES = "samples"  # metric of a step: over how many its loss is the mean
 
 Step = Callable[["TrainState", PackedBatch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
 
@@ -97,8 +99,13 @@ def make_step(
     flow_config: FlowConfig,
     training: TrainingConfig,
     slots: int,
+    samples: float,
 ) -> Step:
-    """Builds the step; `key` is the run's key, folded with the step inside."""
+    """Builds the step; `key` is the run's key, folded with the step inside.
+
+    Args:
+        slots: of groups in a row. samples: of a global batch as the plan has them on average: a constant of the run.
+    """
 
     def step(state: TrainState, batch: PackedBatch, key: jax.Array) -> Any:
         added = flow.draw(
@@ -107,6 +114,7 @@ def make_step(
         loss, gradient = loss_and_gradient(
             graph, state.params, batch, added, training=training, slots=slots
         )
+        gradient = scale_to_plan(gradient, batch, samples=samples)
         norm = optax.tree.norm(gradient)
         good, guard = judge(state.guard, loss=loss, norm=norm, spike=training.spike)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -117,6 +125,7 @@ def make_step(
             keep, (params, ema, opt_state), (state.params, state.ema, state.opt_state)
         )
         metrics = {"loss": loss, "gradient_norm": norm, IN_A_ROW: guard.in_a_row}
+        metrics[SAMPLES] = count_samples(batch)
         return TrainState(state.step + 1, *kept, guard), metrics
 
     return step
@@ -131,7 +140,7 @@ def loss_and_gradient(
     training: TrainingConfig,
     slots: int,
 ) -> tuple[jax.Array, Any]:
-    """Loss and its gradient over the whole batch, `training.accumulate` micro-batches one after the other."""
+    """Loss and its gradient, means over the samples of a batch; `training.accumulate` micro-batches one by one."""
     weight_BL = flow.loss_weights(batch.video.index, slots)
     samples = count_samples(batch)
 
@@ -147,6 +156,11 @@ def loss_and_gradient(
         return jax.value_and_grad(micro_loss)(params, whole)
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
     return jax.lax.scan(add, zero, split_rows(whole, training.accumulate))[0]
+
+
+def scale_to_plan(gradient: Any, batch: PackedBatch, *, samples: float) -> Any:
+    """A mean over the samples of a batch as their sum over `samples`, those that a batch is planned to hold."""
+    return jax.tree.map(lambda leaf: leaf * (count_samples(batch) / samples), gradient)
 
 
 def count_samples(batch: PackedBatch) -> jax.Array:
