@@ -40,7 +40,7 @@ from lct_jax.files import replace_atomically
 from lct_jax.footage import iter_at_rate, read_shape
 from lct_jax.script import Field, read_prompt
 
-VERSION = 1  # of the rules below: another one makes every result again
+VERSION = 2  # of the rules below: another one makes every result again
 NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
 
 
