@@ -10,6 +10,7 @@ import pytest
 from lct_jax.config import FootageConfig
 from lct_jax.data.cuts import Track, find_bursts, track_film
 from lct_jax.data.grouping import SeenShots, group_takes
+from lct_jax.data.looks import measure_distances
 from lct_jax.data.takes import LOOKS, REASONS, Takes, divide, find_takes
 from lct_jax.errors import InputError
 
@@ -184,6 +185,24 @@ def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1
     column = lambda *values: np.array(values, np.int32)  # noqa: E731
     return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
                  look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
+
+
+def test_looks_differ_by_pictures_border_colours_and_slopes():
+    look = np.full((4, LOOKS, 9, 16, 3), 100, np.uint8)
+    look[1, :, 4:7, 6:10] = 200  # something in the middle
+    look[2, 1:] = (200, 40, 40)  # another ground, but for one frame
+    look[3] = (200, 40, 40)
+    distance = measure_distances(look, reach=3)
+    assert distance[0, 2] == 0  # of the nearest frames
+    assert distance[0, 3] == 0  # out of reach
+    np.testing.assert_array_equal(distance, distance.T)
+    # Pictures: 12 of 144 pixels by 100 (takes 0 and 1, 1 and 2); elsewhere 132 by (100 + 60 + 60) / 3 and 12 by
+    # (0 + 160 + 160) / 3 (1 and 3). Borders have no colour in common (1 and 3). Slopes are 1400 grey levels, two on
+    # each of 14 edges (1), or none: 1 of 1401 is shared. Every part counts in its mean where it is above 0.
+    thing, other = 100 * 12 / 144, (132 * 220 / 3 + 12 * 320 / 3) / 144
+    mean = (2 * thing + other) / 3
+    for place, picture, border in (((0, 1), thing, 0), ((1, 2), thing, 0), ((1, 3), other, 1)):
+        assert distance[place] == pytest.approx((picture / mean + border + 1) / 3, rel=1e-6)
 
 
 def test_shots_of_one_place_make_a_scene():

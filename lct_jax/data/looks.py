@@ -34,9 +34,7 @@ def measure_distances(look: np.ndarray, *, reach: int) -> np.ndarray:
     count, frames = look.shape[:2]
     flat = look.reshape(-1, *look.shape[2:])
     border, slopes = (
-        np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-9)).reshape(
-            count, frames, -1
-        )
+        np.sqrt(values / values.sum(axis=1, keepdims=True)).reshape(count, frames, -1)
         for values in (_count_colours(flat), _add_slopes(flat))
     )
     pictures = look.reshape(count, frames, -1).astype(np.float32)
@@ -74,11 +72,14 @@ def _count_colours(pictures: np.ndarray) -> np.ndarray:
 
 
 def _add_slopes(pictures: np.ndarray) -> np.ndarray:
-    """Sums [p, cells * 4] of how much brightness rises and falls along rows and columns, cell by cell."""
+    """Sums [p, cells * 4 + 1] of how much brightness rises and falls along rows and columns, cell by cell; and 1.
+
+    The one grey level is what is left of a picture without any slope, so that two of them are alike.
+    """
     grey = pictures.astype(np.float32).mean(axis=-1)
     rights = np.diff(grey, axis=2, append=grey[:, :, -1:])
     downs = np.diff(grey, axis=1, append=grey[:, -1:])
     slopes = np.stack([rights, -rights, downs, -downs], axis=-1).clip(min=0)
     count, rows, columns = grey.shape
     cells = slopes.reshape(count, CELLS[0], rows // CELLS[0], CELLS[1], columns // CELLS[1], 4)
-    return cells.sum((2, 4)).reshape(count, -1)
+    return np.c_[cells.sum((2, 4)).reshape(count, -1), np.ones(count)]
