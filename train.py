@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card
-    meta = Meta(config, card.codec, card.encoder, card.fps, card.credit)
+    meta = Meta(config, card.codec, card.encoder, card.fps, card.credit, prepared.identity)
     checkpoints = Checkpoints(workdir, keep=training.keep)
     state = start_state(
         checkpoints,
@@ -106,6 +106,7 @@ def main(argv: Sequence[str]) -> None:
             flow_config=config.flow,
             training=training,
             slots=config.data.groups,
+            samples=source.planner.samples_a_batch,
         ),
         donate_argnums=0,
         out_shardings=(state_sharding(state, mesh), replicated(mesh)),

@@ -22,7 +22,7 @@ from benchmarks.drawing import draw
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
 from lct_jax.cli import run
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.media import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.model.mmdit import count_parameters
 
 SHOTS = 9

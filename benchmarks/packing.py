@@ -139,7 +139,10 @@ def _report_order(batches: Sequence[Sequence[Row]], planner: Planner) -> None:
         f"{np.corrcoef(np.arange(len(ranks)), ranks)[0, 1]:+.2f}, "
         f"of one batch and the next {np.corrcoef(ranks[:-1], ranks[1:])[0, 1]:+.2f}\n"
         f"samples of a batch {min(count)} to {max(count)}, "
-        f"of them single shots {min(single):.2f} to {max(single):.2f} (mean {np.mean(single):.2f})"
+        f"of them single shots {min(single):.2f} to {max(single):.2f}\n"
+        f"weight of single shots in the loss: {np.average(single, weights=count):.3f}"
+        f" (as means over each batch's own samples {np.mean(single):.3f});"
+        f" planned samples a batch {planner.samples_a_batch:.0f}, found {np.mean(count):.0f}"
     )
 
 

@@ -103,7 +103,7 @@ class DataConfig:
         rows: packed rows of a global batch. video_tokens, text_tokens: budget of a row.
         groups: S, group slots of a row (a scene of n shots takes n + 1).
         max_shots: longest run of consecutive shots drawn from a scene.
-        single_weight: share of single-shot samples in the mix.
+        single_weight: share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1].
         frame_probability: chance that a shot becomes one of its own frames.
         drop_story: chance that the global prompt is written without its story [D: 0.3].
         drop_text: chance that all text of a sample is the empty prompt [D: 0.1].
@@ -284,18 +284,19 @@ class FootageConfig:
 
     Attributes:
         detector: of PySceneDetect. cut_threshold: its threshold (adaptive 3, content 27). cut_contrast: least change
-            of a cut to the adaptive detector [both its defaults].
+            of a cut to the adaptive detector [both its defaults]. cut_burst: mean change (0 to 255) that is a cut even
+            where one of its sides moves as wildly (data/cuts.py).
         black: mean brightness (0 to 255) below which a frame is black [PySceneDetect: 12]; black and fades are cut out.
         shortest, longest: of a shot [S: 125]; a longer take is divided, going on without a cut.
         take, event: takes of at least so many frames are divided where the picture changes by so much (root mean
             square, 0 to 255) [P: pseudo multi-shot scenes; numbers D].
         frozen: mean change a frame (0 to 255) below which a shot stands still.
         ink, smooth, card: a frame is a text card with so much of it thin strokes and so much of the rest smooth; a shot
-            is one when so much of it is.
+            is one when so much of it is. ink_colours: how far the strokes' colours may lie from a line (0 to 255).
         duplicate: mean difference (0 to 255) below which two shots of one length are the same.
-        scene_price, scene_usual, scene_shots: of a scene when shots are grouped (data/grouping.py), its usual and
-            its largest number of shots [P: about 5, and 9]. scene_gap: frames left out between two shots that end a
-            scene.
+        scene_price, scene_usual, scene_shots: of a scene when takes are grouped (data/grouping.py), its usual and
+            its largest number of takes [P: about 5 shots, and 9]. scene_gap: frames left out between two takes that
+            end a scene.
         captions: "file" beside the video, or "chat" model. caption_frames: shown to it of each shot.
         held_out: share of films kept for validation.
     """
@@ -303,6 +304,7 @@ class FootageConfig:
     detector: Literal["adaptive", "content"] = "adaptive"
     cut_threshold: float = 3.0
     cut_contrast: float = 15.0
+    cut_burst: float = 50.0
     black: float = 12.0
     shortest: int = 5
     longest: int = 125
@@ -311,10 +313,11 @@ class FootageConfig:
     frozen: float = 0.03
     ink: float = 0.025
     smooth: float = 0.85
+    ink_colours: float = 25.0
     card: float = 0.6
     duplicate: float = 2.0
-    scene_price: float = 0.75
-    scene_usual: int = 6
+    scene_price: float = 1.7
+    scene_usual: int = 7
     scene_shots: int = 9
     scene_gap: int = 12
     captions: Literal["file", "chat"] = "file"

@@ -35,6 +35,12 @@ def call_before_last_line(act: Callable[[], None]) -> None:
     _before_last_line.append(act)
 
 
+def one_line(error: Exception) -> str:
+    """What an error of a library or of the system says, without line breaks; its type where it says nothing."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
 def exit_on_input_error(
     main: Callable[[Sequence[str]], Result],
 ) -> Callable[[Sequence[str]], Result]:

@@ -5,6 +5,13 @@
 (Rectified flow, arXiv 2209.03003; LCT section 3.1.) Each shot draws its own t (LCT section 3.3). Group 0, the
 global prompt with its dummy video, always has t = 0, so what the model computes for it does not change while
 shots are denoised.
+
+The loss is the mean over a shot's tokens, then over a sample's shots [LCT section 3.3], then over samples. Batches of
+even cost hold very different numbers of samples: a mean over each batch's own would weigh a sample more the fewer lie
+beside it, and these are the large ones. So an update is the sum over the global batch divided by the samples that a
+batch of the plan holds on average [D], a constant: all samples of a run weigh the same, single shots and scenes as they
+are drawn. Where noise rules the gradient, equal weights are also those of least noise; what is left is that a step is
+longer, before clipping, where a batch holds more. The reported loss is the mean over the samples that are there.
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ to know about, and because a film that silently ends early would shift every ann
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +20,8 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from lct_jax.errors import InputError
+from lct_jax.errors import InputError, one_line
+from lct_jax.files import replace_atomically
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # Constant quality of x264, 0 (lossless) to 51: 17 is held to be free of visible loss.
@@ -81,24 +81,6 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
         yield to_rgb(frame)
 
 
-def read_frames(path: str | Path, start: int, end: int) -> Video:
-    """Reads the half-open range [start, end) of decoded frame numbers.
-
-    Frames before `start` are decoded, not kept: numbers are counted, since seeking goes by
-    timestamps. Many ranges of one film are better cut out of a single `iter_frames`.
-
-    Raises:
-      InputError: as `iter_frames`, or the range is empty or reaches past the end.
-    """
-    if not 0 <= start < end:
-        raise InputError(f"{path}: frames [{start}, {end}): expected 0 <= start < end")
-    fps = probe_video(path).fps
-    frames = [to_rgb(frame) for frame in islice(decode_frames(path), start, end)]
-    if len(frames) < end - start:
-        raise InputError(f"{path}: frames [{start}, {end}) reach past the end of the video")
-    return Video(frames=np.stack(frames), fps=fps)
-
-
 def read_video(path: str | Path) -> Video:
     """Reads a whole video into memory; errors as `iter_frames`."""
     fps = probe_video(path).fps
@@ -121,7 +103,7 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = Image.alpha_composite(white, image.convert("RGBA"))
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({_one_line(error)})") from None
+        raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
 
 
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -171,25 +153,6 @@ def write_video(
     with replace_atomically(path) as unfinished:
         ready = (_prepare(frame, first, scale, upscaler) for frame in chain([first], rest))
         _encode(unfinished, ready, fps, credit)
-
-
-@contextmanager
-def replace_atomically(path: Path) -> Iterator[Path]:
-    """Gives a temporary name in the folder of `path`, renamed to `path` if the block succeeds.
-
-    Raises:
-      InputError: the file cannot be written.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield unfinished
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -> None:
@@ -246,7 +209,7 @@ def _open_video(path: str | Path) -> Iterator[av.VideoStream]:
                 raise InputError(f"{path}: has no video stream")
             yield container.streams.video[0]
     except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a readable video ({_one_line(error)})") from None
+        raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
 
 
 def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
@@ -282,8 +245,3 @@ def _check_file(path: str | Path) -> None:
         raise InputError(f"{path}: not a file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes)")
-
-
-def _one_line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())

@@ -18,9 +18,10 @@ import numpy as np
 from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.safetensors_io import save_tensors
 from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.files import replace_atomically
 from lct_jax.footage import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.layout import unpatchify
-from lct_jax.media import read_image, replace_atomically, resize, write_video
+from lct_jax.media import read_image, resize, write_video
 from lct_jax.script import Script
 from lct_jax.storyboard import StoryboardRow, draw_storyboard
 

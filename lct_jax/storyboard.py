@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from lct_jax.media import replace_atomically, resize
+from lct_jax.files import replace_atomically
+from lct_jax.media import resize
 from lct_jax.script import GlobalPrompt
 
 # Lengths are pixels of the finished page.

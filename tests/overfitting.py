@@ -85,7 +85,9 @@ def overfit_scene() -> Overfit:
     optimizer = make_optimizer(TRAINING)
     state = jax.jit(lambda: init_state(nnx.state(_make_model()), optimizer))()
     step = jax.jit(
-        make_step(graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS),
+        make_step(
+            graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS, samples=ROWS
+        ),
         donate_argnums=0,
     )
     losses = jax.jit(lambda params: _losses(graph, params, batch))

@@ -15,8 +15,11 @@ from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec, make_encoder
 from lct_jax.codecs.safetensors_io import read_metadata, save_tensors
 from lct_jax.codecs.stand_in import StandInEncoder
+from lct_jax.config import Config, ModelConfig, PrepareConfig
 from lct_jax.data.prepare import prepare_scene_file
+from lct_jax.data.sources import choose_size
 from lct_jax.errors import InputError
+from lct_jax.media import write_video
 
 OWN = '''
 import numpy as np
@@ -64,6 +67,29 @@ def test_a_codec_of_ones_own_is_one_file(tmp_path, monkeypatch):
     again = load_codec(tmp_path / "saved.safetensors", channels=3)
     assert type(again) is type(codec)
     assert again.encode(np.full((1, 8, 16, 3), 255, np.uint8)).shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("stride", "patch", "size"),
+    [
+        ((4, 8, 8), (1, 2, 2), (240, 432)),  # multiples of 16: 15.02 and 26.7 of them, rounded
+        ((4, 16, 16), (1, 2, 2), (256, 416)),  # of 32: 7.51 and 13.4
+        ((1, 8, 24), (1, 1, 2), (240, 432)),  # of 8 and 48: 30.05 and 8.9
+    ],
+)
+def test_frames_get_a_size_that_codec_and_patch_can_divide(
+    stride, patch, size, tmp_path, monkeypatch
+):
+    name = "my_" + "_".join(map(str, stride))  # modules are imported once
+    (tmp_path / f"{name}.py").write_text(OWN.replace("(1, 8, 8)", str(stride)))
+    monkeypatch.setattr(lct_jax.codecs, "__path__", [*lct_jax.codecs.__path__, str(tmp_path)])
+    write_video(tmp_path / "film.mp4", np.zeros((1, 90, 160, 3), np.uint8), fps=12)
+    config = Config(
+        name="sizes",
+        model=ModelConfig(patch=patch),
+        prepare=PrepareConfig(codec=name, height=240, width=428, aspect_error=0.1),
+    )
+    assert choose_size(tmp_path / "film.mp4", config)[0] == size
 
 
 def test_what_the_header_names_reads_the_file(tmp_path):

@@ -30,10 +30,12 @@ from lct_jax.training.state import (
     make_backbone,
     make_optimizer,
     make_step,
+    scale_to_plan,
 )
 from lct_jax.training.weights import name_leaves
 
 TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
+SAMPLES = 5.0  # that a batch is planned to hold; this one holds eight
 Gradient = tuple[jax.Array, Any]
 
 
@@ -203,6 +205,26 @@ def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, pack
         assert values[~padding].any(axis=-1).all()  # prompts and dummies are seen
 
 
+def test_a_sample_weighs_the_same_in_whatever_batch_it_lies(tiny, gradient_of, expected):
+    """Three scenes in one batch and five in another give, added up, the gradient of all eight."""
+    rows = _packed_rows()
+    batches = [
+        pack_scenes([*rows[:1], rows[4], *[[]] * 6]),
+        pack_scenes([[], *rows[1:4], *rows[5:], []]),
+    ]
+    found = [gradient_of(tiny.params, packed.batch, packed.added) for packed in batches]
+    assert [float(count_samples(packed.batch)) for packed in batches] == [3.0, 5.0]
+    scaled = [
+        scale_to_plan(gradient, packed.batch, samples=4.0)
+        for (_, gradient), packed in zip(found, batches, strict=True)
+    ]
+    mean = lambda trees: jax.tree.map(lambda a, b: (a + b) / 2, *trees)  # noqa: E731
+    _check_same((expected[0], mean(scaled)), expected)
+    # Means over each batch's own samples would favour those of the smaller one.
+    with pytest.raises(AssertionError):
+        _check_same((expected[0], mean([gradient for _, gradient in found])), expected)
+
+
 def test_counts_the_samples_of_all_rows(packed):
     assert float(count_samples(packed.batch)) == 8.0
     assert float(count_samples(pack_scenes([[], []]).batch)) == 1.0
@@ -217,7 +239,12 @@ def trained(tiny, packed, mesh) -> tuple[TrainState, dict[str, jax.Array]]:
     with jax.set_mesh(mesh):
         step = jax.jit(
             make_step(
-                tiny.graph, optimizer, flow_config=FlowConfig(), training=training, slots=SLOTS
+                tiny.graph,
+                optimizer,
+                flow_config=FlowConfig(),
+                training=training,
+                slots=SLOTS,
+                samples=SAMPLES,
             ),
             out_shardings=(state_sharding(state, mesh), None),
         )
@@ -237,6 +264,7 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
         key = jax.random.fold_in(jax.random.key(3), step)
         added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
         loss, gradient, _ = gradient_of(params, packed.batch, added)
+        gradient = jax.tree.map(lambda leaf: leaf * (8 / SAMPLES), gradient)  # 8 are there
         updates, opt_state = update(gradient, opt_state, params)
         params = jax.tree.map(np.add, params, updates)
         ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)

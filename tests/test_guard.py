@@ -64,7 +64,9 @@ def test_a_refused_update_leaves_everything_but_the_step():
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
     optimizer = make_optimizer(TRAINING)
     step = jax.jit(
-        make_step(graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS)
+        make_step(
+            graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS, samples=1
+        )
     )
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
     state, _ = step(init_state(params, optimizer), batch, jax.random.key(0))

@@ -11,9 +11,7 @@ from PIL import Image
 
 from lct_jax.errors import InputError
 from lct_jax.media import (
-    iter_frames,
     probe_video,
-    read_frames,
     read_image,
     read_video,
     resize,
@@ -68,15 +66,6 @@ def test_nearest_upscaling_makes_blocks(tmp_path):
     (frame,) = read_video(tmp_path / "big.mp4").frames
     assert frame.shape == (64, 64, 3)
     assert np.abs(frame - np.kron(frames[0], np.ones((4, 4, 1)))).max() < 12
-
-
-def test_reads_a_range_of_decoded_frame_numbers(clip):
-    everything = np.stack(list(iter_frames(clip)))
-    np.testing.assert_array_equal(read_frames(clip, 5, 9).frames, everything[5:9])
-    with pytest.raises(InputError, match=r"frames \[20, 25\) reach past the end"):
-        read_frames(clip, 20, 25)
-    with pytest.raises(InputError, match=r"frames \[9, 9\): expected 0 <= start < end"):
-        read_frames(clip, 9, 9)
 
 
 def test_a_rotated_video_is_turned_upright(clip):

@@ -30,6 +30,7 @@ def paper() -> Planner:
 
 @pytest.fixture(scope="module")
 def batches(paper) -> list[tuple[Row, ...]]:
+    assert paper.samples_a_batch > 0  # counted first, while the planner is at the first pool
     return [paper.batch(number) for number in range(POOLS * paper.config.pool)]
 
 
@@ -38,6 +39,28 @@ def test_rows_of_the_paper_are_full_and_cost_the_same(paper, batches):
     fill = measure_fill(batches, video_tokens=paper.config.video_tokens, cost=paper.cost)
     assert fill.tokens >= 0.95
     assert fill.time >= 0.9
+
+
+def test_single_shots_and_scenes_weigh_the_same_in_the_loss(paper, batches):
+    """Over the samples that a batch holds on average, though not over those that each batch happens to hold."""
+    single = [sum(s.scene is None for row in batch for s in row) for batch in batches]
+    samples = [sum(map(len, batch)) for batch in batches]
+    assert max(samples) > 3 * min(samples)  # even cost, and very different numbers
+    planned = sum(single) / (len(batches) * paper.samples_a_batch)
+    scenes = (sum(samples) - sum(single)) / (len(batches) * paper.samples_a_batch)
+    # 30,000 samples: five standard deviations of a share are 0.015, and packing favours small samples by under 0.01.
+    assert planned / (planned + scenes) == pytest.approx(0.5, abs=0.02)
+    assert planned + scenes == pytest.approx(1.0, abs=0.02)
+    assert (
+        np.mean(np.divide(single, samples)) < 0.45
+    )  # what means over each batch's own would make of it
+
+
+def test_what_a_batch_is_planned_to_hold_is_the_same_for_every_host_and_at_every_start():
+    planner, resumed = (make_planner(make_table(SHOTS), MIXED) for _ in range(2))
+    resumed.batch(3 * MIXED.pool)
+    first = [len(row) for number in range(MIXED.pool) for row in planner.batch(number)]
+    assert planner.samples_a_batch == resumed.samples_a_batch == sum(first) / MIXED.pool
 
 
 def test_rows_dealt_at_random_would_wait_for_the_slowest(paper, batches):

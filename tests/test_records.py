@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +226,14 @@ def test_a_model_that_does_not_fit_is_refused_by_field(folder, change, expected)
     with pytest.raises(InputError) as caught:
         prepared.check_model(model)
     assert str(caught.value) == expected.format(folder)
+
+
+def test_the_identity_of_a_set_is_that_of_what_it_holds(folder, tmp_path):
+    identity = PreparedSet(folder).identity
+    assert re.fullmatch("[0-9a-f]{16}", identity)
+    assert PreparedSet(shutil.copytree(folder, tmp_path / "moved")).identity == identity
+    write_set(folder, SCENES[:1], maker=MAKER, credit="")
+    assert PreparedSet(folder).identity != identity
 
 
 def test_writing_again_replaces_the_set(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from tiny_film import (
     train_arguments,
 )
 
+from lct_jax.data.records import PreparedSet
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.checkpoint import Checkpoints
 from lct_jax.training.metrics import CLOCKED, Reporter
@@ -144,13 +146,21 @@ def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
     saved = max(finished(tmp_path), default=0)
     result = finish(tmp_path)
     assert (f"going on from step {saved}" in result.stdout) == (saved > 0)
+    assert "changed since" not in result.stdout
     check_same_end(tmp_path)
 
 
-def test_a_finished_run_is_left_as_it_is():
+def test_a_finished_run_is_left_as_it_is_and_notices_another_set(tmp_path):
     before = (shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())
-    result = finish(shared_run())
+    other = shutil.copytree(shared_film().prepared, tmp_path / "other")
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps(card | {"credit": "somebody else"}))
+    arguments = [*train_arguments(shared_film(), shared_run()), f"--data={other}"]
+    result = run_program(*arguments)
+    assert result.code == 0, result.stderr
     assert "going on from step 8" in result.stdout
+    found, expected = (PreparedSet(at).identity for at in (other, shared_film().prepared))
+    assert f"changed since: prepared set '{found}' instead of '{expected}'" in result.stdout
     assert ((shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())) == before
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lct_jax.config import FootageConfig
-from lct_jax.data.cuts import Track, track_film
+from lct_jax.data.cuts import Track, find_bursts, track_film
 from lct_jax.data.grouping import SeenShots, group_takes
+from lct_jax.data.looks import measure_distances
 from lct_jax.data.takes import LOOKS, REASONS, Takes, divide, find_takes
 from lct_jax.errors import InputError
 
@@ -27,12 +28,13 @@ def film(colour: tuple[int, int, int], count: int, *, seed: int = 0) -> np.ndarr
     return frames
 
 
-def write_card(count: int) -> np.ndarray:
-    """Rows of strokes, as letters make them, over plain ground; they creep upwards."""
+def write_card(count: int, colours: tuple = (230,)) -> np.ndarray:
+    """Rows of strokes, as letters make them, over plain ground; they creep upwards. Colours take turns by rows."""
     frames = np.full((count, 90, 160, 3), 20, np.uint8)
     for number, frame in enumerate(frames):
-        for top in range(10, 80, 10):
-            frame[(top - number) % 80 : (top - number) % 80 + 5, 20:140:4] = 230
+        for row, top in enumerate(range(10, 80, 10)):
+            place = (top - number) % 80
+            frame[place : place + 5, 20:140:4] = colours[row % len(colours)]
     return frames
 
 
@@ -59,6 +61,33 @@ def test_hard_cuts_are_found_where_they_are(detector):
     assert summary(takes) == [(start, start + 20, "") for start in (0, 20, 40, 60)]
     assert takes.parts.tolist() == [[n, 20 * n, 20 * n + 20] for n in range(4)]
     assert takes.film.tolist() == [80, 48, 64]
+
+
+def test_a_cut_into_wild_movement_is_found():
+    rng = np.random.default_rng(0)
+    wild = np.concatenate([film(rng.integers(0, 255, 3), 1, seed=seed) for seed in range(12)])
+    calm = np.concatenate([film(COLOURS[0], 20)])
+    for frames, cut in ((np.concatenate([calm, wild]), 20), (np.concatenate([wild, calm]), 12)):
+        found, without = (
+            track_film(frames, dataclasses.replace(CONFIG, cut_burst=burst), fps=12.0).cuts
+            for burst in (50.0, 256.0)
+        )
+        assert cut in found
+        assert cut not in without  # what the detector alone makes of it
+
+
+def test_a_burst_is_strong_and_has_a_calm_side():
+    calm, wild = [1.0, 1.0, 1.0], [60.0, 40.0, 55.0, 52.0, 48.0]
+    assert find_bursts(np.array([0.0, *calm, *wild]), CONFIG) == [4]
+    assert find_bursts(np.array([0.0, *wild[::-1], *calm]), CONFIG) == [5]
+    assert find_bursts(np.array([0.0, *calm, 49.0, *wild[1:]]), CONFIG) == []  # not strong
+    assert find_bursts(np.array([0.0, 11.0, 11.0, 11.0, *wild]), CONFIG) == []  # not calm: 6 x 11
+    assert [find_bursts(np.full(count, 60.0), CONFIG) for count in range(7)] == [[]] * 7
+
+
+def test_a_shot_too_short_is_left_out_and_not_left_in_its_neighbour():
+    takes = find(film(COLOURS[0], 20), film(COLOURS[1], 3), film(COLOURS[2], 20))
+    assert summary(takes) == [(0, 20, ""), (20, 23, "too short"), (23, 43, "")]
 
 
 def test_a_fade_through_black_is_a_cut_and_neither_side_keeps_it():
@@ -99,6 +128,13 @@ def test_what_is_no_shot_is_set_aside_by_name():
 
 def test_titles_and_rolling_credits_are_found():
     assert summary(find(write_card(30))) == [(0, 30, "titles or credits")]
+    yellow = write_card(30, ((230, 210, 60),))
+    assert summary(find(yellow)) == [(0, 30, "titles or credits")]
+
+
+def test_thin_things_of_several_colours_before_plain_ground_are_no_titles():
+    things = write_card(30, ((230, 60, 60), (60, 230, 60), (240, 240, 240)))
+    assert summary(find(things)) == [(0, 30, "")]
 
 
 # ---- division of takes ---------------------------------------------------------------------------
@@ -143,15 +179,30 @@ def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1
     rng, count = np.random.default_rng(0), len(kinds)
     places = rng.integers(0, 255, (max(kinds) + 1, LOOKS, 9, 16, 3))
     look = np.clip(places[kinds] + rng.integers(-5, 5, (count, LOOKS, 9, 16, 3)), 0, 255)
-    hue = np.full((count, LOOKS, 16), 0.01)
-    for number, kind in enumerate(kinds):
-        hue[number, :, kind] = 0.85
     starts = [20 * n for n in range(count)] if starts is None else starts
     frames = np.array([[start, start + 20] for start in starts], np.int32)
     pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
     column = lambda *values: np.array(values, np.int32)  # noqa: E731
-    return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0), look.astype(np.uint8),
-                 hue.astype(np.float32), column(20 * count, 48, 64))  # fmt: skip
+    return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
+                 look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
+
+
+def test_looks_differ_by_pictures_border_colours_and_slopes():
+    look = np.full((4, LOOKS, 9, 16, 3), 100, np.uint8)
+    look[1, :, 4:7, 6:10] = 200  # something in the middle
+    look[2, 1:] = (200, 40, 40)  # another ground, but for one frame
+    look[3] = (200, 40, 40)
+    distance = measure_distances(look, reach=3)
+    assert distance[0, 2] == 0  # of the nearest frames
+    assert distance[0, 3] == 0  # out of reach
+    np.testing.assert_array_equal(distance, distance.T)
+    # Pictures: 12 of 144 pixels by 100 (takes 0 and 1, 1 and 2); elsewhere 132 by (100 + 60 + 60) / 3 and 12 by
+    # (0 + 160 + 160) / 3 (1 and 3). Borders have no colour in common (1 and 3). Slopes are 1400 grey levels, two on
+    # each of 14 edges (1), or none: 1 of 1401 is shared. Every part counts in its mean where it is above 0.
+    thing, other = 100 * 12 / 144, (132 * 220 / 3 + 12 * 320 / 3) / 144
+    mean = (2 * thing + other) / 3
+    for place, picture, border in (((0, 1), thing, 0), ((1, 2), thing, 0), ((1, 3), other, 1)):
+        assert distance[place] == pytest.approx((picture / mean + border + 1) / 3, rel=1e-6)
 
 
 def test_shots_of_one_place_make_a_scene():
@@ -198,6 +249,4 @@ def test_a_track_has_a_row_a_frame():
     track = track_film(film(COLOURS[0], 7), CONFIG, fps=12.0)
     assert isinstance(track, Track)
     assert track.thumb.shape == (7, 9, 16, 3)
-    assert track.hue.shape == (7, 16)
     assert track.change[0] == 0
-    assert track.hue.sum(axis=1) == pytest.approx(np.ones(7))

@@ -190,6 +190,15 @@ def test_changes_of_the_recipe_are_listed():
     assert META.list_changes(other) == [f"data.rows 4 instead of {CONFIG.data.rows}"]
 
 
+def test_another_prepared_set_is_listed_and_one_that_is_not_known_is_not():
+    known, other = (dataclasses.replace(META, prepared=name) for name in ("0123", "4567"))
+    assert known.list_changes(known) == META.list_changes(known) == []
+    assert known.list_changes(other) == ["prepared set '4567' instead of '0123'"]
+    before = {key: value for key, value in META.to_json().items() if key != "prepared"}
+    assert Meta.from_json(before, where="") == META
+    assert Meta.from_json(known.to_json(), where="") == known
+
+
 def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=2)
     state = init_state(params, make_optimizer(CONFIG.training))

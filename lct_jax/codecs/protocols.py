@@ -71,8 +71,9 @@ class VideoCodec(Protocol):
       identity: as for a text encoder; latents on disk are only mixed when their identities agree.
       channels: how many numbers a latent position holds.
       stride: how many frames, rows and columns of pixels one latent position stands for, such as
-        (4, 8, 8). With time stride s, a video of s*n+1 frames has n+1 latent frames: the first
-        frame stands alone, so that an image is a video of one frame.
+        (4, 8, 8); of the class, for sizes are chosen before weights are read. With time stride s, a
+        video of s*n+1 frames has n+1 latent frames: the first frame stands alone, so that an image
+        is a video of one frame.
     """
 
     identity: str

@@ -46,6 +46,11 @@ def import_codec(name: str, path: Path, *, channels: int) -> VideoCodec:
     return _find(name, "CODEC", field="prepare.codec").load(path, channels=channels)
 
 
+def find_stride(name: str) -> tuple[int, int, int]:
+    """Frames, rows and columns that a latent position of the codec a config names stands for; no weights are read."""
+    return _find(name, "CODEC", field="prepare.codec").stride
+
+
 def load_codec(path: Path, *, channels: int) -> VideoCodec:
     """The codec whose `save` wrote a file, by the name in its header.
 

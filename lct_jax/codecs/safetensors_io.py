@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NAMES_SHOWN = 8
@@ -119,13 +120,8 @@ def save_tensors(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Writes arrays as safetensors, complete or not at all; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(dump_tensors(tensors, metadata))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replace_atomically(path) as unfinished:
+        unfinished.write_bytes(dump_tensors(tensors, metadata))
 
 
 def dump_tensors(

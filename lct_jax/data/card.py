@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lct_jax.data.lengths import MAKE_AGAIN
 from lct_jax.errors import InputError
-from lct_jax.media import replace_atomically
+from lct_jax.files import replace_atomically
 
 FORMAT = "lct_jax.records/2"
 CARD_FILE = "card.json"
@@ -17,17 +17,13 @@ PIXELS = "pixels"  # in place of a codec: records hold frames, to be encoded lat
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a prepared set says of itself.
+class Made:
+    """With what the records of a set are made.
 
     Attributes:
         codec, encoder: identities, with the hash of their weights; training and sampling refuse others.
         channels, text_width: widths of latents and text tokens. height, width: whose product is the area of a frame.
-        fps: frames a second. credit: to be shown with anything made from the set.
-        shards: folders under `shards/`, in record order.
-        counts: films, scenes and shots, by split. hours: of footage in shots, by split.
-        histograms: shots by scenes' shot count, by seconds, and by pixel size.
-        aspect_error: largest stretch of a picture.
+        fps: frames a second.
     """
 
     codec: str
@@ -37,6 +33,20 @@ class Card:
     height: int
     width: int
     fps: float
+
+
+@dataclass(frozen=True)
+class Card(Made):
+    """What a prepared set says of itself.
+
+    Attributes:
+        credit: to be shown with anything made from the set.
+        shards: folders under `shards/`, in record order.
+        counts: films, scenes and shots, by split. hours: of footage in shots, by split.
+        histograms: shots by scenes' shot count, by seconds, and by pixel size.
+        aspect_error: largest stretch of a picture.
+    """
+
     credit: str
     shards: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]

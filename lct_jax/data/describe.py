@@ -36,11 +36,11 @@ from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.data.takes import REASONS, Takes, find_takes
 from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically
 from lct_jax.footage import iter_at_rate, read_shape
-from lct_jax.media import replace_atomically
 from lct_jax.script import Field, read_prompt
 
-VERSION = 1  # of the rules below: another one makes every result again
+VERSION = 2  # of the rules below: another one makes every result again
 NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
 
 

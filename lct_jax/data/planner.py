@@ -11,6 +11,7 @@ and k; every host computes the same plan, and a run resumes from one integer.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,12 @@ class Planner:
             kept = self._pool = (pool, self._plan_pool(pool))
         start = place * self.config.rows
         return tuple(kept[1][start : start + self.config.rows])
+
+    @functools.cached_property
+    def samples_a_batch(self) -> float:
+        """Samples of a global batch, averaged over the first pool: what the sum of a batch's losses is divided by."""
+        batches = [self.batch(number) for number in range(self.config.pool)]
+        return sum(len(row) for rows in batches for row in rows) / self.config.pool
 
     def work(self, row: Row) -> float:
         """Work of a row, in the unit of `cost`: samples of a row do not see each other."""

@@ -35,7 +35,7 @@ from lct_jax.data.shards import read_about
 from lct_jax.data.sources import Source, hash_of, open_source
 from lct_jax.data.videos import STAGES, Report, describe_videos
 from lct_jax.errors import InputError, make_folder
-from lct_jax.media import replace_atomically
+from lct_jax.files import replace_atomically
 
 SOURCE_FILE = "source.json"
 
@@ -179,13 +179,6 @@ def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
     codec = fit_patch_codec(videos, channels=config.model.channels)
     path.parent.mkdir(parents=True, exist_ok=True)
     codec.save(path)
-
-
-def _hash_files(path: Path) -> str | dict[str, str]:
-    """The hash of a file, or of each file of a folder of weights."""
-    if not path.is_dir():
-        return hash_file(path)
-    return {file.name: hash_file(file) for file in sorted(path.iterdir()) if file.is_file()}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import functools
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,28 +25,23 @@ from array_record.python.array_record_module import ArrayRecordReader
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from lct_jax.codecs.safetensors_io import load_tensors_of, save_tensors
+from lct_jax.codecs.safetensors_io import hash_file, load_tensors_of, save_tensors
 from lct_jax.config import ModelConfig
-from lct_jax.data.card import PIXELS, Card, read_card, write_card
+from lct_jax.data.card import CARD_FILE, PIXELS, Card, Made, read_card, write_card
 from lct_jax.data.lengths import MAKE_AGAIN, SPLITS, LengthTable
 from lct_jax.data.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
+from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically
 from lct_jax.layout import token_grid
 
-CODEC_FILE = "codec.safetensors"
+CODEC_FILE, LENGTHS_FILE = "codec.safetensors", "lengths.safetensors"
 
 
 @dataclass(frozen=True)
-class Maker:
-    """With what records are made: identities, widths, area and rate as a `Card` has them, and the empty prompt."""
+class Maker(Made):
+    """With what records are made, and the encoder's empty prompt float32 [L E]."""
 
-    codec: str
-    encoder: str
-    channels: int
-    text_width: int
-    height: int
-    width: int
-    fps: float
     empty: np.ndarray
 
 
@@ -65,8 +60,8 @@ def finish_set(folder: Path, shards: Sequence[str], *, maker: Maker) -> Card:
     abouts = [read_about(folder / "shards" / name) for name in shards]
     lengths = LengthTable.join(tables)
     save_tensors(folder / "empty.safetensors", {"prompt": maker.empty.astype(np.float32)})
-    save_tensors(folder / "lengths.safetensors", asdict(lengths))
-    known = {name: value for name, value in vars(maker).items() if name != "empty"}
+    save_tensors(folder / LENGTHS_FILE, asdict(lengths))
+    known = {field.name: getattr(maker, field.name) for field in fields(Made)}
     card = Card(
         **known,
         credit="; ".join(dict.fromkeys(about.credit for about in abouts if about.credit)),
@@ -88,7 +83,7 @@ class PreparedSet:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.card = read_card(self.folder)
-        self.lengths = LengthTable.load(self.folder / "lengths.safetensors")
+        self.lengths = LengthTable.load(self.folder / LENGTHS_FILE)
         try:
             self.empty = load_tensors_of(self.folder / "empty.safetensors", ("prompt",))["prompt"]
         except InputError as error:
@@ -97,6 +92,11 @@ class PreparedSet:
         self._last: tuple[tuple[str, int], Mapping[str, np.ndarray]] = ("", -1), {}
         self._first = {kind: np.cumsum([0, *self._count_records(kind)]) for kind in KINDS}
         self._check_counts()
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """16 hex digits of what the set holds: its card, which names shards by their content, and its lengths."""
+        return hash_of([hash_file(self.folder / name) for name in (CARD_FILE, LENGTHS_FILE)])
 
     @functools.cached_property
     def abouts(self) -> tuple[ShardAbout, ...]:
@@ -148,7 +148,8 @@ class PreparedSet:
 
     def copy_codec(self, folder: Path) -> None:
         """Puts the codec's weights beside a run, which must be sampled long after its data has gone."""
-        shutil.copyfile(self.folder / CODEC_FILE, folder / CODEC_FILE)
+        with replace_atomically(folder / CODEC_FILE) as unfinished:
+            shutil.copyfile(self.folder / CODEC_FILE, unfinished)
 
     def read_shot(self, shot: int) -> Mapping[str, np.ndarray]:
         """The record of a shot, as stored: `clip_0`.., `still_0`.., `prompt`, `text`."""

@@ -2,19 +2,18 @@
 
 Scenes of one film enter, shot by shot; a folder leaves, renamed into place when all of it is written:
 
-    shots.array_record      one record a shot: clip_0.., still_0.. float16 [T X Y c], prompt float16 [L E], text as
-    bytes scenes.array_record     one record a scene: full, brief (without the story) float16 [L E], their texts as
-    bytes lengths.safetensors     the `LengthTable` of the shard shard.json              the film, its splits, names of
-    scenes and shots, frames of each shot, picture size
+    shots.array_record      one record a shot: clip_0.., still_0.. float16 [T X Y c], prompt float16 [L E], text
+    scenes.array_record     one record a scene: full, brief (without the story) float16 [L E], their texts
+    lengths.safetensors     the `LengthTable` of the shard
+    shard.json              the film, names of scenes and shots, frames of each shot, picture size
 
-Records are safetensors bytes: named, typed, and never executed. The same scenes give the same bytes. In a set
-of pixels clip_0 is the whole shot, uint8 [frames height width 3], and prompts have no tokens: the texts are there.
+Records are safetensors bytes, texts among them as bytes: named, typed, and never executed. The same scenes give the
+same bytes. In a set of pixels clip_0 is the whole shot, uint8 [frames height width 3], and prompts have no tokens.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.codecs.safetensors_io import dump_tensors, save_tensors
 from lct_jax.data.lengths import SPLITS, LengthTable
+from lct_jax.files import replace_folder
 from lct_jax.script import SHOT_CUT_TAG
 
 KINDS = ("shots", "scenes")
@@ -89,30 +89,30 @@ def write_shard(
     Args:
         empty: tokens of the empty prompt. The rest: as in `ShardAbout`.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    partial.mkdir(parents=True)
-    writers = {k: ArrayRecordWriter(str(partial / f"{k}.array_record"), _WRITING) for k in KINDS}
-    measure, frames, shot_names, scene_names = _Measure(), [], [], []
-    for scene in scenes:
-        count = 0
-        for count, shot in enumerate(scene.shots, start=1):
-            writers["shots"].write(_shot_bytes(shot))
-            measure.add_shot(shot)
-            frames.append(shot.frames)
-            shot_names.append(f"{scene.name}/{count}")
-        writers["scenes"].write(_scene_bytes(scene))
-        measure.add_scene(scene, count)
-        scene_names.append(scene.name)
-    for writer in writers.values():
-        writer.close()
-    save_tensors(partial / "lengths.safetensors", asdict(measure.table(empty)))
-    about = ShardAbout(
-        film, credit, size, aspect_error, tuple(scene_names), tuple(shot_names), tuple(frames)
-    )
-    (partial / ABOUT_FILE).write_text(json.dumps(asdict(about), indent=1), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with replace_folder(folder) as unfinished:
+        writers = {
+            kind: ArrayRecordWriter(str(unfinished / f"{kind}.array_record"), _WRITING)
+            for kind in KINDS
+        }
+        measure, frames, shot_names, scene_names = _Measure(), [], [], []
+        for scene in scenes:
+            count = 0
+            for count, shot in enumerate(scene.shots, start=1):
+                writers["shots"].write(_shot_bytes(shot))
+                measure.add_shot(shot)
+                frames.append(shot.frames)
+                shot_names.append(f"{scene.name}/{count}")
+            writers["scenes"].write(_scene_bytes(scene))
+            measure.add_scene(scene, count)
+            scene_names.append(scene.name)
+        for writer in writers.values():
+            writer.close()
+        save_tensors(unfinished / "lengths.safetensors", asdict(measure.table(empty)))
+        about = ShardAbout(
+            film, credit, size, aspect_error, tuple(scene_names), tuple(shot_names), tuple(frames)
+        )
+        text = json.dumps(asdict(about), indent=1)
+        (unfinished / ABOUT_FILE).write_text(text, encoding="utf-8")
 
 
 def read_about(folder: Path) -> ShardAbout:

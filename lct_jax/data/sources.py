@@ -18,7 +18,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from safetensors.numpy import load
 
-from lct_jax.codecs.patch import STRIDE
+from lct_jax.codecs.registry import find_stride
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config
 from lct_jax.data.lengths import SPLITS, LengthTable
@@ -103,7 +103,8 @@ def hash_of(*values: object) -> str:
 def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], float]:
     """Height and width of a film's frames in a set, and the stretch; InputError where that is over the limit."""
     prepare, patch, shape = config.prepare, config.model.patch, read_shape(film)
-    multiple = (STRIDE[1] * patch[1], STRIDE[2] * patch[2])
+    stride = find_stride(prepare.codec)
+    multiple = (stride[1] * patch[1], stride[2] * patch[2])
     size = fit_size(
         shape.height, shape.width, area=prepare.height * prepare.width, multiple=multiple
     )

@@ -32,7 +32,7 @@ class Takes:
         frames: int32 [n, 2] start and end. reason: int32 [n] place in `REASONS`; 0 is kept.
         parts: int32 [p, 3] take, start and end of its shots. divided: int32 [2] takes divided at events, and because
             they are too long.
-        look: uint8 [n, 6, 9, 16, 3] and hue: float32 [n, 6, 16] of `LOOKS` frames, evenly spaced.
+        look: uint8 [n, 6, 9, 16, 3], small pictures of `LOOKS` frames, evenly spaced.
         film: int32 [3] frames, upright height and width.
     """
 
@@ -41,7 +41,6 @@ class Takes:
     parts: np.ndarray
     divided: np.ndarray
     look: np.ndarray
-    hue: np.ndarray
     film: np.ndarray
 
     def save(self, path: Path) -> None:
@@ -84,7 +83,6 @@ def find_takes(
         parts=column(parts, 3),
         divided=column(divided),
         look=track.thumb[looked],
-        hue=track.hue[looked],
         film=column([len(track.light), *size]),
     )
 

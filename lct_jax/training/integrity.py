@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 
 from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.errors import InputError
-from lct_jax.training.files import replace_text
+from lct_jax.files import replace_atomically
 
 MANIFEST = "manifest.json"
 FORMAT = "lct_jax.manifest/1"
@@ -57,7 +57,8 @@ def seal(checkpoint: Path) -> None:
     """Writes the manifest of a complete checkpoint."""
     files = {name: [size, digest] for name, size, digest in _examine(checkpoint)}
     text = json.dumps({"format": FORMAT, "digest": _digest(files), "files": files}, indent=1)
-    replace_text(checkpoint / MANIFEST, text)
+    with replace_atomically(checkpoint / MANIFEST) as unfinished:
+        unfinished.write_text(text)
 
 
 def find_damage(checkpoint: Path) -> str | None:

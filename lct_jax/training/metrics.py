@@ -24,8 +24,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from lct_jax.errors import InputError, call_before_last_line
+from lct_jax.files import replace_atomically
 from lct_jax.flow import TIME_BUCKETS, Breakdown
-from lct_jax.training.files import replace_text
 from lct_jax.training.state import BREAKDOWN, IN_A_ROW, SIZES
 from lct_jax.training.throughput import Throughput
 
@@ -181,7 +181,8 @@ def drop_later(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    replace_text(path, "".join(line + "\n" for line in kept))
+    with replace_atomically(path) as unfinished:
+        unfinished.write_text("".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

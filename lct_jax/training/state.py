@@ -1,8 +1,9 @@
 """The training state and the pure step `(state, batch, key) -> (state, metrics)`.
 
 The model is split once into a graph (static) and its parameters (a pytree); the step is plain JAX over the
-latter, to be jitted with donation. An update that the guard refuses is not made. Gradients are sums over samples
-divided by the samples of the *global* batch, so micro-batches, packing and sharding give the same update.
+latter, to be jitted with donation. An update that the guard refuses is not made. Gradients are sums over the samples of
+the *global* batch, so micro-batches, packing and sharding give the same update; divided by the samples that a batch is
+planned to hold, so that every sample weighs the same in whatever batch it lies (`flow.py`).
 """
 
 from __future__ import annotations
@@ -108,8 +109,13 @@ def make_step(
     flow_config: FlowConfig,
     training: TrainingConfig,
     slots: int,
+    samples: float,
 ) -> Step:
-    """Builds the step; `key` is the run's key, folded with the step inside."""
+    """Builds the step; `key` is the run's key, folded with the step inside.
+
+    Args:
+        slots: of groups in a row. samples: of a global batch as the plan has them on average: a constant of the run.
+    """
 
     def step(state: TrainState, batch: PackedBatch, key: jax.Array) -> Any:
         added = flow.draw(
@@ -118,6 +124,7 @@ def make_step(
         loss, gradient, breakdown = loss_and_gradient(
             graph, state.params, batch, added, training=training, slots=slots
         )
+        gradient = scale_to_plan(gradient, batch, samples=samples)
         norm = optax.tree.norm(gradient)
         good, guard = judge(state.guard, loss=loss, norm=norm, spike=training.spike)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -143,7 +150,7 @@ def loss_and_gradient(
     training: TrainingConfig,
     slots: int,
 ) -> Gradient:
-    """Loss and its gradient over the whole batch, `training.accumulate` micro-batches one after the other."""
+    """Loss and its gradient, means over the samples of a batch; `training.accumulate` micro-batches one by one."""
     weight_BL = flow.loss_weights(batch.video.index, slots)
     samples = count_samples(batch)
     Micro = tuple[PackedBatch, flow.Draw, jax.Array]
@@ -169,6 +176,11 @@ def loss_and_gradient(
     shapes = jax.eval_shape(micro_gradient, jax.tree.map(lambda part: part[0], parts))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return jax.lax.scan(add, zero, parts)[0]
+
+
+def scale_to_plan(gradient: Any, batch: PackedBatch, *, samples: float) -> Any:
+    """A mean over the samples of a batch as their sum over `samples`, those that a batch is planned to hold."""
+    return jax.tree.map(lambda leaf: leaf * (count_samples(batch) / samples), gradient)
 
 
 def count_samples(batch: PackedBatch) -> jax.Array:

@@ -31,6 +31,7 @@ class Meta:
     Attributes:
         config: of the run. codec, encoder: identities of what made its latents and text tokens.
         fps: frames a second. credit: of the footage, shown with samples.
+        prepared: identity of the set a run trained on; "" where it is not known, as in files from before it was kept.
     """
 
     config: Config
@@ -38,11 +39,13 @@ class Meta:
     encoder: str
     fps: float
     credit: str
+    prepared: str = ""
 
     @classmethod
     def from_json(cls, values: dict[str, Any], *, where: str) -> Meta:
         """Reads what `to_json` gave; raises InputError that names `where` it stood."""
         fields = {field.name for field in dataclasses.fields(cls)}
+        values = {"prepared": "", **values}
         if values.keys() != fields:
             differing = ", ".join(sorted(values.keys() ^ fields))
             raise InputError(f"{where}: its meta has missing or unknown keys: {differing}")
@@ -66,15 +69,18 @@ class Meta:
         self.check_identities(where, codec=other.codec, encoder=other.encoder)
 
     def list_changes(self, other: Meta) -> list[str]:
-        """The fields of the config in which `other` differs: `data.rows 4 instead of 2`."""
+        """In what `other` differs that a run may change: `data.rows 4 instead of 2`, or another prepared set."""
         mine, theirs = (dataclasses.asdict(meta.config) for meta in (self, other))
-        return [
+        changes = [
             f"{section}.{field} {value!r} instead of {mine[section][field]!r}"
             for section, fields in theirs.items()
             if isinstance(fields, dict)
             for field, value in fields.items()
             if mine[section][field] != value
         ]
+        if self.prepared and other.prepared != self.prepared:
+            changes.append(f"prepared set {other.prepared!r} instead of {self.prepared!r}")
+        return changes
 
     def check_identities(self, where: str, *, codec: str, encoder: str) -> None:
         """Raises InputError unless a codec and an encoder are those the weights were made with."""

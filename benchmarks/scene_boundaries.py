@@ -1,0 +1,108 @@
+"""Scene boundaries of the film example against those of its hand-made scene file, over a range of each parameter.
+
+    python -m benchmarks.scene_boundaries
+
+The film is looked at once (seconds); its takes are then grouped again and again. F1 is counted in
+shots: a boundary is a hit exactly at the cut, or one shot away at most. Footage that the scene file leaves out, such as
+titles, belongs to no scene: a boundary in front of it, or behind it, is that between the scenes on both sides. All
+defaults were chosen on this very film, so the first row says how well the rule can be made to fit, not how well it will
+do on another one; the rows below say how much of that is luck.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app
+
+from lct_jax.cli import load_config
+from lct_jax.config import FootageConfig, freeze
+from lct_jax.data import grouping
+from lct_jax.data.cuts import track_film
+from lct_jax.data.scene_file import SceneFile, load_scene_file
+from lct_jax.data.takes import Takes, find_takes
+from lct_jax.footage import iter_at_rate, read_shape
+
+SCENES = Path("examples/big_buck_bunny/scenes.json")
+FIELDS = {
+    "scene_price": (0.9, 1.3, 1.7, 2.1, 2.5),
+    "scene_usual": (5, 6, 7, 8),
+    "scene_shots": (7, 8, 9, 10),
+}
+UNUSUAL = (0.0, 0.01, 0.02, 0.04)  # in place of the constant of the rule
+REPEATS = 1000
+
+
+def score_boundaries(found: Sequence[int], made: Sequence[int], *, within: int) -> float:
+    """F1 of boundaries counted in shots, each made one being hit at most once."""
+    left, hits = list(made), 0
+    for boundary in found:
+        close = [other for other in left if abs(other - boundary) <= within]
+        if close:
+            left.remove(min(close, key=lambda other: abs(other - boundary)))
+            hits += 1
+    return 2 * hits / (len(found) + len(made))
+
+
+def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
+    """First frames of scenes as numbers of shots; two frames early or late is the same shot."""
+    starts = [
+        frames.start
+        for scene in annotated.scenes
+        for frames, shot in zip(scene.ranges, scene.script.shots, strict=True)
+        if shot.cut
+    ]
+    return [int(np.searchsorted(starts, frame - 2)) for frame in frames]
+
+
+def list_starts(takes: Takes, config: FootageConfig, annotated: SceneFile) -> list[int]:
+    """First frames of the scenes a rule makes, but for the first scene, and for footage that is not annotated."""
+    ranges = [frames for scene in annotated.scenes for frames in scene.ranges]
+    starts = []
+    for scene in grouping.group_takes(takes, np.flatnonzero(takes.reason == 0).tolist(), config):
+        inside = takes.parts[np.isin(takes.parts[:, 0], scene), 1:].tolist()
+        shown = [a for a, b in inside if any(r.start <= (a + b) / 2 < r.end for r in ranges)]
+        starts += shown[:1]
+    return starts[1:]
+
+
+def _vary(config: FootageConfig) -> Iterator[tuple[str, FootageConfig, float]]:
+    """What is changed, the config, and the constant of the rule."""
+    unusual = grouping.UNUSUAL
+    yield "defaults", config, unusual
+    for name, values in FIELDS.items():
+        for value in values:
+            yield f"{name} {value}", dataclasses.replace(config, **{name: value}), unusual
+    for value in UNUSUAL:
+        yield f"unusual {value}", config, value
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    annotated = load_scene_file(SCENES)
+    config = freeze(load_config("configs/film_tiny.py"))
+    film, fps = annotated.film.file, config.prepare.fps
+    track = track_film(iter_at_rate(film, fps), config.footage, fps=fps)
+    shape = read_shape(film)
+    takes = find_takes(track, config.footage, size=(shape.height, shape.width))
+    made = place_boundaries([s.ranges[0].start for s in annotated.scenes[1:]], annotated)
+
+    def show(name: str, *boundaries: Sequence[int]) -> None:
+        exact, near = (
+            np.mean([score_boundaries(found, made, within=n) for found in boundaries])
+            for n in (0, 1)
+        )
+        print(f"{name:20} {np.mean([*map(len, boundaries)]):10.0f} {exact:8.2f} {near:8.2f}")
+
+    print(f"{len(made)} boundaries by hand\n{'':20} {'boundaries':>10} {'exact':>8} {'one off':>8}")
+    for name, changed, grouping.UNUSUAL in _vary(config.footage):
+        show(name, place_boundaries(list_starts(takes, changed, annotated), annotated))
+    rng, shots = np.random.default_rng(0), range(1, max(made) + 1)
+    show("at random", *(rng.choice(shots, len(made), replace=False) for _ in range(REPEATS)))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,116 @@
+"""Files and folders written whole or not at all, by one writer or by several, and after one that was killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lct_jax.codecs.safetensors_io import load_tensors_of, save_tensors
+from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically, replace_folder
+from lct_jax.training.metrics import drop_later
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_there_when_it_is_whole_and_no_sooner(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with replace_atomically(path) as unfinished:
+        assert names(path.parent) == [".a.txt.partial"]
+        unfinished.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replace_atomically(path) as unfinished:
+        unfinished.write_text("ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_what_cannot_be_written_is_said_in_a_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/a.txt: cannot be written: "):
+        save_tensors(tmp_path / "file" / "a.txt", {"x": np.zeros(1)})
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path, kind):
+    path = tmp_path / "a"
+    process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(path, kind))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert names(tmp_path) == [".a.partial"]
+    if kind == "file":
+        with replace_atomically(path) as unfinished:
+            assert unfinished.read_bytes() == b""
+            unfinished.write_text("b")
+        assert path.read_text() == "b"
+    else:
+        with replace_folder(path) as unfinished:
+            (unfinished / "b").touch()
+        assert names(path) == ["b"]
+    assert names(tmp_path) == ["a"]
+
+
+def _write_and_die(path: Path, kind: str) -> None:
+    if kind == "file":
+        with replace_atomically(path) as unfinished:
+            unfinished.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    with replace_folder(path) as unfinished:
+        (unfinished / "half").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_writers_of_one_file_take_turns(tmp_path):
+    """Eight processes, each of which writes its own number many times over: what stays is one of them, whole."""
+    path, context = tmp_path / "a", multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_number, args=(path, n)) for n in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 8
+    values = load_tensors_of(path, ["x"])["x"]
+    assert len(set(values.tolist())) == 1
+    assert len(values) == 1000 + values[0]
+    assert names(tmp_path) == ["a"]
+
+
+def _write_number(path: Path, number: int) -> None:
+    for _ in range(20):
+        save_tensors(path, {"x": np.full(1000 + number, number)})
+        load_tensors_of(path, ["x"])  # whole at any moment, whoever wrote it
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path):
+    folder = tmp_path / "set"
+    for number in (1, 2):
+        with replace_folder(folder) as unfinished:
+            (unfinished / str(number)).touch()
+        assert names(folder) == [str(number)]
+    with pytest.raises(RuntimeError), replace_folder(folder) as unfinished:
+        raise RuntimeError
+    assert names(folder) == ["2"]
+    assert names(tmp_path) == ["set"]
+
+
+def test_lines_that_will_be_written_again_are_dropped(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1}\n{"step": 3}\n{"step": 2}\n{"ste')
+    drop_later(log, 2)
+    assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
