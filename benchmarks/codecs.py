@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from benchmarks.memory import forget_peak, read_status
+
 FRAMES = flags.DEFINE_integer("frames", 5, "Frames of the video, 4n + 1.")
 HEIGHT = flags.DEFINE_integer("height", 64, "Rows of pixels.")
 WIDTH = flags.DEFINE_integer("width", 96, "Columns of pixels.")
@@ -97,18 +99,6 @@ def serve(name: str, folder: Path) -> None:
             "sum": float(result.sum()),
         }
         print("answer " + json.dumps(answer), flush=True)
-
-
-def forget_peak() -> int:
-    """Resets the peak of memory that Linux keeps of this process; returns what is resident now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return read_status("VmRSS")
-
-
-def read_status(field: str) -> int:
-    """A size Linux keeps of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def ask(worker: subprocess.Popen[str], what: str) -> dict[str, float]:

@@ -28,6 +28,12 @@ def test_make_installs_the_ray_of_the_extra():
     )
 
 
+def test_make_installs_the_sentencepiece_of_the_extra():
+    (parity,) = re.findall(r"^PARITY := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    (wanted,) = PROJECT["optional-dependencies"]["sentencepiece"]
+    assert wanted in parity.split()
+
+
 def test_version_is_the_same_everywhere():
     assert lct_jax.__version__ == PROJECT["version"]
     assert f"## [{lct_jax.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
