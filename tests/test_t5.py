@@ -1,4 +1,4 @@
-"""T5 and UMT5 without their reference: prompts, padding, files. Parity: test_t5_parity.py."""
+"""T5 and UMT5 without their reference: prompts, padding, files. Parity: test_codec_parity.py."""
 
 from __future__ import annotations
 
