@@ -12,6 +12,8 @@ from tiny_film import run_program, shared_film, shared_run, train_arguments
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.data.records import PreparedSet
 
+pytestmark = pytest.mark.slow
+
 
 def write_other_codec(path) -> str:
     """The codec of the shared run with another mean; returns its identity."""
@@ -34,7 +36,6 @@ def test_sampling_refuses_another_codec(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["codec", "encoder"])
 def test_training_refuses_a_set_of_another_codec_or_encoder(tmp_path, kind):
     film, copy = shared_film(), tmp_path / "set"

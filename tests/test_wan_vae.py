@@ -88,10 +88,11 @@ def test_a_video_in_chunks_is_the_video_whole():
     assert whole.std() > 1e-3
 
 
-@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 9])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("frames", "dtype"), [(2, "float32"), (4, "float32"), (7, "float32"), (4, "bfloat16")]
+)
 def test_convolving_by_fewer_products_is_convolving(frames, dtype):
-    """Against XLA's own 3D convolution, of whole numbers: bfloat16 rounds its results alone, and of odd lengths."""
+    """Against XLA's own 3D convolution, of whole numbers, so that bfloat16 rounds results alone; 7 is 4 and 2 and 1."""
     keys = jax.random.split(jax.random.key(frames))
     shapes = (2, frames + 2, 4, 5, 3), (3, 3, 3, 3, 2)
     x, kernel = (
