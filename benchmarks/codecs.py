@@ -4,8 +4,8 @@
 
 Needs `make install-parity`. Each implementation lives in a process of its own, which encodes or decodes when it is its
 turn, so that both meet the same machine, and reports the seconds of its fastest turn and how much its peak of memory
-lies above what it held with the weights loaded. `--convolution=xla` measures ours with XLA's own 3D convolution
-instead of 2D convolutions whose results are shifted and summed.
+lies above what it held with the weights loaded. Seconds of CPU are of all its threads: on a machine that does other
+work they say more. `--convolution=xla` measures ours with XLA's own 3D convolution instead of 2D ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from benchmarks.memory import forget_peak, read_status
+
 FRAMES = flags.DEFINE_integer("frames", 5, "Frames of the video, 4n + 1.")
 HEIGHT = flags.DEFINE_integer("height", 64, "Rows of pixels.")
 WIDTH = flags.DEFINE_integer("width", 96, "Columns of pixels.")
 BASE = flags.DEFINE_integer("base", 96, "Features at full resolution; 96 is the published model.")
 TURNS = flags.DEFINE_integer("turns", 3, "Turns of each, after one that warms up.")
-CONVOLUTION = flags.DEFINE_enum("convolution", "shifted", ["shifted", "xla"], "Ours, see above.")
+CONVOLUTION = flags.DEFINE_enum("convolution", "ours", ["ours", "xla"], "Of ours, see above.")
 WORKER = flags.DEFINE_enum("worker", None, ["ours", "diffusers"], "Serve turns (internal).")
 FOLDER = flags.DEFINE_string("folder", None, "Weights for a worker (internal).")
 
@@ -85,7 +87,7 @@ def serve(name: str, folder: Path) -> None:
     video = video.astype(np.float32)
     loaded, latent = forget_peak(), None
     for line in sys.stdin:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         if line.strip() == "encode":
             latent = result = encode(video)
         else:
@@ -93,22 +95,11 @@ def serve(name: str, folder: Path) -> None:
         seconds = time.perf_counter() - began
         answer = {
             "seconds": seconds,
+            "cpu": time.process_time() - worked,
             "peak": read_status("VmHWM") - loaded,
             "sum": float(result.sum()),
         }
         print("answer " + json.dumps(answer), flush=True)
-
-
-def forget_peak() -> int:
-    """Resets the peak of memory that Linux keeps of this process; returns what is resident now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return read_status("VmRSS")
-
-
-def read_status(field: str) -> int:
-    """A size Linux keeps of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def ask(worker: subprocess.Popen[str], what: str) -> dict[str, float]:
@@ -159,6 +150,7 @@ def report(what: str, workers: dict[str, subprocess.Popen[str]]) -> None:
         print(
             f"{what} {FRAMES.value}x{HEIGHT.value}x{WIDTH.value} {kind:10s} "
             f"{FRAMES.value / best[kind]:7.2f} frames/s, "
+            f"{min(turn[kind]['cpu'] for turn in turns):7.2f} s of CPU, "
             f"peak {turns[-1][kind]['peak'] / 2**20:7.0f} MiB above loaded, sum {first[kind]:.3f}"
         )
     shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)

@@ -31,6 +31,12 @@ def test_make_installs_what_the_extra_does(extra, variable):
     )
 
 
+def test_make_installs_the_sentencepiece_of_the_extra():
+    (parity,) = re.findall(r"^PARITY := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    (wanted,) = PROJECT["optional-dependencies"]["sentencepiece"]
+    assert wanted in parity.split()
+
+
 def test_version_is_the_same_everywhere():
     assert lct_jax.__version__ == PROJECT["version"]
     assert f"## [{lct_jax.__version__}]" in (ROOT / "CHANGELOG.md").read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,9 @@ from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.safetensors_io import name_leaves
 from lct_jax.codecs.tiny_training import (
+    CodecState,
     CodecTrainingConfig,
+    continue_from,
     init_state,
     make_optimizer,
     make_step,
@@ -29,6 +33,8 @@ CONFIG = CodecTrainingConfig(
     blocks_depth=1,
     fine_width=8,
     fine_depth=1,
+    pixel_width=8,
+    pixel_depth=1,
     height=32,
     width=48,
     crop=32,
@@ -140,6 +146,38 @@ def test_training_brings_the_loss_down(start):
     again, _ = step(start, clips, key)  # random numbers follow from key and step
     once_more, _ = step(start, clips, key)
     jax.tree.map(np.testing.assert_array_equal, again.params, once_more.params)
+
+
+def shapes_of(**change) -> CodecState:
+    """The state before the first step of a network of other sizes, as shapes alone."""
+    network = dataclasses.replace(CONFIG, **change).network
+    return CodecState(abstract_network(network)[1], None, None, None)
+
+
+def test_training_goes_on_from_a_trained_codec(codec, start):
+    """Pixel blocks that it lacks stay as they start, which is silent."""
+    state = continue_from(start, codec.parameters, "x")
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
+    for name, leaf in name_leaves(state.params).items():
+        np.testing.assert_array_equal(leaf, codec.parameters[name], err_msg=name)
+    older = {n: x for n, x in codec.parameters.items() if not n.startswith("decoder.pixels.")}
+    state, untrained = continue_from(start, older, "x"), name_leaves(start.params)
+    for name, leaf in name_leaves(state.params).items():
+        np.testing.assert_array_equal(leaf, older.get(name, untrained[name]), err_msg=name)
+    assert not untrained["decoder.pixels.head.kernel"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks_width": 16}, r"init_from: x: .*: found \(.*\), expected \(.*\)"),
+        ({"fine_depth": 2}, r"init_from: x: found no decoder\.fine_blocks\.1\."),
+        ({"pixel_depth": 0}, r"init_from: x: found decoder\.pixels\..*, expected the"),
+    ],
+)
+def test_training_does_not_go_on_from_another_network(codec, change, message):
+    with pytest.raises(InputError, match=message):
+        continue_from(shapes_of(**change), codec.parameters, "x")
 
 
 @pytest.mark.parametrize(

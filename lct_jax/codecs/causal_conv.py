@@ -2,7 +2,8 @@
 
 Frames [B T X Y c] enter and leave. `Past` carries, from one chunk to the next, the last frames each layer has seen:
 a video in chunks then gives what it gives whole. Time is folded into the batch and its taps are summed after 2D
-convolutions: on a CPU, XLA's own 3D convolution is slower (benchmarks/codecs.py measures both).
+convolutions: on a CPU, XLA's own 3D convolution is slower (benchmarks/codecs.py measures both). `winograd.py` saves
+up to half of these.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from lct_jax.codecs.winograd import convolve_by_fewer_products
 
 Slots = tuple[jax.Array, ...]
 
@@ -85,8 +88,15 @@ def convolve(x_BTXYc: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.A
     Returns:
         [B, (T - t) // stride + 1, X, Y, d].
     """
-    taps = kernel.shape[0]
-    frames = (x_BTXYc.shape[1] - taps) // stride + 1
+    taps, frames = kernel.shape[0], (x_BTXYc.shape[1] - kernel.shape[0]) // stride + 1
+    worth_it = (
+        kernel.shape[:3] == (3, 3, 3) and frames > 1
+    )  # of single places, sums cost more than products
+    if worth_it and stride == 1 and x_BTXYc.dtype == jnp.float32:
+        made, done = convolve_by_fewer_products(x_BTXYc, kernel, convolve_frames)
+        if done == frames:
+            return made
+        return jnp.concatenate([made, convolve(x_BTXYc[:, done:], kernel)], axis=1)
     last = stride * (frames - 1) + 1
     parts = [
         convolve_frames(x_BTXYc[:, tap : tap + last : stride], kernel[tap]) for tap in range(taps)

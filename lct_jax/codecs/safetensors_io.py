@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from lct_jax.files import replace_atomically
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NAMES_SHOWN = 8
+_NUMBERS_A_PIECE = 2**24
 
 
 def load_tensors(
@@ -60,24 +62,39 @@ def iter_tensors(
       InputError: a file is missing, truncated or not safetensors, or names, shapes or dtypes are not
         the expected ones.
     """
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(_open(path)) for path in paths]
-        found: dict[str, _Header] = {}
-        twice = []
-        for file in files:
-            for name in file.keys():  # noqa: SIM118 (the handle itself cannot be iterated)
-                twice += [name] if name in found else []
-                part = file.get_slice(name)
-                found[name] = _Header(tuple(part.get_shape()), part.get_dtype())
-        where = str(paths[0]) if len(paths) == 1 else f"{Path(paths[0]).parent}"
-        _check(where, found=found, twice=twice, expected=shapes, dropped=dropped, dtypes=dtypes)
-        for path, file in zip(paths, files, strict=True):
-            for name in file.keys():  # noqa: SIM118
-                if name in shapes:
-                    try:
-                        yield name, file.get_tensor(name)
-                    except SafetensorError as error:
-                        raise InputError(f"{path}: {name} cannot be read: {error}") from error
+    for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
+        with _open(path) as file:
+            for name in names:
+                with _naming(path, name):
+                    yield name, file.get_tensor(name)
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a tensor, from number `start` on."""
+
+    name: str
+    start: int
+    rows: np.ndarray
+
+
+def iter_rows(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
+) -> Iterator[Rows]:
+    """As `iter_tensors`, but a large tensor in pieces: whoever casts or copies never holds all of it twice.
+
+    A file is opened anew for each piece, because what was read of it counts as memory in use until it is closed.
+    """
+    for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
+        for name in names:
+            rows = shapes[name][0]
+            length = max(1, _NUMBERS_A_PIECE // math.prod(shapes[name][1:]))
+            for start in range(0, rows, length):
+                with _open(path) as file, _naming(path, name):
+                    yield Rows(name, start, file.get_slice(name)[start : min(start + length, rows)])
 
 
 def find_shards(folder: Path, stem: str) -> list[Path]:
@@ -166,6 +183,38 @@ def _open(path: str | Path) -> Any:
         raise InputError(f"{path}: no such file, expected a safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def _find_tensors(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str],
+) -> list[tuple[str | Path, list[str]]]:
+    """Which of the tensors in `shapes` each file holds, in its order; InputError unless all is as expected."""
+    found: dict[str, _Header] = {}
+    twice: list[str] = []
+    holds = []
+    for path in paths:
+        with _open(path) as file:
+            names = list(file.keys())
+            twice += [name for name in names if name in found]
+            for name in names:
+                part = file.get_slice(name)
+                found[name] = _Header(tuple(part.get_shape()), part.get_dtype())
+        holds.append((path, [name for name in names if name in shapes]))
+    where = str(paths[0]) if len(paths) == 1 else f"{Path(paths[0]).parent}"
+    _check(where, found=found, twice=twice, expected=shapes, dropped=dropped, dtypes=dtypes)
+    return holds
+
+
+@contextlib.contextmanager
+def _naming(path: str | Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise InputError(f"{path}: {name} cannot be read: {error}") from error
 
 
 def _check(

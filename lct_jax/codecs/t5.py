@@ -1,9 +1,10 @@
 """T5 and UMT5 as text encoders, from local files in transformers' layout.
 
-A folder holds `config.json`, `model.safetensors` (or its parts with an index) and `tokenizer.json`, which may lie in
-a folder `tokenizer` beside it, as pipelines are published. Weights are read tensor by tensor, each cast to the dtype
-asked for and put in place before the next one is read: an XXL encoder in bfloat16 takes its 9.5 GB once. Layers run
-one by one through one compiled program.
+A folder holds `config.json`, `model.safetensors` (or its parts with an index) and `tokenizer.json` or `spiece.model`,
+which may lie in a folder `tokenizer` beside it, as pipelines are published. Weights are read tensor by tensor, large
+ones in pieces, each cast to the dtype asked for and put in place before the next one is read: an encoder of XXL size is
+in memory once (benchmarks/encoder_load.py). The table of embeddings stays on the host, layers run one by one through
+one compiled program.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tokenizers import Tokenizer
 
 from lct_jax.codecs.prompts import SD3, PromptRules
 from lct_jax.codecs.protocols import check_texts
-from lct_jax.codecs.safetensors_io import find_shards, iter_tensors, read_config
+from lct_jax.codecs.safetensors_io import find_shards, iter_rows, read_config
 from lct_jax.codecs.t5_network import Block, Norm, T5Config, bucket_distances
+from lct_jax.codecs.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
 
 BUCKETS = (
@@ -66,7 +67,7 @@ class T5Encoder:
     ) -> None:
         self.config = _read_config(folder / "config.json", model_type)
         self.width, self._rules = self.config.d_model, rules
-        self._tokenizer = load_tokenizer(folder)
+        self._tokenize = load_tokenizer(folder, self.config)
         self._weights = _Weights(self.config, folder, dtype)
         made_by = f"{model_type}-{self.config.num_layers}x{self.width}-{dtype}"
         padded = f"-padded{rules.max_tokens}" if rules.pad else ""
@@ -88,7 +89,7 @@ class T5Encoder:
         numbers = []
         for position, text in enumerate(texts):
             # One by one: a batch starts threads, which a later fork of data workers would break.
-            ids = self._tokenizer.encode(self._rules.clean(text)).ids
+            ids = self._tokenize(self._rules.clean(text))
             if len(ids) > self._rules.max_tokens:
                 raise InputError(
                     f"texts[{position}] ({text[:40]!r}...): found {len(ids)} tokens, "
@@ -112,21 +113,6 @@ class T5Encoder:
 ENCODER = T5Encoder
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder, or of `tokenizer` beside it, without its own padding and cutting."""
-    places = (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json")
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise InputError(f"{places[0]}: no such file, nor {places[1]}, expected the tokenizer")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception
-        raise InputError(f"{path}: expected a tokenizer file, found: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
 class _Weights:
     """Embeddings, layers and the last norm, each where it computes; and a digest of what was read."""
 
@@ -144,30 +130,34 @@ class _Weights:
             for name, (place, shape) in places.items()
         }
         digest = hashlib.sha256()
-        own: dict[str, jax.Array] = {}
+        own: dict[str, np.ndarray] = {}
         filled: list[dict[tuple, Any]] = [{} for _ in parts]
         files = find_shards(folder, "model")
-        for name, tensor in iter_tensors(files, shapes=shapes, dropped=_DROPPED):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(tensor).tobytes())
+        for piece in iter_rows(files, shapes=shapes, dropped=_DROPPED):
+            name, stop = piece.name, piece.start + len(piece.rows)
+            if piece.start == 0:
+                digest.update(name.encode())
+                own[name] = np.empty(shapes[name], dtype)
+            digest.update(piece.rows.view(np.uint8))
+            own[name][piece.start : stop] = piece.rows
             place, _ = places[name]
-            if place is None:
-                own[name] = jnp.asarray(tensor, dtype)
-                continue
-            layer, key = place
-            value = jnp.asarray(tensor.T if key[-1] == "kernel" else tensor, dtype)
-            filled[layer][key] = nnx.Param(value)
+            if place and stop == len(own[name]):
+                layer, key = place
+                tensor = own.pop(name)
+                filled[layer][key] = nnx.Param(
+                    jnp.asarray(tensor.T if key[-1] == "kernel" else tensor)
+                )
         self.digest = digest.hexdigest()
         self._embedding = own["shared.weight"]
         self._norm = Norm(config.d_model, config.layer_norm_epsilon)
-        self._norm.weight.set_value(own["encoder.final_layer_norm.weight"])
+        self._norm.weight.set_value(jnp.asarray(own["encoder.final_layer_norm.weight"]))
         states = [nnx.from_flat_state(values.items()) for values in filled]
         self._layers = [(graph, state) for (graph, _), state in zip(parts, states, strict=True)]
 
     def apply(self, ids_BL: np.ndarray, real_BL: np.ndarray) -> jax.Array:
         """Token numbers [B, L] to vectors [B, L, D]; what is False in `real_BL` is not seen."""
         buckets = bucket_distances(ids_BL.shape[1], self._config)
-        x = self._embedding[ids_BL]
+        x = jnp.asarray(self._embedding[ids_BL])
         bias = None
         for graph, state in self._layers:
             if "positions" in state:

@@ -6,18 +6,20 @@ a light KL divergence from the unit normal, which keeps latents near the size th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import Lpips
 from lct_jax.codecs.patch import PatchCodec
+from lct_jax.codecs.safetensors_io import name_leaves
 from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
 from lct_jax.errors import InputError
 
@@ -31,7 +33,8 @@ class CodecTrainingConfig:
         height, width: frames are resized to these, in pixels.
         held_out: share of the story, counted in annotated frames from its end, that is never trained on; nor is
             a scene that the scene file holds out.
-        channels, blocks_width, blocks_depth, fine_width, fine_depth: see `TinyVAEConfig`.
+        channels, blocks_width, blocks_depth, fine_width, fine_depth, pixel_width, pixel_depth: see `TinyVAEConfig`.
+        init_from: weights of a trained one to start from, which may have no pixel blocks yet; "": the patch codec.
         clip_frames: 4n + 1. crop: rows and columns of a clip. batch: clips a step. stills: share of clips of
             which every frame is the first.
         steps, warmup, learning_rate, clip, ema: AdamW with cosine decay, as in the training of the diffusion model.
@@ -49,6 +52,9 @@ class CodecTrainingConfig:
     blocks_depth: int = 3
     fine_width: int = 64
     fine_depth: int = 2
+    pixel_width: int = 32
+    pixel_depth: int = 0
+    init_from: str = ""
     clip_frames: int = 9
     crop: int = 64
     batch: int = 6
@@ -84,6 +90,8 @@ class CodecTrainingConfig:
             depth=self.blocks_depth,
             fine_width=self.fine_width,
             fine_depth=self.fine_depth,
+            pixel_width=self.pixel_width,
+            pixel_depth=self.pixel_depth,
         )
 
 
@@ -123,6 +131,34 @@ def init_state(
     params = nnx.state(network, nnx.Param)
     copy = jax.tree.map(jnp.copy, params)  # the step gives its input away, each array once
     return CodecState(params, copy, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def continue_from(
+    state: CodecState, parameters: Mapping[str, np.ndarray], where: str
+) -> CodecState:
+    """The state before the first step, with a trained codec's parameters; pixel blocks that it lacks stay silent.
+
+    Args:
+        parameters: `TinyVAE.parameters`. where: the codec's file, for errors.
+
+    Raises:
+        InputError: they are of other sizes, or the network has not all of them.
+    """
+    trained = dict(parameters)
+    leaves = []
+    for name, leaf in name_leaves(state.params).items():
+        found = trained.pop(name, None)
+        if found is None and not name.startswith("decoder.pixels."):
+            raise InputError(f"init_from: {where}: found no {name}, expected the config's sizes")
+        if found is not None and found.shape != leaf.shape:
+            raise InputError(
+                f"init_from: {where}: {name}: found {found.shape}, expected {leaf.shape}"
+            )
+        leaves.append(leaf if found is None else jnp.asarray(found))
+    if trained:
+        raise InputError(f"init_from: {where}: found {min(trained)}, expected the config's sizes")
+    params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+    return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 
 def make_step(

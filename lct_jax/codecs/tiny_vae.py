@@ -36,6 +36,7 @@ from lct_jax.errors import InputError
 
 KIND = "tiny_vae"
 FINE = 2  # rows and columns of fine positions, and so of 4x4 pixel patches, in a latent position
+PAIR = 2  # rows and columns of pixels in a position of the finest blocks
 LOGVAR_START = -4.0
 
 
@@ -46,6 +47,8 @@ class TinyVAEConfig:
     Attributes:
         channels: of the latents. width, depth: of the blocks at latent positions, in encoder and decoder each.
         fine_width, fine_depth: of the decoder's blocks at single frames and a stride of 4 pixels.
+        pixel_width, pixel_depth: of its last ones, at a stride of 2, which see the borders of the others' patches.
+            At a depth of 0 there are none.
     """
 
     channels: int = 16
@@ -53,6 +56,8 @@ class TinyVAEConfig:
     depth: int = 3
     fine_width: int = 64
     fine_depth: int = 2
+    pixel_width: int = 32
+    pixel_depth: int = 0
 
 
 class Block(nnx.Module):
@@ -88,8 +93,31 @@ class Encoder(nnx.Module):
         return self.linear(pixels, past) + added, logvar + LOGVAR_START
 
 
+class Pixels(nnx.Module):
+    """What is added to a decoded video where its patches meet; starts silent."""
+
+    def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
+        width, features, colours = config.pixel_width, config.fine_width // PAIR**2, 3 * PAIR**2
+        self.widen = CausalConv(config.fine_width, PAIR**2 * features, (1, 1, 1), rngs=rngs)
+        self.stem = CausalConv(colours + features, width, (1, 3, 3), rngs=rngs)
+        self.blocks = nnx.List(Block(width, rngs=rngs) for _ in range(config.pixel_depth))
+        self.norm = ChannelNorm(width)
+        self.head = CausalConv(width, colours, (1, 3, 3), zero=True, rngs=rngs)
+
+    def __call__(self, video: jax.Array, fine: jax.Array, past: Past) -> jax.Array:
+        """Maps frames [B, T, 4X, 4Y, 3] and features of their 4x4 patches [B, T, X, Y, d] to such frames."""
+        split = {"x": PAIR, "y": PAIR}
+        pairs = rearrange(video, "B T (X x) (Y y) c -> B T X Y (x y c)", **split)
+        fine = rearrange(self.widen(fine, past), "B T X Y (x y d) -> B T (X x) (Y y) d", **split)
+        x = self.stem(jnp.concatenate([pairs, fine], axis=-1), past)
+        for block in self.blocks:
+            x = block(x, past)
+        added = self.head(jax.nn.silu(self.norm(x)), past)
+        return rearrange(added, "B T X Y (x y c) -> B T (X x) (Y y) c", **split)
+
+
 class Decoder(nnx.Module):
-    """Latents to blocks of pixels."""
+    """Latents to frames, four of each latent frame."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
         fine = config.fine_width
@@ -101,9 +129,11 @@ class Decoder(nnx.Module):
         self.norm = ChannelNorm(fine)
         pixels = BLOCK // (STRIDE[0] * FINE * FINE)
         self.head = CausalConv(fine, pixels, (1, 3, 3), zero=True, rngs=rngs)
+        if config.pixel_depth:
+            self.pixels = Pixels(config, rngs=rngs)
 
     def __call__(self, latent: jax.Array, past: Past) -> jax.Array:
-        """Maps [B, T, X, Y, channels] to [B, T, X, Y, 768]."""
+        """Maps [B, T, X, Y, channels] to [B, 4T, 8X, 8Y, 3]."""
         x = self.stem(latent, past)
         for block in self.blocks:
             x = block(x, past)
@@ -111,17 +141,17 @@ class Decoder(nnx.Module):
         x = rearrange(self.refine(x, past), "B T X Y (t x y d) -> B (T t) (X x) (Y y) d", **split)
         for block in self.fine_blocks:
             x = block(x, past)
-        fine = self.head(jax.nn.silu(self.norm(x)), past)
+        x = jax.nn.silu(self.norm(x))
         side = STRIDE[1] // FINE
         added = rearrange(
-            fine,
-            "B (T t) (X x) (Y y) (u v c) -> B T X Y (t x u y v c)",
-            **split,
-            u=side,
-            v=side,
-            c=3,
+            self.head(x, past), "B T X Y (u v c) -> B T (X u) (Y v) c", u=side, v=side, c=3
         )
-        return self.linear(latent, past) + added
+        t, u, v = STRIDE
+        blocks = self.linear(latent, past)
+        video = added + rearrange(
+            blocks, "B T X Y (t u v c) -> B (T t) (X u) (Y v) c", t=t, u=u, v=v, c=3
+        )
+        return video + self.pixels(video, x, past) if hasattr(self, "pixels") else video
 
 
 class Network(nnx.Module):
@@ -140,18 +170,10 @@ class Network(nnx.Module):
 
     def decode(self, latent: jax.Array, past: Past) -> jax.Array:
         """[B, T, X, Y, c] to [B, 4T - 3 frames at the start or 4T, rows, columns, 3]."""
-        t, x, y = STRIDE
-        video = rearrange(
-            self.decoder(latent, past),
-            "b T X Y (t x y c) -> b (T t) (X x) (Y y) c",
-            t=t,
-            x=x,
-            y=y,
-            c=3,
-        )
+        video = self.decoder(latent, past)
         if past.at_start:
-            first = video[:, :t].mean(axis=1, keepdims=True)
-            video = jnp.concatenate([first, video[:, t:]], axis=1)
+            first = video[:, : STRIDE[0]].mean(axis=1, keepdims=True)
+            video = jnp.concatenate([first, video[:, STRIDE[0] :]], axis=1)
         return video
 
 
@@ -177,6 +199,7 @@ class TinyVAE:
         self.identity = f"tiny-vae-4x8x8x{self.channels}:sha256:{digest[:16]}"
         values = {name: x.astype(np.float32) for name, x in self._tensors.items()}
         self._mean, self._scale = values.pop("latent.mean"), values.pop("latent.scale")
+        self.parameters = values  # of the network, by dotted name
         graph, shapes = abstract_network(config)
         leaves = [values[name] for name in name_leaves(shapes)]
         params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)

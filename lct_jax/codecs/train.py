@@ -30,6 +30,7 @@ from lct_jax.codecs.safetensors_io import FLOATS, load_tensors, name_leaves, sav
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
+    continue_from,
     init_state,
     make_optimizer,
     make_step,
@@ -141,13 +142,16 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
     shots, _, credit = read_shots(config)
     lpips = load_lpips("alexnet", folder=folder)
 
-    # ---- state: saved, or from the patch codec -----------------------------------------------
+    # ---- state: saved, or from a trained codec, or from the patch codec ----------------------
     graph, _ = abstract_network(config.network)
     optimizer = make_optimizer(config)
     whole = [shot[: fitting_length(len(shot), longest=len(shot))] for shot in shots]
     start_fresh = not (folder / STATE_FILE).exists()
     patch = fit_patch_codec(whole if start_fresh else whole[:1], channels=config.channels)
     state = init_state(config, patch, optimizer)
+    if config.init_from and start_fresh:
+        trained = TinyVAE.load(Path(config.init_from), channels=config.channels)
+        state = continue_from(state, trained.parameters, config.init_from)
     if not start_fresh:
         state = load_state(folder, state)
     first = int(state.step)

@@ -1,0 +1,24 @@
+r"""The small VAE of the film example, second part: `film_vae.py`'s network with blocks at a stride of two pixels.
+
+They take away the borders of patches that it leaves. Some ten minutes on two CPU cores, behind the first part:
+
+    python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=runs/film_vae
+    python -m lct_jax.codecs.train --config=configs/codecs/film_vae_pixels.py --workdir=runs/film_vae_pixels
+"""
+
+from lct_jax.codecs.tiny_training import CodecTrainingConfig
+from lct_jax.config import editable
+
+
+def get_config():
+    return editable(
+        CodecTrainingConfig(
+            name="film_vae_pixels",
+            scenes="examples/big_buck_bunny/scenes.json",
+            init_from="runs/film_vae/vae.safetensors",
+            pixel_depth=2,
+            steps=800,
+            learning_rate=6e-4,
+            seed=1,
+        )
+    )
