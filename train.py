@@ -21,13 +21,13 @@ from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
 from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import check_mesh, make_mesh, place_batch, state_sharding
+from lct_jax.sharding import check_mesh, make_mesh, place_batch
 from lct_jax.training.checkpoint import Checkpoints, start_state
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard
 from lct_jax.training.interruption import Interruption
 from lct_jax.training.metrics import Meter, Reporter
-from lct_jax.training.state import make_optimizer, make_step
+from lct_jax.training.state import jit_step, make_optimizer, make_step
 from lct_jax.training.weights import Meta
 
 CONFIG = define_config()
@@ -73,17 +73,10 @@ def main(argv: Sequence[str]) -> None:
     prepared.copy_codec(workdir)
 
     # ---- step --------------------------------------------------------------------------------
-    step = jax.jit(
-        make_step(
-            graph,
-            optimizer,
-            flow_config=config.flow,
-            training=training,
-            slots=config.data.groups,
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding(state, mesh), None),
+    step = make_step(
+        graph, optimizer, flow_config=config.flow, training=training, slots=config.data.groups
     )
+    step = jit_step(step, state, mesh)
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )

@@ -1,8 +1,9 @@
-"""FLOPs of a forward pass of the MMDiT, counted from shapes: linear work and attention apart.
+"""FLOPs of a forward pass of the MMDiT and of a training step, counted from shapes: linear work and attention apart.
 
-A scene's sizes (`ScenePlan`) and a model config enter, `Flops` leave. A multiply-add counts as two. Attention is
-counted by *visible* pairs of query and key, which is what a kernel that skips invisible blocks computes; norms,
-softmax, rotation and modulation of tokens are not matrix products and are left out (under 1% at 3B).
+A scene's sizes (`ScenePlan`) and a model config enter, `Flops` leave. A multiply-add counts as two. *Useful* work is
+that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also has
+padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation and
+modulation of tokens are not matrix products and are left out (under 1% at 3B).
 """
 
 from __future__ import annotations
@@ -10,11 +11,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from lct_jax.config import Context, ModelConfig
 from lct_jax.layout import GroupPlan, ScenePlan
 
 BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
 MODULATIONS = 6  # vectors a token's stream takes from its group's time, in every block
+
+
+class Kernel(NamedTuple):
+    """How an attention kernel spends its work.
+
+    Attributes:
+        query_block, key_block: tokens of a block, which is computed whole or not at all.
+        backward: products of a pair in the backward pass; the forward pass has two, and four are needed.
+    """
+
+    query_block: int
+    key_block: int
+    backward: int
+
+
+class Again(NamedTuple):
+    """What of the forward pass the backward pass computes again: shares from 0 to 1."""
+
+    linear: float
+    attention: float
 
 
 class Flops(NamedTuple):
@@ -90,3 +113,58 @@ def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
         seen += size
         pairs += size * seen
     return pairs
+
+
+def count_useful(model: ModelConfig, plan: ScenePlan, *, context: Context) -> Flops:
+    """Forward and backward pass over a scene's real tokens and visible pairs: the work of model FLOPs utilisation."""
+    return count_forward(model, plan, context=context).times(1.0 + BACKWARD)
+
+
+def count_computed(
+    model: ModelConfig,
+    scenes: Sequence[ScenePlan],
+    *,
+    video: int,
+    text: int,
+    slots: int,
+    context: Context,
+    kernel: Kernel,
+    again: Again,
+) -> Flops:
+    """What a device computes for one row in a training step, on its own or with others.
+
+    Args:
+        scenes: packed in the row. video, text, slots: budget of the row, padding included.
+    """
+    linear = count_linear(model, video=video, text=text, groups=slots)
+    sizes = [[group.text + group.video for group in scene.groups] for scene in scenes]
+    pairs = count_block_pairs(sizes, length=video + text, context=context, kernel=kernel)
+    forward = count_attention(model, pairs)
+    return Flops(
+        linear * (1.0 + BACKWARD + again.linear),
+        forward * (1.0 + kernel.backward / 2 + again.attention),
+    )
+
+
+def count_block_pairs(
+    scenes: Sequence[Sequence[int]], *, length: int, context: Context, kernel: Kernel
+) -> int:
+    """Pairs in the blocks of a row that a kernel computes: those with at least one visible pair in their span of keys.
+
+    Args:
+        scenes: sizes of the groups of every scene, one behind the other; what is left of `length` is padding.
+    """
+    start_L, end_L = np.zeros((2, length), np.int64)
+    at = 0
+    for groups in scenes:
+        ends = at + np.cumsum(groups)
+        stop = int(ends[-1])
+        start_L[at:stop] = at
+        end_L[at:stop] = np.repeat(ends, groups) if context == "causal" else stop
+        at = stop
+    blocks = 0
+    for first in range(0, at, kernel.query_block):
+        rows = slice(first, min(first + kernel.query_block, at))
+        low, high = start_L[rows].min(), end_L[rows].max()
+        blocks += -(-high // kernel.key_block) - low // kernel.key_block
+    return int(blocks) * kernel.query_block * kernel.key_block

@@ -1,0 +1,56 @@
+"""Peaks of accelerators as their vendors publish them: the one table that plans, metrics and benchmarks divide by.
+
+A name such as `v6e` or `h100` enters, a `Chip` leaves. Sources: docs.cloud.google.com/tpu/docs/v5e, /v5p, /v6e and
+/tpu7x; NVIDIA's data sheets of A100, H100 and H200 (SXM) and of DGX systems (one 200 or 400 Gbit/s adapter a GPU).
+Rates are without sparsity. What a program may really have of a TPU's memory is what its compiler says when it is too
+little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One accelerator.
+
+    Attributes:
+        title: as people call it. flops: bfloat16 FLOP/s. bandwidth: of its memory, bytes/s. memory: bytes, published.
+        usable: bytes that programs may have of one device.
+        devices: that JAX sees of a chip. All other figures but `usable` are of a chip.
+        link: bytes/s that it sends to its neighbours over all links together; as many come in at the same time.
+        torus: dimensions in which chips are wired, 0 where a switch joins the chips of a node.
+        node: chips behind one switch, or on one host. network: bytes/s a chip sends to other nodes, 0 where nodes are
+            joined by `link` as well.
+    """
+
+    title: str
+    flops: float
+    bandwidth: float
+    memory: float
+    usable: float
+    link: float
+    torus: int
+    node: int
+    network: float = 0.0
+    devices: int = 1
+
+
+CHIPS = {
+    "v5e": Chip("TPU v5e", 197e12, 819e9, 16e9, 15.75 * GIB, link=200e9, torus=2, node=8),
+    "v6e": Chip("TPU v6e", 918e12, 1638e9, 32e9, 31.24 * GIB, link=400e9, torus=2, node=8),
+    "v5p": Chip("TPU v5p", 459e12, 2765e9, 95e9, 95.73 * GIB, link=600e9, torus=3, node=4),
+    "tpu7x": Chip(
+        "TPU7x", 2307e12, 7380e9, 192 * GIB, 94.74 * GIB, link=600e9, torus=3, node=4, devices=2
+    ),
+    # Of a GPU's memory the driver, the context and NCCL take a part; its published 80e9 bytes leave about 5 of 79.6
+    # GiB.
+    "a100": Chip("A100 SXM", 312e12, 2039e9, 80e9, 80e9, link=300e9, torus=0, node=8, network=25e9),
+    "h100": Chip("H100 SXM", 989e12, 3350e9, 80e9, 80e9, link=450e9, torus=0, node=8, network=50e9),
+    "h200": Chip(
+        "H200 SXM", 989e12, 4800e9, 141e9, 141e9, link=450e9, torus=0, node=8, network=50e9
+    ),
+}

@@ -1,0 +1,69 @@
+"""Says before launch whether a run fits, what it computes and sends, and how long it takes at least.
+
+    python -m lct_jax.plan --config=configs/lct_3b.py --topology=v5p:4x4x4 [--shots=9 --frames=125 --aspect=16:9]
+        [--mode=train|joint|autoregressive|causal] [--search] [--compile] [--steps=N] [--json]
+        [--config.training.seq_shards=16 ...]
+
+Needs none of the chips it speaks of. Without `--compile` everything is counted and estimated from shapes, in seconds.
+With it the program itself is compiled for the topology (minutes at 3B), and the compiler's memory and collectives take
+the place of estimates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips of a running job
+
+from absl import flags, logging
+
+from lct_jax.cli import define_config, run
+from lct_jax.config import freeze
+from lct_jax.plan.report import describe_search, describe_training, to_json
+from lct_jax.plan.topology import parse_topology
+from lct_jax.plan.training import plan_training, search
+from lct_jax.plan.workload import Wish, parse_aspect
+
+MODES = ("train", "joint", "autoregressive", "causal")
+CONFIG = define_config()
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Chips, such as v6e:8x8 or h100:64.", required=True
+)
+SHOTS = flags.DEFINE_integer(
+    "shots", None, "Shots of a scene; default: data.max_shots.", lower_bound=1
+)
+FRAMES = flags.DEFINE_integer(
+    "frames", None, "Frames of a shot, 4n + 1; default: the config's.", lower_bound=1
+)
+ASPECT = flags.DEFINE_string("aspect", None, "Width to height of a shot, such as 16:9.")
+MODE = flags.DEFINE_enum("mode", "train", MODES, "Training, or a way of sampling.")
+STEPS = flags.DEFINE_integer(
+    "steps", None, "Steps of the run; default: training.steps.", lower_bound=1
+)
+SEARCH = flags.DEFINE_bool(
+    "search", False, "Look for meshes, remat policies and micro-batches that fit."
+)
+COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
+JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
+    aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
+    wish = Wish(SHOTS.value, FRAMES.value, aspect)
+    plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
+    options = search(config, topology, wish) if SEARCH.value else []
+    if JSON.value:
+        print(json.dumps(to_json(plan) | {"options": to_json(options)}, indent=1))
+        return
+    print(describe_training(plan, advice=()))
+    if SEARCH.value:
+        print(describe_search(options, topology))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,100 @@
+"""The programs of a run, lowered without a device: the train step, and what sampling runs.
+
+A config and a mesh of a topology's devices enter, lowered programs leave: state, batch and caches are shapes with a
+place, nothing is allocated. They are the functions that `train.py` and `sample.py` run, so that what a compiler says of
+them holds there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.plan.topology import Topology
+from lct_jax.sharding import check_mesh, make_mesh, state_sharding
+from lct_jax.training.state import init_state, jit_step, make_optimizer, make_step
+from lct_jax.types import PackedBatch, TokenIndex, Tokens
+
+
+def find_devices(topology: Topology) -> list[Any]:
+    """Devices to compile for, none of which need be there.
+
+    Raises:
+        InputError: the compiler for them is not installed, or does not know such a slice.
+    """
+    if topology.kind == "cpu":
+        return _find_cpus(topology)
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
+    platform = {"tpu": "tpu", "gpu": "cuda"}[topology.kind]
+    try:
+        found = topologies.get_topology_desc(platform=platform, topology_name=topology.name)
+    except Exception as error:
+        extra = {"tpu": "tpu", "gpu": "cuda"}[topology.kind]
+        raise InputError(
+            f"--compile: no compiler for {topology.name} ({error}); expected the extra {extra!r}, "
+            f"pip install 'lct_jax[{extra}]'"
+        ) from None
+    return list(found.devices)
+
+
+def make_topology_mesh(config: Config, topology: Topology) -> Mesh:
+    """The mesh that `train.py` would lay over the devices of a topology; raises InputError where it does not divide."""
+    mesh = make_mesh(seq=config.training.seq_shards, devices=find_devices(topology))
+    check_mesh(mesh, config)
+    return mesh
+
+
+def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """The train step of `train.py`, from an abstract state and batch."""
+    training = config.training
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    optimizer = make_optimizer(training)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    placed = jax.tree.map(_place, state, state_sharding(state, mesh))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = make_step(
+        graph, optimizer, flow_config=config.flow, training=training, slots=config.data.groups
+    )
+    with jax.set_mesh(mesh):
+        return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
+
+
+def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
+    """A global batch as shapes: rows over `data`, tokens over `seq`."""
+    place, data = NamedSharding(mesh, P("data", "seq")), config.data
+
+    def tokens(length: int, width: int) -> Tokens:
+        shape = lambda *tail, dtype=jnp.int32: jax.ShapeDtypeStruct(  # noqa: E731
+            (data.rows, length, *tail), dtype, sharding=place
+        )
+        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        return Tokens(shape(width, dtype=jnp.float32), index)
+
+    return PackedBatch(
+        video=tokens(data.video_tokens, config.model.patch_channels),
+        text=tokens(data.text_tokens, config.model.text_width),
+    )
+
+
+def _place(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _find_cpus(topology: Topology) -> list[Any]:
+    devices = jax.devices("cpu")
+    if len(devices) < topology.devices:
+        raise InputError(
+            f"--topology: found {topology.name} with {len(devices)} CPU devices, expected so many: "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={topology.devices}"
+        )
+    return devices[: topology.devices]

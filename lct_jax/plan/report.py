@@ -1,0 +1,162 @@
+"""Plans in words and tables for people, and as plain values for JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lct_jax.chips import GIB
+from lct_jax.plan.links import Shards
+from lct_jax.plan.topology import Topology
+from lct_jax.plan.training import Option, TrainingPlan
+from lct_jax.plan.workload import Workload
+
+SHOWN = 8  # options of a search
+
+
+def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
+    """`fits: 21.3 of 31.2 GiB a device`, or that it does not, and what would help."""
+    usable = topology.chip.usable
+    amount = f"{total / GIB:.1f} of {usable / GIB:.1f} GiB a device"
+    if total <= usable:
+        return f"fits: {amount}"
+    return "\n  ".join([f"does not fit: {amount}", *advice])
+
+
+def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
+    """A training plan as text."""
+    config, work, parameters = plan.config, plan.work, plan.parameters
+    share = plan.useful_share
+    lines = [
+        f"{config.name} on {plan.topology.name}: {plan.topology.chips} x {plan.topology.chip.title}, "
+        f"mesh {describe_mesh(plan.shards)}",
+        "",
+        *_table(
+            [
+                (
+                    "parameters",
+                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays",
+                ),
+                *describe_workload(plan.workload),
+                ("batch", describe_batch(plan)),
+                (
+                    "computed a step",
+                    f"{work.computed.total / 1e15:,.1f} PFLOP: linear {work.computed.linear / 1e15:,.1f}, "
+                    f"attention {work.computed.attention / 1e15:,.1f}",
+                ),
+                (
+                    "useful of it",
+                    f"{work.useful.total / 1e15:,.1f} PFLOP, {work.useful.total / work.computed.total:.0%}: "
+                    f"linear {share.linear:.0%}, attention {share.attention:.0%}",
+                ),
+            ]
+        ),
+        "",
+        "memory a device, GiB",
+        *_table([(name, f"{size / GIB:9.3f}") for name, size in plan.memory.parts.items() if size]),
+        *_table([("together", f"{plan.memory.total / GIB:9.3f}")]),
+        "",
+        *describe_collectives(plan),
+        answer_fit(plan.memory.total, plan.topology, advice=advice),
+        *describe_time(plan),
+    ]
+    return "\n".join(lines)
+
+
+def describe_mesh(shards: Shards) -> str:
+    """`data 16 x seq 4`."""
+    return f"data {shards.data} x seq {shards.seq}"
+
+
+def describe_workload(work: Workload) -> list[tuple[str, str]]:
+    """Rows of a table: a shot, a scene, a row."""
+    grid = "x".join(map(str, work.scene.shots[0].grid))
+    used = work.scenes * work.scene_video
+    return [
+        (
+            "a shot",
+            f"{work.frames} frames of {work.width}x{work.height}: {grid} = {work.shot_tokens:,} video tokens, "
+            f"{work.scene.shots[0].text} of text",
+        ),
+        (
+            "a scene",
+            f"{len(work.scene.shots)} shots: {work.scene_video:,} video tokens, {work.scene_text:,} of text "
+            "(prompts half as long as their spans)",
+        ),
+        (
+            "a row",
+            f"{work.scenes} scenes, {used / work.video:.0%} of {work.video:,} video and {work.text:,} text tokens",
+        ),
+    ]
+
+
+def describe_batch(plan: TrainingPlan) -> str:
+    """Rows of a step, and how they are divided."""
+    micro = plan.config.training.accumulate
+    rows = plan.workload.rows / plan.shards.data / micro
+    parts = f", in {micro} micro-batches" if micro > 1 else ""
+    return f"{plan.workload.rows} rows, {rows:g} at a time in a group of {plan.shards.seq}{parts}"
+
+
+def describe_collectives(plan: TrainingPlan) -> list[str]:
+    """A table of what is sent."""
+    if not plan.collectives:
+        return []
+    rows = [
+        (
+            f"{c.kind} over {c.axis}",
+            f"{c.count:6,} of {c.what:22s} {c.sent / GIB:9.2f} GiB {c.seconds:9.3f} s",
+        )
+        for c in plan.collectives
+    ]
+    return [
+        "sent by a device in a step, and what its links take for it at least",
+        *_table(rows),
+        "",
+    ]
+
+
+def describe_time(plan: TrainingPlan) -> list[str]:
+    """Times of a step and of the run."""
+    bound = plan.roofline
+    if bound is None:
+        return [f"time: no peak of a {plan.topology.chip.title} is published, so none is said"]
+    limit = max(bound._asdict(), key=bound._asdict().get)
+    return [
+        f"a step: at least {bound.step:.2f} s, limited by {limit} (compute {bound.compute:.2f}, memory "
+        f"{bound.memory:.2f}, links {bound.links:.2f} s; {bound.exposed:.2f} s if nothing overlaps)",
+        f"MFU: at most {plan.mfu:.1%}",
+        f"{plan.steps:,} steps: at least {plan.days:,.1f} days",
+    ]
+
+
+def describe_search(options: Sequence[Option], topology: Topology) -> str:
+    """A table of what fits."""
+    if not options:
+        return f"search: no mesh, remat policy or micro-batch fits on {topology.name}"
+    lines = [f"search: {len(options)} settings fit on {topology.name}, fastest first"]
+    for option in options[:SHOWN]:
+        seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
+        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}")
+    return "\n".join(lines)
+
+
+def to_json(value: Any) -> Any:
+    """Plain values of nested plans; properties that a reader wants are added by name."""
+    if isinstance(value, TrainingPlan):
+        shown = {name: getattr(value, name) for name in ("fits", "mfu", "days")}
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)} | shown
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: to_json(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"  {name:24s} {text}" for name, text in rows]
