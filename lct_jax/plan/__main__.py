@@ -21,9 +21,18 @@ from absl import flags, logging
 
 from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
-from lct_jax.plan.report import describe_search, describe_training, to_json
+from lct_jax.plan.refine import refine_sampling, refine_training
+from lct_jax.plan.report import (
+    describe_sampling,
+    describe_search,
+    describe_training,
+    to_json,
+    to_plain,
+)
+from lct_jax.plan.sampling import plan_sampling
+from lct_jax.plan.search import advise_sampling, advise_training, search, search_sampling
 from lct_jax.plan.topology import parse_topology
-from lct_jax.plan.training import plan_training, search
+from lct_jax.plan.training import plan_training
 from lct_jax.plan.workload import Wish, parse_aspect
 
 MODES = ("train", "joint", "autoregressive", "causal")
@@ -55,14 +64,23 @@ def main(argv: Sequence[str]) -> None:
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
     wish = Wish(SHOTS.value, FRAMES.value, aspect)
-    plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
-    options = search(config, topology, wish) if SEARCH.value else []
+    if MODE.value == "train":
+        plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
+        plan = refine_training(plan) if COMPILE.value else plan
+        found = search(config, topology, wish) if SEARCH.value or not plan.fits else []
+        advice = [] if plan.fits else advise_training(plan, wish, found)
+    else:
+        plan = plan_sampling(config, topology, wish, MODE.value)
+        plan = refine_sampling(plan) if COMPILE.value else plan
+        found = search_sampling(config, topology, wish, MODE.value) if not plan.fits else []
+        advice = [] if plan.fits else advise_sampling(topology, found)
     if JSON.value:
-        print(json.dumps(to_json(plan) | {"options": to_json(options)}, indent=1))
+        print(json.dumps(to_json(plan) | {"advice": advice, "options": to_plain(found)}, indent=1))
         return
-    print(describe_training(plan, advice=()))
-    if SEARCH.value:
-        print(describe_search(options, topology))
+    describe = describe_training if MODE.value == "train" else describe_sampling
+    print(describe(plan, advice=advice))
+    if SEARCH.value and MODE.value == "train":
+        print(describe_search(found, topology))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ them holds there.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
@@ -20,10 +22,16 @@ from jax.sharding import PartitionSpec as P
 from lct_jax.config import Config
 from lct_jax.errors import InputError
 from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.served import Served
+from lct_jax.plan.sampling import SamplingPlan, make_job
 from lct_jax.plan.topology import Topology
-from lct_jax.sharding import check_mesh, make_mesh, state_sharding
+from lct_jax.sampling.euler import make_course, run_steps, time_grid
+from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.places import history_capacity
+from lct_jax.sampling.window import pack_group, pack_window
+from lct_jax.sharding import HEADS, check_mesh, make_mesh, state_sharding
 from lct_jax.training.state import init_state, jit_step, make_optimizer, make_step
-from lct_jax.types import PackedBatch, TokenIndex, Tokens
+from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
 
 def find_devices(topology: Topology) -> list[Any]:
@@ -67,6 +75,60 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     )
     with jax.set_mesh(mesh):
         return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
+
+
+def lower_sampling(plan: SamplingPlan) -> dict[str, jax.stages.Lowered]:
+    """The programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is kept of a shot."""
+    config, model = plan.config, plan.config.model
+    devices = find_devices(plan.topology)[: plan.shards.data * plan.shards.seq]
+    mesh = make_mesh(seq=plan.shards.seq, devices=devices)
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
+    params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
+    causal = plan.mode == "causal"
+    served = Served(graph, params, config=model, context="causal" if causal else "full")
+    with jax.set_mesh(mesh):
+        batch = _pack_longest(plan)
+        times = time_grid(config.sampling.steps, config.flow.shift)
+        course = make_course(batch, held={}, moving={1}, times=times, guidance=1.0)
+        loop = abstract((course, batch.video.value[0]))
+        if not causal:
+            return {"euler": run_steps.lower(served.forward, *loop, np.int32(0), np.int32(1))}
+        history = _abstract_history(plan, mesh)
+        group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
+        return {
+            "euler": run_steps.lower(served.extend(history), *loop, np.int32(0), np.int32(1)),
+            "observe": served.lower_observe(history, *group),
+        }
+
+
+def _pack_longest(plan: SamplingPlan) -> PackedBatch:
+    """The longest window, or in causal mode a shot alone; of zeros."""
+    job = make_job(plan.config, plan.request)
+    window = max(plan.windows, key=lambda w: len(w.shots)).shots
+    zeros = [
+        np.zeros((math.prod(plan.request.shots[shot].grid), plan.request.channels), np.float32)
+        for shot in window
+    ]
+    if plan.mode == "causal":
+        return pack_group(job, window, len(window), zeros[-1])
+    return pack_window(job, window, zeros)
+
+
+def _abstract_history(plan: SamplingPlan, mesh: Mesh) -> History:
+    model, job = plan.config.model, make_job(plan.config, plan.request)
+    capacity = history_capacity(job, plan.windows)
+    place = NamedSharding(mesh, P(*(HEADS.get(letter) for letter in "NBHMK")))
+    shape = (model.depth, BRANCHES, model.heads, capacity, model.head_dim)
+    of = lambda dtype, *side: jax.ShapeDtypeStruct((*shape[:-1], *side), dtype, sharding=place)  # noqa: E731
+    whole = of(model.dtype, model.head_dim)
+    if plan.config.sampling.kv_dtype == "int8":
+        whole = Quantised(of(jnp.int8, model.head_dim), of(jnp.float32, 1))
+    return History(whole, whole, jax.ShapeDtypeStruct((BRANCHES,), jnp.int32))
+
+
+def abstract(tree: Any) -> Any:
+    """Arrays as shapes; where they lie is left to the program, as with what `sample.py` hands over from the host."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:

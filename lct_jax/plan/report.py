@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lct_jax.chips import GIB
 from lct_jax.plan.links import Shards
+from lct_jax.plan.memory import Memory
+from lct_jax.plan.sampling import SamplingPlan
+from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
-from lct_jax.plan.training import Option, TrainingPlan
+from lct_jax.plan.training import TrainingPlan
 from lct_jax.plan.workload import Workload
+from lct_jax.sampling.guidance import BRANCHES
 
 SHOWN = 8  # options of a search
 
@@ -53,15 +58,65 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
             ]
         ),
         "",
-        "memory a device, GiB",
-        *_table([(name, f"{size / GIB:9.3f}") for name, size in plan.memory.parts.items() if size]),
-        *_table([("together", f"{plan.memory.total / GIB:9.3f}")]),
+        *describe_memory(plan.memory, plan.estimate),
         "",
         *describe_collectives(plan),
         answer_fit(plan.memory.total, plan.topology, advice=advice),
         *describe_time(plan),
     ]
     return "\n".join(lines)
+
+
+def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
+    """A plan of sampling a scene as text."""
+    flops, shots = plan.flops, len(plan.request.shots)
+    passes = sum(cost.passes for cost in plan.costs)
+    grid = plan.request.shots[0].grid
+    rows = [
+        ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
+        ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches"),
+        (
+            "computed",
+            f"{flops.total / 1e15:,.1f} PFLOP: linear {flops.linear / 1e15:,.1f}, "
+            f"attention {flops.attention / 1e15:,.1f}",
+        ),
+    ]
+    if plan.cache:
+        rows.append(
+            (
+                "cache",
+                f"{plan.cache / GIB:,.1f} GiB, and {plan.history / GIB:,.1f} of history gathered from it",
+            )
+        )
+    lines = [
+        f"{plan.config.name} on {plan.topology.name}, {plan.mode}: {plan.shards.data * plan.shards.seq} of "
+        f"{plan.topology.devices} devices, mesh {describe_mesh(plan.shards)}",
+        "",
+        *_table(rows),
+        "",
+        *describe_memory(plan.memory, plan.estimate),
+        "",
+        answer_fit(plan.memory.total, plan.topology, advice=advice),
+    ]
+    if plan.seconds is None:
+        lines.append(_no_time(plan.topology))
+    else:
+        lines.append(
+            f"a scene: at least {plan.seconds:,.1f} s, {plan.seconds / shots:,.1f} s a shot"
+        )
+    return "\n".join(lines)
+
+
+def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
+    """A table of what lies in a device's memory, and how near the estimate was where a compiler was asked."""
+    source = "estimated" if estimate is None else "compiled"
+    sizes = {**memory.parts, "together": memory.total}
+    lines = [f"memory a device, GiB, {source}"]
+    lines += _table((n, f"{s / GIB:9.3f}") for n, s in sizes.items() if s)
+    if estimate is not None:
+        off = estimate.total / memory.total - 1
+        lines += _table([("estimated before", f"{estimate.total / GIB:9.3f} ({off:+.1%})")])
+    return lines
 
 
 def describe_mesh(shards: Shards) -> str:
@@ -121,7 +176,7 @@ def describe_time(plan: TrainingPlan) -> list[str]:
     """Times of a step and of the run."""
     bound = plan.roofline
     if bound is None:
-        return [f"time: no peak of a {plan.topology.chip.title} is published, so none is said"]
+        return [_no_time(plan.topology)]
     limit = max(bound._asdict(), key=bound._asdict().get)
     return [
         f"a step: at least {bound.step:.2f} s, limited by {limit} (compute {bound.compute:.2f}, memory "
@@ -142,20 +197,58 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
     return "\n".join(lines)
 
 
-def to_json(value: Any) -> Any:
-    """Plain values of nested plans; properties that a reader wants are added by name."""
-    if isinstance(value, TrainingPlan):
-        shown = {name: getattr(value, name) for name in ("fits", "mfu", "days")}
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)} | shown
+def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
+    """Plain values of a plan: its parts, and what a reader asks first."""
+    shown = {
+        TrainingPlan: (
+            "shards",
+            "workload",
+            "parameters",
+            "memory",
+            "work",
+            "collectives",
+            "roofline",
+            "steps",
+        ),
+        SamplingPlan: (
+            "mode",
+            "shards",
+            "windows",
+            "costs",
+            "parameters",
+            "cache",
+            "history",
+            "memory",
+            "seconds",
+        ),
+    }
+    asked = {TrainingPlan: ("fits", "mfu", "days"), SamplingPlan: ("fits", "flops")}
+    names = (*asked[type(plan)], *shown[type(plan)])
+    values = {name: to_plain(getattr(plan, name)) for name in names}
+    return {
+        "config": plan.config.name,
+        "topology": plan.topology.name,
+        "usable": plan.topology.chip.usable,
+        "total": plan.memory.total,
+        **values,
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """Structs as dictionaries and lists, all the way down."""
     if dataclasses.is_dataclass(value):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):
-        return {name: to_json(item) for name, item in value._asdict().items()}
+        return {name: to_plain(item) for name, item in value._asdict().items()}
     if isinstance(value, dict):
-        return {name: to_json(item) for name, item in value.items()}
+        return {name: to_plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
+        return [to_plain(item) for item in value]
     return value
+
+
+def _no_time(topology: Topology) -> str:
+    return f"time: the table of peaks has none of a {topology.chip.title}, so none is said"
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -39,8 +40,10 @@ class SamplingPlan:
 
     Attributes:
         devices: that take part (`sampling.shards`, twice if there are enough: a row of devices a guidance branch).
-        windows: shots seen together, in order. costs: of every window. cache, history: bytes of all devices.
+        windows: shots seen together, in order. costs: of every window.
+        cache, history: bytes on all devices, of the cache and of what is gathered from it for a shot.
         seconds: that the scene takes at least; None without peaks.
+        estimate: memory as estimated, where a compiler's takes its place.
     """
 
     config: Config
@@ -55,6 +58,7 @@ class SamplingPlan:
     history: float
     memory: Memory
     seconds: float | None
+    estimate: Memory | None = None
 
     @property
     def fits(self) -> bool:
@@ -82,17 +86,15 @@ def plan_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -> 
         count_scene(config.model, request, config.sampling, mode),
     )
     parameters = place_parameters(config, shards)
-    cache, history = _cache_bytes(config, request, windows) if mode == "causal" else (0.0, 0.0)
+    tokens = _longest_pass(request, windows, mode)
+    kept = (
+        _count_kept(config, request, windows, tokens) if mode == "causal" else Kept(0.0, 0.0, 0.0)
+    )
     return SamplingPlan(
-        *(config, topology, mode, shards, request, windows, costs, parameters, cache, history),
-        memory=_estimate(
-            config,
-            shards,
-            parameters,
-            _longest_pass(config, request, windows, mode),
-            cache,
-            history,
-        ),
+        *(config, topology, mode, shards, request, windows, costs, parameters),
+        cache=kept.cache,
+        history=kept.history,
+        memory=_estimate(config, shards, parameters, tokens, kept),
         seconds=_bound(config, topology, shards, parameters, costs),
     )
 
@@ -129,25 +131,31 @@ def make_job(config: Config, request: SceneRequest) -> Job:
     return Job(request, config.sampling, spans=spans, key=None)
 
 
-def _cache_bytes(
-    config: Config, request: SceneRequest, windows: tuple[Window, ...]
-) -> tuple[float, float]:
-    """Of the cache, and of the history that is gathered from it, on all devices and for both branches."""
+class Kept(NamedTuple):
+    """Bytes of keys and values on all devices, both branches: the cache, a shot's history, and a shot just passed."""
+
+    cache: float
+    history: float
+    shot: float
+
+
+def _count_kept(
+    config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int
+) -> Kept:
     model, job = config.model, make_job(config, request)
-    number = {"model": jnp.dtype(model.dtype).itemsize, "int8": 1}[config.sampling.kv_dtype]
-    scale = INT8_SCALE if config.sampling.kv_dtype == "int8" else 0
-    slot = BRANCHES * 2 * model.depth * model.heads * (model.head_dim * number + scale)
-    return (
-        float(slot * cache_capacity(job, windows, keep_all=False)),
-        float(slot * history_capacity(job, windows)),
+    heads = BRANCHES * 2 * model.depth * model.heads
+    new = heads * model.head_dim * jnp.dtype(model.dtype).itemsize
+    kept = heads * (model.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
+    return Kept(
+        cache=float(kept * cache_capacity(job, windows, keep_all=False)),
+        history=float(kept * history_capacity(job, windows)),
+        shot=float(new * tokens),
     )
 
 
-def _longest_pass(
-    config: Config, request: SceneRequest, windows: tuple[Window, ...], mode: str
-) -> int:
+def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str) -> int:
     """Tokens of the longest row that passes through the model at once."""
-    sizes = [shot.prompt.text.shape[0] + math.prod(shot.grid) for shot in request.shots]
+    sizes = [len(shot.prompt.text) + math.prod(shot.grid) for shot in request.shots]
     if mode == "causal":
         return max(sizes)
     scene = 0 if request.prompt is None else len(request.prompt.text) + 1
@@ -155,25 +163,19 @@ def _longest_pass(
 
 
 def _estimate(
-    config: Config,
-    shards: Shards,
-    parameters: Parameters,
-    tokens: int,
-    cache: float,
-    history: float,
+    config: Config, shards: Shards, parameters: Parameters, tokens: int, kept: Kept
 ) -> Memory:
     model, size = config.model, jnp.dtype(config.model.dtype).itemsize
-    local = BRANCHES / shards.data * tokens / shards.seq
-    layer = parameters.blocks / model.depth * size
+    devices = shards.data * shards.seq
+    width = BRANCHES * tokens * model.width / devices
     return Memory(
         {
             "parameters": parameters.params,
-            "gathered weights": 2 * layer,
-            "layer temporaries": local
-            * model.width
-            * (FORWARD["dtype"] * size + FORWARD["float"] * FLOAT),
-            "cache": cache / (shards.data * shards.seq),
-            "history": history / (shards.data * shards.seq),
+            "gathered weights": 2 * parameters.blocks / model.depth * size,
+            "layer temporaries": width * (FORWARD["dtype"] * size + FORWARD["float"] * FLOAT),
+            "cache": kept.cache / devices,
+            "history": kept.history / devices,
+            "a finished shot": kept.shot / devices,
         }
     )
 

@@ -5,7 +5,6 @@ A config, a topology and a wish enter, a `TrainingPlan` leaves. All of it is cou
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from lct_jax.config import Config
@@ -15,7 +14,6 @@ from lct_jax.plan.collectives import Collective, list_collectives
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory, estimate_memory
 from lct_jax.plan.parameters import Parameters, make_abstract_mesh, place_parameters
-from lct_jax.plan.policies import POLICIES
 from lct_jax.plan.roofline import Roofline, Work, bound_step, count_work, find_mfu
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import Wish, Workload, make_workload
@@ -29,7 +27,7 @@ class TrainingPlan:
     """Everything that is said of a training step.
 
     Attributes:
-        steps: of the run that is wanted.
+        steps: of the run that is wanted. estimate: memory as estimated, where a compiler's takes its place.
     """
 
     config: Config
@@ -42,6 +40,7 @@ class TrainingPlan:
     collectives: list[Collective]
     roofline: Roofline | None
     steps: int
+    estimate: Memory | None = None
 
     @property
     def fits(self) -> bool:
@@ -111,48 +110,3 @@ def find_kernel(config: Config, topology: Topology) -> str:
     if config.model.kernel != "auto":
         return config.model.kernel
     return "splash" if topology.kind == "tpu" else "chunked"
-
-
-@dataclass(frozen=True)
-class Option:
-    """A mesh, a remat policy and micro-batches, and what becomes of a step with them."""
-
-    seq: int
-    remat: str
-    accumulate: int
-    memory: float
-    seconds: float | None
-
-    def describe(self) -> str:
-        """As flags of a config."""
-        return (
-            f"--config.training.seq_shards={self.seq} --config.model.remat={self.remat} "
-            f"--config.training.accumulate={self.accumulate}"
-        )
-
-
-def search(config: Config, topology: Topology, wish: Wish) -> list[Option]:
-    """All meshes, policies and micro-batches whose step fits, fastest first, and of equal ones the smallest."""
-    found = []
-    for seq in _divisors(topology.devices):
-        for remat in POLICIES:
-            for accumulate in _divisors(config.data.rows):
-                changed = dataclasses.replace(
-                    config,
-                    model=dataclasses.replace(config.model, remat=remat),
-                    training=dataclasses.replace(
-                        config.training, seq_shards=seq, accumulate=accumulate
-                    ),
-                )
-                try:
-                    plan = plan_training(changed, topology, wish, steps=1)
-                except InputError:  # it does not divide
-                    continue
-                if plan.fits:
-                    seconds = None if plan.roofline is None else plan.roofline.step
-                    found.append(Option(seq, remat, accumulate, plan.memory.total, seconds))
-    return sorted(found, key=lambda o: (o.seconds or 0.0, o.memory))
-
-
-def _divisors(number: int) -> list[int]:
-    return [part for part in range(1, number + 1) if number % part == 0]
