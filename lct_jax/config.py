@@ -18,6 +18,7 @@ from lct_jax.settings import build, check_range, check_values
 
 Context = Literal["full", "causal"]
 KVDtype = Literal["model", "int8"]
+Kernel = Literal["auto", "splash", "chunked"]
 Settings = TypeVar("Settings")
 
 
@@ -36,7 +37,10 @@ class ModelConfig:
         scene_span, shot_span: diagonal positions reserved for the text of group 0 and of a shot.
         time_features: width of the sinusoidal time features.
         dtype: compute type; parameters, norms, softmax, RoPE, modulation and loss are float32.
-        remat: "block" recomputes each block in the backward pass, "none" keeps everything.
+        kernel: of attention. "splash" is JAX's for TPU (elsewhere it is interpreted, slowly), "chunked" runs anywhere;
+            "auto" takes splash on TPU.
+        remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each
+            block but what its attention kernel gave.
     """
 
     width: int = 2048
@@ -55,7 +59,8 @@ class ModelConfig:
     shot_span: int = 256
     time_features: int = 256
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    remat: Literal["block", "none"] = "block"
+    kernel: Kernel = "auto"
+    remat: Literal["none", "block", "save_attention"] = "block"
 
     def __post_init__(self) -> None:
         check_values("model", self)

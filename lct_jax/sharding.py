@@ -81,6 +81,15 @@ def count_shards(letter: str) -> int:
     return 1 if mesh.empty else mesh.shape[LETTERS[letter]]
 
 
+def find_platform() -> str:
+    """Platform of the devices of the mesh in force, such as "tpu"; of the default device without a mesh.
+
+    A program may be compiled for devices that this machine does not have.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def spread(x: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
     """Asks for one axis of `axes`, the longest that it divides, over the whole mesh: pictures have no letters.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
-from lct_jax.model import chunked
+from lct_jax.model import chunked, splash
 from lct_jax.model.attention import attend, attend_dense
 from lct_jax.model.chunked import MASKED, merge
 from lct_jax.model.visibility import find_sight, visible
@@ -156,12 +157,23 @@ def small_blocks(monkeypatch):
     """Blocks small enough that a tiny sequence has many, some of which nothing sees."""
     monkeypatch.setattr(chunked, "QUERY_BLOCK", 8)
     monkeypatch.setattr(chunked, "KEY_BLOCK", 6)
+    monkeypatch.setattr(splash, "BLOCK", splash.LANES)
 
 
+# Lengths of queries and keys that blocks do not divide, and how many rounds of random boundaries.
+SIZES = {"chunked": (21, 40, 5), "splash": (150, 300, 3)}
+# float32, and bfloat16 against float32 of the same numbers: scores, weights and results round by 2**-9 each.
+TOLERANCES = {"float32": 3e-6, "bfloat16": 3e-2}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("kernel", SIZES)
 @pytest.mark.parametrize("context", ["full", "causal"])
-def test_chunks_agree_with_the_whole_mask(context, small_blocks):
+def test_kernels_agree_with_the_whole_mask(context, kernel, dtype, small_blocks):
     """Random boundaries at run time of one program; more keys than queries; values, log-sum-exp and gradients."""
     rng = np.random.default_rng(0)
+    queries, keys, rounds = SIZES[kernel]
+    check = functools.partial(np.testing.assert_allclose, atol=TOLERANCES[dtype])
 
     def values_and_gradients(mix, q, k, v, weights):
         weigh = lambda qkv: sum((w * x).sum() for w, x in zip(weights, mix(*qkv), strict=True))  # noqa: E731
@@ -171,17 +183,23 @@ def test_chunks_agree_with_the_whole_mask(context, small_blocks):
     def both(query, key, q, k, v, weights):
         sight, seen = find_sight(query, key, context), visible(query, key, context)
         finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))  # noqa: E731
-        chunks = lambda q, k, v: finite(attend(q, k, v, sight=sight))  # noqa: E731
         dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))  # noqa: E731
-        return [values_and_gradients(mix, q, k, v, weights) for mix in (chunks, dense)]
 
-    for _ in range(5):
-        query = _random_index(rng, rows=2, length=21)
-        key = _random_index(rng, rows=2, length=40)
-        shapes = [(2, 2, 21, 4), (2, 2, 40, 4), (2, 2, 40, 4), (2, 2, 21, 4), (2, 2, 21)]
-        q, k, v, *weights = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+        def fast(q, k, v):
+            q, k, v = (x.astype(dtype) for x in (q, k, v))
+            return finite(attend(q, k, v, sight=sight, kernel=kernel))
+
+        return [values_and_gradients(mix, q, k, v, weights) for mix in (fast, dense)]
+
+    for _ in range(rounds):
+        query = _random_index(rng, rows=2, length=queries)
+        key = _random_index(rng, rows=2, length=keys)
+        shapes = [(2, 2, length, 4) for length in (queries, keys, keys, queries)]
+        q, k, v, *weights = (rng.normal(size=shape) for shape in (*shapes, shapes[0][:-1]))
+        # Numbers that bfloat16 has, too.
+        q, k, v, *weights = (np.float32(x.astype(jnp.bfloat16)) for x in (q, k, v, *weights))
         found, expected = both(query, key, q, k, v, weights)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6), found, expected)
+        jax.tree.map(lambda a, b: check(np.float32(a), b), found, expected)
     assert both._cache_size() == 1
 
 

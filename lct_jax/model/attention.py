@@ -1,7 +1,8 @@
 """Attention between tokens that see each other: `attend`, and the dense reference every kernel is held to.
 
-Queries, keys and values enter heads-first (the faster layout on CPU and TPU alike), in the order in which streams
-are stored; `Sight` says who sees whom. Scores and softmax are float32.
+Queries, keys and values enter heads-first (the faster layout on CPU and TPU alike), in the order in which `join`
+stores them; `Sight` says who sees whom. Scores and softmax are float32. Which kernel computes it is a value of the
+config; on a mesh it works on whole rows of some heads (`ulysses`).
 """
 
 from __future__ import annotations
@@ -9,24 +10,58 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lct_jax.config import Kernel
+from lct_jax.model import ulysses
 from lct_jax.model.chunked import MASKED, Attended, attend_chunked
+from lct_jax.model.splash import attend_splash
 from lct_jax.model.visibility import Sight, reorder
+from lct_jax.sharding import find_platform
+
+BEST = {"tpu": "splash"}  # kernel by platform; chunks elsewhere
 
 
-def attend(q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, *, sight: Sight) -> Attended:
+def attend(
+    q_BHLK: jax.Array,
+    k_BHMK: jax.Array,
+    v_BHMK: jax.Array,
+    *,
+    sight: Sight,
+    kernel: Kernel = "auto",
+) -> Attended:
     """Softmax attention over visible keys; a padding query gives zeros.
 
-    Tokens are sorted for the kernel, and what it gives is put back in the order of the queries.
+    Args:
+        sight: of whole rows, whatever part of them is here.
+        kernel: which computes it; "auto" by the platform that the program is compiled for.
     """
-    value, lse = attend_chunked(
-        reorder(q_BHLK, *sight.query),
-        reorder(k_BHMK, *sight.key),
-        reorder(v_BHMK, *sight.key),
-        sight.start,
-        sight.end,
-    )
-    there, back = sight.query
-    return Attended(reorder(value, back, there), reorder(lse[..., None], back, there)[..., 0])
+    return ulysses.attend_spread(_choose(kernel), q_BHLK, k_BHMK, v_BHMK, sight)
+
+
+def _choose(kernel: Kernel) -> ulysses.Kernel:
+    """The kernel behind a name, on whole rows in stored order."""
+    platform = find_platform()
+    if kernel == "auto":
+        kernel = BEST.get(platform, "chunked")
+
+    def run(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight) -> Attended:
+        if kernel == "splash":
+            return attend_splash(q, k, v, sight, platform != "tpu")
+        return attend_chunked(q, k, v, sight.start, sight.end)
+
+    return _sorted(run)
+
+
+def _sorted(kernel: ulysses.Kernel) -> ulysses.Kernel:
+    """Sorts tokens for a kernel, and puts what it gives back in the order of the queries."""
+
+    def run(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight) -> Attended:
+        value, lse = kernel(
+            reorder(q, *sight.query), reorder(k, *sight.key), reorder(v, *sight.key), sight
+        )
+        there, back = sight.query
+        return Attended(reorder(value, back, there), reorder(lse[..., None], back, there)[..., 0])
+
+    return run
 
 
 def attend_dense(

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
-from lct_jax.config import ModelConfig
+from lct_jax.config import Kernel, ModelConfig
 from lct_jax.model.attention import attend
 from lct_jax.model.chunked import Attended, merge
 from lct_jax.model.history import attend_history
 from lct_jax.model.rope import Rotation, rotate
+from lct_jax.model.ulysses import Streams, join, part
 from lct_jax.model.visibility import Sight
 from lct_jax.sharding import shard, shard_heads
 from lct_jax.types import History
@@ -28,19 +29,12 @@ EPSILON = 1e-6
 MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
 
 
-class Streams(NamedTuple):
-    """A pair of things, one for the text stream and one for the video stream."""
-
-    text: jax.Array
-    video: jax.Array
-
-
 class BlockInput(NamedTuple):
     """What all blocks of a forward pass share.
 
     Attributes:
         modulation: Streams of float32[B S 6 D], before the block's own table is added.
-        rotation, sight: of text then video tokens. group: Streams of int32[B L].
+        rotation, sight: of text and video tokens, joined. group: Streams of int32[B L].
         history: what every token sees besides `sight`, of all layers; None where a pass has no cache.
     """
 
@@ -52,7 +46,7 @@ class BlockInput(NamedTuple):
 
 
 class BlockOutput(NamedTuple):
-    """Streams of [B L D], and keys (before rotation) and values [B H L K] of text then video tokens."""
+    """Streams of [B L D], and keys (before rotation) and values [B H L K] of text and video tokens, joined."""
 
     x: Streams
     k: jax.Array
@@ -138,6 +132,7 @@ class Block(nnx.Module):
     """Joint attention between text and video, then each stream's own MLP."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.kernel = config.kernel
         self.text = StreamBlock(config, rngs=rngs)
         self.video = StreamBlock(config, rngs=rngs)
 
@@ -155,10 +150,10 @@ class Block(nnx.Module):
         joined = []
         for w, h_BLD, m in zip(weights, x, modulation, strict=True):
             joined.append(w.project(modulate(layer_norm(h_BLD), m[0], m[1]).astype(w.dtype)))
-        q, k, v = (jnp.concatenate(parts, axis=2) for parts in zip(*joined, strict=True))
-        mixed_BLD = rearrange(_mix(q, k, v, shared, layer).value, "B H L K -> B L (H K)")
-        text_length = x.text.shape[1]
-        split = Streams(mixed_BLD[:, :text_length], mixed_BLD[:, text_length:])
+        q, k, v = (join(Streams(*pair), axis=2) for pair in zip(*joined, strict=True))
+        mixed_BHLK = _mix(q, k, v, shared, layer, kernel=self.kernel).value
+        mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
+        split = part(mixed_BLD, text=x.text.shape[1], axis=1)
         x = Streams(
             *(_update(w, h, a, m) for w, h, a, m in zip(weights, x, split, modulation, strict=True))
         )
@@ -166,11 +161,17 @@ class Block(nnx.Module):
 
 
 def _mix(
-    q_BHLK: jax.Array, k_BHLK: jax.Array, v_BHLK: jax.Array, shared: BlockInput, layer: jax.Array
+    q_BHLK: jax.Array,
+    k_BHLK: jax.Array,
+    v_BHLK: jax.Array,
+    shared: BlockInput,
+    layer: jax.Array,
+    *,
+    kernel: Kernel,
 ) -> Attended:
     """Attention over own tokens and, apart from it, over the history; the two merge by log-sum-exp."""
     q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
-    own = attend(q, k, v_BHLK, sight=shared.sight)
+    own = attend(q, k, v_BHLK, sight=shared.sight, kernel=kernel)
     if shared.history is None:
         return own
     before = attend_history(shard_heads(q, "BHLK"), shared.history, layer)

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 MASKED = -1e30  # finite, so that a query that sees nothing has finite gradients
 QUERY_BLOCK, KEY_BLOCK = 256, 512  # at most
 FLOAT = jnp.float32
+ATTENDED = "attended"  # name under which recomputation may keep what a kernel gave
 
 Fetch = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -103,7 +105,7 @@ def _attend_block(fetch: Fetch, size: int, inputs: tuple[jax.Array, _Block]) -> 
 
 
 def _save(*inputs: jax.Array) -> tuple[Attended, tuple[jax.Array, ...]]:
-    attended = attend_chunked(*inputs)
+    attended = Attended(*(checkpoint_name(x, ATTENDED) for x in attend_chunked(*inputs)))
     return attended, (*inputs, *attended)
 
 

@@ -15,19 +15,26 @@ from lct_jax.model.blocks import (
     MODULATIONS,
     Block,
     BlockInput,
-    Streams,
     layer_norm,
     modulate,
     of_group,
     rms_norm,
 )
+from lct_jax.model.chunked import ATTENDED
 from lct_jax.model.rope import make_rotation
+from lct_jax.model.ulysses import Streams, join, part
 from lct_jax.model.visibility import find_sight
 from lct_jax.sharding import shard, shard_heads
 from lct_jax.types import History, Observation, TokenIndex, Tokens
 
 TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
 TIME_BASE = 10_000.0
+
+# What recomputation keeps of a block, by the config's name for it.
+POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+}
 
 Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
 
@@ -101,8 +108,9 @@ class MMDiT(nnx.Module):
         def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, None]:
             return nnx.merge(graph, numbered[1])(carry, shared, numbered[0]).x, None
 
-        if self.config.remat == "block":
-            run_block = jax.checkpoint(run_block, prevent_cse=False)
+        if self.config.remat != "none":
+            policy = POLICIES[self.config.remat]
+            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=policy)
         x, _ = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
         return self._read_out(x.video, video.index.group, final_BS2D)
 
@@ -126,7 +134,8 @@ class MMDiT(nnx.Module):
             carry: Streams, numbered: Numbered
         ) -> tuple[Streams, tuple[jax.Array, jax.Array]]:
             out = nnx.merge(graph, numbered[1])(carry, shared, numbered[0])
-            return out.x, (out.k, out.v)
+            kept = (part(x, text=text.value.shape[1], axis=2) for x in (out.k, out.v))
+            return out.x, tuple(jnp.concatenate(streams, axis=2) for streams in kept)
 
         x, (k, v) = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
         return Observation(
@@ -144,13 +153,14 @@ class MMDiT(nnx.Module):
         history: History | None,
     ) -> BlockInput:
         index = TokenIndex(
-            *(jnp.concatenate(pair, axis=1) for pair in zip(text, video, strict=True))
+            *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
         )
+        sight = find_sight(index, index, context)
         split, base = self.config.rope_split, self.config.rope_base
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=split, base=base),
-            sight=find_sight(index, index, context),
+            sight=jax.tree.map(lambda leaf: shard(leaf, "B"), sight),  # whole rows, everywhere
             group=Streams(text.group, video.group),
             history=history,
         )

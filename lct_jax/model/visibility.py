@@ -50,12 +50,16 @@ class Sight(NamedTuple):
         query, key: the `Order` of queries and keys.
         start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding
             has an empty one.
+        query_scene, key_scene: int32[B L] and [B M], scene of the n-th sorted token. `start` is that of the
+            scene: a kernel may ask for the same scene and a place before `end` instead.
     """
 
     query: Order
     key: Order
     start: jax.Array
     end: jax.Array
+    query_scene: jax.Array
+    key_scene: jax.Array
 
 
 def find_sight(query: TokenIndex, key: TokenIndex, context: Context) -> Sight:
@@ -74,6 +78,8 @@ def find_sight(query: TokenIndex, key: TokenIndex, context: Context) -> Sight:
         key=order_k,
         start=jnp.where(real, find(sorted_k, jnp.where(real, scene, 0)), 0),
         end=jnp.where(real, find(sorted_k, jnp.where(real, end, 0)), 0),
+        query_scene=jnp.where(real, sorted_q // GROUPS, PADDING_SCENE),
+        key_scene=jnp.where(sorted_k != LAST, sorted_k // GROUPS, PADDING_SCENE),
     )
 
 

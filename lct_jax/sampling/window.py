@@ -6,6 +6,7 @@ as in training; a pass that has a cache takes one group out of the same layout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,7 +120,7 @@ def _pack_rows(
     return pack(
         [[SceneTokens(video_LC, *row)] for row in zip(texts, layouts, strict=True)],
         video_tokens=_round_up(len(video_LC), count_shards("L")),
-        text_tokens=_round_up(longest, TEXT_MULTIPLE),
+        text_tokens=_round_up(longest, math.lcm(TEXT_MULTIPLE, count_shards("L"))),
         channels=video_LC.shape[1],
         text_width=texts[0].shape[1],
     )

@@ -21,7 +21,7 @@ from lct_jax.codecs.safetensors_io import load_tensors, name_leaves, save_tensor
 from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
 
-FREE_FIELDS = ("dtype", "remat")  # how a model computes, not what it is
+FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it is
 
 
 @dataclass(frozen=True)
