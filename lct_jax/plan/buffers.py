@@ -19,6 +19,19 @@ _SHAPE = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\](?:\{([\d,]*)(?::([
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _ALIASES = ("bitcast", "get-tuple-element", "tuple", "while", "optimization-barrier", "conditional")
 _IN_PLACE = ("dynamic-update-slice", "scatter")
+_BY_NUMBER = ("add", "multiply", "subtract", "select", "negate", "exponential", "maximum", "divide")
+_MIXING = {
+    "dot",
+    "convolution",
+    "transpose",
+    "gather",
+    "scatter",
+    "sort",
+    "custom-call",
+    "slice",
+    "reverse",
+    "pad",
+}
 _NO_BUFFER = ("parameter", "constant", "after-all", "partition-id", "replica-id", "iota")
 
 
@@ -63,7 +76,13 @@ def _peak(
     for number, instruction in enumerate(instructions):
         own = owners[instruction.name] == {instruction.name} and _makes_buffer(instruction)
         if own and not (given_up and instruction.name in given):
-            live[instruction.name] = _buffer(instruction)
+            buffer = _buffer(instruction)
+            if _works_in_place(program, instruction):
+                dying = [
+                    n for n, b in live.items() if last.get(n) == number and b.size == buffer.size
+                ]
+                live = {n: b for n, b in live.items() if n not in dying[:1]}
+            live[instruction.name] = buffer
         inside = [b for body in _bodies(instruction) for b in _peak(program, body, done)]
         total = sum(b.size for b in live.values()) + sum(b.size for b in inside)
         if total > most:
@@ -71,6 +90,14 @@ def _peak(
         live = {n: b for n, b in live.items() if last.get(n, -1) > number}
     done[name] = widest
     return widest
+
+
+def _works_in_place(program: Program, i: Instruction) -> bool:
+    """Whether a result may take the place of an operand that nothing reads afterwards: number by number."""
+    if i.opcode != "fusion":
+        return i.opcode in _BY_NUMBER
+    inside = {x.opcode for body in i.called for x in program.computations.get(body, [])}
+    return not inside & _MIXING
 
 
 def _find_owners(program: Program, instructions: list[Instruction]) -> dict[str, set[str]]:

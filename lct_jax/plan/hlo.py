@@ -23,6 +23,7 @@ _CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
+_BEGINS = "AsyncCollectiveStart"
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -116,23 +117,24 @@ def byte_size(dtype: str) -> int:
 def find_collectives(text: str, *, data: int, seq: int) -> list[Sent]:
     """Collectives of a program on a mesh of `data` x `seq` devices, most bytes first; equal ones together."""
     program = read_program(text)
-    apart = {
-        n for n, body in program.computations.items() if any("AsyncColl" in i.rest for i in body)
+    starts = {n for n, body in program.computations.items() if any(_BEGINS in i.rest for i in body)}
+    begun = {
+        (i.opcode, _channel(i))
+        for name in starts
+        for i in program.computations[name]
+        if i.opcode in _KINDS
     }
     found: dict[tuple[str, str, bool, str], list[float]] = collections.defaultdict(lambda: [0, 0.0])
-    seen = set()
     for instruction, turns, inside in _walk(program):
         kind = instruction.opcode.removesuffix("-start")
-        channel = _CHANNEL.search(instruction.rest)
-        if kind not in _KINDS or (channel and channel[1] in seen):
+        apart = inside in starts
+        # What one fusion begins stands once more in those that go on with it or end it.
+        if kind not in _KINDS or (not apart and (kind, _channel(instruction)) in begun):
             continue
-        seen.add(
-            channel[1] if channel else ""
-        )  # what is begun in one fusion and ended in another is there twice
         size, axis = _group(instruction.rest, data=data, seq=seq)
         if size == 1:
             continue
-        hidden = instruction.opcode.endswith("-start") or inside in apart
+        hidden = apart or instruction.opcode.endswith("-start")
         given = _size(instruction, kind)
         if inside.startswith("all-reduce-scatter"):  # a sum of which each device keeps its part
             kind, given = "reduce-scatter", given / size
@@ -177,6 +179,11 @@ def _count_turns(rest: str, program: Program) -> int:
         if found.opcode == "constant" and (part := re.match(r"(\d+)\)", found.rest))
     ]
     return max(numbers, default=1)
+
+
+def _channel(instruction: Instruction) -> str:
+    found = _CHANNEL.search(instruction.rest)
+    return found[1] if found else ""
 
 
 def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:

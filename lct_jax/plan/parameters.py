@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
-from lct_jax.config import Config, ModelConfig, TrainingConfig
+from lct_jax.config import ModelConfig, TrainingConfig
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.plan.links import Shards
 from lct_jax.sharding import AXES, state_sharding
@@ -49,16 +49,20 @@ def make_abstract_mesh(shards: Shards) -> AbstractMesh:
     return AbstractMesh(shards, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def place_parameters(config: Config, shards: Shards) -> Parameters:
+def place_parameters(model: ModelConfig, shards: Shards) -> Parameters:
     """Parameters, optimiser and EMA of a training state on a mesh."""
-    state = _abstract_state(dataclasses.replace(config.model, remat="block"))
-    mesh = make_abstract_mesh(shards)
-    local = jax.tree.map(_shard_bytes, state, state_sharding(state, mesh))
+    return _place(dataclasses.replace(model, remat="block", kernel="auto"), shards)
+
+
+@functools.cache
+def _place(model: ModelConfig, shards: Shards) -> Parameters:
+    state = _abstract_state(model)
+    local = jax.tree.map(_shard_bytes, state, state_sharding(state, make_abstract_mesh(shards)))
     total = lambda tree: float(sum(jax.tree.leaves(tree)))  # noqa: E731
     blocks = jax.tree.leaves(state.params["blocks"])
     leaves = jax.tree.leaves(state.params)
     count, inside = (sum(leaf.size for leaf in tree) for tree in (leaves, blocks))
-    compute = jnp.dtype(config.model.dtype).itemsize
+    compute = jnp.dtype(model.dtype).itemsize
     return Parameters(
         count=count,
         blocks=inside,

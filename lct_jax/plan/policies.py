@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lct_jax.flops import Again, Kernel
+from lct_jax.model import chunked, splash
 
 
 class Policy(NamedTuple):
@@ -31,6 +32,6 @@ POLICIES = {
 # Products of a pair in the backward pass: splash has a kernel for queries (3) and one for keys and values (4), each
 # with scores of its own; in chunks they are computed once for both.
 KERNELS = {
-    "splash": Kernel(query_block=1024, key_block=1024, backward=7),
-    "chunked": Kernel(query_block=256, key_block=512, backward=5),
+    "splash": Kernel(splash.BLOCK, splash.BLOCK, backward=7),
+    "chunked": Kernel(chunked.QUERY_BLOCK, chunked.KEY_BLOCK, backward=5),
 }

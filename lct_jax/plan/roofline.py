@@ -6,10 +6,11 @@ its memory, bytes over its links. With perfect overlap a step takes the longest 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lct_jax.config import Config
+from lct_jax.config import Config, Context, ModelConfig
 from lct_jax.flops import Flops, count_computed, count_useful
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.parameters import Parameters
@@ -48,18 +49,22 @@ class Roofline(NamedTuple):
 
 def count_work(config: Config, workload: Workload, *, kernel: str) -> Work:
     """FLOPs of a step whose rows are all full of the workload's scenes."""
-    context = config.training.context
+    return _count(config.model, config.training.context, workload, kernel)
+
+
+@functools.cache
+def _count(model: ModelConfig, context: Context, workload: Workload, kernel: str) -> Work:
     row = count_computed(
-        config.model,
+        model,
         [workload.scene] * workload.scenes,
         video=workload.video,
         text=workload.text,
         slots=workload.slots,
         context=context,
         kernel=KERNELS[kernel],
-        again=POLICIES[config.model.remat].again,
+        again=POLICIES[model.remat].again,
     )
-    useful = count_useful(config.model, workload.scene, context=context)
+    useful = count_useful(model, workload.scene, context=context)
     return Work(row.times(workload.rows), useful.times(workload.rows * workload.scenes))
 
 

@@ -85,7 +85,7 @@ def plan_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -> 
         plan_mode(mode, request, config.sampling),
         count_scene(config.model, request, config.sampling, mode),
     )
-    parameters = place_parameters(config, shards)
+    parameters = place_parameters(config.model, shards)
     tokens = _longest_pass(request, windows, mode)
     kept = (
         _count_kept(config, request, windows, tokens) if mode == "causal" else Kept(0.0, 0.0, 0.0)

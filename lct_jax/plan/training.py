@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lct_jax.config import Config
 from lct_jax.errors import InputError
 from lct_jax.flops import Flops
+from lct_jax.model.attention import BEST
 from lct_jax.plan.collectives import Collective, list_collectives
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory, estimate_memory
@@ -74,7 +75,7 @@ def plan_training(config: Config, topology: Topology, wish: Wish, *, steps: int)
     """
     shards = find_shards(config, topology)
     workload = make_workload(config, wish)
-    parameters = place_parameters(config, shards)
+    parameters = place_parameters(config.model, shards)
     collectives = list_collectives(config, parameters, shards, topology)
     work = count_work(config, workload, kernel=find_kernel(config, topology))
     micro = config.training.accumulate
@@ -109,4 +110,4 @@ def find_kernel(config: Config, topology: Topology) -> str:
     """The attention kernel that a config takes on a topology."""
     if config.model.kernel != "auto":
         return config.model.kernel
-    return "splash" if topology.kind == "tpu" else "chunked"
+    return BEST.get(topology.kind, "chunked")
