@@ -18,7 +18,7 @@ from lct_jax.settings import build, check_range, check_values
 
 Context = Literal["full", "causal"]
 KVDtype = Literal["model", "int8"]
-Kernel = Literal["auto", "splash", "chunked"]
+Kernel = Literal["auto", "splash", "triton", "chunked"]
 Settings = TypeVar("Settings")
 
 
@@ -37,8 +37,8 @@ class ModelConfig:
         scene_span, shot_span: diagonal positions reserved for the text of group 0 and of a shot.
         time_features: width of the sinusoidal time features.
         dtype: compute type; parameters, norms, softmax, RoPE, modulation and loss are float32.
-        kernel: of attention. "splash" is JAX's for TPU (elsewhere it is interpreted, slowly), "chunked" runs anywhere;
-            "auto" takes splash on TPU.
+        kernel: of attention. "splash" is JAX's for TPU, "triton" ours for GPU (elsewhere they are interpreted, slowly),
+            "chunked" runs anywhere; "auto" takes what the platform has.
         remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each
             block but what its attention kernel gave.
     """

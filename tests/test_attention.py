@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
-from lct_jax.model import chunked, splash
+from lct_jax.model import chunked, splash, triton
 from lct_jax.model.attention import attend, attend_dense
 from lct_jax.model.chunked import MASKED, merge
 from lct_jax.model.visibility import find_sight, visible
@@ -158,10 +158,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(chunked, "QUERY_BLOCK", 8)
     monkeypatch.setattr(chunked, "KEY_BLOCK", 6)
     monkeypatch.setattr(splash, "BLOCK", splash.LANES)
+    monkeypatch.setattr(triton, "BLOCK", 16)
 
 
 # Lengths of queries and keys that blocks do not divide, and how many rounds of random boundaries.
-SIZES = {"chunked": (21, 40, 5), "splash": (150, 300, 3)}
+SIZES = {"chunked": (21, 40, 5), "splash": (150, 300, 3), "triton": (40, 70, 5)}
 # float32, and bfloat16 against float32 of the same numbers: scores, weights and results round by 2**-9 each.
 TOLERANCES = {"float32": 3e-6, "bfloat16": 3e-2}
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 import pytest
+from collectives import Collective, list_collectives
 from reference import scene_loss
 from scenes import SLOTS, TINY, Packed, Scene, TinyModel, make_scenes, pack_scenes, to_reference
 
@@ -34,6 +35,13 @@ from lct_jax.training.weights import name_leaves
 
 TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
 Gradient = tuple[jax.Array, Any]
+
+
+class Spread(NamedTuple):
+    """A compiled program over a mesh, and what goes into it."""
+
+    inputs: tuple[Any, ...]
+    program: Any
 
 
 def _all_scenes() -> list[Scene]:
@@ -124,13 +132,40 @@ def test_two_micro_batches_give_the_same_gradient(tiny, packed, expected):
     _check_same(_compile(tiny, accumulate=2)(tiny.params, packed.batch, packed.added), expected)
 
 
-def test_eight_devices_give_the_same_gradient(tiny, packed, expected, mesh):
+@pytest.fixture(scope="module")
+def spread(tiny, packed, mesh) -> Spread:
+    """The gradient on eight devices."""
     with jax.set_mesh(mesh):
         params = jax.device_put(tiny.params, state_sharding(tiny.params, mesh))
-        batch = place_batch(packed.batch, mesh)
-        assert {len(leaf.addressable_shards) for leaf in jax.tree.leaves(batch)} == {8}
-        assert batch.video.value.addressable_shards[0].data.shape == (2, 14, 8)
-        _check_same(_compile(tiny)(params, batch, packed.added), expected)
+        inputs = params, place_batch(packed.batch, mesh), packed.added
+        return Spread(inputs, _compile(tiny).lower(*inputs).compile())
+
+
+def test_eight_devices_give_the_same_gradient(spread, expected):
+    batch = spread.inputs[1]
+    assert {len(leaf.addressable_shards) for leaf in jax.tree.leaves(batch)} == {8}
+    assert batch.video.value.addressable_shards[0].data.shape == (2, 14, 8)
+    _check_same(spread.program(*spread.inputs), expected)
+
+
+def test_activations_are_exchanged_and_never_gathered(spread, tiny):
+    """Of two rows a device: 26 text and 28 video tokens over two devices, as are two heads of 16."""
+    found = list_collectives(spread.program.as_text())
+    assert not [c for c in found if c.kind == "collective-permute"]
+    # Queries, keys, values and what is mixed of them, there; and their gradients, back.
+    exchanged = [c for c in found if c.kind == "all-to-all"]
+    part = ("f32", (2, 1, 27, 16))
+    assert exchanged == [Collective("all-to-all", (part, part), in_layer=True)] * 8
+    leaves = name_leaves(tiny.params)
+    weights = {
+        leaf.shape[1:] if n.startswith("blocks.") else leaf.shape for n, leaf in leaves.items()
+    }
+    gathered = [result for c in found if c.kind == "all-gather" for result in c.results]
+    assert {shape for dtype, shape in gathered if dtype == "f32"} <= weights
+    # Besides weights: scene and shot of every token, once.
+    assert [result for result in gathered if result[0] != "f32"] == [("s32", (2, 2, 27))] * 2
+    reduced = [r for c in found if c.kind in ("all-reduce", "reduce-scatter") for r in c.results]
+    assert not [shape for _, shape in reduced if {14, 27, 28, 54} & set(shape)]
 
 
 def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, packed, expected):

@@ -14,10 +14,11 @@ from lct_jax.config import Kernel
 from lct_jax.model import ulysses
 from lct_jax.model.chunked import MASKED, Attended, attend_chunked
 from lct_jax.model.splash import attend_splash
+from lct_jax.model.triton import attend_triton
 from lct_jax.model.visibility import Sight, reorder
 from lct_jax.sharding import find_platform
 
-BEST = {"tpu": "splash"}  # kernel by platform; chunks elsewhere
+BEST = {"tpu": "splash", "gpu": "triton"}  # kernel by platform; chunks elsewhere
 
 
 def attend(
@@ -46,6 +47,8 @@ def _choose(kernel: Kernel) -> ulysses.Kernel:
     def run(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight) -> Attended:
         if kernel == "splash":
             return attend_splash(q, k, v, sight, platform != "tpu")
+        if kernel == "triton":
+            return attend_triton(q, k, v, sight.start, sight.end, platform != "gpu")
         return attend_chunked(q, k, v, sight.start, sight.end)
 
     return _sorted(run)

@@ -155,12 +155,14 @@ class MMDiT(nnx.Module):
         index = TokenIndex(
             *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
         )
-        sight = find_sight(index, index, context)
+        # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
+        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)  # noqa: E731
+        whole = rows(index)
         split, base = self.config.rope_split, self.config.rope_base
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=split, base=base),
-            sight=jax.tree.map(lambda leaf: shard(leaf, "B"), sight),  # whole rows, everywhere
+            sight=rows(find_sight(whole, whole, context)),
             group=Streams(text.group, video.group),
             history=history,
         )
