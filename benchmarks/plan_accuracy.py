@@ -25,7 +25,7 @@ from lct_jax.cli import load_config, run
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig, freeze
 from lct_jax.errors import InputError
 from lct_jax.media import replace_atomically
-from lct_jax.plan.refine import refine_training
+from lct_jax.plan.refine import compile_step, refine_training
 from lct_jax.plan.report import to_json
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
@@ -125,7 +125,8 @@ def main(argv: Sequence[str]) -> None:
 def measure(config: Config, topology: str) -> dict[str, Any]:
     """Estimate and compiled memory of one configuration."""
     wish = Wish() if config.name.startswith("lct_3b") else SHOT
-    plan = refine_training(plan_training(config, parse_topology(topology), wish, steps=1))
+    plan = plan_training(config, parse_topology(topology), wish, steps=1)
+    plan = refine_training(plan, compile_step(plan))
     told = to_json(plan)
     return {
         "topology": topology,
@@ -153,8 +154,9 @@ def describe(results: dict[str, Any]) -> str:
         estimated, compiled = (sum(r[key].values()) for key in ("estimated", "compiled"))
         at_once = r["rows"] / data / r["accumulate"] * r["tokens"] / seq
         lines.append(
-            f"| {name}, {r['parameters'] / 1e9:.2f} B | {r['topology']}, {data} x {seq} | {at_once:,.0f} | {r['remat']}
-            " f"| {estimated / GIB:.2f} | {compiled / GIB:.2f} | {estimated / compiled - 1:+.1%} |"
+            f"| {name}, {r['parameters'] / 1e9:.2f} B | {r['topology']}, {data} x {seq} "
+            f"| {at_once:,.0f} | {r['remat']} | {estimated / GIB:.2f} | {compiled / GIB:.2f} "
+            f"| {estimated / compiled - 1:+.1%} |"
         )
     return "\n".join(lines)
 

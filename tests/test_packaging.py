@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import lct_jax
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +24,10 @@ def test_every_requirement_is_pinned():
     assert [line for line in wanted if not re.fullmatch(r"[\w-]+==[\d.]+", line)] == []
 
 
-def test_make_installs_the_ray_of_the_extra():
-    assert PROJECT["optional-dependencies"]["ray"] == re.findall(
-        r"^RAY := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+@pytest.mark.parametrize(("extra", "variable"), [("ray", "RAY"), ("tpu", "LIBTPU")])
+def test_make_installs_what_the_extra_does(extra, variable):
+    assert PROJECT["optional-dependencies"][extra] == re.findall(
+        rf"^{variable} := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
     )
 
 

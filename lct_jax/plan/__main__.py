@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips of a running job
 
@@ -21,8 +22,9 @@ from absl import flags, logging
 
 from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
-from lct_jax.plan.refine import refine_sampling, refine_training
+from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
 from lct_jax.plan.report import (
+    describe_program,
     describe_sampling,
     describe_search,
     describe_training,
@@ -55,6 +57,10 @@ SEARCH = flags.DEFINE_bool(
     "search", False, "Look for meshes, remat policies and micro-batches that fit."
 )
 COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
+READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
+GPU_SPEC = flags.DEFINE_string(
+    "gpu_spec", None, "With --compile for GPUs: what XLA is told of one."
+)
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 
 
@@ -64,14 +70,16 @@ def main(argv: Sequence[str]) -> None:
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
     wish = Wish(SHOTS.value, FRAMES.value, aspect)
+    spec = None if GPU_SPEC.value is None else Path(GPU_SPEC.value)
     if MODE.value == "train":
         plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
-        plan = refine_training(plan) if COMPILE.value else plan
+        compiled = compile_step(plan, spec) if COMPILE.value else None
+        plan = plan if compiled is None else refine_training(plan, compiled)
         found = search(config, topology, wish) if SEARCH.value or not plan.fits else []
         advice = [] if plan.fits else advise_training(plan, wish, found)
     else:
         plan = plan_sampling(config, topology, wish, MODE.value)
-        plan = refine_sampling(plan) if COMPILE.value else plan
+        plan = refine_sampling(plan, spec) if COMPILE.value else plan
         found = search_sampling(config, topology, wish, MODE.value) if not plan.fits else []
         advice = [] if plan.fits else advise_sampling(topology, found)
     if JSON.value:
@@ -79,8 +87,10 @@ def main(argv: Sequence[str]) -> None:
         return
     describe = describe_training if MODE.value == "train" else describe_sampling
     print(describe(plan, advice=advice))
-    if SEARCH.value and MODE.value == "train":
+    if MODE.value == "train" and SEARCH.value:
         print(describe_search(found, topology))
+    if MODE.value == "train" and READ.value and compiled is not None:
+        print(describe_program(compiled.text))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lct_jax.flops import Again, Kernel
-from lct_jax.model import chunked, splash
+from lct_jax.model import chunked, splash, triton
 
 
 class Policy(NamedTuple):
@@ -33,5 +33,6 @@ POLICIES = {
 # with scores of its own; in chunks they are computed once for both.
 KERNELS = {
     "splash": Kernel(splash.BLOCK, splash.BLOCK, backward=7),
+    "triton": Kernel(triton.BLOCK, triton.BLOCK, backward=7),
     "chunked": Kernel(chunked.QUERY_BLOCK, chunked.KEY_BLOCK, backward=5),
 }

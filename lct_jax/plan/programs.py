@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -34,8 +35,12 @@ from lct_jax.training.state import init_state, jit_step, make_optimizer, make_st
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
 
-def find_devices(topology: Topology) -> list[Any]:
+def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
     """Devices to compile for, none of which need be there.
+
+    Args:
+        gpu_spec: what XLA's compiler is told of a GPU (a file of xla/backends/gpu/target_config/specs in its
+        repository).
 
     Raises:
         InputError: the compiler for them is not installed, or does not know such a slice.
@@ -43,21 +48,39 @@ def find_devices(topology: Topology) -> list[Any]:
     if topology.kind == "cpu":
         return _find_cpus(topology)
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
-    platform = {"tpu": "tpu", "gpu": "cuda"}[topology.kind]
+    platform, options = "tpu", {"topology_name": topology.name}
+    if topology.kind == "gpu":
+        platform, options = "cuda", _describe_gpus(topology, gpu_spec)
     try:
-        found = topologies.get_topology_desc(platform=platform, topology_name=topology.name)
+        found = topologies.get_topology_desc(platform=platform, **options)
     except Exception as error:
-        extra = {"tpu": "tpu", "gpu": "cuda"}[topology.kind]
+        wanted = {
+            "tpu": "the extra tpu, and a slice that it knows",
+            "cuda": "jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version (pip install --no-deps)",
+        }
         raise InputError(
-            f"--compile: no compiler for {topology.name} ({error}); expected the extra {extra!r}, "
-            f"pip install 'lct_jax[{extra}]'"
+            f"--compile: no compiler for {topology.name} ({error}), expected {wanted[platform]}"
         ) from None
     return list(found.devices)
 
 
-def make_topology_mesh(config: Config, topology: Topology) -> Mesh:
-    """The mesh that `train.py` would lay over the devices of a topology; raises InputError where it does not divide."""
-    mesh = make_mesh(seq=config.training.seq_shards, devices=find_devices(topology))
+def _describe_gpus(topology: Topology, gpu_spec: Path | None) -> dict[str, str]:
+    if gpu_spec is None:
+        raise InputError(
+            f"--gpu_spec: missing, expected a file that describes the GPU of {topology.name} to XLA, "
+            "such as h100_sxm.txtpb"
+        )
+    near = min(topology.chip.node, topology.devices)
+    try:
+        spec = gpu_spec.read_text()
+    except OSError as error:
+        raise InputError(f"--gpu_spec: {gpu_spec}: {error.strerror}, expected a file") from None
+    return {"target_config": spec, "topology": f"1x{topology.devices // near}x{near}"}
+
+
+def make_topology_mesh(config: Config, devices: list[Any]) -> Mesh:
+    """The mesh that `train.py` would lay over these devices; raises InputError where it does not divide."""
+    mesh = make_mesh(seq=config.training.seq_shards, devices=devices)
     check_mesh(mesh, config)
     return mesh
 
@@ -77,11 +100,10 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
         return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
 
 
-def lower_sampling(plan: SamplingPlan) -> dict[str, jax.stages.Lowered]:
+def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
     """The programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is kept of a shot."""
     config, model = plan.config, plan.config.model
-    devices = find_devices(plan.topology)[: plan.shards.data * plan.shards.seq]
-    mesh = make_mesh(seq=plan.shards.seq, devices=devices)
+    mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
     params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
     causal = plan.mode == "causal"

@@ -7,22 +7,27 @@ what was estimated. A program that is too large has its bytes all the same: the 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.compiled import Compiled, compile_program
 from lct_jax.plan.hlo import Sent, find_collectives
 from lct_jax.plan.links import exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.memory import Memory
-from lct_jax.plan.programs import lower_sampling, lower_step, make_topology_mesh
+from lct_jax.plan.programs import (
+    find_devices,
+    lower_sampling,
+    lower_step,
+    make_topology_mesh,
+)
 from lct_jax.plan.roofline import bound_step
 from lct_jax.plan.sampling import SamplingPlan
 from lct_jax.plan.training import TrainingPlan
 
 
-def refine_training(plan: TrainingPlan) -> TrainingPlan:
-    """Compiles the train step of `train.py` for the plan's topology."""
+def refine_training(plan: TrainingPlan, compiled: Compiled) -> TrainingPlan:
+    """A plan of training with what the compiler says of its step."""
     config, shards = plan.config, plan.shards
-    compiled = compile_program(lower_step(config, make_topology_mesh(config, plan.topology)))
     changed = dataclasses.replace(plan, memory=_memory(compiled), estimate=plan.memory)
     if not compiled.text:
         return changed
@@ -33,11 +38,17 @@ def refine_training(plan: TrainingPlan) -> TrainingPlan:
     return dataclasses.replace(changed, collectives=collectives, roofline=roofline)
 
 
-def refine_sampling(plan: SamplingPlan) -> SamplingPlan:
+def compile_step(plan: TrainingPlan, gpu_spec: Path | None = None) -> Compiled:
+    """Compiles the train step of `train.py` for the plan's topology."""
+    mesh = make_topology_mesh(plan.config, find_devices(plan.topology, gpu_spec))
+    return compile_program(lower_step(plan.config, mesh))
+
+
+def refine_sampling(plan: SamplingPlan, gpu_spec: Path | None = None) -> SamplingPlan:
     """Compiles the programs of `sample.py`: memory is that of the largest, with what lies beside it."""
     devices = plan.shards.data * plan.shards.seq
-    programs = {name: compile_program(low) for name, low in lower_sampling(plan).items()}
-    largest = max(programs.values(), key=lambda compiled: compiled.total)
+    lowered = lower_sampling(plan, find_devices(plan.topology, gpu_spec))
+    largest = max(map(compile_program, lowered.values()), key=lambda compiled: compiled.total)
     parts = _memory(largest).parts | {"cache": plan.cache / devices}
     return dataclasses.replace(plan, memory=Memory(parts), estimate=plan.memory)
 

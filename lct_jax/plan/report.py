@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lct_jax.chips import GIB
+from lct_jax.plan.buffers import find_peak
+from lct_jax.plan.hlo import rank_cycles
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.sampling import SamplingPlan
@@ -18,6 +20,7 @@ from lct_jax.plan.workload import Workload
 from lct_jax.sampling.guidance import BRANCHES
 
 SHOWN = 8  # options of a search
+MOST = 24  # lines of what a program is made of
 
 
 def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
@@ -194,6 +197,24 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
     for option in options[:SHOWN]:
         seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
         lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}")
+    return "\n".join(lines)
+
+
+def describe_program(text: str) -> str:
+    """What lies in memory when a program needs most of it, and where the compiler expects its cycles to go."""
+    peak, cycles = find_peak(text), rank_cycles(text)
+    total = sum(spent.cycles for spent in cycles) or 1
+    size = sum(buffer.size for buffer in peak)
+    lines = ["", f"the widest moment: {size / GIB:.3f} GiB beside the arguments, GiB"]
+    lines += [f"  {b.size / GIB:9.3f} {b.shape:28s} {b.op}" for b in peak[:MOST]]
+    lines += [
+        "",
+        "cycles of fusions as the compiler estimates them (kernels and collectives have none), million",
+    ]
+    lines += [
+        f"  {s.cycles / 1e6:9.1f} {s.cycles / total:5.1%} {s.count:6,} x {s.op}"
+        for s in cycles[:MOST]
+    ]
     return "\n".join(lines)
 
 
