@@ -141,6 +141,11 @@ def spread(tiny, packed, mesh) -> Spread:
         return Spread(inputs, _compile(tiny).lower(*inputs).compile())
 
 
+def test_blocks_recomputed_around_attention_give_the_same_gradient(tiny, packed, expected):
+    recomputed = TinyModel(dataclasses.replace(TINY, remat="save_attention"))
+    _check_same(_compile(recomputed)(tiny.params, packed.batch, packed.added), expected)
+
+
 def test_eight_devices_give_the_same_gradient(spread, expected):
     batch = spread.inputs[1]
     assert {len(leaf.addressable_shards) for leaf in jax.tree.leaves(batch)} == {8}

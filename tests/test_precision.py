@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from jax.extend.core import jaxprs_in_params
 from scenes import TINY, TinyModel, make_scenes, pack_scenes
@@ -97,6 +98,19 @@ def test_blocks_are_scanned_and_recomputed_on_request():
     )
     assert kept["remat2"] + kept["checkpoint"] + kept["remat"] == 0
     assert recomputed["remat2"] + recomputed["checkpoint"] + recomputed["remat"] == 1
+
+
+@pytest.mark.parametrize(("policy", "passes"), [("none", 2), ("block", 3), ("save_attention", 2)])
+def test_attention_is_computed_again_unless_it_is_kept(policy, passes):
+    """A pass over the blocks of attention is one loop: there, back, and there again where nothing is kept."""
+    model = TinyModel(dataclasses.replace(TINY, remat=policy))
+    packed = pack_scenes([[make_scenes()["trio"]]])
+
+    def loss(params, time_BS):
+        return nnx.merge(model.graph, params)(*packed.batch, time_BS, context="full").sum()
+
+    program = jax.make_jaxpr(jax.grad(loss))(model.params, packed.added.time)
+    assert sum(eq.primitive.name == "while" for eq in _equations(program.jaxpr)) == passes
 
 
 def _bf16(seed: int, *shape: int) -> jax.Array:

@@ -1,0 +1,86 @@
+"""Compiles a small train step and attention alone for TPU, on any machine: texts of the programs, into a folder.
+
+    python tests/compile_for_tpu.py FOLDER
+
+A process of its own, because conftest's flags for the CPU compiler would hold here too. Needs libtpu.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so others may compile beside
+os.environ.pop("XLA_FLAGS", None)
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
+from lct_jax.model.attention import attend
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.visibility import find_sight
+from lct_jax.sharding import make_mesh, state_sharding
+from lct_jax.training.state import init_state, make_optimizer, make_step
+from lct_jax.types import PackedBatch, TokenIndex, Tokens
+
+MODEL = ModelConfig(width=256, depth=2, heads=2, text_width=64, remat="save_attention")
+TEXT, VIDEO, ROWS, SLOTS = 128, 896, 2, 4
+LONG = 2304  # tokens of attention alone: three blocks that they do not fill
+
+
+def compile_step(mesh: Mesh) -> jax.stages.Compiled:
+    """The train step of a small model in bfloat16, rows over `data` and tokens over `seq`."""
+    training = TrainingConfig(steps=10, warmup=1)
+    optimizer = make_optimizer(training)
+    build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))  # noqa: E731
+    graph, params = nnx.split(nnx.eval_shape(build))
+    state = jax.eval_shape(partial(init_state, optimizer=optimizer), params)
+    places = state_sharding(state, mesh)
+    place = lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)  # noqa: E731
+    spread = partial(_abstract, NamedSharding(mesh, P("data", "seq")))
+    batch = PackedBatch(
+        Tokens(spread(ROWS, VIDEO, MODEL.patch_channels), _index(spread, VIDEO)),
+        Tokens(spread(ROWS, TEXT, MODEL.text_width), _index(spread, TEXT)),
+    )
+    step = make_step(graph, optimizer, flow_config=FlowConfig(), training=training, slots=SLOTS)
+    step = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return step.lower(jax.tree.map(place, state, places), batch, key).compile()
+
+
+def compile_attention(mesh: Mesh) -> jax.stages.Compiled:
+    """Causal attention alone and its gradient, heads of 64 in float32."""
+    spread = partial(_abstract, NamedSharding(mesh, P("data")))
+    qkv = (spread(ROWS, 2, LONG, 64),) * 3
+
+    def loss(qkv: tuple[jax.Array, ...], index: TokenIndex) -> jax.Array:
+        return attend(*qkv, sight=find_sight(index, index, "causal")).value.sum()
+
+    return jax.jit(jax.grad(loss)).lower(qkv, _index(spread, LONG)).compile()
+
+
+def _abstract(place: Any, *shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+
+
+def _index(spread: Any, length: int) -> TokenIndex:
+    number = spread(ROWS, length, dtype=jnp.int32)
+    return TokenIndex(number, number, number, spread(ROWS, length, 3, dtype=jnp.int32))
+
+
+if __name__ == "__main__":
+    devices = topologies.get_topology_desc(platform="tpu", topology_name="v6e:2x2").devices
+    for name, seq, program in (("step", 2, compile_step), ("attention", 1, compile_attention)):
+        mesh = make_mesh(seq=seq, devices=list(devices[: 2 * seq]))
+        with jax.set_mesh(mesh):
+            (Path(sys.argv[1]) / f"{name}.txt").write_text(program(mesh).as_text())
