@@ -251,6 +251,7 @@ def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
         "topology": plan.topology.name,
         "usable": plan.topology.chip.usable,
         "total": plan.memory.total,
+        "estimate": (plan.estimate or plan.memory).total,
         **values,
     }
 
