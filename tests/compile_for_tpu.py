@@ -34,7 +34,8 @@ from lct_jax.training.state import init_state, make_optimizer, make_step
 from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
 MODEL = ModelConfig(width=256, depth=2, heads=2, text_width=64, remat="save_attention")
-TEXT, VIDEO, ROWS, SLOTS = 128, 896, 2, 4
+# Enough tokens of both streams that weights are the smaller side of every product: the compiler gathers that one.
+TEXT, VIDEO, ROWS, SLOTS = 512, 512, 4, 4
 LONG = 2304  # tokens of attention alone: three blocks that they do not fill
 
 

@@ -249,15 +249,25 @@ def _slice(index: TokenIndex, part: slice) -> TokenIndex:
     return TokenIndex(*(leaf[:, part] for leaf in index))
 
 
-def test_no_program_holds_a_mask_of_all_pairs():
+# The largest array of each: a tile of scores, or the tile of a kernel that is interpreted here (filled to 16 wide).
+LARGEST = {
+    "chunked": chunked.QUERY_BLOCK * chunked.KEY_BLOCK,
+    "splash": splash.BLOCK * splash.BLOCK,
+    "triton": 4096 * triton.SMALLEST_WIDTH,
+}
+
+
+@pytest.mark.parametrize("kernel", LARGEST)
+def test_no_program_holds_a_mask_of_all_pairs(kernel):
     """At 4,096 tokens nothing in the compiled forward and backward pass has the size of one square."""
     length = 4096
     index = TokenIndex(*(np.ones((1, length), np.int32),) * 3, np.zeros((1, length, 3), np.int32))
     x = jnp.zeros((1, 1, length, 8))
-    mixed = lambda q, k, v: attend(q, k, v, sight=find_sight(index, index, "full")).value.sum()  # noqa: E731
+    sight = find_sight(index, index, "full")
+    mixed = lambda q, k, v: attend(q, k, v, sight=sight, kernel=kernel).value.sum()  # noqa: E731
     text = jax.jit(jax.grad(mixed, argnums=(0, 1, 2))).lower(x, x, x).compile().as_text()
     sizes = [
         np.prod([int(side) for side in shape.split(",")])
         for shape in re.findall(r"(?:f32|s32|pred|bf16)\[([\d,]+)\]", text)
     ]
-    assert max(sizes) == chunked.QUERY_BLOCK * chunked.KEY_BLOCK
+    assert max(sizes) == LARGEST[kernel] < length**2

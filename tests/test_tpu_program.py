@@ -1,0 +1,70 @@
+"""The programs that a TPU would run, from its compiler: kernels, collectives, sizes. No TPU is needed, libtpu is."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from collectives import list_collectives
+from compile_for_tpu import LONG, MODEL, ROWS, TEXT, VIDEO
+
+from lct_jax.model.blocks import MODULATIONS
+
+pytestmark = pytest.mark.slow
+TOKENS = TEXT + VIDEO
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> dict[str, str]:
+    """Texts of the compiled programs by name."""
+    folder, script = tmp_path_factory.mktemp("tpu"), Path(__file__).with_name("compile_for_tpu.py")
+    root = script.parents[1]
+    done = subprocess.run(
+        [sys.executable, script, folder],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {path.stem: path.read_text() for path in folder.iterdir()}
+
+
+def _count_kernels(program: str) -> list[int]:
+    """Calls of the splash kernels: forward, gradient of queries, gradients of keys and values."""
+    calls = [line for line in program.splitlines() if " custom-call(" in line]
+    return [sum(f"splash_mha_{phase}" in line for line in calls) for phase in ("fwd", "dq", "dkv")]
+
+
+@pytest.mark.parametrize("name", ["step", "attention"])
+def test_attention_is_three_kernels_and_none_is_run_again(programs, name):
+    assert _count_kernels(programs[name]) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("name", "length"), [("step", TOKENS), ("attention", LONG)])
+def test_nothing_has_the_size_of_a_square(programs, name, length):
+    shapes = re.findall(r"(?:f32|s32|u32|pred|bf16|s8)\[([\d,]+)\]", programs[name])
+    assert max(math.prod(map(int, shape.split(","))) for shape in shapes) < length**2
+
+
+def test_weights_are_gathered_and_activations_exchanged_in_bfloat16(programs):
+    found = [c for c in list_collectives(programs["step"]) if c.in_layer]
+    gathered = [result for c in found if c.kind == "all-gather" for result in c.results]
+    wide, inner = MODEL.width, MODEL.heads * MODEL.head_dim
+    hidden, table = MODEL.mlp_ratio * wide, MODULATIONS * wide  # the table is float32
+    weights = {(wide, 3 * inner), (inner, wide), (wide, hidden), (hidden, wide)}
+    large = [(dtype, shape) for dtype, shape in gathered if math.prod(shape) > table]
+    assert {tuple(side for side in shape if side > 1) for _, shape in large} == weights
+    assert {dtype for dtype, _ in large} == {"bf16"}
+    # A device has half of the rows: all tokens of its head, or its tokens of both heads; never all of both.
+    exchanged = [result for c in found if c.kind == "all-to-all" for result in c.results]
+    each = ROWS // 2 * MODEL.heads * TOKENS * MODEL.head_dim // 2
+    assert {(dtype, math.prod(shape)) for dtype, shape in exchanged} == {("bf16", each)}
+    # There, back, and once more there for the backward pass of what surrounds the kernel.
+    assert len(exchanged) == 4 + 4 + 4
