@@ -1,4 +1,4 @@
-"""`python -m lct_jax.plan` as a user runs it; and, marked slow, what the TPU compiler says of real steps."""
+"""`python -m lct_jax.plan` as a user runs it; and, marked slow, what the TPU compiler says of the 3B step."""
 
 from __future__ import annotations
 
@@ -11,21 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# A model of 28 million parameters on four chips: two over rows, two over tokens.
-SMALL = [
-    f"--config.{field}={value}"
-    for field, value in {
-        "model.width": 512,
-        "model.depth": 2,
-        "model.heads": 4,
-        "model.text_width": 256,
-        "data.rows": 4,
-        "data.video_tokens": 8192,
-        "data.text_tokens": 512,
-        "data.groups": 8,
-        "training.seq_shards": 2,
-    }.items()
-]
 
 
 def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,19 +49,6 @@ def test_mistakes_are_single_lines(arguments, message):
 
 
 @pytest.mark.slow
-def test_a_small_step_and_its_splash_kernel_compile_for_a_tpu():
-    done = run_plan("--topology=v6e:2x2", "--shots=1", "--frames=13", "--compile", "--json", *SMALL)
-    assert done.returncode == 0, done.stderr
-    plan = json.loads(done.stdout)
-    assert plan["fits"]
-    check_estimate(plan)
-    assert plan["kernels"] == ["splash_mha_dkv", "splash_mha_dq", "splash_mha_fwd"]
-    # Four exchanges in each of two layers: forward, forward again and backward.
-    exchanged = [c for c in plan["collectives"] if (c["kind"], c["axis"]) == ("all-to-all", "seq")]
-    assert sum(c["count"] for c in exchanged) == 3 * 4 * 2
-
-
-@pytest.mark.slow
 def test_nine_full_shots_of_the_3b_model_fit_on_64_chips():
     done = run_plan(
         *("--topology=v5p:4x4x4", "--compile", "--json"),
@@ -84,10 +56,8 @@ def test_nine_full_shots_of_the_3b_model_fit_on_64_chips():
     )
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
-    assert plan["workload"]["scene"]["shots"] and plan["fits"]
-    check_estimate(plan)
-
-
-def check_estimate(plan: dict) -> None:
-    """Within 15% of the compiled program."""
+    assert plan["fits"]
+    assert len(plan["workload"]["scene"]["shots"]) == 9
     assert plan["estimate"] == pytest.approx(plan["total"], rel=0.15)
+    kinds = {(c["kind"], c["axis"]) for c in plan["collectives"]}
+    assert {("all-gather", "data"), ("reduce-scatter", "data"), ("all-to-all", "seq")} <= kinds

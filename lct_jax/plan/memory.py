@@ -21,8 +21,10 @@ from lct_jax.plan.policies import POLICIES
 LANES = 128  # a TPU's last axis is stored in multiples of it
 INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coordinates
 
-# Bytes a token and a unit of width that the backward pass of a block holds at its widest, by what they are of.
-BLOCK = {"dtype": 22, "float": 6}
+# Arrays [tokens, width] in the compute dtype that the backward pass of a block takes at its widest, queries, keys and
+# values, gradients and float32 copies among them, and what the compiler's layout leaves unused between them: read off
+# compiled programs. Where more than one row passes the kernel, rows are copied into and out of a loop.
+BLOCK, LOOP = 40, 12
 PREFETCHED = 2  # layers whose weights are gathered at a time: the one at work and the next
 
 
@@ -46,7 +48,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     width, inner = model.width, model.heads * model.head_dim
     size = jnp.dtype(model.dtype).itemsize
     policy = POLICIES[model.remat]
-    block = tokens * width * (BLOCK["dtype"] * size + BLOCK["float"] * FLOAT)
+    array = tokens * width * size
+    block = (BLOCK + LOOP * (rows > micro)) * array
     kept = model.depth * tokens * (width + policy.attended * inner) * size
     layer = parameters.blocks / model.depth
     return Memory(
@@ -58,8 +61,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "batch": _batch_bytes(config, shards),
             "saved activations": model.depth * block if policy.whole else kept,
             "layer temporaries": block,
+            "weights to compute with": parameters.blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + layer * FLOAT,
-            "attention kernel": 0.0,
         }
     )
 
