@@ -25,14 +25,7 @@ from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
 from lct_jax.model.chunked import KEY_BLOCK, QUERY_BLOCK
 from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import (
-    check_mesh,
-    find_rows,
-    make_mesh,
-    place_batch,
-    replicated,
-    state_sharding,
-)
+from lct_jax.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint import Checkpoints, start_state
 from lct_jax.training.evaluate import make_evaluator
@@ -42,7 +35,7 @@ from lct_jax.training.metrics import Meter
 from lct_jax.training.profile import Profile
 from lct_jax.training.recompilations import Recompilations
 from lct_jax.training.reporting import make_reporter
-from lct_jax.training.state import make_optimizer, make_step
+from lct_jax.training.state import jit_step, make_optimizer, make_step
 from lct_jax.training.throughput import Throughput, find_chip
 from lct_jax.training.weights import Meta
 from lct_jax.training.work import Program
@@ -99,18 +92,15 @@ def main(argv: Sequence[str]) -> None:
         prepared.copy_codec(workdir)
 
     # ---- step --------------------------------------------------------------------------------
-    step = jax.jit(
-        make_step(
-            graph,
-            optimizer,
-            flow_config=config.flow,
-            training=training,
-            slots=config.data.groups,
-            samples=source.planner.samples_a_batch,
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding(state, mesh), replicated(mesh)),
+    step = make_step(
+        graph,
+        optimizer,
+        flow_config=config.flow,
+        training=training,
+        slots=config.data.groups,
+        samples=source.planner.samples_a_batch,
     )
+    step = jit_step(step, state, mesh)
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )

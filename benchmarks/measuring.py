@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.counting import MODES, make_request, plan_mode
 from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.layout import Spans
 from lct_jax.model.attention import attend
@@ -29,6 +28,7 @@ from lct_jax.model.history import attend_history
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.model.visibility import find_sight
+from lct_jax.plan.scenes import MODES, make_request, plan_mode
 from lct_jax.sampling.causal import Cached
 from lct_jax.sampling.euler import run_steps, time_grid
 from lct_jax.sampling.request import SceneRequest

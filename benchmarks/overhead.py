@@ -17,29 +17,22 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from benchmarks.counting import BYTES, MODES, count_cache, count_scene, make_request
 from benchmarks.drawing import draw
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
+from lct_jax.chips import CHIPS
 from lct_jax.cli import run
 from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.files import replace_atomically
 from lct_jax.model.mmdit import count_parameters
+from lct_jax.plan.scenes import BYTES, MODES, count_cache, count_scene, make_request
 
 SHOTS = 9
 RESULTS = Path(__file__).with_name("results") / "overhead.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "overhead.png"
 # A full shot of the paper, 125 frames at 480x480, with prompts as long as ours usually are.
 FULL_SHOT = {"grid": (32, 30, 30), "text": 128, "scene_text": 384, "width": 1, "channels": 64}
-CHIPS = 8  # over which the roofline divides the work, perfectly
-# Peak bfloat16 FLOP/s without sparsity, bytes/s and bytes of memory of one chip, as its vendor publishes them:
-# docs.cloud.google.com/tpu/docs/v5p, /v6e and /tpu7x; nvidia.com/en-us/data-center/h100 and /h200 (SXM).
-PEAKS = {
-    "TPU v5p": (459e12, 2765e9, 95e9),
-    "TPU v6e": (918e12, 1638e9, 32e9),
-    "TPU7x": (2307e12, 7380e9, 192 * 2**30),
-    "H100 SXM": (989e12, 3350e9, 80e9),
-    "H200 SXM": (989e12, 4800e9, 141e9),
-}
+DIVIDED = 8  # chips over which the roofline divides the work, perfectly
+SHOWN = ("v5p", "v6e", "tpu7x", "h100", "h200")  # of lct_jax/chips.py
 
 REPEATS = flags.DEFINE_integer("repeats", 3, "Repeats, of which the fastest counts.")
 DRAW = flags.DEFINE_bool("draw", False, "Only draw the figure anew.")
@@ -67,16 +60,16 @@ def count_3b() -> dict[str, Any]:
     weights = BYTES * count_parameters(model)
     counted: dict[str, Any] = {"linear": {}, "attention": {}, "roofline_seconds": {}}
     for mode in MODES:
-        linear, attention, seconds = [], [], {chip: [] for chip in PEAKS}
+        linear, attention, seconds = [], [], {CHIPS[name].title: [] for name in SHOWN}
         for shots in range(1, SHOTS + 1):
             scene = FULL_SHOT | ({"scene_text": 0} if mode == "independent" else {})
             costs = count_scene(model, make_request(shots, **scene), config, mode)
             linear.append(sum(cost.flops.linear for cost in costs))
             attention.append(sum(cost.flops.attention for cost in costs))
             read = sum(cost.passes * weights + cost.cached * _token_bytes(model) for cost in costs)
-            for chip, (flops, bandwidth, _) in PEAKS.items():
-                bound = max((linear[-1] + attention[-1]) / flops, read / bandwidth)
-                seconds[chip].append(bound / CHIPS)
+            for chip in map(CHIPS.get, SHOWN):
+                bound = max((linear[-1] + attention[-1]) / chip.flops, read / chip.bandwidth)
+                seconds[chip.title].append(bound / DIVIDED)
         counted["linear"][mode], counted["attention"][mode] = linear, attention
         counted["roofline_seconds"][mode] = seconds
     request = make_request(SHOTS, **FULL_SHOT)
@@ -84,8 +77,8 @@ def count_3b() -> dict[str, Any]:
     counted["cache_bytes_before_shot"] = cache
     counted["chips_for_weights_and_cache"] = {
         # The cache, the history gathered from it, and the weights.
-        chip: int(np.ceil((2 * cache[-1] + weights) / memory))
-        for chip, (_, _, memory) in PEAKS.items()
+        chip.title: int(np.ceil((2 * cache[-1] + weights) / chip.memory))
+        for chip in map(CHIPS.get, SHOWN)
     }
     return counted
 

@@ -25,6 +25,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.made_up_lengths import draw_lengths
+from lct_jax.chips import CHIPS
 from lct_jax.cli import load_config
 from lct_jax.config import Config, freeze
 from lct_jax.data.fill import measure_fill
@@ -41,8 +42,7 @@ EXPERIMENT = flags.DEFINE_string(
 )
 LOADED = flags.DEFINE_integer("loaded", 6, "Batches that are loaded; 0 leaves loading out.")
 ORDERED = flags.DEFINE_integer("ordered", 128, "Batches whose order is looked at.")
-CHIPS, CHIPS_A_HOST = 64, 4
-PEAKS = {"v5p": 459e12, "v6e": 918e12, "tpu7x": 2307e12}  # bfloat16 FLOP/s of a chip, as published
+NUMBER, NUMBER_A_HOST = 64, 4  # of chips
 
 
 def pack_alone(samples: Sequence[SampleDraw], config: Config) -> Iterator[Row]:
@@ -105,7 +105,7 @@ def report_packing(planner: Planner, config: Config) -> None:
 
 def report_loading(config: Config) -> None:
     """Prints how fast one process delivers rows, and how fast hosts of 64 chips could use them."""
-    hosts = CHIPS // CHIPS_A_HOST
+    hosts = NUMBER // NUMBER_A_HOST
     with tempfile.TemporaryDirectory() as folder:
         _write_made_up_set(Path(folder), config, shots=48)
         source = make_source(PreparedSet(folder), config, rows=range(config.data.rows // hosts))
@@ -119,11 +119,12 @@ def report_loading(config: Config) -> None:
         rows = LOADED.value * config.data.rows // hosts / (time.process_time() - started)
     remat = 1.0 if config.model.remat == "block" else 0.0
     print(f"\nloading: {rows:.2f} rows a second of CPU time")
-    for chip, peak in PEAKS.items():
-        step = np.mean(work) * (1.0 + BACKWARD + remat) * config.data.rows / (CHIPS * peak)
+    for chip in ("v5p", "v6e", "tpu7x"):
+        peak = NUMBER * CHIPS[chip].flops
+        step = np.mean(work) * (1.0 + BACKWARD + remat) * config.data.rows / peak
         eaten = config.data.rows / hosts / step
         print(
-            f"  {CHIPS} x {chip}: roofline step {step:.1f} s, a host eats {eaten:.3f} rows/s:"
+            f"  {NUMBER} x {chip}: roofline step {step:.1f} s, a host eats {eaten:.3f} rows/s:"
             f" {rows / eaten:.1f} times as fast"
         )
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.counting import MODES, count_cache, count_scene, make_request
 from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.flops import count_extension
 from lct_jax.layout import GroupPlan
 from lct_jax.model import chunked
 from lct_jax.model.mmdit import MMDiT
+from lct_jax.plan.scenes import MODES, count_cache, count_scene, make_request
 from lct_jax.types import History, TokenIndex, Tokens
 
 MODEL = ModelConfig()

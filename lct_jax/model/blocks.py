@@ -73,7 +73,8 @@ def modulate(norm_BLD: jax.Array, shift_BLD: jax.Array, scale_BLD: jax.Array) ->
 
 def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
     """Each token's row of a table over group slots: [B S D] -> [B L D]."""
-    return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1)
+    # Clipping costs the indices, filling would cost a pass over the result.
+    return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1, mode="clip")
 
 
 class QKNorm(nnx.Module):

@@ -52,6 +52,12 @@ class Served:
         """The same pass, with what a cache keeps of the group."""
         return self._observe(self._params, history, video, text, time_BS)
 
+    def lower_observe(
+        self, history: History, video: Tokens, text: Tokens, time_BS: jax.ShapeDtypeStruct
+    ) -> jax.stages.Lowered:
+        """`observe` as a program that is not yet compiled; the arguments and the parameters may be shapes alone."""
+        return self._observe.lower(self._params, history, video, text, time_BS)
+
     def make_cache(self, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:
         """An empty cache."""
         return history.make_cache(self._config, rows=rows, capacity=capacity, kept_as=kept_as)

@@ -11,7 +11,8 @@ divide, queries that see nothing, and the log-sum-exp with its gradient.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +59,21 @@ def attend_splash(
     """
     sizes = _Sizes(_block_size(q_BHLK.shape[2]), _block_size(k_BHMK.shape[2]))
     run = functools.partial(_attend_row, sizes=sizes, interpret=interpret)
-    value, lse = jax.lax.map(run, _fill(q_BHLK, k_BHMK, v_BHMK, sight, sizes))
+    value, lse = _map_rows(run, _fill(q_BHLK, k_BHMK, v_BHMK, sight, sizes))
     length = q_BHLK.shape[2]
     seen = (sight.start < sight.end)[:, None]
     return Attended(
         jnp.where(seen[..., None], value[:, :, :length], 0),
         jnp.where(seen, lse[:, :, :length], MASKED),
     )
+
+
+def _map_rows(run: Callable[[Any], Any], rows: Any) -> Any:
+    """`run` on row after row; a single one is not copied in and out of a loop."""
+    if jax.tree.leaves(rows)[0].shape[0] > 1:
+        return jax.lax.map(run, rows)
+    one = run(jax.tree.map(lambda x: x[0], rows))
+    return jax.tree.map(lambda x: x[None], one)
 
 
 def _attend_row(row: _Row, *, sizes: _Sizes, interpret: bool) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +114,7 @@ def _backward(interpret: bool, saved: tuple, gradient: Attended) -> tuple:
     lse = _fill_up(lse, sizes.q, axis=2, value=-MASKED)
     rows = _fill(q, k, v, sight, sizes), lse, fill(mean), fill(gradient.value.astype(q.dtype))
     run = functools.partial(_backward_row, sizes=sizes, interpret=interpret)
-    dq, dk, dv = jax.lax.map(run, rows)
+    dq, dk, dv = _map_rows(run, rows)
     return dq[:, :, : q.shape[2]], dk[:, :, : k.shape[2]], dv[:, :, : k.shape[2]], None
 
 

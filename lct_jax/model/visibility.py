@@ -89,7 +89,8 @@ def reorder(x_BHLK: jax.Array, there_BL: jax.Array, back_BL: jax.Array) -> jax.A
 
     A gather's own gradient is a scatter-add, which is many times slower, since it does not know of permutations.
     """
-    return jnp.take_along_axis(x_BHLK, there_BL[:, None, :, None], axis=2)
+    # A permutation is in bounds. Asked to fill what is not, the compiler selects over all of the result once more.
+    return jnp.take_along_axis(x_BHLK, there_BL[:, None, :, None], axis=2, mode="promise_in_bounds")
 
 
 def _reorder_and_save(x: jax.Array, there: jax.Array, back: jax.Array) -> tuple[jax.Array, Order]:

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.sharding import replicated, state_sharding
 from lct_jax.training.guard import Guard, init_guard, judge
 from lct_jax.training.work import count_groups
 from lct_jax.types import PADDING_SCENE, PackedBatch
@@ -139,6 +141,13 @@ def make_step(
         return TrainState(state.step + 1, *kept, guard), metrics
 
     return step
+
+
+def jit_step(step: Step, state: Any, mesh: Mesh) -> jax.stages.Wrapped:
+    """The step compiled for a mesh, which gives up the state it is given; `state` may be shapes alone."""
+    return jax.jit(
+        step, donate_argnums=0, out_shardings=(state_sharding(state, mesh), replicated(mesh))
+    )
 
 
 def loss_and_gradient(

@@ -1,0 +1,216 @@
+"""How near the estimated memory of a training step comes to what the compiler needs, configuration by configuration.
+
+    python -m benchmarks.plan_accuracy [--only=300m_v5e,lct_3b_v6e] [--again]    compiles what results/ does not have
+    python -m benchmarks.plan_accuracy --table                                 prints the table of what is there
+
+Needs the extra `tpu` and no TPU. The compiler lays out memory in about half a minute of CPU time; it spends minutes
+more on code, of which nothing is wanted here: each compiles in a process of its own, is asked to write down what it
+assigns (XLA's dump), and is ended when that is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from absl import flags, logging
+
+from lct_jax.chips import GIB
+from lct_jax.cli import load_config, run
+from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig, freeze
+from lct_jax.errors import InputError
+from lct_jax.media import replace_atomically
+from lct_jax.plan.refine import compile_step
+from lct_jax.plan.report import to_plain
+from lct_jax.plan.topology import parse_topology
+from lct_jax.plan.training import plan_training
+from lct_jax.plan.workload import Wish
+
+RESULTS = Path(__file__).with_name("results") / "plan_accuracy.json"
+ONLY = flags.DEFINE_list("only", [], "Names of configurations; all without it.")
+AGAIN = flags.DEFINE_bool("again", False, "Compile also what results/ has.")
+DUMPS = flags.DEFINE_string("dumps", "/tmp/plan_accuracy", "Folder for what the compiler writes.")
+COMPILE = flags.DEFINE_string(
+    "compile", None, "Only compile this one: how the command calls itself."
+)
+TABLE = flags.DEFINE_bool("table", False, "Only print the table.")
+
+ASSIGNMENT = "after_optimizations-buffer-assignment.txt"
+DONE = "after_optimizations-memory-usage-report.txt"  # is written behind it
+SHOT = Wish(shots=1, frames=61)  # a scene that every row here holds
+
+
+def make_config(
+    name: str,
+    *,
+    width: int,
+    depth: int,
+    rows: int,
+    video: int,
+    text: int = 1024,
+    seq: int,
+    **more: Any,
+) -> Config:
+    """A model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
+    fields = {f.name for f in dataclasses.fields(ModelConfig)}
+    model = {key: value for key, value in more.items() if key in fields}
+    training = {key: value for key, value in more.items() if key not in fields}
+    return Config(
+        name=name,
+        model=ModelConfig(width=width, depth=depth, heads=width // 128, text_width=1024, **model),
+        data=DataConfig(rows=rows, video_tokens=video, text_tokens=text, groups=16),
+        training=TrainingConfig(seq_shards=seq, **training),
+    )
+
+
+def make_3b(name: str, **training: Any) -> Config:
+    """`configs/lct_3b.py`: nine full shots a row."""
+    config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / "lct_3b.py")))
+    return dataclasses.replace(
+        config, name=name, training=dataclasses.replace(config.training, **training)
+    )
+
+
+PAIRS = {
+    "300m_v5e": (
+        lambda n: make_config(n, width=1024, depth=12, rows=4, video=16_384, seq=2),
+        "v5e:2x2",
+    ),
+    "300m_v5p": (
+        lambda n: make_config(n, width=1024, depth=12, rows=4, video=65_536, seq=2),
+        "v5p:2x2x1",
+    ),
+    "300m_v6e_none": (
+        lambda n: make_config(n, width=1024, depth=12, rows=4, video=16_384, seq=2, remat="none"),
+        "v6e:2x2",
+    ),
+    "1b_v6e": (
+        lambda n: make_config(n, width=1536, depth=16, rows=8, video=32_768, seq=4),
+        "v6e:4x4",
+    ),
+    "1b_v5e": (
+        lambda n: make_config(
+            n,
+            width=1536,
+            depth=16,
+            rows=16,
+            video=32_768,
+            seq=4,
+            accumulate=4,
+            remat="save_attention",
+        ),
+        "v5e:4x4",
+    ),
+    "lct_3b_v5p": (lambda n: make_3b(n, seq_shards=8, accumulate=8), "v5p:4x4x4"),
+    "lct_3b_v6e": (lambda n: make_3b(n, seq_shards=16, accumulate=16), "v6e:8x8"),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    if COMPILE.value:
+        make, topology = PAIRS[COMPILE.value]
+        compile_step(plan_training(make(COMPILE.value), parse_topology(topology), SHOT, steps=1))
+        return
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    unknown = sorted({*ONLY.value} - {*PAIRS})
+    if unknown:
+        raise InputError(f"--only: found {unknown[0]!r}, expected names among {', '.join(PAIRS)}")
+    for name in PAIRS:
+        wanted = not ONLY.value or name in ONLY.value
+        if not TABLE.value and wanted and (AGAIN.value or name not in results):
+            results[name] = measure(name)
+            with replace_atomically(RESULTS) as unfinished:
+                unfinished.write_text(json.dumps(results, indent=1) + "\n")
+            print(describe({name: results[name]}), flush=True)
+    print(describe(results))
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Estimate and compiled memory of one configuration; its dump is kept and not made twice."""
+    make, topology = PAIRS[name]
+    config, folder = make(name), Path(DUMPS.value) / name
+    if not _find(folder, DONE):
+        _compile_until_assigned(name, folder)
+    wish = Wish() if name.startswith("lct_3b") else SHOT
+    plan = plan_training(config, parse_topology(topology), wish, steps=1)
+    return {
+        "topology": topology,
+        "shards": to_plain(plan.shards),
+        "rows": config.data.rows,
+        "accumulate": config.training.accumulate,
+        "tokens": config.data.video_tokens + config.data.text_tokens,
+        "remat": config.model.remat,
+        "parameters": plan.parameters.count,
+        "compiled": read_assignment(_find(folder, ASSIGNMENT)[0].read_text()),
+        "versions": {n: importlib.metadata.version(n) for n in ("jax", "libtpu")},
+    }
+
+
+def estimate(name: str) -> float:
+    """What the plan says today."""
+    make, topology = PAIRS[name]
+    wish = Wish() if name.startswith("lct_3b") else SHOT
+    return plan_training(make(name), parse_topology(topology), wish, steps=1).memory.total
+
+
+def read_assignment(text: str) -> dict[str, int]:
+    """Bytes in main memory that a compiled program is assigned: of its arguments, and of everything else."""
+    found = re.findall(r"^allocation \d+: size (\d+), (.*?):?$", text, flags=re.MULTILINE)
+    arguments = sum(int(size) for size, what in found if what.startswith("parameter"))
+    others = [what for _, what in found if what.startswith("preallocated-temp")]
+    assert len(others) == 1, "one allocation of temporaries was expected in main memory"
+    temporaries = sum(int(size) for size, what in found if what.startswith("preallocated-temp"))
+    return {"arguments": arguments, "temporaries": temporaries}
+
+
+def _compile_until_assigned(name: str, folder: Path) -> None:
+    flags_ = f"--xla_dump_to={folder} --xla_dump_hlo_as_text=true"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.plan_accuracy", f"--compile={name}"],
+        env=os.environ | {"XLA_FLAGS": flags_},
+    )
+    while child.poll() is None and not _find(folder, DONE):
+        time.sleep(1)
+    child.terminate()
+    child.wait()
+    if not _find(folder, DONE):
+        raise InputError(f"{name}: the compiler wrote no {DONE} to {folder}")
+
+
+def _find(folder: Path, ending: str) -> list[Path]:
+    return sorted(folder.glob(f"*jit_step*{ending}"))
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The table, in Markdown."""
+    lines = [
+        "| configuration | topology, mesh | tokens a device at a time | remat | estimated, GiB | compiled, GiB | off |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, r in results.items():
+        data, seq = r["shards"].values()
+        estimated, compiled = estimate(name), sum(r["compiled"].values())
+        at_once = r["rows"] / data / r["accumulate"] * r["tokens"] / seq
+        lines.append(
+            f"| {name}, {r['parameters'] / 1e9:.2f} B | {r['topology']}, {data} x {seq} "
+            f"| {at_once:,.0f} | {r['remat']} | {estimated / GIB:.2f} | {compiled / GIB:.2f} "
+            f"| {estimated / compiled - 1:+.1%} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

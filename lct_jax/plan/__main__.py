@@ -1,0 +1,97 @@
+"""Says before launch whether a run fits, what it computes and sends, and how long it takes at least.
+
+    python -m lct_jax.plan --config=configs/lct_3b.py --topology=v5p:4x4x4 [--shots=9 --frames=125 --aspect=16:9]
+        [--mode=train|joint|autoregressive|causal] [--search] [--compile] [--steps=N] [--json]
+        [--config.training.seq_shards=16 ...]
+
+Needs none of the chips it speaks of. Without `--compile` everything is counted and estimated from shapes, in seconds.
+With it the program itself is compiled for the topology (minutes at 3B), and the compiler's memory and collectives take
+the place of estimates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips of a running job
+
+from absl import flags, logging
+
+from lct_jax.cli import define_config, run
+from lct_jax.config import freeze
+from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
+from lct_jax.plan.report import (
+    describe_program,
+    describe_sampling,
+    describe_search,
+    describe_training,
+    to_json,
+    to_plain,
+)
+from lct_jax.plan.sampling import plan_sampling
+from lct_jax.plan.search import advise_sampling, advise_training, search, search_sampling
+from lct_jax.plan.topology import parse_topology
+from lct_jax.plan.training import plan_training
+from lct_jax.plan.workload import Wish, parse_aspect
+
+MODES = ("train", "joint", "autoregressive", "causal")
+CONFIG = define_config()
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Chips, such as v6e:8x8 or h100:64.", required=True
+)
+SHOTS = flags.DEFINE_integer(
+    "shots", None, "Shots of a scene; default: data.max_shots.", lower_bound=1
+)
+FRAMES = flags.DEFINE_integer(
+    "frames", None, "Frames of a shot, 4n + 1; default: the config's.", lower_bound=1
+)
+ASPECT = flags.DEFINE_string("aspect", None, "Width to height of a shot, such as 16:9.")
+MODE = flags.DEFINE_enum("mode", "train", MODES, "Training, or a way of sampling.")
+STEPS = flags.DEFINE_integer(
+    "steps", None, "Steps of the run; default: training.steps.", lower_bound=1
+)
+SEARCH = flags.DEFINE_bool(
+    "search", False, "Look for meshes, remat policies and micro-batches that fit."
+)
+COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
+READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
+GPU_SPEC = flags.DEFINE_string(
+    "gpu_spec", None, "With --compile for GPUs: what XLA is told of one."
+)
+JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
+    aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
+    wish = Wish(SHOTS.value, FRAMES.value, aspect)
+    spec = None if GPU_SPEC.value is None else Path(GPU_SPEC.value)
+    if MODE.value == "train":
+        plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
+        compiled = compile_step(plan, spec) if COMPILE.value else None
+        plan = plan if compiled is None else refine_training(plan, compiled)
+        found = search(config, topology, wish) if SEARCH.value or not plan.fits else []
+        advice = [] if plan.fits else advise_training(plan, wish, found)
+    else:
+        plan = plan_sampling(config, topology, wish, MODE.value)
+        plan = refine_sampling(plan, spec) if COMPILE.value else plan
+        found = search_sampling(config, topology, wish, MODE.value) if not plan.fits else []
+        advice = [] if plan.fits else advise_sampling(topology, found)
+    if JSON.value:
+        print(json.dumps(to_json(plan) | {"advice": advice, "options": to_plain(found)}, indent=1))
+        return
+    describe = describe_training if MODE.value == "train" else describe_sampling
+    print(describe(plan, advice=advice))
+    if MODE.value == "train" and SEARCH.value:
+        print(describe_search(found, topology))
+    if MODE.value == "train" and READ.value and compiled is not None:
+        print(describe_program(compiled.text))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,98 @@
+"""What devices send each other in a training step: which collectives, how often, and how many bytes.
+
+A model, a batch and a mesh enter, `Collective`s leave. Weights lie sharded over `data`: every pass gathers them layer
+by layer, and gradients are scattered back; devices along `seq` hold the same shard and sum their gradients of it.
+Attention exchanges tokens for heads over `seq` before the kernel and back behind it (DeepSpeed-Ulysses, arXiv
+2309.14509).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from lct_jax.config import Config
+from lct_jax.plan.links import Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.parameters import Parameters
+from lct_jax.plan.policies import POLICIES
+from lct_jax.plan.topology import Topology
+
+EXCHANGES = 4  # of queries, keys and values, and of what attention gives
+
+
+class Collective(NamedTuple):
+    """All collectives of one purpose in a step.
+
+    Attributes:
+        kind: "all-gather", "reduce-scatter", "all-reduce" or "all-to-all". what: is sent. axis: of the mesh.
+        count: how many there are. sent: bytes a device sends in all of them (as many come in).
+        seconds: that its links take at least; 0 where rates are not published.
+    """
+
+    kind: str
+    what: str
+    axis: str
+    count: int
+    sent: float
+    seconds: float
+
+
+def list_collectives(
+    config: Config, parameters: Parameters, shards: Shards, topology: Topology
+) -> list[Collective]:
+    """The collectives of a training step, those of an axis of one device left out."""
+    found = [
+        *_list_weights(config, parameters, shards, topology),
+        *_list_exchanges(config, shards, topology),
+    ]
+    return [c for c in found if c.sent]
+
+
+def _list_weights(
+    config: Config, parameters: Parameters, shards: Shards, topology: Topology
+) -> list[Collective]:
+    data, seq = (find_lane(topology, shards, axis) for axis in ("data", "seq"))
+    micro, chip = config.training.accumulate, topology.chip
+    others = lambda size: (size - 1) / size  # noqa: E731
+    passes = micro * (2 if POLICIES[config.model.remat].again.linear else 1)
+    gathered = passes * parameters.gathered_bytes * others(shards.data)
+    scattered = micro * parameters.gradient_bytes * others(shards.data)
+    # A ring of all-reduce sends twice what a scatter does, here of the shard that is left.
+    summed = 2 * micro * parameters.gradient_bytes / shards.data * others(shards.seq)
+    leaves = parameters.leaves
+    return [
+        Collective(
+            *("all-gather", "weights", "data"),
+            passes * leaves,
+            gathered,
+            gather_seconds(chip, data, gathered),
+        ),
+        Collective(
+            *("reduce-scatter", "gradients", "data"),
+            micro * leaves,
+            scattered,
+            gather_seconds(chip, data, scattered),
+        ),
+        Collective(
+            *("all-reduce", "gradients", "seq"),
+            micro * leaves,
+            summed,
+            gather_seconds(chip, seq, summed),
+        ),
+    ]
+
+
+def _list_exchanges(config: Config, shards: Shards, topology: Topology) -> list[Collective]:
+    model, data, micro = config.model, config.data, config.training.accumulate
+    lane = find_lane(topology, shards, "seq")
+    rows = data.rows / shards.data
+    tokens = rows * (data.video_tokens + data.text_tokens) / shards.seq
+    width = model.heads * model.head_dim * jnp.dtype(model.dtype).itemsize
+    passes = (
+        2 + POLICIES[model.remat].again.attention
+    )  # forward, its gradient, and perhaps forward again
+    sent = passes * EXCHANGES * model.depth * tokens * width * (shards.seq - 1) / shards.seq
+    count = round(passes * EXCHANGES * model.depth * micro)
+    seconds = exchange_seconds(topology.chip, lane, sent)
+    return [Collective("all-to-all", "queries, keys, values", "seq", count, sent, seconds)]

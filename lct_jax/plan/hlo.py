@@ -1,0 +1,233 @@
+"""An optimised program read as text: which collectives it has and how often they run, and where its cycles go.
+
+The text of a compiled program enters; `Sent` and `Spent` leave. Instructions in the body of a loop count once for
+every turn. The compiler's cycle estimates are its own, and there are none for kernels and collectives.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.+?) ([\w\-]+)\((.*)$")
+_ARRAY = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\]")
+_CALLED = re.compile(
+    r"(?:calls|body|to_apply|called_computations|branch_computations)=\{?(%?[\w.\-]+(?:, %?[\w.\-]+)*)"
+)
+_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
+_NAME = re.compile(r'op_name="([^"]*)"')
+_LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
+_NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
+_BEGINS = "AsyncCollectiveStart"
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
+_KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_BYTES = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "bf16": 2,
+    "f16": 2,
+    "s16": 2,
+    "u16": 2,
+    "f32": 4,
+    "s32": 4,
+    "u32": 4,
+}
+
+
+class Sent(NamedTuple):
+    """Collectives of one kind, axis and place in the program.
+
+    Attributes:
+        kind: "all-gather", ... ; a fused all-reduce that keeps its own part counts as "reduce-scatter".
+        axis: "data", "seq" or "both". count: how many run. sent: bytes a device sends in all of them.
+        hidden: whether other work may run meanwhile (the program starts and ends it apart). op: what it stems from.
+    """
+
+    kind: str
+    axis: str
+    count: int
+    sent: float
+    hidden: bool
+    op: str
+
+
+class Spent(NamedTuple):
+    """Cycles of the fusions that stem from one operation, as the compiler estimates them."""
+
+    op: str
+    count: int
+    cycles: int
+
+
+class Instruction(NamedTuple):
+    """One line of a computation; `rest` is what follows its opening bracket, `called` the computations it runs."""
+
+    name: str
+    shape: str
+    opcode: str
+    rest: str
+
+    @property
+    def called(self) -> list[str]:
+        """Names of computations."""
+        return [
+            n.strip().lstrip("%") for found in _CALLED.findall(self.rest) for n in found.split(",")
+        ]
+
+    @property
+    def op(self) -> str:
+        """The operation of the source that it stems from, without what is common to all."""
+        name = _NAME.search(self.rest)
+        return re.sub(r"jit\((?:step|main|run_steps)\)/", "", name[1]) if name else ""
+
+
+class Program(NamedTuple):
+    """Instructions by computation, and the name of the computation that a program begins with."""
+
+    computations: dict[str, list[Instruction]]
+    entry: str
+
+
+def read_program(text: str) -> Program:
+    """Takes the text of a program apart."""
+    computations: dict[str, list[Instruction]] = {}
+    current: list[Instruction] = []
+    entry = ""
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            current = computations.setdefault(head[1], [])
+            entry = head[1] if line.startswith("ENTRY") else entry
+        elif found := _INSTRUCTION.match(line):
+            current.append(Instruction(*found.groups()))
+    return Program(computations, entry)
+
+
+def byte_size(dtype: str) -> int:
+    """Bytes of a number, by its name in a program."""
+    return _BYTES.get(dtype, 4)
+
+
+def find_collectives(text: str, *, data: int, seq: int) -> list[Sent]:
+    """Collectives of a program on a mesh of `data` x `seq` devices, most bytes first; equal ones together."""
+    program = read_program(text)
+    starts = {n for n, body in program.computations.items() if any(_BEGINS in i.rest for i in body)}
+    begun = {
+        (i.opcode, _channel(i))
+        for name in starts
+        for i in program.computations[name]
+        if i.opcode in _KINDS
+    }
+    found: dict[tuple[str, str, bool, str], list[float]] = collections.defaultdict(lambda: [0, 0.0])
+    for instruction, turns, inside in _walk(program):
+        kind = instruction.opcode.removesuffix("-start")
+        apart = inside in starts
+        # What one fusion begins stands once more in those that go on with it or end it.
+        if kind not in _KINDS or (not apart and (kind, _channel(instruction)) in begun):
+            continue
+        size, axis = _group(instruction.rest, data=data, seq=seq)
+        if size == 1:
+            continue
+        hidden = apart or instruction.opcode.endswith("-start")
+        given = _size(instruction, kind)
+        if inside.startswith("all-reduce-scatter"):  # a sum of which each device keeps its part
+            kind, given = "reduce-scatter", given / size
+        key = kind, axis, hidden, instruction.op
+        found[key][0] += turns
+        found[key][1] += turns * _sent(kind, given, size)
+    sent = [Sent(k, a, int(n), b, h, op) for (k, a, h, op), (n, b) in found.items()]
+    return sorted(sent, key=lambda s: -s.sent)
+
+
+def rank_cycles(text: str) -> list[Spent]:
+    """Where the compiler expects time to go, outside kernels and collectives; most first."""
+    found: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
+    for instruction, turns, _ in _walk(read_program(text)):
+        cycles = _CYCLES.search(instruction.rest)
+        if cycles:
+            found[instruction.op][0] += turns
+            found[instruction.op][1] += turns * int(cycles[1])
+    return sorted((Spent(op, *both) for op, both in found.items()), key=lambda s: -s.cycles)
+
+
+def _walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
+    """All instructions, the turns of loops around them, and their computation; once for every place that runs it."""
+    todo = [(program.entry, 1)]
+    while todo:
+        name, turns = todo.pop()
+        for instruction in program.computations.get(name, ()):
+            yield instruction, turns, name
+            loops = instruction.opcode == "while"
+            inner = turns * (_count_turns(instruction.rest, program) if loops else 1)
+            todo += [(called, inner) for called in instruction.called]
+
+
+def _count_turns(rest: str, program: Program) -> int:
+    """Turns of a loop: said beside it, or the constant its condition compares with; 1 where neither is known."""
+    if known := _TURNS.search(rest):
+        return int(known[1])
+    condition = re.search(r"condition=%?([\w.\-]+)", rest)
+    numbers = [
+        int(part.group(1))
+        for found in program.computations.get(condition[1] if condition else "", ())
+        if found.opcode == "constant" and (part := re.match(r"(\d+)\)", found.rest))
+    ]
+    return max(numbers, default=1)
+
+
+def _channel(instruction: Instruction) -> str:
+    found = _CHANNEL.search(instruction.rest)
+    return found[1] if found else ""
+
+
+def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
+    """Devices of a group, and the mesh axis along which they lie: neighbours in number are along `seq`."""
+    if listed := _LISTED.search(rest):
+        members = [int(part) for part in listed[1].split(",")]
+        size, near = len(members), len(members) > 1 and members[1] - members[0] == 1
+    elif named := _NAMED.search(rest):
+        sides = [
+            (name.strip(), int(side))
+            for name, side in (part.split("=") for part in named[1].split(","))
+        ]
+        taken = [name.strip() in named[2].split(",") for name, _ in sides]
+        size = math.prod(side for (_, side), t in zip(sides, taken, strict=True) if t)
+        behind = math.prod(side for (_, side), t in zip(sides, taken, strict=True) if not t)
+        near = taken[-1] or behind == 1
+    elif iota := _IOTA.search(rest):
+        size, near = int(iota[2]), iota[3] is None
+    else:
+        return (1, "") if "source_target_pairs" not in rest else (2, "seq")
+    if size == data * seq and min(data, seq) > 1:
+        return size, "both"
+    return size, "seq" if size == seq and (near or data != seq) else "data"
+
+
+def _size(instruction: Instruction, kind: str) -> float:
+    """Bytes of what a collective gives; of a started one, of the second half of what it holds on to."""
+    arrays = [_bytes(*part) for part in _ARRAY.findall(instruction.shape)]
+    if instruction.opcode.endswith("-start") and kind != "all-reduce":
+        return float(max(arrays, default=0))
+    return float(sum(arrays))
+
+
+def _bytes(dtype: str, sides: str) -> int:
+    return byte_size(dtype) * math.prod(int(side) for side in sides.split(",") if side)
+
+
+def _sent(kind: str, size: float, group: int) -> float:
+    """Bytes a device sends, from those that a collective gives."""
+    others = (group - 1) / group
+    return {
+        "all-gather": size * others,
+        "all-to-all": size * others,
+        "all-reduce": 2 * size * others,
+        "reduce-scatter": size * (group - 1),
+        "collective-permute": size,
+    }[kind]

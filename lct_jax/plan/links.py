@@ -1,0 +1,93 @@
+"""How long bytes take between chips at least: a mesh axis laid over a torus, or over nodes of switched GPUs.
+
+A topology, a mesh and a collective enter, seconds leave. They are bounds from below, from published link rates: every
+link of every dimension that an axis spans is busy all the time, rings wrap wherever they can, and nothing waits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from lct_jax.chips import Chip
+from lct_jax.plan.topology import Topology
+
+WRAPS = 4  # from so many chips on, a dimension taken whole may be a ring
+
+
+class Shards(NamedTuple):
+    """A mesh: devices over rows and FSDP, and devices over the tokens of a row."""
+
+    data: int
+    seq: int
+
+
+class Lane(NamedTuple):
+    """How an axis of the mesh lies in a topology.
+
+    Attributes:
+        size: devices of a group. parts: of them along every dimension of a torus.
+        wraps: which of these are rings. near: devices of a group behind one switch (GPUs).
+    """
+
+    size: int
+    parts: tuple[int, ...]
+    wraps: tuple[bool, ...]
+    near: int
+
+
+def find_lane(topology: Topology, shards: Shards, axis: str) -> Lane:
+    """Devices are laid row by row: `seq` takes the innermost ones, `data` what is left of every dimension."""
+    size = getattr(shards, axis)
+    if topology.kind != "tpu":
+        node = min(topology.chip.node, topology.devices)
+        near = math.gcd(node, shards.seq)
+        return Lane(size, (), (), near if axis == "seq" else max(1, node // near))
+    sides = (topology.chip.devices, *topology.shape)
+    inner = _take(shards.seq, sides)
+    parts = inner if axis == "seq" else tuple(s // p for s, p in zip(sides, inner, strict=True))
+    wraps = tuple(p == s >= WRAPS for p, s in zip(parts, sides, strict=True))
+    return Lane(size, parts[1:], wraps[1:], near=parts[0])
+
+
+def gather_seconds(chip: Chip, lane: Lane, received: float) -> float:
+    """All-gather or reduce-scatter in which every device receives (or sends) so many bytes."""
+    if lane.size == 1 or not chip.link:
+        return 0.0
+    outside = received * (lane.size - lane.near) / (lane.size - 1)
+    if not chip.torus:
+        return max(received / chip.link, outside / lane.near / _network(chip))
+    spanned = sum(part > 1 for part in lane.parts)
+    # Devices of one chip share what comes in, and share its links.
+    return outside / (chip.link * spanned / chip.torus) if spanned else 0.0
+
+
+def exchange_seconds(chip: Chip, lane: Lane, sent: float) -> float:
+    """All-to-all in which every device sends so many bytes, the same to every other one."""
+    if lane.size == 1 or not chip.link:
+        return 0.0
+    outside = sent * (lane.size - lane.near) / (lane.size - 1)
+    if not chip.torus:
+        return max(sent / chip.link, outside / _network(chip))
+    # Each byte takes up one link for every hop.
+    hops = max(_hops(part, wrap) for part, wrap in zip(lane.parts, lane.wraps, strict=True))
+    return outside * chip.devices * hops / (chip.link / chip.torus)
+
+
+def _hops(part: int, wraps: bool) -> float:
+    """Mean distance between two places of a ring or a line."""
+    return part / 4 if wraps else (part**2 - 1) / (3 * part)
+
+
+def _network(chip: Chip) -> float:
+    return chip.network or chip.link
+
+
+def _take(size: int, sides: tuple[int, ...]) -> tuple[int, ...]:
+    """How many of `size` lie along each dimension, the first filled first."""
+    parts = []
+    for side in sides:
+        part = math.gcd(size, side)
+        parts.append(part)
+        size //= part
+    return tuple(parts)

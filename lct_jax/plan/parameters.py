@@ -1,0 +1,87 @@
+"""Parameters of a model and where they lie, from its abstract tree: nothing is allocated.
+
+The rule that places them (`state_sharding`) is asked for the shard of every leaf, so that bytes are exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType
+
+from lct_jax.config import ModelConfig, TrainingConfig
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.plan.links import Shards
+from lct_jax.sharding import AXES, state_sharding
+from lct_jax.training.state import TrainState, init_state, make_optimizer
+
+FLOAT = 4  # bytes of a parameter at rest, and of its gradient
+
+
+class Parameters(NamedTuple):
+    """Parameters of a model on a mesh; bytes are of one device.
+
+    Attributes:
+        count: of the whole model. blocks: of them in its blocks. leaves: arrays.
+        params, optimiser, ema: bytes at rest.
+        gathered_bytes: of all weights once, as a pass gathers them. gradient_bytes: of all gradients before they are
+            scattered.
+    """
+
+    count: int
+    blocks: int
+    leaves: int
+    params: float
+    optimiser: float
+    ema: float
+    gathered_bytes: float
+    gradient_bytes: float
+
+
+def make_abstract_mesh(shards: Shards) -> AbstractMesh:
+    """A mesh without devices, as `make_mesh` would lay it."""
+    return AbstractMesh(shards, AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def place_parameters(model: ModelConfig, shards: Shards) -> Parameters:
+    """Parameters, optimiser and EMA of a training state on a mesh."""
+    return _place(dataclasses.replace(model, remat="block", kernel="auto"), shards)
+
+
+@functools.cache
+def _place(model: ModelConfig, shards: Shards) -> Parameters:
+    state = _abstract_state(model)
+    local = jax.tree.map(_shard_bytes, state, state_sharding(state, make_abstract_mesh(shards)))
+    total = lambda tree: float(sum(jax.tree.leaves(tree)))  # noqa: E731
+    blocks = jax.tree.leaves(state.params["blocks"])
+    leaves = jax.tree.leaves(state.params)
+    count, inside = (sum(leaf.size for leaf in tree) for tree in (leaves, blocks))
+    compute = jnp.dtype(model.dtype).itemsize
+    return Parameters(
+        count=count,
+        blocks=inside,
+        leaves=len(leaves),
+        params=total(local.params),
+        optimiser=total(local.opt_state),
+        ema=total(local.ema),
+        # The modulation of time is computed in float32; everything else is cast before it is gathered.
+        gathered_bytes=float(compute * inside + FLOAT * (count - inside)),
+        gradient_bytes=float(FLOAT * count),
+    )
+
+
+@functools.cache
+def _abstract_state(model: ModelConfig) -> TrainState:
+    """A training state as shapes; how it is trained changes none."""
+    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))[1]
+    return jax.eval_shape(lambda p: init_state(p, make_optimizer(TrainingConfig())), shapes)
+
+
+def _shard_bytes(leaf: Any, sharding: Any) -> float:
+    return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

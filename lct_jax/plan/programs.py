@@ -1,0 +1,189 @@
+"""The programs of a run, lowered without a device: the train step, and what sampling runs.
+
+A config and a mesh of a topology's devices enter, lowered programs leave: state, batch and caches are shapes with a
+place, nothing is allocated. They are the functions that `train.py` and `sample.py` run, so that what a compiler says of
+them holds there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.served import Served
+from lct_jax.plan.sampling import SamplingPlan, make_job
+from lct_jax.plan.topology import Topology
+from lct_jax.sampling.euler import make_course, run_steps, time_grid
+from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.places import history_capacity
+from lct_jax.sampling.window import pack_group, pack_window
+from lct_jax.sharding import HEADS, check_mesh, make_mesh, state_sharding
+from lct_jax.training.state import init_state, jit_step, make_optimizer, make_step
+from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
+
+
+def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
+    """Devices to compile for, none of which need be there.
+
+    Args:
+        gpu_spec: what XLA's compiler is told of a GPU (a file of xla/backends/gpu/target_config/specs in its
+        repository).
+
+    Raises:
+        InputError: the compiler for them is not installed, or does not know such a slice.
+    """
+    if topology.kind == "cpu":
+        return _find_cpus(topology)
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
+    platform, options = "tpu", {"topology_name": topology.name}
+    if topology.kind == "gpu":
+        platform, options = "cuda", _describe_gpus(topology, gpu_spec)
+    try:
+        found = topologies.get_topology_desc(platform=platform, **options)
+    except Exception as error:
+        wanted = {
+            "tpu": "the extra tpu, and a slice that it knows",
+            "cuda": "jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version (pip install --no-deps)",
+        }
+        raise InputError(
+            f"--compile: no compiler for {topology.name} ({error}), expected {wanted[platform]}"
+        ) from None
+    return list(found.devices)
+
+
+def _describe_gpus(topology: Topology, gpu_spec: Path | None) -> dict[str, str]:
+    if gpu_spec is None:
+        raise InputError(
+            f"--gpu_spec: missing, expected a file that describes the GPU of {topology.name} to XLA, "
+            "such as h100_sxm.txtpb"
+        )
+    near = min(topology.chip.node, topology.devices)
+    try:
+        spec = gpu_spec.read_text()
+    except OSError as error:
+        raise InputError(f"--gpu_spec: {gpu_spec}: {error.strerror}, expected a file") from None
+    return {"target_config": spec, "topology": f"1x{topology.devices // near}x{near}"}
+
+
+def make_topology_mesh(config: Config, devices: list[Any]) -> Mesh:
+    """The mesh that `train.py` would lay over these devices; raises InputError where it does not divide."""
+    mesh = make_mesh(seq=config.training.seq_shards, devices=devices)
+    check_mesh(mesh, config)
+    return mesh
+
+
+def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """The train step of `train.py`, from an abstract state and batch."""
+    training = config.training
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
+    optimizer = make_optimizer(training)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    placed = jax.tree.map(_place, state, state_sharding(state, mesh))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = make_step(
+        graph,
+        optimizer,
+        flow_config=config.flow,
+        training=training,
+        slots=config.data.groups,
+        samples=float(config.data.rows),  # a divisor of the gradient: any number compiles alike
+    )
+    with jax.set_mesh(mesh):
+        return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
+
+
+def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
+    """The programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is kept of a shot."""
+    config, model = plan.config, plan.config.model
+    mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
+    params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
+    causal = plan.mode == "causal"
+    served = Served(graph, params, config=model, context="causal" if causal else "full")
+    with jax.set_mesh(mesh):
+        batch = _pack_longest(plan)
+        times = time_grid(config.sampling.steps, config.flow.shift)
+        course = make_course(batch, held={}, moving={1}, times=times, guidance=1.0)
+        loop = abstract((course, batch.video.value[0]))
+        if not causal:
+            return {"euler": run_steps.lower(served.forward, *loop, np.int32(0), np.int32(1))}
+        history = _abstract_history(plan, mesh)
+        group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
+        return {
+            "euler": run_steps.lower(served.extend(history), *loop, np.int32(0), np.int32(1)),
+            "observe": served.lower_observe(history, *group),
+        }
+
+
+def _pack_longest(plan: SamplingPlan) -> PackedBatch:
+    """The longest window, or in causal mode a shot alone; of zeros."""
+    job = make_job(plan.config, plan.request)
+    window = max(plan.windows, key=lambda w: len(w.shots)).shots
+    zeros = [
+        np.zeros((math.prod(plan.request.shots[shot].grid), plan.request.channels), np.float32)
+        for shot in window
+    ]
+    if plan.mode == "causal":
+        return pack_group(job, window, len(window), zeros[-1])
+    return pack_window(job, window, zeros)
+
+
+def _abstract_history(plan: SamplingPlan, mesh: Mesh) -> History:
+    model, job = plan.config.model, make_job(plan.config, plan.request)
+    capacity = history_capacity(job, plan.windows)
+    place = NamedSharding(mesh, P(*(HEADS.get(letter) for letter in "NBHMK")))
+    shape = (model.depth, BRANCHES, model.heads, capacity, model.head_dim)
+    of = lambda dtype, *side: jax.ShapeDtypeStruct((*shape[:-1], *side), dtype, sharding=place)  # noqa: E731
+    whole = of(model.dtype, model.head_dim)
+    if plan.config.sampling.kv_dtype == "int8":
+        whole = Quantised(of(jnp.int8, model.head_dim), of(jnp.float32, 1))
+    return History(whole, whole, jax.ShapeDtypeStruct((BRANCHES,), jnp.int32))
+
+
+def abstract(tree: Any) -> Any:
+    """Arrays as shapes; where they lie is left to the program, as with what `sample.py` hands over from the host."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
+    """A global batch as shapes: rows over `data`, tokens over `seq`."""
+    place, data = NamedSharding(mesh, P("data", "seq")), config.data
+
+    def tokens(length: int, width: int) -> Tokens:
+        shape = lambda *tail, dtype=jnp.int32: jax.ShapeDtypeStruct(  # noqa: E731
+            (data.rows, length, *tail), dtype, sharding=place
+        )
+        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        return Tokens(shape(width, dtype=jnp.float32), index)
+
+    return PackedBatch(
+        video=tokens(data.video_tokens, config.model.patch_channels),
+        text=tokens(data.text_tokens, config.model.text_width),
+    )
+
+
+def _place(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _find_cpus(topology: Topology) -> list[Any]:
+    devices = jax.devices("cpu")
+    if len(devices) < topology.devices:
+        raise InputError(
+            f"--topology: found {topology.name} with {len(devices)} CPU devices, expected so many: "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={topology.devices}"
+        )
+    return devices[: topology.devices]

@@ -1,0 +1,77 @@
+"""Plans with the compiler's word in place of estimates: its memory, its collectives.
+
+A plan enters, and leaves with `memory` and `collectives` of the program compiled for its topology; `estimate` keeps
+what was estimated. A program that is too large has its bytes all the same: the compiler names them when it gives up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from lct_jax.plan.collectives import Collective
+from lct_jax.plan.compiled import Compiled, compile_program
+from lct_jax.plan.hlo import Sent, find_collectives
+from lct_jax.plan.links import exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.memory import Memory
+from lct_jax.plan.programs import (
+    find_devices,
+    lower_sampling,
+    lower_step,
+    make_topology_mesh,
+)
+from lct_jax.plan.roofline import bound_step
+from lct_jax.plan.sampling import SamplingPlan
+from lct_jax.plan.training import TrainingPlan
+
+
+def refine_training(plan: TrainingPlan, compiled: Compiled) -> TrainingPlan:
+    """A plan of training with what the compiler says of its step."""
+    config, shards = plan.config, plan.shards
+    changed = dataclasses.replace(plan, memory=_memory(compiled), estimate=plan.memory)
+    if not compiled.text:
+        return changed
+    sent = find_collectives(compiled.text, data=shards.data, seq=shards.seq)
+    collectives = [_time(found, plan) for found in sent]
+    micro = config.training.accumulate
+    roofline = bound_step(plan.work, plan.parameters, collectives, plan.topology, micro=micro)
+    return dataclasses.replace(changed, collectives=collectives, roofline=roofline)
+
+
+def compile_step(plan: TrainingPlan, gpu_spec: Path | None = None) -> Compiled:
+    """Compiles the train step of `train.py` for the plan's topology."""
+    mesh = make_topology_mesh(plan.config, find_devices(plan.topology, gpu_spec))
+    return compile_program(lower_step(plan.config, mesh))
+
+
+def refine_sampling(plan: SamplingPlan, gpu_spec: Path | None = None) -> SamplingPlan:
+    """Compiles the programs of `sample.py`: memory is that of the largest, with what lies beside it."""
+    devices = plan.shards.data * plan.shards.seq
+    lowered = lower_sampling(plan, find_devices(plan.topology, gpu_spec))
+    largest = max(map(compile_program, lowered.values()), key=lambda compiled: compiled.total)
+    parts = _memory(largest).parts | {"cache": plan.cache / devices}
+    return dataclasses.replace(plan, memory=Memory(parts), estimate=plan.memory)
+
+
+def _memory(compiled: Compiled) -> Memory:
+    if not compiled.text:
+        return Memory({"the program": compiled.total})
+    return Memory(
+        {
+            "arguments": float(compiled.arguments),
+            "temporaries": float(compiled.temporaries),
+            "results": float(compiled.results),
+        }
+    )
+
+
+def _time(sent: Sent, plan: TrainingPlan) -> Collective:
+    """What the links take for it; along both axes, as if all went along the longer one."""
+    axes = {"both": "data" if plan.shards.data >= plan.shards.seq else "seq"}
+    lane = find_lane(plan.topology, plan.shards, axes.get(sent.axis, sent.axis))
+    seconds = exchange_seconds if sent.kind == "all-to-all" else gather_seconds
+    what = f"{'beside other work' if sent.hidden else 'alone'}: {sent.op}"
+    return Collective(
+        *(sent.kind, what, sent.axis, sent.count, sent.sent),
+        seconds=seconds(plan.topology.chip, lane, sent.sent),
+    )

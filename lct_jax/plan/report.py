@@ -1,0 +1,277 @@
+"""Plans in words and tables for people, and as plain values for JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lct_jax.chips import GIB
+from lct_jax.plan.buffers import find_peak
+from lct_jax.plan.hlo import rank_cycles
+from lct_jax.plan.links import Shards
+from lct_jax.plan.memory import Memory
+from lct_jax.plan.sampling import SamplingPlan
+from lct_jax.plan.search import Option
+from lct_jax.plan.topology import Topology
+from lct_jax.plan.training import TrainingPlan
+from lct_jax.plan.workload import Workload
+from lct_jax.sampling.guidance import BRANCHES
+
+SHOWN = 8  # options of a search
+MOST = 24  # lines of what a program is made of
+
+
+def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
+    """`fits: 21.3 of 31.2 GiB a device`, or that it does not, and what would help."""
+    usable = topology.chip.usable
+    amount = f"{total / GIB:.1f} of {usable / GIB:.1f} GiB a device"
+    if total <= usable:
+        return f"fits: {amount}"
+    return "\n  ".join([f"does not fit: {amount}", *advice])
+
+
+def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
+    """A training plan as text."""
+    config, work, parameters = plan.config, plan.work, plan.parameters
+    share = plan.useful_share
+    lines = [
+        f"{config.name} on {plan.topology.name}: {plan.topology.chips} x {plan.topology.chip.title}, "
+        f"mesh {describe_mesh(plan.shards)}",
+        "",
+        *_table(
+            [
+                (
+                    "parameters",
+                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays",
+                ),
+                *describe_workload(plan.workload),
+                ("batch", describe_batch(plan)),
+                (
+                    "computed a step",
+                    f"{work.computed.total / 1e15:,.1f} PFLOP: linear {work.computed.linear / 1e15:,.1f}, "
+                    f"attention {work.computed.attention / 1e15:,.1f}",
+                ),
+                (
+                    "useful of it",
+                    f"{work.useful.total / 1e15:,.1f} PFLOP, {work.useful.total / work.computed.total:.0%}: "
+                    f"linear {share.linear:.0%}, attention {share.attention:.0%}",
+                ),
+            ]
+        ),
+        "",
+        *describe_memory(plan.memory, plan.estimate),
+        "",
+        *describe_collectives(plan),
+        answer_fit(plan.memory.total, plan.topology, advice=advice),
+        *describe_time(plan),
+    ]
+    return "\n".join(lines)
+
+
+def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
+    """A plan of sampling a scene as text."""
+    flops, shots = plan.flops, len(plan.request.shots)
+    passes = sum(cost.passes for cost in plan.costs)
+    grid = plan.request.shots[0].grid
+    rows = [
+        ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
+        ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches"),
+        (
+            "computed",
+            f"{flops.total / 1e15:,.1f} PFLOP: linear {flops.linear / 1e15:,.1f}, "
+            f"attention {flops.attention / 1e15:,.1f}",
+        ),
+    ]
+    if plan.cache:
+        rows.append(
+            (
+                "cache",
+                f"{plan.cache / GIB:,.1f} GiB, and {plan.history / GIB:,.1f} of history gathered from it",
+            )
+        )
+    lines = [
+        f"{plan.config.name} on {plan.topology.name}, {plan.mode}: {plan.shards.data * plan.shards.seq} of "
+        f"{plan.topology.devices} devices, mesh {describe_mesh(plan.shards)}",
+        "",
+        *_table(rows),
+        "",
+        *describe_memory(plan.memory, plan.estimate),
+        "",
+        answer_fit(plan.memory.total, plan.topology, advice=advice),
+    ]
+    if plan.seconds is None:
+        lines.append(_no_time(plan.topology))
+    else:
+        lines.append(
+            f"a scene: at least {plan.seconds:,.1f} s, {plan.seconds / shots:,.1f} s a shot"
+        )
+    return "\n".join(lines)
+
+
+def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
+    """A table of what lies in a device's memory, and how near the estimate was where a compiler was asked."""
+    source = "estimated" if estimate is None else "compiled"
+    sizes = {**memory.parts, "together": memory.total}
+    lines = [f"memory a device, GiB, {source}"]
+    lines += _table((n, f"{s / GIB:9.3f}") for n, s in sizes.items() if s)
+    if estimate is not None:
+        off = estimate.total / memory.total - 1
+        lines += _table([("estimated before", f"{estimate.total / GIB:9.3f} ({off:+.1%})")])
+    return lines
+
+
+def describe_mesh(shards: Shards) -> str:
+    """`data 16 x seq 4`."""
+    return f"data {shards.data} x seq {shards.seq}"
+
+
+def describe_workload(work: Workload) -> list[tuple[str, str]]:
+    """Rows of a table: a shot, a scene, a row."""
+    grid = "x".join(map(str, work.scene.shots[0].grid))
+    used = work.scenes * work.scene_video
+    return [
+        (
+            "a shot",
+            f"{work.frames} frames of {work.width}x{work.height}: {grid} = {work.shot_tokens:,} video tokens, "
+            f"{work.scene.shots[0].text} of text",
+        ),
+        (
+            "a scene",
+            f"{len(work.scene.shots)} shots: {work.scene_video:,} video tokens, {work.scene_text:,} of text "
+            "(prompts half as long as their spans)",
+        ),
+        (
+            "a row",
+            f"{work.scenes} scenes, {used / work.video:.0%} of {work.video:,} video and {work.text:,} text tokens",
+        ),
+    ]
+
+
+def describe_batch(plan: TrainingPlan) -> str:
+    """Rows of a step, and how they are divided."""
+    micro = plan.config.training.accumulate
+    rows = plan.workload.rows / plan.shards.data / micro
+    parts = f", in {micro} micro-batches" if micro > 1 else ""
+    return f"{plan.workload.rows} rows, {rows:g} at a time in a group of {plan.shards.seq}{parts}"
+
+
+def describe_collectives(plan: TrainingPlan) -> list[str]:
+    """A table of what is sent."""
+    if not plan.collectives:
+        return []
+    rows = [
+        (
+            f"{c.kind} over {c.axis}",
+            f"{c.count:6,} of {c.what:22s} {c.sent / GIB:9.2f} GiB {c.seconds:9.3f} s",
+        )
+        for c in plan.collectives
+    ]
+    return [
+        "sent by a device in a step, and what its links take for it at least",
+        *_table(rows),
+        "",
+    ]
+
+
+def describe_time(plan: TrainingPlan) -> list[str]:
+    """Times of a step and of the run."""
+    bound = plan.roofline
+    if bound is None:
+        return [_no_time(plan.topology)]
+    limit = max(bound._asdict(), key=bound._asdict().get)
+    return [
+        f"a step: at least {bound.step:.2f} s, limited by {limit} (compute {bound.compute:.2f}, memory "
+        f"{bound.memory:.2f}, links {bound.links:.2f} s; {bound.exposed:.2f} s if nothing overlaps)",
+        f"MFU: at most {plan.mfu:.1%}",
+        f"{plan.steps:,} steps: at least {plan.days:,.1f} days",
+    ]
+
+
+def describe_search(options: Sequence[Option], topology: Topology) -> str:
+    """A table of what fits."""
+    if not options:
+        return f"search: no mesh, remat policy or micro-batch fits on {topology.name}"
+    lines = [f"search: {len(options)} settings fit on {topology.name}, fastest first"]
+    for option in options[:SHOWN]:
+        seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
+        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}")
+    return "\n".join(lines)
+
+
+def describe_program(text: str) -> str:
+    """What lies in memory when a program needs most of it, and where the compiler expects its cycles to go."""
+    peak, cycles = find_peak(text), rank_cycles(text)
+    total = sum(spent.cycles for spent in cycles) or 1
+    size = sum(buffer.size for buffer in peak)
+    lines = ["", f"the widest moment: {size / GIB:.3f} GiB beside the arguments, GiB"]
+    lines += [f"  {b.size / GIB:9.3f} {b.shape:28s} {b.op}" for b in peak[:MOST]]
+    lines += [
+        "",
+        "cycles of fusions as the compiler estimates them (kernels and collectives have none), million",
+    ]
+    lines += [
+        f"  {s.cycles / 1e6:9.1f} {s.cycles / total:5.1%} {s.count:6,} x {s.op}"
+        for s in cycles[:MOST]
+    ]
+    return "\n".join(lines)
+
+
+def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
+    """Plain values of a plan: its parts, and what a reader asks first."""
+    shown = {
+        TrainingPlan: (
+            "shards",
+            "workload",
+            "parameters",
+            "memory",
+            "work",
+            "collectives",
+            "roofline",
+            "steps",
+        ),
+        SamplingPlan: (
+            "mode",
+            "shards",
+            "windows",
+            "costs",
+            "parameters",
+            "cache",
+            "history",
+            "memory",
+            "seconds",
+        ),
+    }
+    asked = {TrainingPlan: ("fits", "mfu", "days"), SamplingPlan: ("fits", "flops")}
+    names = (*asked[type(plan)], *shown[type(plan)])
+    values = {name: to_plain(getattr(plan, name)) for name in names}
+    return {
+        "config": plan.config.name,
+        "topology": plan.topology.name,
+        "usable": plan.topology.chip.usable,
+        "total": plan.memory.total,
+        "estimate": (plan.estimate or plan.memory).total,
+        **values,
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """Structs as dictionaries and lists, all the way down."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: to_plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: to_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def _no_time(topology: Topology) -> str:
+    return f"time: the table of peaks has none of a {topology.chip.title}, so none is said"
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"  {name:24s} {text}" for name, text in rows]

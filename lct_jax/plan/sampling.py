@@ -1,0 +1,203 @@
+"""Sampling a scene on a topology: time and memory of a mode, and what its cache takes.
+
+A config, a topology, a wish and a mode enter, a `SamplingPlan` leaves. Windows and slots of the cache are those of
+`lct_jax/sampling`, FLOPs those of every pass, both guidance branches and the passes that renoise finished shots
+included.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.flops import Flops
+from lct_jax.layout import Spans
+from lct_jax.plan.links import Shards
+from lct_jax.plan.memory import Memory
+from lct_jax.plan.parameters import FLOAT, Parameters, place_parameters
+from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
+from lct_jax.plan.topology import Topology
+from lct_jax.plan.workload import PROMPT_FILL, Wish, find_grid
+from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.places import cache_capacity, history_capacity
+from lct_jax.sampling.plan import Window
+from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.window import Job
+
+INT8_SCALE = 4  # bytes of the scale that goes with the int8 numbers of a token and head
+# Bytes a token and a unit of width that the forward pass of a block holds at its widest, by what they are of.
+FORWARD = {"dtype": 14, "float": 6}
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Everything that is said of sampling one scene.
+
+    Attributes:
+        devices: that take part (`sampling.shards`, twice if there are enough: a row of devices a guidance branch).
+        windows: shots seen together, in order. costs: of every window.
+        cache, history: bytes on all devices, of the cache and of what is gathered from it for a shot.
+        seconds: that the scene takes at least; None without peaks.
+        estimate: memory as estimated, where a compiler's takes its place.
+    """
+
+    config: Config
+    topology: Topology
+    mode: str
+    shards: Shards
+    request: SceneRequest
+    windows: tuple[Window, ...]
+    costs: list[Cost]
+    parameters: Parameters
+    cache: float
+    history: float
+    memory: Memory
+    seconds: float | None
+    estimate: Memory | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device has that much memory."""
+        return self.memory.total <= self.topology.chip.usable
+
+    @property
+    def flops(self) -> Flops:
+        """Of the whole scene."""
+        total = Flops(0.0, 0.0)
+        for cost in self.costs:
+            total = total.plus(cost.flops)
+        return total
+
+
+def plan_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -> SamplingPlan:
+    """The plan of one scene, sampled by `mode`.
+
+    Raises:
+        InputError: shards that do not divide the heads, or more shots than a window sees at once.
+    """
+    shards, request = find_sampling_shards(config, topology), make_wished_request(config, wish)
+    windows, costs = (
+        plan_mode(mode, request, config.sampling),
+        count_scene(config.model, request, config.sampling, mode),
+    )
+    parameters = place_parameters(config.model, shards)
+    tokens = _longest_pass(request, windows, mode)
+    kept = (
+        _count_kept(config, request, windows, tokens) if mode == "causal" else Kept(0.0, 0.0, 0.0)
+    )
+    return SamplingPlan(
+        *(config, topology, mode, shards, request, windows, costs, parameters),
+        cache=kept.cache,
+        history=kept.history,
+        memory=_estimate(config, shards, parameters, tokens, kept),
+        seconds=_bound(config, topology, shards, parameters, costs),
+    )
+
+
+def find_sampling_shards(config: Config, topology: Topology) -> Shards:
+    """The mesh that `sample.py` lays; raises InputError where shards do not divide."""
+    shards, heads = config.sampling.shards, config.model.heads
+    if shards > topology.devices or heads % shards:
+        raise InputError(
+            f"sampling.shards: found {shards}, expected a divisor of {heads} heads and at most "
+            f"{topology.devices} devices"
+        )
+    rows = BRANCHES if 1 < shards <= topology.devices // BRANCHES else 1
+    return Shards(rows, shards)
+
+
+def make_wished_request(config: Config, wish: Wish) -> SceneRequest:
+    """A scene of equal shots with prompts that fill half of their spans."""
+    _, _, _, grid = find_grid(config, wish)
+    model, shots = config.model, wish.shots or config.data.max_shots
+    return make_request(
+        shots,
+        grid=grid,
+        text=model.shot_span // PROMPT_FILL,
+        scene_text=model.scene_span // PROMPT_FILL if shots > 1 else 0,
+        width=model.text_width,
+        channels=model.patch_channels,
+    )
+
+
+def make_job(config: Config, request: SceneRequest) -> Job:
+    """What all windows of the scene share; no noise is drawn from it."""
+    spans = Spans(config.model.scene_span, config.model.shot_span)
+    return Job(request, config.sampling, spans=spans, key=None)
+
+
+class Kept(NamedTuple):
+    """Bytes of keys and values on all devices, both branches: the cache, a shot's history, and a shot just passed."""
+
+    cache: float
+    history: float
+    shot: float
+
+
+def _count_kept(
+    config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int
+) -> Kept:
+    model, job = config.model, make_job(config, request)
+    heads = BRANCHES * 2 * model.depth * model.heads
+    new = heads * model.head_dim * jnp.dtype(model.dtype).itemsize
+    kept = heads * (model.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
+    return Kept(
+        cache=float(kept * cache_capacity(job, windows, keep_all=False)),
+        history=float(kept * history_capacity(job, windows)),
+        shot=float(new * tokens),
+    )
+
+
+def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str) -> int:
+    """Tokens of the longest row that passes through the model at once."""
+    sizes = [len(shot.prompt.text) + math.prod(shot.grid) for shot in request.shots]
+    if mode == "causal":
+        return max(sizes)
+    scene = 0 if request.prompt is None else len(request.prompt.text) + 1
+    return scene + max(sum(sizes[shot] for shot in window.shots) for window in windows)
+
+
+def _estimate(
+    config: Config, shards: Shards, parameters: Parameters, tokens: int, kept: Kept
+) -> Memory:
+    model, size = config.model, jnp.dtype(config.model.dtype).itemsize
+    devices = shards.data * shards.seq
+    width = BRANCHES * tokens * model.width / devices
+    return Memory(
+        {
+            "parameters": parameters.params,
+            "gathered weights": 2 * parameters.blocks / model.depth * size,
+            "layer temporaries": width * (FORWARD["dtype"] * size + FORWARD["float"] * FLOAT),
+            "cache": kept.cache / devices,
+            "history": kept.history / devices,
+            "a finished shot": kept.shot / devices,
+        }
+    )
+
+
+def _bound(
+    config: Config,
+    topology: Topology,
+    shards: Shards,
+    parameters: Parameters,
+    costs: list[Cost],
+) -> float | None:
+    """Every window takes the longer of its work at the peak and of its weights and keys through memory."""
+    chip, devices = topology.chip, shards.data * shards.seq
+    if not chip.flops:
+        return None
+    model, size = config.model, jnp.dtype(config.model.dtype).itemsize
+    token = 2 * size * model.depth * model.heads * model.head_dim
+    peak, bandwidth = (rate / chip.devices for rate in (chip.flops, chip.bandwidth))
+    return sum(
+        max(
+            cost.flops.total / (devices * peak),
+            (cost.passes * size * parameters.count + cost.cached * token / devices) / bandwidth,
+        )
+        for cost in costs
+    )

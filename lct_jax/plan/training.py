@@ -1,0 +1,113 @@
+"""A training step on a topology: whether it fits, what it computes and sends, and how long it takes at least.
+
+A config, a topology and a wish enter, a `TrainingPlan` leaves. All of it is counted and estimated from shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.flops import Flops
+from lct_jax.model.attention import BEST
+from lct_jax.plan.collectives import Collective, list_collectives
+from lct_jax.plan.links import Shards
+from lct_jax.plan.memory import Memory, estimate_memory
+from lct_jax.plan.parameters import Parameters, make_abstract_mesh, place_parameters
+from lct_jax.plan.roofline import Roofline, Work, bound_step, count_work, find_mfu
+from lct_jax.plan.topology import Topology
+from lct_jax.plan.workload import Wish, Workload, make_workload
+from lct_jax.sharding import check_mesh
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that is said of a training step.
+
+    Attributes:
+        steps: of the run that is wanted. estimate: memory as estimated, where a compiler's takes its place.
+    """
+
+    config: Config
+    topology: Topology
+    shards: Shards
+    workload: Workload
+    parameters: Parameters
+    memory: Memory
+    work: Work
+    collectives: list[Collective]
+    roofline: Roofline | None
+    steps: int
+    estimate: Memory | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device has that much memory."""
+        return self.memory.total <= self.topology.chip.usable
+
+    @property
+    def mfu(self) -> float | None:
+        """Highest possible MFU; None without peaks."""
+        if self.roofline is None:
+            return None
+        return find_mfu(self.work, self.topology, self.roofline.step)
+
+    @property
+    def days(self) -> float | None:
+        """Shortest run; None without peaks."""
+        return None if self.roofline is None else self.steps * self.roofline.step / DAY
+
+    @property
+    def useful_share(self) -> Flops:
+        """Of what is computed, linear work and attention apart."""
+        useful, computed = self.work.useful, self.work.computed
+        return Flops(useful.linear / computed.linear, useful.attention / computed.attention)
+
+
+def plan_training(config: Config, topology: Topology, wish: Wish, *, steps: int) -> TrainingPlan:
+    """The plan of a training step on all devices of a topology.
+
+    Raises:
+        InputError: rows, tokens or heads do not divide over the mesh, or the scene does not fit in a row.
+    """
+    shards = find_shards(config, topology)
+    workload = make_workload(config, wish)
+    parameters = place_parameters(config.model, shards)
+    collectives = list_collectives(config, parameters, shards, topology)
+    work = count_work(config, workload, kernel=find_kernel(config, topology))
+    micro = config.training.accumulate
+    return TrainingPlan(
+        config=config,
+        topology=topology,
+        shards=shards,
+        workload=workload,
+        parameters=parameters,
+        memory=estimate_memory(config, parameters, shards),
+        work=work,
+        collectives=collectives,
+        roofline=bound_step(work, parameters, collectives, topology, micro=micro),
+        steps=steps,
+    )
+
+
+def find_shards(config: Config, topology: Topology) -> Shards:
+    """The mesh that `train.py` lays over a topology's devices; raises InputError where something does not divide."""
+    seq = config.training.seq_shards
+    if topology.devices % seq:
+        raise InputError(
+            f"training.seq_shards: found {seq} over the {topology.devices} devices of {topology.name}, "
+            "expected a divisor"
+        )
+    shards = Shards(topology.devices // seq, seq)
+    check_mesh(make_abstract_mesh(shards), config)
+    return shards
+
+
+def find_kernel(config: Config, topology: Topology) -> str:
+    """The attention kernel that a config takes on a topology."""
+    if config.model.kernel != "auto":
+        return config.model.kernel
+    return BEST.get(topology.kind, "chunked")

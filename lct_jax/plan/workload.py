@@ -1,0 +1,148 @@
+"""What a step is to compute: shots of one size, their scene, and how many scenes fill a row.
+
+A config and the sizes of a wished-for scene (`Wish`) enter, a `Workload` leaves. Sizes come from the same functions as
+in preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
+to
+fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lct_jax.codecs.patch import STRIDE
+from lct_jax.config import Config
+from lct_jax.errors import InputError
+from lct_jax.footage import fit_size
+from lct_jax.layout import GroupPlan, ScenePlan, token_grid
+
+PROMPT_FILL = 2  # a prompt fills one part of so many of its span
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The scene to plan for; None takes the config's value.
+
+    Attributes:
+        shots: number of them. frames: of a shot, 4n + 1. aspect: width over height.
+    """
+
+    shots: int | None = None
+    frames: int | None = None
+    aspect: float | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes of a scene and of the rows it is packed into.
+
+    Attributes:
+        frames, height, width: of a shot, in pixels. scene: token sizes. scenes: of them in a row.
+        video, text: token budget of a row. rows: of a global batch. slots: of groups in a row.
+    """
+
+    frames: int
+    height: int
+    width: int
+    scene: ScenePlan
+    scenes: int
+    video: int
+    text: int
+    rows: int
+    slots: int
+
+    @property
+    def shot_tokens(self) -> int:
+        """Video tokens of one shot."""
+        return self.scene.shots[0].video
+
+    @property
+    def scene_video(self) -> int:
+        """Video tokens of a scene, its dummy included."""
+        return sum(group.video for group in self.scene.groups)
+
+    @property
+    def scene_text(self) -> int:
+        """Text tokens of a scene."""
+        return sum(group.text for group in self.scene.groups)
+
+    @property
+    def tokens(self) -> int:
+        """Token slots of a row, text and video, used or not."""
+        return self.video + self.text
+
+
+def make_workload(config: Config, wish: Wish) -> Workload:
+    """The workload of a training step whose rows are full of scenes of one kind.
+
+    Raises:
+        InputError: frames or sizes that codec and patch cannot divide, or a scene that a row cannot hold.
+    """
+    frames, height, width, grid = find_grid(config, wish)
+    scene = make_scene(config, wish.shots or config.data.max_shots, grid)
+    data = config.data
+    video = sum(group.video for group in scene.groups)
+    text = sum(group.text for group in scene.groups)
+    scenes = min(
+        data.video_tokens // video, data.text_tokens // text, data.groups // len(scene.groups)
+    )
+    if not scenes:
+        raise InputError(_too_large(config, video=video, text=text, groups=len(scene.groups)))
+    return Workload(
+        frames,
+        height,
+        width,
+        scene,
+        scenes,
+        data.video_tokens,
+        data.text_tokens,
+        data.rows,
+        data.groups,
+    )
+
+
+def find_grid(config: Config, wish: Wish) -> tuple[int, int, int, tuple[int, int, int]]:
+    """Frames, height and width of a shot, and its token grid (T, X, Y)."""
+    prepare, patch = config.prepare, config.model.patch
+    frames = wish.frames or prepare.max_frames
+    if frames % STRIDE[0] != 1:
+        raise InputError(f"--frames: found {frames}, expected {STRIDE[0]}n + 1")
+    aspect = wish.aspect or prepare.width / prepare.height
+    height, width = fit_size(
+        1000,
+        round(1000 * aspect),
+        area=prepare.height * prepare.width,
+        multiple=(STRIDE[1] * patch[1], STRIDE[2] * patch[2]),
+    )
+    latent = (frames - 1) // STRIDE[0] + 1, height // STRIDE[1], width // STRIDE[2]
+    return frames, height, width, token_grid(latent, patch)
+
+
+def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> ScenePlan:
+    """A scene of equal shots; one shot alone has no global prompt, as in training."""
+    span = lambda length: max(1, length // PROMPT_FILL)  # noqa: E731
+    shot = GroupPlan(span(config.model.shot_span), grid)
+    return ScenePlan(span(config.model.scene_span) if shots > 1 else None, (shot,) * shots)
+
+
+def parse_aspect(text: str) -> float:
+    """Width over height of `16:9` or `1.78`; raises InputError naming --aspect."""
+    parts = text.split(":")
+    try:
+        sides = [float(part) for part in parts]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or not all(0 < side < 1e6 for side in sides):
+        raise InputError(f"--aspect: found {text!r}, expected width to height, such as 16:9")
+    return sides[0] / (sides[1] if len(sides) == 2 else 1.0)
+
+
+def _too_large(config: Config, *, video: int, text: int, groups: int) -> str:
+    for field, found, needed in (
+        ("data.video_tokens", config.data.video_tokens, video),
+        ("data.text_tokens", config.data.text_tokens, text),
+        ("data.groups", config.data.groups, groups),
+    ):
+        if found < needed:
+            return f"{field}: found {found}, expected at least {needed} for such a scene (--shots, --frames)"
+    raise AssertionError("a scene fits in every budget of a row, but not in the row")

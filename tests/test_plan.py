@@ -1,0 +1,278 @@
+"""Plans from shapes: literal numbers of a tiny model worked out by hand, and the placing rule as a second way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from scenes import TINY
+
+from lct_jax.chips import CHIPS, GIB
+from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from lct_jax.errors import InputError
+from lct_jax.flops import Kernel, count_block_pairs, count_computed, count_useful
+from lct_jax.layout import GroupPlan, ScenePlan
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.plan.links import Lane, Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.parameters import place_parameters
+from lct_jax.plan.policies import POLICIES
+from lct_jax.plan.report import answer_fit, describe_training, to_json
+from lct_jax.plan.search import find_larger, search
+from lct_jax.plan.topology import parse_topology
+from lct_jax.plan.training import plan_training
+from lct_jax.plan.workload import Wish, find_grid, make_workload, parse_aspect
+
+BIG = Config(
+    name="big",
+    data=DataConfig(rows=64, video_tokens=259_328, text_tokens=3_072, groups=48),
+    training=TrainingConfig(seq_shards=16),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "chips", "devices"),
+    [("v6e:8x8", 64, 64), ("v5p:4x4x4", 64, 64), ("tpu7x:2x2x1", 4, 8), ("h100:64", 64, 64)],
+)
+def test_a_topology_by_its_name(name, chips, devices):
+    found = parse_topology(name)
+    assert (found.chips, found.devices) == (chips, devices)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "v9:2x2",
+            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, h100:16, h200:16, cpu",
+        ),
+        ("v6e", "expected a size such as v6e:4x4"),
+        ("v6e:2x2x2", "expected a size such as v6e:4x4"),
+        ("v5p:4x4", "expected a size such as v5p:2x2x4"),
+        ("v6e:0x4", "expected a size such as v6e:4x4"),
+        ("h100:12", "expected a multiple of 8 GPUs, the size of a node"),
+        (
+            "",
+            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, h100:16, h200:16, cpu",
+        ),
+    ],
+)
+def test_an_unknown_topology_is_named(text, expected):
+    with pytest.raises(InputError) as caught:
+        parse_topology(text)
+    assert str(caught.value) == f"--topology: found {text!r}, {expected}"
+
+
+def test_a_full_shot_and_a_scene_of_nine():
+    work = make_workload(BIG, Wish())
+    assert (work.frames, work.height, work.width) == (125, 480, 480)
+    assert work.shot_tokens == 32 * 30 * 30
+    assert (work.scene_video, work.scene_text) == (9 * 28_800 + 1, 256 + 9 * 128)
+    assert work.scenes == 1
+
+
+def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
+    work = make_workload(BIG, Wish(shots=1, frames=61, aspect=16 / 9))
+    assert (work.height, work.width) == (352, 640)  # multiples of 16 near 360 x 640
+    assert (work.shot_tokens, work.scene_text) == (16 * 22 * 40, 128)
+    assert work.scenes == 259_328 // 14_080 == 18
+    assert find_grid(BIG, Wish(frames=1))[3] == (1, 30, 30)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (Wish(frames=124), "--frames: found 124, expected 4n + 1"),
+        (
+            Wish(shots=10),
+            "data.video_tokens: found 259328, expected at least 288001 for such a scene",
+        ),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused(wish, message):
+    with pytest.raises(InputError, match=message.replace("+", r"\+")):
+        make_workload(BIG, wish)
+
+
+def test_aspects():
+    assert parse_aspect("16:9") == pytest.approx(16 / 9)
+    assert parse_aspect("1.5") == 1.5
+    for text in ("wide", "16:9:1", "0:1", "-1"):
+        with pytest.raises(InputError, match="--aspect: found"):
+            parse_aspect(text)
+
+
+def test_pairs_of_blocks_against_the_whole_mask():
+    """Two scenes and padding; a block counts if it lies between the first and last key that any of its queries sees."""
+    scenes, length, kernel = [[5, 7, 4], [3, 9]], 40, Kernel(query_block=4, key_block=8, backward=5)
+    for context in ("full", "causal"):
+        seen = np.zeros((length, length), bool)
+        at = 0
+        for groups in scenes:
+            shot = np.repeat(np.arange(len(groups)), groups)
+            rows = slice(at, at + len(shot))
+            seen[rows, rows] = True if context == "full" else shot[None] <= shot[:, None]
+            at += len(shot)
+        blocks = 0
+        for first in range(0, length, 4):
+            keys = np.flatnonzero(seen[first : first + 4].any(0))
+            blocks += len(keys) and keys[-1] // 8 - keys[0] // 8 + 1
+        found = count_block_pairs(scenes, length=length, context=context, kernel=kernel)
+        assert found == blocks * 4 * 8
+
+
+def test_flops_of_a_step_by_hand():
+    """One block of width 8 with one head of 6, one shot of 6 video and 2 text tokens in a row of 8 and 4."""
+    model = ModelConfig(
+        width=8, depth=1, heads=1, head_dim=6, channels=2, patch=(1, 1, 1), text_width=3,
+        rope_split=(2, 2, 2), time_features=2, scene_span=2, shot_span=2,
+    )  # fmt: skip
+    scene = ScenePlan(None, (GroupPlan(2, (1, 2, 3)),))
+    a_token = 4 * 8 * 6 + 2 * 4 * 8 * 8  # q k v o, and the MLP up and down
+    of_time = 8 * (2 + 8 + 2 * 6 * 8 + 2 * 8)
+    useful = count_useful(model, scene, context="full")
+    assert useful.linear == 3 * 2 * (a_token * 8 + 2 * 2 * 8 * 6 + 3 * 8 * 2 + of_time)
+    assert useful.attention == 3 * (2 * 2 * 6) * 8 * 8
+    computed = count_computed(
+        model, [scene], video=8, text=4, slots=3, context="full",
+        kernel=Kernel(query_block=4, key_block=12, backward=7), again=POLICIES["block"].again,
+    )  # fmt: skip
+    assert computed.linear == 4 * 2 * (a_token * 12 + 2 * 2 * 8 * 8 + 3 * 8 * 4 + of_time * 3)
+    # Two blocks of queries hold the eight tokens, and one of keys: 2 + 2 (again) + 7 products of 4 x 12 pairs each.
+    assert computed.attention == (2 + 2 + 7) * (2 * 6) * 2 * (4 * 12)
+
+
+def test_parameters_are_placed_by_the_rule_of_training():
+    """Bytes of a device, against the shapes of the model: every leaf here is small or divides by four."""
+    leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0)))))
+    one, four = (place_parameters(TINY, shards) for shards in (Shards(1, 1), Shards(4, 2)))
+    assert one.count == four.count == sum(leaf.size for leaf in leaves)
+    assert one.params == one.ema == 4 * one.count
+    # Two moments, and the steps that Adam and its schedule count.
+    assert one.optimiser == 2 * 4 * one.count + 2 * 4
+    shared = [
+        x.size // (4 if x.size >= 4096 and any(s % 4 == 0 for s in x.shape) else 1) for x in leaves
+    ]
+    assert four.params == 4 * sum(shared) < one.params
+
+
+def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
+    v6e = parse_topology("v6e:8x8")
+    assert find_lane(v6e, Shards(4, 16), "seq") == Lane(16, (8, 2), (True, False), near=1)
+    assert find_lane(v6e, Shards(4, 16), "data") == Lane(4, (1, 4), (False, False), near=1)
+    # The two devices of a chip are neighbours along seq.
+    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == Lane(
+        4, (2, 1, 1), (False,) * 3, near=2
+    )
+    h100 = parse_topology("h100:32")
+    assert [find_lane(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
+
+
+def test_seconds_on_links_by_hand():
+    v6e, h100 = CHIPS["v6e"], CHIPS["h100"]
+    line = Lane(4, (1, 4), (False, False), near=1)
+    assert gather_seconds(v6e, line, 400e9) == 2.0  # one of two dimensions: half of 400 GB/s
+    assert (
+        exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
+    )  # places of a line lie 1.25 apart in the mean
+    ring = Lane(8, (8, 1), (True, False), near=1)
+    assert exchange_seconds(v6e, ring, 200e9) == 2.0  # and of a ring of eight two
+    # Half of what sixteen GPUs in two nodes receive of each other comes over 8 adapters of 50 GB/s.
+    nodes = Lane(16, (), (), near=8)
+    assert gather_seconds(h100, nodes, 15e9) == pytest.approx(max(15 / 450, 8 / (8 * 50)))
+    assert exchange_seconds(h100, nodes, 15e9) == pytest.approx(8 / 50)
+    assert gather_seconds(h100, Lane(1, (), (), 1), 0.0) == 0.0
+
+
+def test_a_plan_of_the_paper_size_by_hand():
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=86_400)
+    assert plan.shards == (4, 16)
+    count, parts = plan.parameters.count, plan.memory.parts
+    assert parts["parameters"] == pytest.approx(
+        4 * count / 4, rel=1e-3
+    )  # small leaves lie whole on every device
+    assert parts["optimiser"] == pytest.approx(2 * parts["parameters"], rel=1e-6)
+    sent = {(c.kind, c.axis): c for c in plan.collectives}
+    # 16 rows of 262,400 tokens in a group of 16; bfloat16; forward, again and backward; fifteen of sixteen parts leave.
+    tokens = 16 * 262_400 / 16
+    assert sent["all-to-all", "seq"].sent == 3 * 4 * 28 * tokens * 2048 * 2 * 15 / 16
+    assert sent["all-to-all", "seq"].count == 3 * 4 * 28
+    assert sent["reduce-scatter", "data"].sent == 4 * count * 3 / 4
+    assert plan.work.useful.attention == pytest.approx(64 * 3 * 4 * 28 * 2048 * 260_609**2)
+    assert plan.roofline.compute == plan.work.computed.total / (64 * 459e12)
+    assert plan.roofline.step == max(plan.roofline)
+    assert plan.mfu == pytest.approx(plan.work.useful.total / (plan.roofline.step * 64 * 459e12))
+    assert plan.days == pytest.approx(plan.roofline.step)
+
+
+def test_a_plan_for_people_and_for_machines():
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=1_000)
+    text = describe_training(plan, advice=[])
+    assert "28,800 video tokens" in text
+    assert answer_fit(plan.memory.total, plan.topology) in text
+    read = json.loads(json.dumps(to_json(plan)))
+    assert read["total"] == plan.memory.total == sum(read["memory"]["parts"].values())
+    assert (read["fits"], read["steps"]) == (plan.fits, 1_000)
+
+
+def test_the_answer_says_what_would_help():
+    v6e = parse_topology("v6e:2x2")
+    assert answer_fit(21.3 * GIB, v6e) == "fits: 21.3 of 31.2 GiB a device"
+    text = answer_fit(40.0 * GIB, v6e, advice=["fits here with --x"])
+    assert text == "does not fit: 40.0 of 31.2 GiB a device\n  fits here with --x"
+
+
+def test_the_search_finds_settings_that_fit_and_larger_slices():
+    small = dataclasses.replace(BIG, data=dataclasses.replace(BIG.data, rows=4))
+    options = search(small, parse_topology("v5p:2x2x1"), Wish())
+    assert options and all(o.memory <= CHIPS["v5p"].usable for o in options)
+    assert [o.seconds for o in options] == sorted(o.seconds for o in options)
+    best = dataclasses.replace(
+        small,
+        model=dataclasses.replace(small.model, remat=options[0].remat),
+        training=dataclasses.replace(
+            small.training, seq_shards=options[0].seq, accumulate=options[0].accumulate
+        ),
+    )
+    assert (
+        plan_training(best, parse_topology("v5p:2x2x1"), Wish(), steps=1).memory.total
+        == options[0].memory
+    )
+    assert search(BIG, parse_topology("v5e:2x2"), Wish()) == []
+    topology, option = find_larger(BIG, parse_topology("v5e:2x2"), Wish())
+    assert topology.chips > 4 and option.memory <= CHIPS["v5e"].usable
+
+
+def test_a_mesh_that_does_not_divide_is_refused():
+    for topology, change, message in (
+        (
+            "v5p:2x2x1",
+            {"seq_shards": 3},
+            "training.seq_shards: found 3 over the 4 devices of v5p:2x2x1, expected a divisor",
+        ),
+        (
+            "v5p:4x4x4",
+            {"seq_shards": 64},
+            "model.heads: found 16, expected a multiple of 64 on this mesh",
+        ),
+        (
+            "v5p:4x4x4",
+            {"seq_shards": 16, "accumulate": 32},
+            "data.rows: found 64, expected a multiple of 128 on this mesh",
+        ),
+    ):
+        config = dataclasses.replace(BIG, training=dataclasses.replace(BIG.training, **change))
+        with pytest.raises(InputError) as caught:
+            plan_training(config, parse_topology(topology), Wish(), steps=1)
+        assert str(caught.value) == message
+
+
+def test_a_cpu_has_memory_and_no_published_peak():
+    config = Config(name="tiny", model=TINY, data=DataConfig(rows=8, video_tokens=64_000))
+    plan = plan_training(config, parse_topology("cpu:8"), Wish(shots=1, frames=5), steps=10)
+    assert (plan.roofline, plan.mfu, plan.days) == (None, None, None)
+    assert plan.fits
+    assert "none is said" in describe_training(plan, advice=[])

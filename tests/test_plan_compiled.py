@@ -1,0 +1,113 @@
+"""Compiled programs read as text: collectives and the widest moment, of programs whose answer is known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lct_jax.plan.buffers import find_peak
+from lct_jax.plan.hlo import find_collectives, rank_cycles
+
+# As the TPU compiler writes them: an all-gather that one fusion begins and another ends, a sum of which each device
+# keeps its part, mesh axes by name, and a loop of seven turns.
+TPU = """HloModule jit_step, is_scheduled=true
+
+%begin (p: bf16[8,16]) -> (bf16[8,16], bf16[16,16]) {
+  %p = bf16[8,16]{1,0:T(8,128)(2,1)} parameter(0)
+  %all-gather.1 = bf16[16,16]{1,0:T(8,128)(2,1)} all-gather(%p), channel_id=5,
+  replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}, metadata={op_name="jit(step)/dot_general"}
+  ROOT %custom-call.1 = (bf16[8,16]{1,0}, bf16[16,16]{1,0}) custom-call(%all-gather.1),
+  custom_call_target="AsyncCollectiveStart"
+}
+
+%end (p: bf16[8,16]) -> bf16[16,16] {
+  %p = bf16[8,16]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %all-gather.2 = bf16[16,16]{1,0:T(8,128)(2,1)} all-gather(%p), channel_id=5,
+  replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}, metadata={op_name="jit(step)/dot_general"}
+}
+
+%all-reduce-scatter.3.clone (p: f32[16,16]) -> f32[8,16] {
+  %p = f32[16,16]{1,0} parameter(0)
+  ROOT %all-reduce.4 = f32[16,16]{1,0} all-reduce(%p), channel_id=6, replica_groups={{0,4},{1,5},{2,6},{3,7}},
+  to_apply=%add
+}
+
+%body (t: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {
+  %t = (s32[], bf16[8,16]{1,0}) parameter(0)
+  %x = bf16[8,16]{1,0} get-tuple-element(%t), index=1
+  %started = (bf16[8,16]{1,0}, bf16[16,16]{1,0}) fusion(%x), kind=kCustom, calls=%begin,
+  backend_config={"estimated_cycles":"10"} %ended = bf16[16,16]{1,0} fusion(%x), kind=kCustom, calls=%end %all_to_all.9
+  = bf16[8,16]{1,0} all-to-all(%x), channel_id=1, replica_groups=[2,4]<=[8], metadata={op_name="jit(step)/all_to_all"}
+  %all_to_all.8 = bf16[8,16]{1,0} all-to-all(%x), channel_id=1, replica_groups=[2,4]<=[8],
+  metadata={op_name="jit(step)/all_to_all"}
+}
+
+ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {
+  %a = bf16[8,16]{1,0} parameter(0)
+  %loop = (s32[], bf16[8,16]{1,0}) while(%a), condition=%less, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %scattered = f32[8,16]{1,0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.3.clone,
+  metadata={op_name="jit(step)/grad"}, backend_config={"estimated_cycles":"55"}
+}
+"""  # fmt: skip
+
+
+def test_collectives_of_a_tpu_program():
+    found = {s.kind: s for s in find_collectives(TPU, data=2, seq=4)}
+    gathered = found["all-gather"]
+    assert (gathered.axis, gathered.count, gathered.hidden, gathered.op) == (
+        "data",
+        7,
+        True,
+        "dot_general",
+    )
+    assert gathered.sent == 7 * 16 * 16 * 2 / 2
+    scattered = found["reduce-scatter"]
+    assert (scattered.axis, scattered.count, scattered.hidden) == ("data", 1, False)
+    assert scattered.sent == 16 * 16 * 4 / 2
+    # One channel for both, as shard_map gives them: they are two all the same.
+    exchanged = found["all-to-all"]
+    assert (exchanged.axis, exchanged.count, exchanged.sent) == ("seq", 14, 14 * 8 * 16 * 2 * 3 / 4)
+
+
+def test_cycles_are_ranked_with_the_turns_of_loops():
+    assert [(s.count, s.cycles) for s in rank_cycles(TPU)] == [(7, 70), (1, 55)]
+
+
+def test_collectives_of_a_program_compiled_here(mesh):
+    """Three turns that gather over `data`, and one sum over `seq`."""
+
+    def run(x, y):
+        gather = lambda x, _: (jax.lax.all_gather(x, "data", tiled=True)[: x.shape[0]] * 2.0, None)  # noqa: E731
+        return jax.lax.scan(gather, x, length=3)[0], jax.lax.psum(y, "seq")
+
+    specs = {"in_specs": (P("data"), P(None, "seq")), "out_specs": (P("data"), P(None))}
+    place = lambda spec, *shape: jax.ShapeDtypeStruct(  # noqa: E731
+        shape, jnp.float32, sharding=NamedSharding(mesh, spec)
+    )
+    with jax.set_mesh(mesh):
+        program = jax.jit(jax.shard_map(run, check_vma=False, **specs)).lower(
+            place(P("data"), 64), place(P(None, "seq"), 2, 8)
+        )
+    found = find_collectives(program.compile().as_text(), data=4, seq=2)
+    assert [(s.kind, s.axis, s.count, s.sent) for s in found] == [
+        ("all-gather", "data", 3, 3 * 64 * 4 * 3 / 4),
+        ("all-reduce", "seq", 1, 2 * 2 * 4 * 4 / 2),
+    ]
+
+
+def test_the_widest_moment_is_that_of_the_compiler():
+    """Two large arrays at a time, elementwise work in their place, a loop in place, and a small result."""
+
+    def run(x_LD):
+        one = jnp.sin(x_LD @ x_LD.T)
+        two = jnp.cos(one @ one)
+        three = jax.lax.fori_loop(0, 5, lambda _, x: jnp.tanh(x @ two), two)
+        return (one @ three).sum(0)
+
+    compiled = jax.jit(run).lower(jax.ShapeDtypeStruct((256, 32), jnp.float32)).compile()
+    peak = find_peak(compiled.as_text())
+    total = sum(b.size for b in peak)
+    assert total == pytest.approx(compiled.memory_analysis().temp_size_in_bytes, rel=0.02)

@@ -1,0 +1,63 @@
+"""`python -m lct_jax.plan` as a user runs it; and, marked slow, what the TPU compiler says of the 3B step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, without the flags that tests give to JAX."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    return subprocess.run(
+        [sys.executable, "-m", "lct_jax.plan", "--config=configs/lct_3b.py", *arguments],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_says_in_one_line_whether_it_fits_and_what_would_help():
+    done = run_plan("--topology=v6e:2x2", "--shots=9")
+    assert done.returncode == 0, done.stderr
+    [answer] = [line for line in done.stdout.splitlines() if line.startswith("does not fit: ")]
+    assert "of 31.2 GiB a device" in answer
+    assert "  fits on v6e:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--topology=v7:2x2"], "error: --topology: found 'v7:2x2', expected one of"),
+        (["--topology=v6e:8x8", "--aspect=wide"], "error: --aspect: found 'wide'"),
+        (["--topology=v6e:8x8", "--mode=joint", "--shots=12"], "joint sampling sees at most 9"),
+    ],
+)
+def test_mistakes_are_single_lines(arguments, message):
+    done = run_plan(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_nine_full_shots_of_the_3b_model_fit_on_64_chips():
+    done = run_plan(
+        *("--topology=v5p:4x4x4", "--compile", "--json"),
+        *("--config.training.seq_shards=8", "--config.training.accumulate=8"),
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["fits"]
+    assert len(plan["workload"]["scene"]["shots"]) == 9
+    assert plan["estimate"] == pytest.approx(plan["total"], rel=0.15)
+    kinds = {(c["kind"], c["axis"]) for c in plan["collectives"]}
+    assert {("all-gather", "data"), ("reduce-scatter", "data"), ("all-to-all", "seq")} <= kinds
