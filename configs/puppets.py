@@ -19,9 +19,9 @@ from lct_jax.config import (
 )
 
 MODEL = ModelConfig(
-    width=160,
+    width=128,
     depth=6,
-    heads=5,
+    heads=4,
     head_dim=32,
     channels=32,
     patch=(1, 1, 1),  # a frame has 16 to 20 tokens as it is
@@ -63,18 +63,19 @@ def get_config():
             model=MODEL,
             flow=FLOW,
             data=DataConfig(
-                rows=8,
-                video_tokens=550,
-                text_tokens=240,
+                rows=6,
+                video_tokens=420,
+                text_tokens=180,
                 groups=14,
                 max_shots=9,
                 single_weight=0.25,
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=1_500,
+                steps=600,
                 warmup=50,
                 learning_rate=1e-3,
+                ema=0.99,
                 init_from="runs/puppets_base",
                 eval_every=100,
                 save_every=100,

@@ -28,19 +28,19 @@ def get_config():
             flow=puppets.FLOW,
             # A row holds three shots: little is padding, and little attention is between samples that do not meet.
             data=DataConfig(
-                rows=12,
+                rows=8,
                 video_tokens=120,
-                text_tokens=72,
+                text_tokens=66,
                 groups=5,
                 max_shots=1,
                 single_weight=1.0,
                 pool=32,
             ),
             training=TrainingConfig(
-                steps=4_000,
+                steps=3_000,
                 warmup=100,
                 learning_rate=2e-3,
-                ema=0.998,
+                ema=0.997,
                 eval_every=200,
                 save_every=200,
                 eval_batches=2,

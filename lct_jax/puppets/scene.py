@@ -105,15 +105,17 @@ class PuppetScene:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What scenes are drawn: a range of shot counts, the chance that an attribute is withheld, frame sizes.
+    """What scenes are drawn: a range of shot counts, the chance that an attribute is withheld, sizes and lengths.
 
     Attributes:
+        sizes, frames: any of them is as likely as any other; one that stands twice counts twice.
         absence: 0, or so many shots for which character 1 leaves after the first shot, to come back in the next one.
     """
 
     shots: tuple[int, int] = (1, 9)
     withhold: float = 0.5
     sizes: Sequence[tuple[int, int]] = SIZES
+    frames: Sequence[int] = (*4 * FRAMES[:1], *FRAMES[1:])
     absence: int = 0
 
 
@@ -128,7 +130,7 @@ def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
     characters = _draw_characters(rng, cast)
     shots: list[PuppetShot] = []
     for who in _draw_subjects(rng, count, cast, drawing.absence):
-        shots.append(_draw_shot(rng, who, shots[-1] if shots else None))
+        shots.append(_draw_shot(rng, who, shots[-1] if shots else None, drawing.frames))
     names = [*OF_ENVIRONMENT, *(f"{n}.{name}" for n in range(1, cast + 1) for name in OF_CHARACTER)]
     withheld = frozenset(name for name in names if rng.random() < drawing.withhold)
     return PuppetScene(
@@ -169,9 +171,12 @@ def _draw_subjects(
 
 
 def _draw_shot(
-    rng: np.random.Generator, who: tuple[int, ...], before: PuppetShot | None
+    rng: np.random.Generator,
+    who: tuple[int, ...],
+    before: PuppetShot | None,
+    lengths: Sequence[int],
 ) -> PuppetShot:
-    frames = FRAMES[0] if rng.random() < 0.8 else FRAMES[1]
+    frames = lengths[rng.integers(len(lengths))]
     goes_on = (
         before is not None
         and who == before.subjects
