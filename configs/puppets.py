@@ -63,7 +63,7 @@ def get_config():
             model=MODEL,
             flow=FLOW,
             data=DataConfig(
-                rows=6,
+                rows=4,
                 video_tokens=420,
                 text_tokens=180,
                 groups=14,
@@ -72,7 +72,7 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=600,
+                steps=1_000,
                 warmup=50,
                 learning_rate=1e-3,
                 ema=0.99,

@@ -24,7 +24,7 @@ def get_config():
         full.training,
         context="causal",
         init_from="runs/puppets",
-        steps=150,
+        steps=200,
         warmup=10,
         learning_rate=3e-4,
         save_every=50,

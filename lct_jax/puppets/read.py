@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,32 +17,39 @@ from lct_jax.puppets import palette
 from lct_jax.puppets.render import (
     BODY,
     HORIZON,
-    LANDMARK_HEIGHT,
+    LANDMARK_AT,
     SUN_RADIUS,
     distance_of,
     hat_distance,
+    landmark_distance,
 )
 from lct_jax.puppets.scene import SHAPES
 
 NEAR = 60.0  # a pixel has a colour of the palette when it is nearer than this to it, in sRGB bytes
 FAR = 75.0  # what covers a whole region and is farther than this from every colour it may have is not told
 SMALLEST = 30.0  # pixels of a body's own colour at 32 pixels of height; the smallest body has 82
-MISFIT, MARGIN = 0.5, 0.03  # of a shape's template: most of its area, and how much better than the next one
-CLEARLY = 0.8  # a hat is told when its colour is nearer by so much than the next one
+MISFIT, MARGIN = 0.5, 0.02  # of a shape's template: most of its area, and how much better than the next one
+CLEARLY = 0.8  # a hat or landmark is told when its colour is nearer by so much than the next one
+SMALLEST_PART, OFF = 10, 55.0  # pixels of a landmark that must be seen at 32 of height, and how far off their mean may be
 AREA = {"circle": np.pi / 4, "square": 0.81, "triangle": 0.5}  # of a body of height 1
 CENTRE = {"circle": 0.5, "square": 0.45, "triangle": 1 / 3}  # of mass, above its feet
 
 
 @dataclass(frozen=True)
 class SeenCharacter:
-    """A body in a frame: its attributes, and where it is (centre of mass, in widths and heights)."""
+    """A body in a frame: its attributes, where its feet are (in widths and heights), and its height in shorter sides."""
 
     colour: str
     shape: str | None
     hat: str | None
-    framing: str | None
     x: float
-    y: float
+    feet: float
+    size: float
+
+    @property
+    def framing(self) -> str:
+        """The framing in which a character is nearest to so high."""
+        return min(BODY, key=lambda name: abs(np.log(self.size / BODY[name])))
 
 
 @dataclass(frozen=True)
@@ -75,22 +83,20 @@ class _Picture:
 def read_frame(frame_HWc: np.ndarray) -> SeenFrame:
     """Reads one frame, uint8 [height, width, 3]."""
     picture = _look(frame_HWc)
-    height, width = picture.frame.shape[:2]
-    characters, covered = [], np.zeros((height, width), bool)
-    for colour in palette.CHARACTER:
-        found = _find_character(picture, colour)
-        if found is not None:
-            characters.append(found[0])
-            covered |= found[1]
+    bodies = [body for colour in palette.CHARACTER if (body := _find_body(picture, colour))]
+    covered = np.zeros(picture.x.shape, bool)
+    for body in bodies:
+        covered |= body.place | (body.hat_distance < 1.5)
     sun, at_sun = _find_sun(picture, covered)
     landmark, at_landmark = _find_landmark(picture, covered)
     anchor = {"sun": at_sun, "landmark": at_landmark}
+    behind = _behind_heads(picture, landmark, at_landmark)
     return SeenFrame(
         sky=_nearest(picture.sky, palette.SKY),
         ground=_nearest(picture.ground, palette.GROUND),
         sun=sun,
         landmark=landmark,
-        characters=tuple(characters),
+        characters=tuple(_to_character(picture, body, behind) for body in bodies),
         anchor={name: x for name, x in anchor.items() if x is not None},
     )
 
@@ -112,30 +118,74 @@ def _look(frame_HWc: np.ndarray) -> _Picture:
     )
 
 
-def _find_character(picture: _Picture, colour: str) -> tuple[SeenCharacter, np.ndarray] | None:
-    """A body of a colour, and bool [H W] of what it and its hat may cover; None where there is none."""
+@dataclass(frozen=True)
+class _Body:
+    """A body: which shape (None: cannot tell), where, and the distance of every pixel to it and to a hat on it."""
+
+    colour: str
+    shape: str | None
+    x: float
+    feet: float
+    size: float
+    place: np.ndarray
+    distance: np.ndarray
+    hat_distance: np.ndarray
+
+
+def _find_body(picture: _Picture, colour: str) -> _Body | None:
+    """The body of a colour; None where there is none."""
     own = picture.near(palette.CHARACTER[colour])
-    scale = picture.side / 32
-    if own.sum() < SMALLEST * scale**2:
-        return None
     rows, columns = (np.flatnonzero(own.sum(axis) >= 2) for axis in (1, 0))
-    if not len(rows) or not len(columns):
+    if own.sum() < SMALLEST * (picture.side / 32) ** 2 or not len(rows) or not len(columns):
         return None
-    cover = _cover(picture, palette.CHARACTER[colour])
-    outside = np.ones_like(own)
-    outside[_span(rows), _span(columns)] = False
-    cover[outside] = 0.0
-    area, height, width = cover.sum(), *own.shape
+    place = np.zeros_like(own)
+    place[_span(rows), _span(columns)] = True
+    cover = np.where(place, _cover(picture, palette.CHARACTER[colour]), 0.0)
+    fits = {shape: _fit(picture, shape, cover) for shape in SHAPES}
+    first, second = sorted(fits, key=lambda shape: fits[shape].misfit)[:2]
+    best = fits[first]
+    told = best.misfit < MISFIT and fits[second].misfit - best.misfit > MARGIN
+    where = (first, picture.x - best.x, picture.y - best.feet, best.size)
+    return _Body(
+        colour, first if told else None, best.x, best.feet, best.size, place,
+        distance_of(*where), hat_distance(*where),
+    )  # fmt: skip
+
+
+class _Fit(NamedTuple):
+    """How far a cover is from a shape that is placed as well as can be, in areas, and where that is."""
+
+    misfit: float
+    x: float
+    feet: float
+    size: float
+
+
+def _fit(picture: _Picture, shape: str, cover: np.ndarray) -> _Fit:
+    """Tries sizes and heights around those of the same area and centre, with a hat on and without."""
+    area = cover.sum()
     x, y = float((cover * picture.x).sum() / area), float((cover * picture.y).sum() / area)
-    misfit = {shape: _misfit(picture, shape, cover, area, x, y) for shape in SHAPES}
-    first, second = sorted(misfit, key=misfit.get)[:2]
-    told = misfit[first] < MISFIT and misfit[second] - misfit[first] > MARGIN
-    size = float(np.sqrt(area / AREA[first]))
-    framing = min(BODY, key=lambda name: abs(np.log(size / (BODY[name] * picture.side))))
-    hat, covers_hat = _find_hat(picture, colour, first, x, y + CENTRE[first] * size, size)
-    covered = covers_hat | ~outside
-    seen = SeenCharacter(colour, first if told else None, hat, framing, x / width, y / height)
-    return seen, covered
+    best = _Fit(np.inf, x, y, 1.0)
+    for scale in (0.95, 1.0, 1.06):
+        size = float(np.sqrt(area / AREA[shape])) * scale
+        for lower in (-0.7, 0.0, 0.7):
+            feet = y + CENTRE[shape] * size + lower
+            place = (shape, picture.x - x, picture.y - feet, size)
+            bare = np.clip(0.5 - distance_of(*place), 0.0, 1.0)
+            hatted = bare * np.clip(0.5 + hat_distance(*place), 0.0, 1.0)
+            misfit = min(float(np.abs(wanted - cover).sum() / area) for wanted in (bare, hatted))
+            best = min(best, _Fit(misfit, x, feet, size))
+    return best
+
+
+def _to_character(
+    picture: _Picture, body: _Body, behind: np.ndarray
+) -> SeenCharacter:
+    height, width = body.place.shape
+    hat = _find_hat(picture, body, behind)
+    return SeenCharacter(
+        body.colour, body.shape, hat, body.x / width, body.feet / height, body.size / picture.side
+    )
 
 
 def _cover(picture: _Picture, colour: tuple[int, int, int]) -> np.ndarray:
@@ -146,36 +196,27 @@ def _cover(picture: _Picture, colour: tuple[int, int, int]) -> np.ndarray:
     return np.clip(1.0 - _distance(picture.frame, colour) / whole, 0.0, 1.0)
 
 
-def _misfit(
-    picture: _Picture, shape: str, cover: np.ndarray, area: float, x: float, y: float
-) -> float:
-    """How far a cover is from a shape of the same area around the same centre, in areas."""
-    size = np.sqrt(area / AREA[shape])
-    feet = y + CENTRE[shape] * size
-    distance = distance_of(shape, picture.x - x, picture.y - feet, size)
-    return float(np.abs(np.clip(0.5 - distance, 0.0, 1.0) - cover).sum() / area)
+def _behind_heads(
+    picture: _Picture, landmark: str | None, at: float | None
+) -> np.ndarray:
+    """What is behind heads: float [H W 3], the sky with its landmark."""
+    behind = np.broadcast_to(picture.sky, picture.frame.shape).copy()
+    if landmark is not None:
+        x, y = picture.x - at * picture.x.shape[1], picture.y - HORIZON * picture.x.shape[0]
+        behind[landmark_distance(landmark, x, y, picture.side) < 0] = palette.LANDMARK[landmark]
+    return behind
 
 
-def _find_hat(
-    picture: _Picture, colour: str, shape: str, x: float, feet: float, size: float
-) -> tuple[str | None, np.ndarray]:
-    """The hat on a body, and bool [H W] of where one would be."""
-    distance = hat_distance(shape, picture.x - x, picture.y - feet, size)
-    inside = distance < -0.4
+def _find_hat(picture: _Picture, body: _Body, behind: np.ndarray) -> str | None:
+    """The hat on a body: what its place above the body is most like."""
+    inside = (body.hat_distance < -0.3) & (body.distance > 0.3)
     if not inside.any():
-        return None, inside
-    found = picture.frame[inside].mean(axis=0)
-    behind = [picture.sky, palette.CHARACTER[colour], *_landmarks_there(picture)]
-    away = {name: float(_distance(found, hat)) for name, hat in palette.HAT.items()}
-    away["none"] = min(float(_distance(found, other)) for other in behind)
+        return None
+    found = picture.frame[inside]
+    away = {name: float(_distance(found, hat).mean()) for name, hat in palette.HAT.items()}
+    away["none"] = float(np.sqrt(np.square(found - behind[inside]).sum(-1)).mean())
     first, second = sorted(away, key=away.get)[:2]
-    told = away[first] < CLEARLY * away[second]
-    return first if told else None, distance < 1.5
-
-
-def _landmarks_there(picture: _Picture) -> list[tuple[int, int, int]]:
-    """Colours of landmarks that are anywhere in a picture: one may be all that is behind a head."""
-    return [c for c in palette.LANDMARK.values() if picture.near(c, NEAR / 2).sum() >= 6]
+    return first if away[first] < CLEARLY * away[second] else None
 
 
 def _find_sun(picture: _Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
@@ -193,22 +234,26 @@ def _find_sun(picture: _Picture, covered: np.ndarray) -> tuple[str | None, float
 
 
 def _find_landmark(picture: _Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
-    """Which landmark stands on the horizon, and where, in widths."""
+    """Which landmark stands on the horizon, and where, in widths: the one whose shape is best filled by its colour."""
     height, width = covered.shape
-    tall = LANDMARK_HEIGHT * picture.side
-    strip = (picture.y < HORIZON * height - 0.5) & (picture.y > HORIZON * height - 1.3 * tall)
-    counts, places = {}, {}
-    candidates = {**palette.LANDMARK, "sky": tuple(picture.sky)}
-    distance = np.stack([_distance(picture.frame, colour) for colour in candidates.values()])
-    nearest = distance.argmin(axis=0)
-    for number, name in enumerate(palette.LANDMARK):
-        mask = (nearest == number) & (distance[number] < NEAR) & strip & ~covered
-        counts[name] = float(mask.sum()) / (picture.side / 32) ** 2
-        places[name] = float(picture.x[mask].mean() / width) if mask.any() else None
-    first, second = sorted(counts, key=counts.get, reverse=True)[:2]
-    if counts[first] < 9.0 or counts[second] > 0.5 * counts[first]:
+    best = {name: (np.inf, 0.0) for name in palette.LANDMARK}
+    for at in _places(width):
+        x, y = picture.x - at, picture.y - HORIZON * height
+        for name, colour in palette.LANDMARK.items():
+            inside = (landmark_distance(name, x, y, picture.side) < -0.5) & (y < -0.5) & ~covered
+            if inside.sum() >= SMALLEST_PART * (picture.side / 32) ** 2:
+                away = float(_distance(picture.frame[inside], colour).mean())
+                best[name] = min(best[name], (away, at / width))
+    first, second = sorted(best, key=best.get)[:2]
+    if best[first][0] > OFF or best[first][0] > CLEARLY * best[second][0]:
         return None, None
-    return first, places[first]
+    return first, best[first][1]
+
+
+def _places(width: int) -> np.ndarray:
+    """Where a landmark may stand, pixel by pixel: on either side, and where a pan may take it."""
+    around = np.arange(-0.12 * width, 0.12 * width + 0.5)
+    return np.concatenate([side * width + around for side in (LANDMARK_AT, 1.0 - LANDMARK_AT)])
 
 
 def _nearest(colour: np.ndarray, named: Mapping[str, tuple[int, int, int]]) -> str | None:

@@ -104,23 +104,11 @@ def _draw_environment(canvas: _Canvas, scene: PuppetScene, track: Track) -> None
         canvas.paint(round_sun, palette.SUN)
     at = 1.0 - LANDMARK_AT if place.sun == "left" else LANDMARK_AT
     foot = canvas.y - HORIZON * height
-    _draw_landmark(canvas, place.landmark, x - at * width, foot, side)
+    canvas.paint(
+        landmark_distance(place.landmark, x - at * width, foot, side),
+        palette.LANDMARK[place.landmark],
+    )
     canvas.paint(-foot + 0.0 * x, palette.GROUND[place.ground])
-
-
-def _draw_landmark(
-    canvas: _Canvas, landmark: str, x: np.ndarray, y: np.ndarray, side: int
-) -> None:
-    half, tall = LANDMARK_HALF * side, LANDMARK_HEIGHT * side
-    if landmark == "tree":
-        distance = np.hypot(x, (y + 0.55 * tall) * 0.75) - half * 1.15
-    elif landmark == "hut":
-        wall = np.maximum(np.abs(x) - half, -(y + 0.45 * tall))
-        roof = np.maximum(y + 0.45 * tall, (np.abs(x) - (y + tall) * 0.85) * 0.75)
-        distance = np.minimum(wall, roof)
-    else:
-        distance = np.maximum(np.abs(x) - 0.6 * half, -(y + 1.25 * tall))
-    canvas.paint(distance, palette.LANDMARK[landmark])
 
 
 def _draw_character(
@@ -130,6 +118,18 @@ def _draw_character(
     canvas.paint(distance_of(who.shape, x, y, size), palette.CHARACTER[who.colour])
     if who.hat != "none":
         canvas.paint(hat_distance(who.shape, x, y, size), palette.HAT[who.hat])
+
+
+def landmark_distance(landmark: str, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
+    """About the signed distance to a landmark on the horizon y = 0 around x = 0, in a frame of a shorter side."""
+    half, tall = LANDMARK_HALF * side, LANDMARK_HEIGHT * side
+    if landmark == "tree":
+        return np.hypot(x, (y + 0.55 * tall) * 0.75) - half * 1.15
+    if landmark == "tower":
+        return np.maximum(np.abs(x) - 0.6 * half, -(y + 1.25 * tall))
+    wall = np.maximum(np.abs(x) - half, -(y + 0.45 * tall))
+    roof = np.maximum(y + 0.45 * tall, (np.abs(x) - (y + tall) * 0.85) * 0.75)
+    return np.minimum(wall, roof)
 
 
 def hat_distance(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:

@@ -92,5 +92,4 @@ def _show(share: Share) -> str:
 
 def _without_number(name: str) -> str:
     """A measure of any character: "agrees/1.hat" and "agrees/2.hat" are both "agrees/hat"."""
-    kind, attribute, *rest = name.split("/")
-    return "/".join([kind, attribute.split(".")[-1], *rest])
+    return "/".join(part.split(".")[-1] for part in name.split("/"))
