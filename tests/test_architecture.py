@@ -41,6 +41,7 @@ MAY_IMPORT = {
     # Weights are safetensors and are read with the same strictness as a codec's.
     "training": ("types", "sharding", "flow", "config", "errors", "codecs.safetensors_io"),
     "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
+    "puppets": ("script",),
     "scene_io": (
         "layout",
         "config",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     ),
 }
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
-ENTRY_POINTS = ("export", "codecs/train")
+ENTRY_POINTS = ("export", "codecs/train", "puppets/prepare", "puppets/evaluate")
 SIBLINGS = ("model", "data", "training", "sampling")
 
 

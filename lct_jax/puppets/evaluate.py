@@ -35,7 +35,7 @@ from lct_jax.model.served import Served
 from lct_jax.puppets.measures import Share, Tally, judge_scene
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
-from lct_jax.puppets.table import ROWS, Row, summarize, to_markdown
+from lct_jax.puppets.table import COLUMNS, ROWS, Row, summarize, to_markdown
 from lct_jax.puppets.words import write_script
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
@@ -67,12 +67,12 @@ class Model:
         graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
         params = read_weights(origin, shapes, which="ema")
         codec = load_codec(codec_file, channels=model.channels)
-        encoder = make_encoder(
-            prepare.encoder, width=model.text_width, folder=prepare.encoder_from
-        )
+        encoder = make_encoder(prepare.encoder, width=model.text_width, folder=prepare.encoder_from)
         meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
         context = meta.config.training.context
-        return cls(Served(graph, params, config=model, context=context), meta.config, codec, encoder)
+        return cls(
+            Served(graph, params, config=model, context=context), meta.config, codec, encoder
+        )
 
 
 def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]:
@@ -146,7 +146,9 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
     if origin.is_file() and CODEC.value is None:
-        raise InputError(f"--codec: missing, expected the codec of the run that {origin} comes from")
+        raise InputError(
+            f"--codec: missing, expected the codec of the run that {origin} comes from"
+        )
     model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE))
     names = choose_rows(ROWS_WANTED.value, causal=model.config.training.context == "causal")
     jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))

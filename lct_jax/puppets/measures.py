@@ -106,9 +106,7 @@ def measure(
     return Share(float(right / told), float(low), float(high), float(told / asked), int(told))
 
 
-def _judge_shots(
-    scene: PuppetScene, seen: Sequence[SeenShot]
-) -> Iterator[tuple[str, bool | None]]:
+def _judge_shots(scene: PuppetScene, seen: Sequence[SeenShot]) -> Iterator[tuple[str, bool | None]]:
     for shot, shown in zip(scene.shots, seen, strict=True):
         yield "who", len(shown.first.characters) == len(shot.subjects)
         if shot.subjects:

@@ -12,9 +12,16 @@ import numpy as np
 
 from lct_jax.puppets.read import SeenCharacter, SeenFrame, read_frame
 
-TURNED, WALKED, ROSE = 0.10, 0.15, 0.07  # half of what a pan, a walk and a jump are, about, in widths and heights
+TURNED, WALKED, ROSE = (
+    0.10,
+    0.15,
+    0.07,
+)  # half of what a pan, a walk and a jump are, about, in widths and heights
 UNSURE = 0.02  # so near to those one cannot tell
-MOVED, GROWN = 0.35, 0.17  # a body farther off, in widths, or larger, by its logarithm, was cut to: framings differ by 0.33
+MOVED, GROWN = (
+    0.35,
+    0.17,
+)  # a body farther off, in widths, or larger, by its logarithm, was cut to: framings differ by 0.33
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,9 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
         height, width = config.prepare.height, config.prepare.width
-        maker = Maker(PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32))
+        maker = Maker(
+            PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32)
+        )
         finish_set(folder, names, maker=maker)
 
 

@@ -28,9 +28,20 @@ from lct_jax.puppets.scene import SHAPES
 NEAR = 60.0  # a pixel has a colour of the palette when it is nearer than this to it, in sRGB bytes
 FAR = 75.0  # what covers a whole region and is farther than this from every colour it may have is not told
 SMALLEST = 30.0  # pixels of a body's own colour at 32 pixels of height; the smallest body has 82
-MISFIT, MARGIN = 0.5, 0.02  # of a shape's template: most of its area, and how much better than the next one
-CLEARLY = 0.8  # a hat or landmark is told when its colour is nearer by so much than the next one
-SMALLEST_PART, OFF = 10, 55.0  # pixels of a landmark that must be seen at 32 of height, and how far off their mean may be
+COMPACT = 0.2  # of the rectangle around a body that it fills; a triangle fills half
+MISFIT, MARGIN = (
+    0.5,
+    0.03,
+)  # of a shape's template: most of its area, and how much better than the next one
+CLEARLY, HAT_CLEARLY = (
+    0.8,
+    0.65,
+)  # a landmark or a hat is told when its colour is nearer by so much than the next one
+LEAST_HAT = 5  # pixels of a hat that must be there above a body
+SMALLEST_PART, OFF = (
+    10,
+    55.0,
+)  # pixels of a landmark that must be seen at 32 of height, and how far off their mean may be
 AREA = {"circle": np.pi / 4, "square": 0.81, "triangle": 0.5}  # of a body of height 1
 CENTRE = {"circle": 0.5, "square": 0.45, "triangle": 1 / 3}  # of mass, above its feet
 
@@ -106,7 +117,9 @@ def _look(frame_HWc: np.ndarray) -> _Picture:
     height, width = frame.shape[:2]
     edge = max(2, width // 9)
     low = int(0.75 * height)
-    sides = [np.median(part.reshape(-1, 3), axis=0) for part in (frame[low:, :edge], frame[low:, -edge:])]
+    sides = [
+        np.median(part.reshape(-1, 3), axis=0) for part in (frame[low:, :edge], frame[low:, -edge:])
+    ]
     best = min(sides, key=lambda colour: min(_distance(colour, c) for c in palette.GROUND.values()))
     return _Picture(
         frame=frame,
@@ -140,6 +153,8 @@ def _find_body(picture: _Picture, colour: str) -> _Body | None:
         return None
     place = np.zeros_like(own)
     place[_span(rows), _span(columns)] = True
+    if own[place].mean() < COMPACT:
+        return None
     cover = np.where(place, _cover(picture, palette.CHARACTER[colour]), 0.0)
     fits = {shape: _fit(picture, shape, cover) for shape in SHAPES}
     first, second = sorted(fits, key=lambda shape: fits[shape].misfit)[:2]
@@ -178,9 +193,7 @@ def _fit(picture: _Picture, shape: str, cover: np.ndarray) -> _Fit:
     return best
 
 
-def _to_character(
-    picture: _Picture, body: _Body, behind: np.ndarray
-) -> SeenCharacter:
+def _to_character(picture: _Picture, body: _Body, behind: np.ndarray) -> SeenCharacter:
     height, width = body.place.shape
     hat = _find_hat(picture, body, behind)
     return SeenCharacter(
@@ -196,9 +209,7 @@ def _cover(picture: _Picture, colour: tuple[int, int, int]) -> np.ndarray:
     return np.clip(1.0 - _distance(picture.frame, colour) / whole, 0.0, 1.0)
 
 
-def _behind_heads(
-    picture: _Picture, landmark: str | None, at: float | None
-) -> np.ndarray:
+def _behind_heads(picture: _Picture, landmark: str | None, at: float | None) -> np.ndarray:
     """What is behind heads: float [H W 3], the sky with its landmark."""
     behind = np.broadcast_to(picture.sky, picture.frame.shape).copy()
     if landmark is not None:
@@ -210,13 +221,13 @@ def _behind_heads(
 def _find_hat(picture: _Picture, body: _Body, behind: np.ndarray) -> str | None:
     """The hat on a body: what its place above the body is most like."""
     inside = (body.hat_distance < -0.3) & (body.distance > 0.3)
-    if not inside.any():
+    if inside.sum() < LEAST_HAT:
         return None
     found = picture.frame[inside]
     away = {name: float(_distance(found, hat).mean()) for name, hat in palette.HAT.items()}
     away["none"] = float(np.sqrt(np.square(found - behind[inside]).sum(-1)).mean())
     first, second = sorted(away, key=away.get)[:2]
-    return first if away[first] < CLEARLY * away[second] else None
+    return first if away[first] < HAT_CLEARLY * away[second] else None
 
 
 def _find_sun(picture: _Picture, covered: np.ndarray) -> tuple[str | None, float | None]:

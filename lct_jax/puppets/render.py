@@ -14,7 +14,11 @@ from lct_jax.puppets import palette
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
 
 HORIZON = 0.62  # of the height
-BODY = {"wide": 0.40, "medium": 0.56, "close": 0.78}  # height of a character, of the frame's shorter side
+BODY = {
+    "wide": 0.40,
+    "medium": 0.56,
+    "close": 0.78,
+}  # height of a character, of the frame's shorter side
 FEET = {"wide": 0.84, "medium": 0.92, "close": 0.99}  # where it stands, of the frame's height
 SUN_AT, SUN_RADIUS = 0.17, 0.105  # distance from the side in widths; of the shorter side
 LANDMARK_AT, LANDMARK_HALF, LANDMARK_HEIGHT = 0.18, 0.115, 0.34
@@ -62,9 +66,7 @@ def follow(shot: PuppetShot, size: tuple[int, int]) -> Track:
     camera = shot.camera + (shot.camera_end - shot.camera) * done
     x = shot.start + (shot.end - shot.start) * done - camera
     rise = 4.0 * JUMP * done * (1.0 - done) if shot.action == "jumps" else 0.0 * done
-    return Track(
-        shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height
-    )
+    return Track(shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height)
 
 
 def distance_of(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
@@ -136,6 +138,4 @@ def hat_distance(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.nd
     """Signed distance to the hat of a body: a block that covers its top."""
     top = {"circle": 0.94, "square": 0.84, "triangle": 0.80}[shape] * size
     middle = y + top + HAT_HEIGHT * size / 2
-    return np.maximum(
-        np.abs(x) - HAT_WIDTH * size / 2, np.abs(middle) - HAT_HEIGHT * size / 2
-    )
+    return np.maximum(np.abs(x) - HAT_WIDTH * size / 2, np.abs(middle) - HAT_HEIGHT * size / 2)

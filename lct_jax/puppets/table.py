@@ -33,7 +33,9 @@ ROWS = {
 
 
 def _agrees(attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
-    return lambda name: name.startswith("agrees/") and name.count("/") == 1 and _of(name, attributes)
+    return lambda name: (
+        name.startswith("agrees/") and name.count("/") == 1 and _of(name, attributes)
+    )
 
 
 def _obeys(attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:

@@ -90,7 +90,9 @@ def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]
     who = " and ".join(named[number] for number in shot.subjects) or "nobody"
     action = _choose(rng, _ACTIONS[shot.action])
     if not shot.subjects:  # of an empty place there is only what the camera does
-        return ", ".join([f"{_choose(rng, _FRAMINGS[shot.framing])} {who}", *action.split(", ")[1:]])
+        return ", ".join(
+            [f"{_choose(rng, _FRAMINGS[shot.framing])} {who}", *action.split(", ")[1:]]
+        )
     if len(shot.subjects) > 1:
         action = action.replace("stands", "stand").replace("waits", "wait")
     return f"{_choose(rng, _FRAMINGS[shot.framing])} {who} {action}"
@@ -106,7 +108,9 @@ def _describe(rng: np.random.Generator, scene: PuppetScene, number: int) -> str:
         return text
     if character.hat == "none":
         return f"{text}, no hat" if rng.random() < 0.5 else f"{text} without hat"
-    return f"{text}, {character.hat} hat" if rng.random() < 0.5 else f"{text} in a {character.hat} hat"
+    return (
+        f"{text}, {character.hat} hat" if rng.random() < 0.5 else f"{text} in a {character.hat} hat"
+    )
 
 
 def _describe_place(rng: np.random.Generator, scene: PuppetScene) -> str:
