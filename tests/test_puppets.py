@@ -24,7 +24,8 @@ from lct_jax.puppets.scene import (
     draw_scene,
 )
 from lct_jax.puppets.words import save_script, write_script
-from lct_jax.script import load_script, render_global, render_shot as write_shot
+from lct_jax.script import load_script, render_global
+from lct_jax.script import render_shot as write_shot
 
 ANY = Drawing(shots=(1, 9))
 

@@ -1,4 +1,4 @@
-"""Reading puppets back: right on rendered scenes after a round trip through the codec, and at a loss where it should be."""
+"""Reading puppets back: right on rendered scenes behind the codec, and at a loss where it should be."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from lct_jax.model.served import Served
 from lct_jax.puppets.measures import Share, Tally, judge_scene
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
-from lct_jax.puppets.table import COLUMNS, ROWS, Row, summarize, to_markdown
+from lct_jax.puppets.table import ROWS, Row, summarize, to_markdown
 from lct_jax.puppets.words import write_script
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES

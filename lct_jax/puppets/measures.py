@@ -1,6 +1,6 @@
 """What sampled puppet shots are judged by: counts a scene, and shares with bootstrap intervals over scenes.
 
-A scene's labels and what was seen in its shots enter, `Tally`s by name leave; tallies of many scenes enter, `Share`s leave:
+A scene's labels and what was seen in its shots enter, `Tally`s by name leave; those of many scenes give `Share`s:
 
     obeys/sky         stated attributes: shots that show what the prompt says
     agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots

@@ -1,4 +1,4 @@
-"""Colours of everything in a puppet scene, sRGB bytes: far enough apart where they meet to be told from blurred pixels."""
+"""Colours of everything in a puppet scene, sRGB bytes: far enough apart where they meet to be told when blurred."""
 
 from __future__ import annotations
 

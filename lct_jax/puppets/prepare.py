@@ -1,10 +1,10 @@
-r"""Puppet scenes as a prepared set, by the way that films take: rendered shots are records of pixels, and those are encoded.
+r"""Puppet scenes as a prepared set, the way films go: rendered shots are records of pixels, and those are encoded.
 
-    python -m lct_jax.puppets.prepare --config=configs/puppets_base.py --scenes=12000 --shots=1 --out=runs/puppets_single
+    python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=3000 --shots=2-9 --out=runs/puppets_scenes
 
-A number of scenes enters; a set that `train.py` reads leaves, with the pixels it was encoded from under `pixels/` and
-the labels drawn again from the seed whenever they are wanted. A shard holds scenes of one frame size. Run again, what is
-there is not made again.
+A number of scenes enters; a set that `train.py` reads leaves, with the pixels it was encoded from under `pixels/`.
+Labels are drawn again from the seed whenever they are wanted. A shard holds scenes of one frame size. Run again, what
+is there is not made again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from lct_jax.errors import InputError, make_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import write_script
-from lct_jax.script import render_global, render_shot as write_shot
+from lct_jax.script import render_global
+from lct_jax.script import render_shot as write_shot
 
 VERSION = 1  # of how scenes are drawn, rendered and written: another one makes other pixels
 HELD_OUT = 50  # every so many scenes one is held out
