@@ -72,7 +72,7 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=1_000,
+                steps=2_200,
                 warmup=50,
                 learning_rate=1e-3,
                 ema=0.99,

@@ -26,7 +26,7 @@ from lct_jax.puppets.evaluate import Model, choose_rows, evaluate_row, write_tab
 from lct_jax.puppets.measures import Tally
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.scene import Drawing, draw_scene
-from lct_jax.puppets.table import ROWS
+from lct_jax.puppets.table import COLUMNS, ROWS
 from lct_jax.puppets.words import write_script
 from lct_jax.script import render_shot
 
@@ -161,7 +161,7 @@ def test_rows_are_those_that_the_weights_allow():
 
 def test_the_table_has_every_row_that_is_done(tmp_path):
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "told": 1.0, "count": 10}
-    shares = dict.fromkeys(evaluate.COLUMNS, share)
+    shares = dict.fromkeys(COLUMNS, share)
     for name in ("a.joint", "b.joint"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"shares": shares}))
     text = write_table(tmp_path)
