@@ -43,7 +43,7 @@ PREPARE = PrepareConfig(
 )
 FLOW = FlowConfig(shift=2.0)
 SAMPLING = SamplingConfig(
-    steps=24,
+    steps=16,
     guidance=3.0,
     # A model of puppets has never read such words: it falls back on the empty prompt, which it has.
     negative_scene="",

@@ -33,7 +33,7 @@ from lct_jax.puppets.words import write_script
 from lct_jax.script import render_global
 from lct_jax.script import render_shot as write_shot
 
-VERSION = 1  # of how scenes are drawn, rendered and written: another one makes other pixels
+VERSION = 2  # of how scenes are drawn, rendered and written: another one makes other pixels
 HELD_OUT = 50  # every so many scenes one is held out
 
 

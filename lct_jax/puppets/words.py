@@ -1,7 +1,7 @@
 """Puppet scenes in words: the script a director would write of one, from templates, with what is withheld left out.
 
 A scene enters, a `Script` leaves, the same that is read from a file. A scene of several shots describes its characters
-and its environment once, in the global prompt, and its shots name people by number. A scene of one shot has no global
+and its environment once, in the global prompt, and its shots name people by ID. A scene of one shot has no global
 prompt: its caption says everything. Prompts are short: text tokens cost as much as those of pictures.
 """
 
@@ -34,9 +34,11 @@ _SUNS = {
     "right": ("sun on the right", "sun right"),
     "none": ("no sun", "sunless"),
 }
+# IDs that text encoders tell apart: to MiniLM "Tom" and "Anna" are farther from each other than "1" and "2".
+NAMES = {1: "Tom", 2: "Anna"}
 _STORIES = {
-    1: ("Character 1 is out alone.", "Character 1 takes a walk.", "A day of Character 1."),
-    2: ("Character 1 meets Character 2.", "Character 2 looks for Character 1.", "A day of two."),
+    1: ("Character Tom is out alone.", "Character Tom takes a walk.", "A day of Character Tom."),
+    2: ("Character Tom meets Character Anna.", "Character Anna looks for Character Tom.", "A day of two."),
 }
 
 
@@ -47,7 +49,7 @@ def write_script(scene: PuppetScene) -> Script:
         text = _caption(rng, scene, scene.shots[0])
         return Script(prompt=None, shots=(_shot_prompt(scene.shots[0], text, cut=False),))
     characters = {
-        str(number): _describe(rng, scene, number).capitalize() + "."
+        NAMES[number]: _describe(rng, scene, number).capitalize() + "."
         for number in range(1, len(scene.characters) + 1)
     }
     environment = _describe_place(rng, scene)
@@ -56,7 +58,7 @@ def write_script(scene: PuppetScene) -> Script:
         environment=f"{environment.capitalize()}." if environment else "",
         story=_choose(rng, _STORIES[len(scene.characters)]),
     )
-    named = {n: f"Character {n}" for n in range(1, len(scene.characters) + 1)}
+    named = {n: f"Character {NAMES[n]}" for n in range(1, len(scene.characters) + 1)}
     shots = (_shot_prompt(s, _happening(rng, s, named) + ".", cut=s.cut) for s in scene.shots)
     return Script(prompt=prompt, shots=tuple(shots))
 
