@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "codecs.safetensors_io",
     ),
     "sampling": ("types", "sharding", "layout", "flow", "config", "script", "errors"),
+    "puppets": ("script",),
     "scene_io": (
         "layout",
         "config",
@@ -60,7 +61,14 @@ MAY_IMPORT = {
     ),
 }
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
-ENTRY_POINTS = ("export", "preflight", "codecs/train", "plan")
+ENTRY_POINTS = (
+    "export",
+    "preflight",
+    "codecs/train",
+    "plan",
+    "puppets/prepare",
+    "puppets/evaluate",
+)
 SIBLINGS = ("model", "data", "training", "sampling")
 
 

@@ -53,7 +53,7 @@ def encode_film(job: EncodeJob) -> str:
         return name
     size, error = source.size()
     if job.codec is None:
-        records, empty = map(_keep_scene, source.scenes()), 0
+        records, empty = map(keep_scene, source.scenes()), 0
     else:
         prepare = config.prepare
         codec = import_codec(prepare.codec, job.codec, channels=config.model.channels)
@@ -114,9 +114,15 @@ def _encode(
 
 def _encode_text(encoder: TextEncoder, text: str, where: str) -> np.ndarray:
     try:
-        return encoder.encode([text])[0]
+        return _encode_once(encoder, text)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+@functools.lru_cache(maxsize=2048)
+def _encode_once(encoder: TextEncoder, text: str) -> np.ndarray:
+    """Texts that are written of many shots, such as the empty one, pass through the encoder once."""
+    return encoder.encode([text])[0]
 
 
 def _encode_shot(
@@ -135,7 +141,7 @@ def _encode_shot(
     )
 
 
-def _keep_scene(scene: RawScene) -> SceneRecord:
+def keep_scene(scene: RawScene) -> SceneRecord:
     """A scene with its pixels for a clip and its texts alone."""
     nothing = np.zeros((0, 0), np.float32)
     shots = (ShotRecord((s.frames,), (), nothing, s.text, len(s.frames)) for s in scene.shots)

@@ -1,0 +1,50 @@
+r"""The single-shot base of the puppet scenes: one shot a sample, its caption says everything, no global prompt.
+
+Under an hour on two CPU cores:
+
+    python -m lct_jax.puppets.prepare --config=configs/puppets_base.py --scenes=10000 --shots=1 --withhold=0.25 \
+        --out=runs/puppets_single
+    python train.py --config=configs/puppets_base.py --data=runs/puppets_single --workdir=runs/puppets_base
+"""
+
+import importlib.util
+import pathlib
+
+from lct_jax.config import Config, DataConfig, TrainingConfig, editable
+
+_SPEC = importlib.util.spec_from_file_location(
+    "puppets", pathlib.Path(__file__).with_name("puppets.py")
+)
+puppets = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(puppets)
+
+
+def get_config():
+    return editable(
+        Config(
+            name="puppets_base",
+            prepare=puppets.PREPARE,
+            model=puppets.MODEL,
+            flow=puppets.FLOW,
+            # A row holds three shots: little is padding, and little attention is between samples that do not meet.
+            data=DataConfig(
+                rows=8,
+                video_tokens=120,
+                text_tokens=66,
+                groups=5,
+                max_shots=1,
+                single_weight=1.0,
+                pool=32,
+            ),
+            training=TrainingConfig(
+                steps=3_000,
+                warmup=100,
+                learning_rate=2e-3,
+                ema=0.997,
+                eval_every=200,
+                save_every=200,
+                eval_batches=2,
+            ),
+            sampling=puppets.SAMPLING,
+        )
+    )

@@ -1,0 +1,32 @@
+"""The puppet scenes with attention causal over shots: `puppets.py` tuned a little further, for sampling with a cache.
+
+Some ten minutes on two CPU cores:
+
+    python train.py --config=configs/puppets_causal.py --data=runs/puppets_scenes --workdir=runs/puppets_causal
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+from lct_jax.config import editable, freeze
+
+_SPEC = importlib.util.spec_from_file_location(
+    "puppets", pathlib.Path(__file__).with_name("puppets.py")
+)
+puppets = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(puppets)
+
+
+def get_config():
+    full = freeze(puppets.get_config())
+    training = dataclasses.replace(
+        full.training,
+        context="causal",
+        init_from="runs/puppets",
+        steps=200,
+        warmup=10,
+        learning_rate=3e-4,
+        save_every=50,
+    )
+    return editable(dataclasses.replace(full, name="puppets_causal", training=training))

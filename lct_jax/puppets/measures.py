@@ -1,0 +1,130 @@
+"""What sampled puppet shots are judged by: counts a scene, and shares with bootstrap intervals over scenes.
+
+A scene's labels and what was seen in its shots enter, `Tally`s by name leave; those of many scenes give `Share`s:
+
+    obeys/sky         stated attributes: shots that show what the prompt says
+    agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots
+    returns/1.hat     the same for pairs between which a character was away for at least `AWAY` shots
+    who, framing, action, cut    shots that show whom, how near, what motion and which beginning they were asked for
+
+A pair or shot in which one cannot tell is left out of the share; how often one could tell is counted beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lct_jax.puppets.motion import SeenShot, goes_on
+from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT, PuppetScene
+
+AWAY = 2
+RESAMPLES, BOUNDS = 2000, (2.5, 97.5)  # of the bootstrap: a 95% percentile interval (Efron 1979)
+
+
+class Tally(NamedTuple):
+    """Cases of one measure in one scene: right ones, those that could be told, and all."""
+
+    right: int
+    told: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """A measure over many scenes: right of told with its 95% interval, told of asked, and how many were told.
+
+    `value` is None where nothing could be told.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    told: float
+    count: int
+
+
+Tallies = dict[str, Tally]
+
+
+def judge_scene(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
+    """Counts every measure in one scene; `seen` has its shots in order."""
+    found: dict[str, list[bool | None]] = defaultdict(list)
+    for name, value in scene.attributes().items():
+        shown = show_attribute(scene, seen, name)
+        if name not in scene.withheld:
+            found[f"obeys/{name}"] += [None if v is None else v == value for v in shown.values()]
+            continue
+        for one, other in itertools.combinations(sorted(shown), 2):
+            pair = (shown[one], shown[other])
+            same = None if None in pair else pair[0] == pair[1]
+            found[f"agrees/{name}"].append(same)
+            found[f"agrees/{name}/{other - one}"].append(same)
+            if "." in name and _was_away(scene, int(name[0]), one, other):
+                found[f"returns/{name}"].append(same)
+    for name, hits in _judge_shots(scene, seen):
+        found[name].append(hits)
+    return {name: _count(hits) for name, hits in found.items()}
+
+
+def show_attribute(
+    scene: PuppetScene, seen: Sequence[SeenShot], name: str
+) -> dict[int, str | None]:
+    """What each shot (from 0) shows of an attribute; a character's are looked for where it alone is asked for."""
+    if name in OF_ENVIRONMENT:
+        return {i: getattr(shot.first, name) for i, shot in enumerate(seen)}
+    number, attribute = name.split(".")
+    alone = [i for i, shot in enumerate(scene.shots) if shot.subjects == (int(number),)]
+    only = {i: seen[i].first.characters for i in alone}
+    return {i: getattr(c[0], attribute) if len(c) == 1 else None for i, c in only.items()}
+
+
+def chance_of(name: str) -> float:
+    """Agreement or obedience of values drawn alike and apart, by the name of an attribute."""
+    attribute = name.split(".")[-1]
+    return 1.0 / len((OF_ENVIRONMENT | OF_CHARACTER)[attribute])
+
+
+def measure(
+    scenes: Sequence[Mapping[str, Tally]], wanted: Callable[[str], bool], *, seed: int = 0
+) -> Share:
+    """The share over all measures whose name is wanted; scenes are resampled whole, since their shots hang together."""
+    table = np.zeros((len(scenes), 3))
+    for row, tallies in zip(table, scenes, strict=True):
+        row += np.sum([t for name, t in tallies.items() if wanted(name)] or [np.zeros(3)], axis=0)
+    right, told, asked = table.sum(axis=0)
+    if not told:
+        return Share(None, None, None, 0.0, 0)
+    draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
+    drawn = table[draws].sum(axis=1)
+    low, high = np.percentile(drawn[:, 0] / np.maximum(drawn[:, 1], 1), BOUNDS)
+    return Share(float(right / told), float(low), float(high), float(told / asked), int(told))
+
+
+def _judge_shots(scene: PuppetScene, seen: Sequence[SeenShot]) -> Iterator[tuple[str, bool | None]]:
+    for shot, shown in zip(scene.shots, seen, strict=True):
+        yield "who", len(shown.first.characters) == len(shot.subjects)
+        if shot.subjects:
+            yield "framing", None if shown.framing is None else shown.framing == shot.framing
+        yield "action", None if shown.action is None else shown.action == shot.action
+    for (old, new), (before, after) in zip(
+        itertools.pairwise(scene.shots), itertools.pairwise(seen), strict=True
+    ):
+        if not new.cut or (old.subjects, old.framing) != (new.subjects, new.framing):
+            continues = goes_on(before, after)
+            yield "cut", None if continues is None else continues == (not new.cut)
+
+
+def _was_away(scene: PuppetScene, number: int, one: int, other: int) -> bool:
+    between = scene.shots[one + 1 : other]
+    return len(between) >= AWAY and all(number not in shot.subjects for shot in between)
+
+
+def _count(hits: Sequence[bool | None]) -> Tally:
+    told = [hit for hit in hits if hit is not None]
+    return Tally(sum(told), len(told), len(hits))

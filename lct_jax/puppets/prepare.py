@@ -1,0 +1,128 @@
+r"""Puppet scenes as a prepared set, the way films go: rendered shots are records of pixels, and those are encoded.
+
+    python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=3000 --shots=2-9 --out=runs/puppets_scenes
+
+A number of scenes enters; a set that `train.py` reads leaves, with the pixels it was encoded from under `pixels/`.
+Labels are drawn again from the seed whenever they are wanted. A shard holds scenes of one frame size. Run again, what
+is there is not made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from absl import flags, logging
+
+from lct_jax.cli import define_config, run
+from lct_jax.config import Config, freeze
+from lct_jax.data.card import CARD_FILE, PIXELS
+from lct_jax.data.encode import keep_scene
+from lct_jax.data.prepare import prepare_pixels
+from lct_jax.data.records import Maker, finish_set
+from lct_jax.data.runner import run_local
+from lct_jax.data.shards import write_shard
+from lct_jax.data.sources import RawScene, RawShot, hash_of
+from lct_jax.errors import InputError, make_folder
+from lct_jax.puppets.render import render_shot
+from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
+from lct_jax.puppets.words import write_script
+from lct_jax.script import render_global
+from lct_jax.script import render_shot as write_shot
+
+VERSION = 2  # of how scenes are drawn, rendered and written: another one makes other pixels
+HELD_OUT = 50  # every so many scenes one is held out
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Scenes to be made: how many, of which seed, and what is drawn."""
+
+    scenes: int
+    seed: int
+    drawing: Drawing
+
+
+def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
+    """Makes a prepared set of puppet scenes; returns False when `out` already holds this very one."""
+    make_folder(out)
+    render_set(wanted, out / "pixels", config)
+    return prepare_pixels(out / "pixels", out, config, runner=partial(run_local, processes=1))
+
+
+def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
+    """Writes the set of pixels, a shard for every frame size, unless it is there."""
+    names = [
+        f"puppets-{height}x{width}-{hash_of(VERSION, dataclasses.asdict(wanted), config.prepare.fps)}"
+        for height, width in wanted.drawing.sizes
+    ]
+    for name, size in zip(names, wanted.drawing.sizes, strict=True):
+        if (folder / "shards" / name).is_dir():
+            continue
+        scenes = (s for s in _draw(wanted) if s.size == size)
+        records = map(keep_scene, map(to_raw, scenes))
+        (folder / CARD_FILE).unlink(missing_ok=True)
+        write_shard(
+            folder / "shards" / name, records, empty=0, film=f"puppets-{size[0]}x{size[1]}", credit="",
+            size=size, aspect_error=0.0,
+        )  # fmt: skip
+    if not (folder / CARD_FILE).exists():
+        height, width = config.prepare.height, config.prepare.width
+        maker = Maker(
+            PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32)
+        )
+        finish_set(folder, names, maker=maker)
+
+
+def to_raw(scene: PuppetScene) -> RawScene:
+    """A scene as any source of footage gives it: texts, and shots that are rendered when they are read."""
+    script = write_script(scene)
+    full, brief = (
+        "" if script.prompt is None else render_global(script.prompt, story=story)
+        for story in (True, False)
+    )
+    split = "held_out" if scene.seed[1] % HELD_OUT == HELD_OUT - 1 else "train"
+    shots = (
+        RawShot(write_shot(text), render_shot(scene, shot))
+        for text, shot in zip(script.shots, scene.shots, strict=True)
+    )
+    return RawScene(scene.name, split, full, brief, shots)
+
+
+def _draw(wanted: Wanted) -> Iterator[PuppetScene]:
+    return (draw_scene(wanted.seed, number, wanted.drawing) for number in range(wanted.scenes))
+
+
+def read_range(text: str) -> tuple[int, int]:
+    """A number or a range of shots, "1" or "2-9"; raises InputError for anything else."""
+    parts = text.split("-")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise InputError(f"--shots: found {text!r}, expected a number or a range such as 2-9")
+    low, high = int(parts[0]), int(parts[-1])
+    if not 1 <= low <= high:
+        raise InputError(f"--shots: found {text!r}, expected at least 1 and a range that grows")
+    return low, high
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
+    drawing = Drawing(read_range(SHOTS.value), WITHHOLD.value, SIZES)
+    out = Path(OUT.value)
+    made = prepare_puppets(Wanted(SCENES.value, SEED.value, drawing), out, freeze(CONFIG.value))
+    print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
+
+
+if __name__ == "__main__":
+    OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    SCENES = flags.DEFINE_integer("scenes", 1000, "How many scenes.", lower_bound=1)
+    SHOTS = flags.DEFINE_string("shots", "2-9", "Shots of a scene: a number, or a range.")
+    WITHHOLD = flags.DEFINE_float(
+        "withhold", 0.5, "Chance that nothing is written of an attribute.", 0.0, 1.0
+    )
+    SEED = flags.DEFINE_integer("seed", 0, "Of the scenes.", lower_bound=0)
+    CONFIG = define_config()
+    run(main)

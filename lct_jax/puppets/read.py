@@ -1,0 +1,126 @@
+"""Reading a puppet frame's attributes back from its pixels; None where one cannot tell.
+
+A frame enters, a `SeenFrame` leaves. Nothing is known of what was asked for: a frame that was rendered and one that a
+model made are read alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lct_jax.puppets import palette
+from lct_jax.puppets.bodies import Body, find_body, find_hat
+from lct_jax.puppets.picture import Picture, colour_distance, look_at, nearest
+from lct_jax.puppets.render import BODY, HORIZON, LANDMARK_AT, SUN_RADIUS, landmark_distance
+
+CLEARLY = 0.8  # a landmark is told when its colour is nearer by so much than the next one
+SMALLEST_PART = 10  # pixels of a landmark that must be seen, at 32 of height
+OFF = 55.0  # how far off their mean may be, in sRGB bytes
+NO_SUN, SOME_SUN = 0.12, 0.3  # of a sun's area: less is none, and from so much on it is told
+
+
+@dataclass(frozen=True)
+class SeenCharacter:
+    """A body in a frame: its attributes, where its feet are (in widths and heights), its height in shorter sides."""
+
+    colour: str
+    shape: str | None
+    hat: str | None
+    x: float
+    feet: float
+    size: float
+
+    @property
+    def framing(self) -> str:
+        """The framing in which a character is nearest to so high."""
+        return min(BODY, key=lambda name: abs(np.log(self.size / BODY[name])))
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """What one frame shows; `anchor` is where sun or landmark is, in widths, by name."""
+
+    sky: str | None
+    ground: str | None
+    sun: str | None
+    landmark: str | None
+    characters: tuple[SeenCharacter, ...]
+    anchor: Mapping[str, float]
+
+
+def read_frame(frame_HWc: np.ndarray) -> SeenFrame:
+    """Reads one frame, uint8 [height, width, 3]."""
+    picture = look_at(frame_HWc)
+    bodies = [body for colour in palette.CHARACTER if (body := find_body(picture, colour))]
+    covered = np.zeros(picture.x.shape, bool)
+    for body in bodies:
+        covered |= body.place | (body.hat_distance < 1.5)
+    sun, at_sun = _find_sun(picture, covered)
+    landmark, at_landmark = _find_landmark(picture, covered)
+    anchor = {"sun": at_sun, "landmark": at_landmark}
+    behind = _behind_heads(picture, landmark, at_landmark)
+    return SeenFrame(
+        sky=nearest(picture.sky, palette.SKY),
+        ground=nearest(picture.ground, palette.GROUND),
+        sun=sun,
+        landmark=landmark,
+        characters=tuple(_to_character(picture, body, behind) for body in bodies),
+        anchor={name: x for name, x in anchor.items() if x is not None},
+    )
+
+
+def _to_character(picture: Picture, body: Body, behind: np.ndarray) -> SeenCharacter:
+    height, width = body.place.shape
+    hat = find_hat(picture, body, behind)
+    return SeenCharacter(
+        body.colour, body.shape, hat, body.x / width, body.feet / height, body.size / picture.side
+    )
+
+
+def _behind_heads(picture: Picture, landmark: str | None, at: float | None) -> np.ndarray:
+    """What is behind heads: float [H W 3], the sky with its landmark."""
+    behind = np.broadcast_to(picture.sky, picture.frame.shape).copy()
+    if landmark is not None:
+        x, y = picture.x - at * picture.x.shape[1], picture.y - HORIZON * picture.x.shape[0]
+        behind[landmark_distance(landmark, x, y, picture.side) < 0] = palette.LANDMARK[landmark]
+    return behind
+
+
+def _find_sun(picture: Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
+    """On which side the sun is, and where, in widths."""
+    height, width = covered.shape
+    white = picture.near(palette.SUN) & (picture.y < 0.34 * height) & ~covered
+    whole = np.pi * (SUN_RADIUS * picture.side) ** 2
+    left = float(white[:, : width // 2].sum() / whole)
+    right = float(white[:, width // 2 :].sum() / whole)
+    if max(left, right) < NO_SUN:
+        return "none", None
+    if min(left, right) > 0.5 * max(left, right) or max(left, right) < SOME_SUN:
+        return None, None
+    return "left" if left > right else "right", float(picture.x[white].mean() / width)
+
+
+def _find_landmark(picture: Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
+    """Which landmark stands on the horizon, and where, in widths: the one whose shape is best filled by its colour."""
+    height, width = covered.shape
+    best = {name: (np.inf, 0.0) for name in palette.LANDMARK}
+    for at in _places(width):
+        x, y = picture.x - at, picture.y - HORIZON * height
+        for name, colour in palette.LANDMARK.items():
+            inside = (landmark_distance(name, x, y, picture.side) < -0.5) & (y < -0.5) & ~covered
+            if inside.sum() >= SMALLEST_PART * (picture.side / 32) ** 2:
+                away = float(colour_distance(picture.frame[inside], colour).mean())
+                best[name] = min(best[name], (away, at / width))
+    first, second = sorted(best, key=best.get)[:2]
+    if best[first][0] > OFF or best[first][0] > CLEARLY * best[second][0]:
+        return None, None
+    return first, best[first][1]
+
+
+def _places(width: int) -> np.ndarray:
+    """Where a landmark may stand, pixel by pixel: on either side, and where a pan may take it."""
+    around = np.arange(-0.12 * width, 0.12 * width + 0.5)
+    return np.concatenate([side * width + around for side in (LANDMARK_AT, 1.0 - LANDMARK_AT)])

@@ -1,0 +1,213 @@
+"""What a puppet scene is, and how one is drawn from a seed.
+
+A seed and a number enter; a `PuppetScene` leaves: who plays, where, and what happens in every shot. Labels come first
+and pictures and words are made from them, as in Moving MNIST (arXiv 1502.04681) and CLEVRER (arXiv 1910.01442). Any
+attribute may be withheld: then it is drawn, and shown in every shot, but nothing that is written tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SKIES = ("blue", "orange", "dark", "grey")
+GROUNDS = ("green", "sandy", "snowy", "brown")
+SUNS = ("left", "right", "none")
+LANDMARKS = ("tree", "hut", "tower")
+COLOURS = ("red", "blue", "pink", "yellow")
+SHAPES = ("circle", "square", "triangle")
+HATS = ("black", "white", "none")
+# Attribute -> its values, of an environment and of a character.
+OF_ENVIRONMENT = {"sky": SKIES, "ground": GROUNDS, "sun": SUNS, "landmark": LANDMARKS}
+OF_CHARACTER = {"colour": COLOURS, "shape": SHAPES, "hat": HATS}
+FRAMINGS = ("wide", "medium", "close")
+ACTIONS = ("stands", "walks left", "walks right", "jumps", "pans left", "pans right")
+SIZES = ((32, 32), (32, 40), (40, 32))  # height and width of a frame in pixels
+FRAMES = (5, 9)  # of a shot
+
+STEP = {"walks left": -0.3, "walks right": 0.3}  # way of a character, in widths of a frame
+TURN = {"pans left": -0.2, "pans right": 0.2}  # way of the camera, in widths of a frame
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a scene plays; the landmark stands on the side where the sun is not."""
+
+    sky: str
+    ground: str
+    sun: str
+    landmark: str
+
+
+@dataclass(frozen=True)
+class Character:
+    """Who plays; no two characters of a scene share a colour."""
+
+    colour: str
+    shape: str
+    hat: str
+
+
+@dataclass(frozen=True)
+class PuppetShot:
+    """One shot.
+
+    Attributes:
+        framing, action: of `FRAMINGS`, `ACTIONS`. subjects: who is in it, numbers from 1. frames: 4n + 1.
+        cut: False where it goes on from the shot before it.
+        start: where its only subject stands in the first frame; camera: where the camera looks then. Both in widths.
+    """
+
+    framing: str
+    subjects: tuple[int, ...]
+    action: str
+    frames: int
+    cut: bool
+    start: float
+    camera: float
+
+    @property
+    def end(self) -> float:
+        """Where its subject stands in the last frame."""
+        return self.start + STEP.get(self.action, 0.0)
+
+    @property
+    def camera_end(self) -> float:
+        """Where the camera looks in the last frame."""
+        return self.camera + TURN.get(self.action, 0.0)
+
+
+@dataclass(frozen=True)
+class PuppetScene:
+    """One scene: its labels, `name` and seed included.
+
+    Attributes:
+        size: height and width of its frames. withheld: attributes nothing is written of, such as "sky" or "1.hat".
+    """
+
+    name: str
+    seed: tuple[int, int]
+    size: tuple[int, int]
+    environment: Environment
+    characters: tuple[Character, ...]
+    shots: tuple[PuppetShot, ...]
+    withheld: frozenset[str]
+
+    def attributes(self) -> dict[str, str]:
+        """Every attribute and its value; those of character n are called "n.colour", "n.shape", "n.hat"."""
+        values = {name: getattr(self.environment, name) for name in OF_ENVIRONMENT}
+        for number, character in enumerate(self.characters, start=1):
+            values |= {f"{number}.{name}": getattr(character, name) for name in OF_CHARACTER}
+        return values
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What scenes are drawn: a range of shot counts, the chance that an attribute is withheld, sizes and lengths.
+
+    Attributes:
+        sizes, frames: any of them is as likely as any other; one that stands twice counts twice.
+        absence: 0, or so many shots for which character 1 leaves after the first shot, to come back in the next one.
+    """
+
+    shots: tuple[int, int] = (1, 9)
+    withhold: float = 0.5
+    sizes: Sequence[tuple[int, int]] = SIZES
+    frames: Sequence[int] = (*4 * FRAMES[:1], *FRAMES[1:])
+    absence: int = 0
+
+
+def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
+    """Scene `number` of a seed: the same on every machine, whatever else is drawn."""
+    rng = np.random.default_rng([seed, number])
+    size = drawing.sizes[rng.integers(len(drawing.sizes))]
+    environment = Environment(**_draw_values(rng, OF_ENVIRONMENT))
+    count = int(rng.integers(drawing.shots[0], drawing.shots[1] + 1))
+    # With an absence there must be somebody else to look at; a single shot tells of one character.
+    cast = 2 if drawing.absence else 1 if count == 1 else int(rng.integers(1, 3))
+    characters = _draw_characters(rng, cast)
+    shots: list[PuppetShot] = []
+    for who in _draw_subjects(rng, count, cast, drawing.absence):
+        shots.append(_draw_shot(rng, who, shots[-1] if shots else None, drawing.frames))
+    names = [*OF_ENVIRONMENT, *(f"{n}.{name}" for n in range(1, cast + 1) for name in OF_CHARACTER)]
+    withheld = frozenset(name for name in names if rng.random() < drawing.withhold)
+    return PuppetScene(
+        f"puppets_{seed}_{number:06d}",
+        (seed, number),
+        size,
+        environment,
+        characters,
+        tuple(shots),
+        withheld,
+    )
+
+
+def _draw_values(rng: np.random.Generator, table: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: values[rng.integers(len(values))] for name, values in table.items()}
+
+
+def _draw_characters(rng: np.random.Generator, count: int) -> tuple[Character, ...]:
+    colours = rng.permutation(COLOURS)[:count].tolist()
+    others = {name: values for name, values in OF_CHARACTER.items() if name != "colour"}
+    return tuple(Character(colour=colour, **_draw_values(rng, others)) for colour in colours)
+
+
+def _draw_subjects(
+    rng: np.random.Generator, count: int, cast: int, absence: int
+) -> list[tuple[int, ...]]:
+    """Who is in each shot; a character comes and goes, and some shots show nobody or both."""
+    if absence:
+        others = [(2,) if rng.random() < 0.8 else () for _ in range(absence)]
+        after = [(1,) if rng.random() < 0.7 else (2,) for _ in range(count)]
+        return [(1,), *others, (1,), *after][: max(count, absence + 2)]
+    if count == 1:
+        return [(1,) if rng.random() < 0.9 else ()]
+    choices, chances = [(1,), ()], [0.88, 0.12]
+    if cast == 2:
+        choices, chances = [(1,), (2,), (1, 2), ()], [0.4, 0.4, 0.1, 0.1]
+    return [choices[rng.choice(len(choices), p=chances)] for _ in range(count)]
+
+
+def _draw_shot(
+    rng: np.random.Generator,
+    who: tuple[int, ...],
+    before: PuppetShot | None,
+    lengths: Sequence[int],
+) -> PuppetShot:
+    frames = lengths[rng.integers(len(lengths))]
+    goes_on = (
+        before is not None
+        and who == before.subjects
+        and len(who) == 1
+        and before.framing != "close"
+        and rng.random() < 0.5
+    )
+    if goes_on:
+        start, camera = before.end, before.camera_end
+        action = _choose(rng, [a for a in ACTIONS if _stays_inside(a, start, camera)])
+        return PuppetShot(before.framing, who, action, frames, False, start, camera)
+    framing = _choose(rng, _framings(who, before))
+    action = "stands" if framing == "close" else _choose(rng, ACTIONS)
+    if len(who) != 1 and (action in STEP or action == "jumps"):
+        action = "stands"
+    start = 0.5 - STEP.get(action, 0.0) / 2 + rng.uniform(-0.05, 0.05)
+    return PuppetShot(framing, who, action, frames, True, start, -TURN.get(action, 0.0) / 2)
+
+
+def _framings(who: tuple[int, ...], before: PuppetShot | None) -> list[str]:
+    """Framings a cut may go to: two characters fit a wide shot alone, and a cut must be seen."""
+    if len(who) != 1:
+        return ["wide"]
+    same = before is not None and before.subjects == who
+    return [framing for framing in FRAMINGS if not (same and framing == before.framing)]
+
+
+def _stays_inside(action: str, start: float, camera: float) -> bool:
+    end, camera_end = start + STEP.get(action, 0.0), camera + TURN.get(action, 0.0)
+    return 0.15 < end - camera_end < 0.85 and abs(camera_end) < 0.11
+
+
+def _choose(rng: np.random.Generator, values: Sequence[str]) -> str:
+    return values[rng.integers(len(values))]

@@ -1,0 +1,135 @@
+"""Puppet scenes in words: the script a director would write of one, from templates, with what is withheld left out.
+
+A scene enters, a `Script` leaves, the same that is read from a file. A scene of several shots describes its characters
+and its environment once, in the global prompt, and its shots name people by ID. A scene of one shot has no global
+prompt: its caption says everything. Prompts are short: text tokens cost as much as those of pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
+from lct_jax.script import SCRIPT_FORMAT, GlobalPrompt, Script, ShotPrompt
+
+_FRAMINGS = {
+    "wide": ("Wide shot:", "Wide:", "From afar:"),
+    "medium": ("Medium shot:", "Medium:", "Half close:"),
+    "close": ("Close-up:", "Close:", "From near:"),
+}
+_ACTIONS = {
+    "stands": ("stands", "stands still", "waits"),
+    "walks left": ("walks left", "goes left"),
+    "walks right": ("walks right", "goes right"),
+    "jumps": ("jumps", "leaps"),
+    "pans left": ("stands, camera pans left", "stands, pan left"),
+    "pans right": ("stands, camera pans right", "stands, pan right"),
+}
+_SUNS = {
+    "left": ("sun on the left", "sun left"),
+    "right": ("sun on the right", "sun right"),
+    "none": ("no sun", "sunless"),
+}
+# IDs that text encoders tell apart: to MiniLM "Tom" and "Anna" are farther from each other than "1" and "2".
+NAMES = {1: "Tom", 2: "Anna"}
+_STORIES = {
+    1: ("Character Tom is out alone.", "Character Tom takes a walk.", "A day of Character Tom."),
+    2: (
+        "Character Tom meets Character Anna.",
+        "Character Anna looks for Character Tom.",
+        "A day of two.",
+    ),
+}
+
+
+def write_script(scene: PuppetScene) -> Script:
+    """The script of a scene; the wording, too, is drawn from its seed."""
+    rng = np.random.default_rng([*scene.seed, 1])
+    if len(scene.shots) == 1:
+        text = _caption(rng, scene, scene.shots[0])
+        return Script(prompt=None, shots=(_shot_prompt(scene.shots[0], text, cut=False),))
+    characters = {
+        NAMES[number]: _describe(rng, scene, number).capitalize() + "."
+        for number in range(1, len(scene.characters) + 1)
+    }
+    environment = _describe_place(rng, scene)
+    prompt = GlobalPrompt(
+        characters=characters,
+        environment=f"{environment.capitalize()}." if environment else "",
+        story=_choose(rng, _STORIES[len(scene.characters)]),
+    )
+    named = {n: f"Character {NAMES[n]}" for n in range(1, len(scene.characters) + 1)}
+    shots = (_shot_prompt(s, _happening(rng, s, named) + ".", cut=s.cut) for s in scene.shots)
+    return Script(prompt=prompt, shots=tuple(shots))
+
+
+def script_json(script: Script) -> dict[str, Any]:
+    """A script as the JSON object that `lct_jax.script.load_script` reads."""
+    shots = [{"prompt": s.text, "cut": s.cut, "frames": s.frames} for s in script.shots]
+    prompt = script.prompt
+    written = {} if prompt is None else vars(prompt)
+    return {"format": SCRIPT_FORMAT, **written, "shots": shots}
+
+
+def save_script(path: Any, script: Script) -> None:
+    """Writes a script as a file."""
+    path.write_text(json.dumps(script_json(script), indent=1) + "\n", encoding="utf-8")
+
+
+def _shot_prompt(shot: PuppetShot, text: str, *, cut: bool) -> ShotPrompt:
+    return ShotPrompt(text=text, cut=cut, frames=shot.frames)
+
+
+def _caption(rng: np.random.Generator, scene: PuppetScene, shot: PuppetShot) -> str:
+    """All of a single shot in one text."""
+    named = {n: _describe(rng, scene, n) for n in range(1, len(scene.characters) + 1)}
+    place = _describe_place(rng, scene)
+    happening = _happening(rng, shot, named)
+    return f"{happening}. {place.capitalize()}." if place else f"{happening}."
+
+
+def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]) -> str:
+    who = " and ".join(named[number] for number in shot.subjects) or "nobody"
+    action = _choose(rng, _ACTIONS[shot.action])
+    if not shot.subjects:  # of an empty place there is only what the camera does
+        return ", ".join(
+            [f"{_choose(rng, _FRAMINGS[shot.framing])} {who}", *action.split(", ")[1:]]
+        )
+    if len(shot.subjects) > 1:
+        action = action.replace("stands", "stand").replace("waits", "wait")
+    return f"{_choose(rng, _FRAMINGS[shot.framing])} {who} {action}"
+
+
+def _describe(rng: np.random.Generator, scene: PuppetScene, number: int) -> str:
+    character: Character = scene.characters[number - 1]
+    told = lambda name: f"{number}.{name}" not in scene.withheld  # noqa: E731
+    words = ["a", *([character.colour] if told("colour") else [])]
+    words.append(character.shape if told("shape") else "puppet")
+    text = " ".join(words)
+    if not told("hat"):
+        return text
+    if character.hat == "none":
+        return f"{text}, no hat" if rng.random() < 0.5 else f"{text} without hat"
+    return (
+        f"{text}, {character.hat} hat" if rng.random() < 0.5 else f"{text} in a {character.hat} hat"
+    )
+
+
+def _describe_place(rng: np.random.Generator, scene: PuppetScene) -> str:
+    place, parts = scene.environment, {}
+    parts["sky"] = f"{place.sky} sky"
+    parts["ground"] = f"{place.ground} ground"
+    parts["sun"] = _choose(rng, _SUNS[place.sun])
+    parts["landmark"] = f"a {place.landmark}"
+    told = [text for name, text in parts.items() if name not in scene.withheld]
+    if rng.random() < 0.5:
+        told = told[::-1]
+    return ", ".join(told)
+
+
+def _choose(rng: np.random.Generator, values: Sequence[str]) -> str:
+    return values[rng.integers(len(values))]

@@ -1,0 +1,102 @@
+"""Measures of puppet scenes: literal counts, chance where nothing hangs together, and honest intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lct_jax.puppets.measures import Tally, chance_of, judge_scene, measure
+from lct_jax.puppets.motion import read_shot
+from lct_jax.puppets.render import render_shot
+from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene
+from lct_jax.puppets.table import COLUMNS, summarize, to_markdown
+
+RETURNING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
+
+
+def judge_rendered(number: int, drawing: Drawing = RETURNING, *, alone: bool = False) -> dict:
+    """Tallies of a rendered scene; `alone` renders every shot with withheld attributes drawn anew."""
+    scene = draw_scene(11, number, drawing)
+    seen = []
+    for place, shot in enumerate(scene.shots):
+        shown = scene
+        if alone:
+            other = draw_scene(12, 100 * number + place, RETURNING)
+            free = {n: getattr(other.environment, n) for n in OF_ENVIRONMENT if n in scene.withheld}
+            shown = dataclasses.replace(
+                scene, environment=dataclasses.replace(scene.environment, **free)
+            )
+        seen.append(read_shot(render_shot(shown, shot)))
+    return judge_scene(scene, seen)
+
+
+def test_a_rendered_scene_is_right_in_everything():
+    tallies = [judge_rendered(number) for number in range(4)]
+    for scene in tallies:
+        for name, tally in scene.items():
+            assert tally.right == tally.told, name
+            assert tally.told <= tally.asked
+    shares = summarize(tallies)
+    assert all(shares[column].value == 1.0 for column in COLUMNS)
+    assert shares["environment agree at distance 7"].count > 0
+
+
+def test_shots_drawn_apart_agree_by_chance():
+    stills = dataclasses.replace(RETURNING, withhold=0.8, frames=(1,))
+    tallies = [judge_rendered(number, stills, alone=True) for number in range(16)]
+    for name in ("sky", "ground"):
+        share = measure(tallies, lambda found, name=name: found == f"agrees/{name}")
+        assert share.count > 250
+        chance = chance_of(name)  # pairs of evenly drawn values agree independently of each other
+        assert abs(share.value - chance) < 3 * np.sqrt(chance * (1 - chance) / share.count)
+    # What is told is shown all the same.
+    assert measure(tallies, lambda found: found == "obeys/sky").value == 1.0
+
+
+def test_pairs_and_returns_are_counted():
+    scene = draw_scene(11, 0, dataclasses.replace(RETURNING, withhold=1.0))
+    tallies = judge_scene(scene, [read_shot(render_shot(scene, shot)) for shot in scene.shots])
+    assert tallies["agrees/sky"] == Tally(28, 28, 28)  # pairs of eight shots
+    assert tallies["agrees/sky/1"] == Tally(7, 7, 7)
+    assert tallies["agrees/sky/7"] == Tally(1, 1, 1)
+    alone = [number for number, shot in enumerate(scene.shots) if shot.subjects == (1,)]
+    assert tallies["agrees/1.colour"].asked == len(alone) * (len(alone) - 1) // 2
+    assert alone == [0, 6, 7]
+    assert (
+        tallies["returns/1.colour"].asked == 1
+    )  # away between 0 and 6; between 0 and 7 it is back
+    assert not any(name.startswith("obeys/") for name in tallies)
+
+
+def test_chance_is_one_of_the_values():
+    assert chance_of("sky") == 0.25
+    assert chance_of("2.hat") == pytest.approx(1 / 3)
+
+
+def test_a_share_leaves_out_what_cannot_be_told():
+    scenes = [{"cut": Tally(3, 4, 8)}, {"cut": Tally(1, 4, 8), "who": Tally(0, 9, 9)}]
+    share = measure(scenes, lambda name: name == "cut")
+    assert (share.value, share.told, share.count) == (0.5, 0.5, 8)
+    assert (share.low, share.high) == (0.25, 0.75)  # both scenes the one, or both the other
+    nothing = measure(scenes, lambda name: name == "framing")
+    assert (nothing.value, nothing.count) == (None, 0)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    """200 sets of 30 scenes of ten cases each at 0.7: about 95% of the intervals hold 0.7."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for number in range(200):
+        scenes = [{"x": Tally(int(k), 10, 10)} for k in rng.binomial(10, 0.7, 30)]
+        share = measure(scenes, lambda name: name == "x", seed=number)
+        held += share.low <= 0.7 <= share.high
+    assert 0.90 <= held / 200 <= 0.98
+
+
+def test_a_table_has_a_row_a_way_and_a_column_a_measure():
+    shares = summarize([{"agrees/sky": Tally(1, 2, 2), "agrees/sky/1": Tally(1, 2, 2)}])
+    text = to_markdown({"joint": shares}).splitlines()
+    assert text[0].count("|") == len(COLUMNS) + 2
+    assert text[2].startswith("| joint | 0.50 (0.50 to 0.50) | - |")

@@ -1,0 +1,169 @@
+"""Puppets as a prepared set, and judged after sampling: the ordinary records, planner, codec, encoder and sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from lct_jax.codecs.registry import load_codec
+from lct_jax.codecs.stand_in import StandInEncoder
+from lct_jax.config import Config, DataConfig, ModelConfig, PrepareConfig, SamplingConfig
+from lct_jax.data.pipeline import make_source
+from lct_jax.data.records import CODEC_FILE, PreparedSet
+from lct_jax.errors import InputError
+from lct_jax.model.mmdit import MMDiT
+from lct_jax.model.served import Served
+from lct_jax.puppets import evaluate
+from lct_jax.puppets.evaluate import Model, choose_rows, evaluate_row, write_table
+from lct_jax.puppets.measures import Tally
+from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
+from lct_jax.puppets.scene import Drawing, draw_scene
+from lct_jax.puppets.table import COLUMNS, ROWS
+from lct_jax.puppets.words import write_script
+from lct_jax.script import render_shot
+
+MODEL = ModelConfig(
+    width=16,
+    depth=1,
+    heads=1,
+    head_dim=16,
+    channels=8,
+    patch=(1, 1, 1),
+    text_width=12,
+    rope_split=(4, 6, 6),
+    scene_span=64,
+    shot_span=48,
+    time_features=8,
+    dtype="float32",
+    remat="none",
+)
+CONFIG = Config(
+    name="tiny_puppets",
+    prepare=PrepareConfig(
+        fps=8.0, height=32, width=32, max_frames=9, stills=1, encoder="stand_in", codec="patch"
+    ),
+    model=MODEL,
+    data=DataConfig(rows=2, video_tokens=400, text_tokens=300, groups=12, pool=1),
+    sampling=SamplingConfig(steps=2, guidance=2.0, negative_scene="", negative_shot="", frames=5),
+)
+WANTED = Wanted(scenes=50, seed=4, drawing=Drawing((1, 3)))
+
+
+@functools.cache
+def prepared() -> PreparedSet:
+    """A set of fifty scenes, made once."""
+    folder = Path(tempfile.mkdtemp())
+    assert prepare_puppets(WANTED, folder, CONFIG)
+    return PreparedSet(folder)
+
+
+def test_a_set_holds_every_scene_under_its_name_with_its_words():
+    scenes = {s.name: s for s in (draw_scene(4, n, WANTED.drawing) for n in range(50))}
+    names = prepared().scene_names
+    assert sorted(names) == sorted(scenes)
+    assert len(prepared().card.shards) == 3  # one for each frame size
+    shot = 0
+    for name in names:
+        for written in write_script(scenes[name]).shots:
+            assert prepared().read_shot(shot)["text"].tobytes().decode() == render_shot(written)
+            shot += 1
+    assert shot == len(prepared().lengths.shot_text)
+
+
+def test_one_scene_in_fifty_is_held_out():
+    assert list(prepared().lengths.scene_split).count(1) == 1
+    assert prepared().scene_names[int(np.argmax(prepared().lengths.scene_split))].endswith("49")
+
+
+def test_a_set_that_is_there_is_not_made_again():
+    before = {p: p.stat().st_mtime_ns for p in prepared().folder.rglob("*") if p.is_file()}
+    assert not prepare_puppets(WANTED, prepared().folder, CONFIG)
+    assert before == {p: p.stat().st_mtime_ns for p in prepared().folder.rglob("*") if p.is_file()}
+
+
+def test_puppets_are_packed_as_any_footage():
+    batch = make_source(prepared(), CONFIG)[0]
+    assert batch.video.value.shape == (2, 400, 8)
+    assert np.isfinite(batch.video.value).all()
+    assert batch.video.index.shot.max() >= 2
+
+
+@pytest.mark.parametrize(("text", "shots"), [("1", (1, 1)), ("2-9", (2, 9)), ("7", (7, 7))])
+def test_a_range_of_shots(text, shots):
+    assert read_range(text) == shots
+
+
+@pytest.mark.parametrize("text", ["", "0", "9-2", "1-2-3", "two"])
+def test_a_bad_range_is_refused(text):
+    with pytest.raises(InputError, match=f"--shots: found '{text}'"):
+        read_range(text)
+
+
+# ---- judging -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def model() -> Model:
+    """A model with weights that are not those of its start, where every output is zero."""
+    graph, params = nnx.split(MMDiT(MODEL, rngs=nnx.Rngs(0)))
+    shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
+    backbone = Served(graph, jax.tree.map(shake, params), config=MODEL, context="full")
+    codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
+    return Model(backbone, CONFIG, codec, StandInEncoder(12))
+
+
+def test_a_row_is_sampled_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    small = Drawing((2, 2), sizes=((32, 32),), frames=(5,))
+    monkeypatch.setattr(evaluate, "DRAWING", small)
+    file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]
+    first = list(evaluate_row(model(), row, 2, file))
+    assert len(file.read_text().splitlines()) == 2
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    assert list(evaluate_row(model(), row, 2, file)) == first
+    monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
+    assert list(evaluate_row(model(), row, 2, file)) == first
+    assert all(isinstance(t, Tally) for tallies in first for t in tallies.values())
+
+
+def test_independent_shots_do_not_depend_on_each_other():
+    """Row "independent" gives a shot the same pixels whatever the other one is; joint sampling does not."""
+    scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
+    first, second = scene.shots
+    other = dataclasses.replace(second, framing="wide", subjects=())
+    changed = dataclasses.replace(scene, shots=(first, other))
+    texts = [write_script(s).shots for s in (scene, changed)]
+    assert texts[0][0] == texts[1][0]
+    assert texts[0][1] != texts[1][1]
+    both = {
+        name: [evaluate.sample_shots(model(), s, ROWS[name])[0] for s in (scene, changed)]
+        for name in ("independent", "joint")
+    }
+    np.testing.assert_array_equal(*both["independent"])
+    assert (both["joint"][0] != both["joint"][1]).any()
+
+
+def test_rows_are_those_that_the_weights_allow():
+    assert choose_rows("all", causal=False) == ["independent", "joint", "autoregressive"]
+    assert choose_rows("all", causal=True) == list(ROWS)
+    with pytest.raises(InputError, match="--rows: found 'jiont', expected some of independent"):
+        choose_rows("jiont", causal=True)
+    with pytest.raises(InputError, match="--rows: found 'causal', expected weights of context"):
+        choose_rows("causal", causal=False)
+
+
+def test_the_table_has_every_row_that_is_done(tmp_path):
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "told": 1.0, "count": 10}
+    shares = dict.fromkeys(COLUMNS, share)
+    for name in ("a.joint", "b.joint"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"shares": shares}))
+    text = write_table(tmp_path)
+    assert (tmp_path / "table.md").read_text() == text
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| a.joint", "| b.joint"]
