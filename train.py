@@ -113,8 +113,9 @@ def main(argv: Sequence[str]) -> None:
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         with profile.before(number):
             state, metrics = step(state, place_batch(batch, mesh), key)
-        profile.after(number, metrics)
         meter.add(number, metrics)
+        if profile.after(number, metrics):
+            meter.restart_clock()
         last, leaving = number == training.steps, interruption.signal is not None
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
