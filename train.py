@@ -122,8 +122,9 @@ def main(argv: Sequence[str]) -> None:
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         with profile.before(number):
             state, metrics = step(state, place_batch(batch, mesh), key)
-        profile.after(number, metrics)
         meter.add(number, metrics)
+        if profile.after(number, metrics):
+            meter.restart_clock()
         told = agreement.name(interruption.signal or 0)  # by any process, and seen by all alike
         interruption.adopt(told)
         last, leaving = number == training.steps, told != 0

@@ -5,7 +5,7 @@
     WORKDIR/notes.txt        what a person should know of, such as updates that were not made
 
 A run that resumes first drops lines later than the step it resumes from, so every step stands there once. What is
-measured with a clock (`CLOCKED`) leaves out compilation, evaluation and saves.
+measured with a clock (`CLOCKED`) leaves out compilation, evaluation, saves and the writing of traces.
 """
 
 from __future__ import annotations
