@@ -55,10 +55,10 @@ def exit_on_input_error(
             if described is None:
                 raise
             line, code = described
-        for act in _before_last_line:
-            act()
-        print(line, file=sys.stderr)
-        sys.exit(code)
+            for act in _before_last_line:
+                act()
+            print(line, file=sys.stderr)
+            sys.exit(code)
 
     return wrapped
 
