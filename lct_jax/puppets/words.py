@@ -38,7 +38,11 @@ _SUNS = {
 NAMES = {1: "Tom", 2: "Anna"}
 _STORIES = {
     1: ("Character Tom is out alone.", "Character Tom takes a walk.", "A day of Character Tom."),
-    2: ("Character Tom meets Character Anna.", "Character Anna looks for Character Tom.", "A day of two."),
+    2: (
+        "Character Tom meets Character Anna.",
+        "Character Anna looks for Character Tom.",
+        "A day of two.",
+    ),
 }
 
 
