@@ -117,7 +117,7 @@ def model() -> Model:
     shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
     backbone = Served(graph, jax.tree.map(shake, params), config=MODEL, context="full")
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
-    return Model(backbone, CONFIG, codec, StandInEncoder(12))
+    return Model(backbone, "0" * 16, CONFIG, codec, StandInEncoder(12))
 
 
 def test_a_row_is_sampled_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -125,12 +125,16 @@ def test_a_row_is_sampled_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "DRAWING", small)
     file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]
     first = list(evaluate_row(model(), row, 2, file))
-    assert len(file.read_text().splitlines()) == 2
-    file.write_text(file.read_text().splitlines()[0] + "\n")
+    lines = file.read_text().splitlines()
+    assert len(lines) == 3  # what made them, and two scenes
+    file.write_text("\n".join(lines[:2]) + "\n")
     assert list(evaluate_row(model(), row, 2, file)) == first
     monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
     assert list(evaluate_row(model(), row, 2, file)) == first
     assert all(isinstance(t, Tally) for tallies in first for t in tallies.values())
+    other = dataclasses.replace(model(), fingerprint="1" * 16)
+    with pytest.raises(InputError, match="found results of other weights or settings"):
+        list(evaluate_row(other, row, 2, file))
 
 
 def test_independent_shots_do_not_depend_on_each_other():

@@ -12,9 +12,11 @@ same command goes on where it was; when all are done, `OUT/NAME.ROW.json` has th
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -55,6 +57,7 @@ class Model:
     """Trained weights with all that sampling needs besides."""
 
     backbone: Served
+    fingerprint: str
     config: Config
     codec: VideoCodec
     encoder: TextEncoder
@@ -70,9 +73,16 @@ class Model:
         encoder = make_encoder(prepare.encoder, width=model.text_width, folder=prepare.encoder_from)
         meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
         context = meta.config.training.context
-        return cls(
-            Served(graph, params, config=model, context=context), meta.config, codec, encoder
-        )
+        backbone = Served(graph, params, config=model, context=context)
+        return cls(backbone, fingerprint_of(params), meta.config, codec, encoder)
+
+
+def fingerprint_of(params: Any) -> str:
+    """16 hex digits of the numbers in a tree of weights."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]:
@@ -103,11 +113,21 @@ def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]
 
 
 def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Mapping[str, Tally]]:
-    """Yields the tallies of every scene, from the file where they are in it, and writes the others to it."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
+
+    Raises:
+        InputError: the file has scenes that were sampled from other weights or in another way.
+    """
+    made = json.dumps(describe(model, row))
+    lines = file.read_text().splitlines() if file.exists() else [made]
+    if lines[0] != made:
+        raise InputError(
+            f"{file}: found results of other weights or settings, expected none or those of this"
+            " command (--name or --out)"
+        )
     for number in range(scenes):
-        if number < len(lines):
-            yield {name: Tally(*counts) for name, counts in json.loads(lines[number]).items()}
+        if number + 1 < len(lines):
+            yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
             continue
         scene = draw_scene(SEED, number, DRAWING)
         tallies = judge_scene(scene, [read_shot(f) for f in sample_shots(model, scene, row)])
@@ -115,6 +135,18 @@ def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Ma
         with replace_atomically(file) as unfinished:
             unfinished.write_text("\n".join(lines) + "\n")
         yield tallies
+
+
+def describe(model: Model, row: Row) -> dict[str, object]:
+    """What results depend on, as JSON."""
+    sampling = dataclasses.replace(model.config.sampling, **row.fields)
+    return {
+        "weights": model.fingerprint,
+        "mode": row.mode,
+        "sampling": dataclasses.asdict(sampling),
+        "seed": SEED,
+        "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),
+    }
 
 
 def write_table(folder: Path) -> str:
@@ -158,7 +190,7 @@ def main(argv: Sequence[str]) -> None:
         rows = evaluate_row(model, ROWS[name], SCENES.value, out / f"{label}.jsonl")
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}
-        made = {"mode": ROWS[name].mode, "fields": dict(ROWS[name].fields), "scenes": SCENES.value}
+        made = describe(model, ROWS[name]) | {"scenes": SCENES.value}
         with replace_atomically(out / f"{label}.json") as unfinished:
             unfinished.write_text(json.dumps({**made, "shares": shares}, indent=1) + "\n")
     print(write_table(out))
