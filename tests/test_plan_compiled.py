@@ -15,6 +15,7 @@ from lct_jax.plan.hlo import find_collectives, rank_cycles
 # keeps its part, mesh axes by name, and a loop of seven turns.
 GATHER = "channel_id=5, replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}"
 EXCHANGE = 'channel_id=1, replica_groups=[2,4]<=[8], metadata={op_name="jit(step)/all_to_all"}'
+OF, CYCLES = 'metadata={op_name="jit(step)/', 'backend_config={"estimated_cycles":'
 TPU = f"""HloModule jit_step, is_scheduled=true
 
 %begin (p: bf16[8,16]) -> (bf16[8,16], bf16[16,16]) {{
@@ -36,7 +37,7 @@ TPU = f"""HloModule jit_step, is_scheduled=true
 %body (t: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {{
   %t = (s32[], bf16[8,16]{{1,0}}) parameter(0)
   %x = bf16[8,16]{{1,0}} get-tuple-element(%t), index=1
-  %started = (bf16[8,16], bf16[16,16]) fusion(%x), calls=%begin, backend_config={{"estimated_cycles":"10"}}
+  %started = (bf16[8,16], bf16[16,16]) fusion(%x), calls=%begin, {OF}gather"}}, {CYCLES}"10"}}
   %ended = bf16[16,16]{{1,0}} fusion(%x), kind=kCustom, calls=%end
   %all_to_all.9 = bf16[8,16]{{1,0}} all-to-all(%x), {EXCHANGE}
   %all_to_all.8 = bf16[8,16]{{1,0}} all-to-all(%x), {EXCHANGE}
@@ -45,7 +46,7 @@ TPU = f"""HloModule jit_step, is_scheduled=true
 ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {{
   %a = bf16[8,16]{{1,0}} parameter(0)
   %loop = (s32[], bf16[8,16]) while(%a), body=%body, backend_config={{"known_trip_count":{{"n":"7"}}}}
-  %mine = f32[8,16] fusion(%a), calls=%all-reduce-scatter.3.clone, backend_config={{"estimated_cycles":"55"}}
+  %mine = f32[8,16] fusion(%a), calls=%all-reduce-scatter.3.clone, {OF}grad"}}, {CYCLES}"55"}}
 }}
 """
 
@@ -69,7 +70,10 @@ def test_collectives_of_a_tpu_program():
 
 
 def test_cycles_are_ranked_with_the_turns_of_loops():
-    assert [(s.count, s.cycles) for s in rank_cycles(TPU)] == [(7, 70), (1, 55)]
+    assert [(s.op, s.count, s.cycles) for s in rank_cycles(TPU)] == [
+        ("gather", 7, 70),
+        ("grad", 1, 55),
+    ]
 
 
 def test_collectives_of_a_program_compiled_here(mesh):
