@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
-os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so others may compile beside
-os.environ.pop("XLA_FLAGS", None)
+if __name__ == "__main__":  # tests import the sizes below, and keep their own settings
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so others may compile beside
+    os.environ.pop("XLA_FLAGS", None)
 
 import jax
 import jax.numpy as jnp

@@ -13,45 +13,42 @@ from lct_jax.plan.hlo import find_collectives, rank_cycles
 
 # As the TPU compiler writes them: an all-gather that one fusion begins and another ends, a sum of which each device
 # keeps its part, mesh axes by name, and a loop of seven turns.
-TPU = """HloModule jit_step, is_scheduled=true
+GATHER = "channel_id=5, replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}"
+EXCHANGE = 'channel_id=1, replica_groups=[2,4]<=[8], metadata={op_name="jit(step)/all_to_all"}'
+OF, CYCLES = 'metadata={op_name="jit(step)/', 'backend_config={"estimated_cycles":'
+TPU = f"""HloModule jit_step, is_scheduled=true
 
-%begin (p: bf16[8,16]) -> (bf16[8,16], bf16[16,16]) {
-  %p = bf16[8,16]{1,0:T(8,128)(2,1)} parameter(0)
-  %all-gather.1 = bf16[16,16]{1,0:T(8,128)(2,1)} all-gather(%p), channel_id=5,
-  replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}, metadata={op_name="jit(step)/dot_general"}
-  ROOT %custom-call.1 = (bf16[8,16]{1,0}, bf16[16,16]{1,0}) custom-call(%all-gather.1),
-  custom_call_target="AsyncCollectiveStart"
-}
+%begin (p: bf16[8,16]) -> (bf16[8,16], bf16[16,16]) {{
+  %p = bf16[8,16]{{1,0:T(8,128)(2,1)}} parameter(0)
+  %all-gather.1 = bf16[16,16]{{1,0}} all-gather(%p), {GATHER}, metadata={{op_name="jit(step)/dot_general"}}
+  ROOT %call.1 = (bf16[8,16], bf16[16,16]) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}}
 
-%end (p: bf16[8,16]) -> bf16[16,16] {
-  %p = bf16[8,16]{1,0:T(8,128)(2,1)} parameter(0)
-  ROOT %all-gather.2 = bf16[16,16]{1,0:T(8,128)(2,1)} all-gather(%p), channel_id=5,
-  replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, dimensions={0}, metadata={op_name="jit(step)/dot_general"}
-}
+%end (p: bf16[8,16]) -> bf16[16,16] {{
+  %p = bf16[8,16]{{1,0:T(8,128)(2,1)}} parameter(0)
+  ROOT %all-gather.2 = bf16[16,16]{{1,0}} all-gather(%p), {GATHER}, metadata={{op_name="jit(step)/dot_general"}}
+}}
 
-%all-reduce-scatter.3.clone (p: f32[16,16]) -> f32[8,16] {
-  %p = f32[16,16]{1,0} parameter(0)
-  ROOT %all-reduce.4 = f32[16,16]{1,0} all-reduce(%p), channel_id=6, replica_groups={{0,4},{1,5},{2,6},{3,7}},
-  to_apply=%add
-}
+%all-reduce-scatter.3.clone (p: f32[16,16]) -> f32[8,16] {{
+  %p = f32[16,16]{{1,0}} parameter(0)
+  ROOT %sum = f32[16,16] all-reduce(%p), channel_id=6, replica_groups={{{{0,4}},{{1,5}},{{2,6}},{{3,7}}}}, to_apply=%add
+}}
 
-%body (t: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {
-  %t = (s32[], bf16[8,16]{1,0}) parameter(0)
-  %x = bf16[8,16]{1,0} get-tuple-element(%t), index=1
-  %started = (bf16[8,16]{1,0}, bf16[16,16]{1,0}) fusion(%x), kind=kCustom, calls=%begin,
-  backend_config={"estimated_cycles":"10"} %ended = bf16[16,16]{1,0} fusion(%x), kind=kCustom, calls=%end %all_to_all.9
-  = bf16[8,16]{1,0} all-to-all(%x), channel_id=1, replica_groups=[2,4]<=[8], metadata={op_name="jit(step)/all_to_all"}
-  %all_to_all.8 = bf16[8,16]{1,0} all-to-all(%x), channel_id=1, replica_groups=[2,4]<=[8],
-  metadata={op_name="jit(step)/all_to_all"}
-}
+%body (t: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {{
+  %t = (s32[], bf16[8,16]{{1,0}}) parameter(0)
+  %x = bf16[8,16]{{1,0}} get-tuple-element(%t), index=1
+  %started = (bf16[8,16], bf16[16,16]) fusion(%x), calls=%begin, {OF}gather"}}, {CYCLES}"10"}}
+  %ended = bf16[16,16]{{1,0}} fusion(%x), kind=kCustom, calls=%end
+  %all_to_all.9 = bf16[8,16]{{1,0}} all-to-all(%x), {EXCHANGE}
+  %all_to_all.8 = bf16[8,16]{{1,0}} all-to-all(%x), {EXCHANGE}
+}}
 
-ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {
-  %a = bf16[8,16]{1,0} parameter(0)
-  %loop = (s32[], bf16[8,16]{1,0}) while(%a), condition=%less, body=%body, backend_config={"known_trip_count":{"n":"7"}}
-  %scattered = f32[8,16]{1,0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.3.clone,
-  metadata={op_name="jit(step)/grad"}, backend_config={"estimated_cycles":"55"}
-}
-"""  # fmt: skip
+ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {{
+  %a = bf16[8,16]{{1,0}} parameter(0)
+  %loop = (s32[], bf16[8,16]) while(%a), body=%body, backend_config={{"known_trip_count":{{"n":"7"}}}}
+  %mine = f32[8,16] fusion(%a), calls=%all-reduce-scatter.3.clone, {OF}grad"}}, {CYCLES}"55"}}
+}}
+"""
 
 
 def test_collectives_of_a_tpu_program():
@@ -73,7 +70,10 @@ def test_collectives_of_a_tpu_program():
 
 
 def test_cycles_are_ranked_with_the_turns_of_loops():
-    assert [(s.count, s.cycles) for s in rank_cycles(TPU)] == [(7, 70), (1, 55)]
+    assert [(s.op, s.count, s.cycles) for s in rank_cycles(TPU)] == [
+        ("gather", 7, 70),
+        ("grad", 1, 55),
+    ]
 
 
 def test_collectives_of_a_program_compiled_here(mesh):

@@ -23,6 +23,7 @@ _CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
+_UNKNOWN = 2**62  # cycles of what the compiler has no estimate for
 _BEGINS = "AsyncCollectiveStart"
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
@@ -150,7 +151,7 @@ def rank_cycles(text: str) -> list[Spent]:
     found: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
     for instruction, turns, _ in _walk(read_program(text)):
         cycles = _CYCLES.search(instruction.rest)
-        if cycles:
+        if cycles and int(cycles[1]) < _UNKNOWN:
             found[instruction.op][0] += turns
             found[instruction.op][1] += turns * int(cycles[1])
     return sorted((Spent(op, *both) for op, both in found.items()), key=lambda s: -s.cycles)

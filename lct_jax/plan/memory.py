@@ -21,10 +21,11 @@ from lct_jax.plan.policies import POLICIES
 LANES = 128  # a TPU's last axis is stored in multiples of it
 INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coordinates
 
-# Arrays [tokens, width] in the compute dtype that the backward pass of a block takes at its widest, queries, keys and
-# values, gradients and float32 copies among them, and what the compiler's layout leaves unused between them: read off
-# compiled programs. Where more than one row passes the kernel, rows are copied into and out of a loop.
-BLOCK, LOOP = 40, 12
+# Arrays [tokens, width] in the compute dtype that the backward pass of a block takes at its widest: queries, keys,
+# values and gradients, float32 copies counted as two, and what the compiler's layout leaves unused between them. Read
+# off compiled programs, benchmarks/README.md.
+BLOCK = 32
+WHOLE = 66  # of them that are kept of every block where nothing is computed again
 PREFETCHED = 2  # layers whose weights are gathered at a time: the one at work and the next
 
 
@@ -48,8 +49,7 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     width, inner = model.width, model.heads * model.head_dim
     size = jnp.dtype(model.dtype).itemsize
     policy = POLICIES[model.remat]
-    array = tokens * width * size
-    block = (BLOCK + LOOP * (rows > micro)) * array
+    block = BLOCK * tokens * width * size
     kept = model.depth * tokens * (width + policy.attended * inner) * size
     layer = parameters.blocks / model.depth
     return Memory(
@@ -59,7 +59,9 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "EMA": parameters.ema,
             "gradients": parameters.params * (1 + (micro > 1)),
             "batch": _batch_bytes(config, shards),
-            "saved activations": model.depth * block if policy.whole else kept,
+            "saved activations": (
+                model.depth * WHOLE * tokens * width * size if policy.whole else kept
+            ),
             "layer temporaries": block,
             "weights to compute with": parameters.blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + layer * FLOAT,

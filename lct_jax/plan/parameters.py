@@ -70,9 +70,9 @@ def _place(model: ModelConfig, shards: Shards) -> Parameters:
         params=total(local.params),
         optimiser=total(local.opt_state),
         ema=total(local.ema),
-        # The modulation of time is computed in float32; everything else is cast before it is gathered.
+        # Blocks are cast before they are gathered, and so are their gradients scattered; time is computed in float32.
         gathered_bytes=float(compute * inside + FLOAT * (count - inside)),
-        gradient_bytes=float(FLOAT * count),
+        gradient_bytes=float(compute * inside + FLOAT * (count - inside)),
     )
 
 
