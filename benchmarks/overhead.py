@@ -9,7 +9,6 @@ Counted at 3B from shapes, measured here with a small model. Drawing needs matpl
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from absl import flags, logging
 
 from benchmarks.counting import BYTES, MODES, count_cache, count_scene, make_request
 from benchmarks.drawing import draw
+from benchmarks.machine import find_machine
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
 from lct_jax.cli import run
 from lct_jax.config import ModelConfig, SamplingConfig
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     if not DRAW.value:
         results = {
-            "machine": f"{platform.machine()}, {_processor()}",
+            "machine": find_machine(),
             "counted_3b": count_3b(),
             "measured": measure(),
         }
@@ -157,15 +157,6 @@ def describe(results: dict[str, Any]) -> str:
 
 def _token_bytes(model: ModelConfig) -> int:
     return 2 * BYTES * model.depth * model.heads * model.head_dim
-
-
-def _processor() -> str:
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor()
 
 
 if __name__ == "__main__":
