@@ -92,6 +92,15 @@ def width_512() -> Case:
     return make_case(model, ((ScenePlan(None, (GroupPlan(128, (4, 16, 16)),)),),))
 
 
+def tiny() -> Case:
+    """One block of width 32, to try things out."""
+    model = dataclasses.replace(
+        _load("configs/film_tiny.py").model, width=32, depth=1, heads=1, head_dim=32,
+        rope_split=(8, 12, 12), text_width=16, time_features=16,
+    )  # fmt: skip
+    return make_case(model, ((ScenePlan(3, (GroupPlan(5, (2, 3, 4)),)),),) * 2)
+
+
 def mixed() -> tuple[Case, Case]:
     """Scenes of mixed lengths, in rows as the planner packs them and a row each; two blocks of film_tiny's width."""
     model = dataclasses.replace(_load("configs/film_tiny.py").model, depth=2)
@@ -148,6 +157,7 @@ def _load(path: str) -> Config:
 CASES = {
     "film_tiny": film_tiny,
     "width_512": width_512,
+    "tiny": tiny,
     "packed": lambda: mixed()[0],
     "padded": lambda: mixed()[1],
 }

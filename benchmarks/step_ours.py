@@ -18,7 +18,7 @@ from lct_jax import flow
 from lct_jax.codecs.safetensors_io import save_tensors
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.model.attention import attend
-from lct_jax.model.blocks import StreamBlock
+from lct_jax.model.blocks import StreamBlock, project_tokens
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.visibility import find_sight
 from lct_jax.training.state import init_state, loss_and_gradient, make_optimizer, make_step
@@ -125,8 +125,8 @@ def make_linear(case: Case) -> Action:
             out = []
             for stream, x_BLD in zip(nnx.merge(graph, params), x, strict=True):
                 q, k, v = stream.project(x_BLD)
-                mixed = stream.out(rearrange(q + k + v, "B H L K -> B L (H K)"))
-                out.append(mixed + stream.mlp(x_BLD))
+                mixed_BLD = rearrange(q + k + v, "B H L K -> B L (H K)")
+                out.append(project_tokens(stream.out, mixed_BLD) + stream.mlp(x_BLD))
             return out
 
         value, pull = jax.vjp(apply, params, x)

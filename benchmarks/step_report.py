@@ -70,7 +70,9 @@ def describe_parts(cases: dict[str, Any]) -> str:
     ]
     for name, case in cases.items():
         for part, of_side in split_seconds(case).items():
-            seconds = " | ".join(f"{of_side[side]:.2f}" for side in NAMES)
+            seconds = " | ".join(
+                f"{of_side[side]:.2f}" if side in of_side else "" for side in NAMES
+            )
             flops = case.get(f"{part}_flops")
             share = f"{flops / of_side['ours'] / 1e9 / find_peak(case):.0%}" if flops else ""
             lines.append(f"| {name} | {part} | {seconds} | {share} |")
@@ -84,7 +86,7 @@ def split_seconds(case: dict[str, Any]) -> dict[str, dict[str, float]]:
         for part, sides in case["parts"].items()
     }
     left = lambda whole, *parts: {  # noqa: E731
-        side: alone[whole][side] - sum(alone[part][side] for part in parts) for side in NAMES
+        side: alone[whole][side] - sum(alone[part][side] for part in parts) for side in alone[whole]
     }
     return {
         "linear": alone["linear"],

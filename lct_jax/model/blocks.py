@@ -22,7 +22,7 @@ from lct_jax.model.chunked import Attended, merge
 from lct_jax.model.history import attend_history
 from lct_jax.model.rope import Rotation, rotate
 from lct_jax.model.visibility import Sight
-from lct_jax.sharding import shard, shard_heads
+from lct_jax.sharding import count_shards, shard, shard_heads
 from lct_jax.types import History
 
 EPSILON = 1e-6
@@ -107,6 +107,18 @@ def gelu(x: jax.Array) -> jax.Array:
     return nnx.gelu(x, approximate=True)
 
 
+def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
+    """A layer on all tokens, as one matrix where one device has them all.
+
+    The gradient of its weights is then a product of two matrices; one that sums over rows and tokens XLA transposes
+    first on CPU, which takes half as long again as the product.
+    """
+    if count_shards("B") * count_shards("L") > 1:
+        return layer(x_BLD)
+    flat = layer(x_BLD.reshape(-1, x_BLD.shape[-1]))
+    return flat.reshape(*x_BLD.shape[:-1], flat.shape[-1])
+
+
 class QKNorm(nnx.Module):
     """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
 
@@ -152,12 +164,14 @@ class StreamBlock(nnx.Module):
 
     def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Normalised queries and keys, and values: [B H L K] each, before rotation."""
-        qkv = rearrange(self.qkv(x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads)
+        qkv = rearrange(
+            project_tokens(self.qkv, x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads
+        )
         return self.q_norm(qkv[0]), self.k_norm(qkv[1]), qkv[2]
 
     def mlp(self, x_BLD: jax.Array) -> jax.Array:
         """GELU (tanh) MLP."""
-        return self.down(gelu(self.up(x_BLD)))
+        return project_tokens(self.down, gelu(project_tokens(self.up, x_BLD)))
 
 
 class Block(nnx.Module):
@@ -206,6 +220,6 @@ def _update(
     group_BL: jax.Array,
 ) -> jax.Array:
     """Adds a stream's gated attention output, then its gated MLP output."""
-    x_BLD = x_BLD + gated(w.out(mixed_BLD), m[2], group_BL).astype(w.dtype)
+    x_BLD = x_BLD + gated(project_tokens(w.out, mixed_BLD), m[2], group_BL).astype(w.dtype)
     hidden = w.mlp(modulated_norm(x_BLD, m[3], m[4], group_BL).astype(w.dtype))
     return shard(x_BLD + gated(hidden, m[5], group_BL).astype(w.dtype), "BLD")
