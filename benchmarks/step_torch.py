@@ -125,7 +125,7 @@ class Theirs:
         )
         if compiled:
             for block in self.model.blocks:
-                block.compile()
+                block.compile(dynamic=False)
 
     def actions(self) -> dict[str, Action]:
         """By name; those of `Ours`, and `check`."""
@@ -205,7 +205,7 @@ class Theirs:
             q, k, v = norm_q(heads(to_q(x))), norm_k(heads(to_k(x))), heads(to_v(x))
             return out((q + k + v).flatten(-2)) + mlp(x)
 
-        run = torch.compile(stream) if self.compiled else stream
+        run = torch.compile(stream, dynamic=False) if self.compiled else stream
 
         def act() -> None:
             for block in self.model.blocks:
