@@ -40,7 +40,7 @@ class ModelConfig:
         kernel: of attention. "splash" is JAX's for TPU, "triton" ours for GPU (elsewhere they are interpreted, slowly),
             "chunked" runs anywhere; "auto" takes what the platform has.
         remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each
-            block but what its attention kernel gave.
+            block but what its attention kernel gave; "offload": the same, kept in the host's memory meanwhile.
     """
 
     width: int = 2048
@@ -60,7 +60,7 @@ class ModelConfig:
     time_features: int = 256
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     kernel: Kernel = "auto"
-    remat: Literal["none", "block", "save_attention"] = "block"
+    remat: Literal["none", "block", "save_attention", "offload"] = "block"
 
     def __post_init__(self) -> None:
         check_values("model", self)

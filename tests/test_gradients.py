@@ -141,8 +141,9 @@ def spread(tiny, packed, mesh) -> Spread:
         return Spread(inputs, _compile(tiny).lower(*inputs).compile())
 
 
-def test_blocks_recomputed_around_attention_give_the_same_gradient(tiny, packed, expected):
-    recomputed = TinyModel(dataclasses.replace(TINY, remat="save_attention"))
+@pytest.mark.parametrize("policy", ["save_attention", "offload"])
+def test_blocks_recomputed_around_attention_give_the_same_gradient(tiny, packed, expected, policy):
+    recomputed = TinyModel(dataclasses.replace(TINY, remat=policy))
     _check_same(_compile(recomputed)(tiny.params, packed.batch, packed.added), expected)
 
 

@@ -100,7 +100,9 @@ def test_blocks_are_scanned_and_recomputed_on_request():
     assert recomputed["remat2"] + recomputed["checkpoint"] + recomputed["remat"] == 1
 
 
-@pytest.mark.parametrize(("policy", "passes"), [("none", 2), ("block", 3), ("save_attention", 2)])
+@pytest.mark.parametrize(
+    ("policy", "passes"), [("none", 2), ("block", 3), ("save_attention", 2), ("offload", 2)]
+)
 def test_attention_is_computed_again_unless_it_is_kept(policy, passes):
     """A pass over the blocks of attention is one loop: there, back, and there again where nothing is kept."""
     model = TinyModel(dataclasses.replace(TINY, remat=policy))

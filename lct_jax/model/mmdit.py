@@ -34,6 +34,12 @@ TIME_BASE = 10_000.0
 POLICIES = {
     "block": jax.checkpoint_policies.nothing_saveable,
     "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[ATTENDED],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
 }
 
 Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
