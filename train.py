@@ -20,10 +20,10 @@ from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.data.records import PreparedSet
-from lct_jax.flops import Again, Kernel
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
-from lct_jax.model.chunked import KEY_BLOCK, QUERY_BLOCK
+from lct_jax.model.attention import name_kernel
+from lct_jax.model.costs import KERNELS, POLICIES
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.training.agreement import Agreement
@@ -105,13 +105,15 @@ def main(argv: Sequence[str]) -> None:
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )
     key = jax.random.key(training.seed)
-    once_more = 0.0 if config.model.remat == "none" else 1.0
+    device = mesh.devices.flat[0]
+    kernel = name_kernel(config.model.kernel, device.platform)
+    rows_a_call = config.data.rows // training.accumulate // mesh.shape["data"]
     program = Program(
-        Kernel(QUERY_BLOCK, KEY_BLOCK, backward=5),
-        Again(linear=once_more, attention=once_more),
-        sharing=config.data.rows // training.accumulate,
+        KERNELS[kernel],
+        POLICIES[config.model.remat].again,
+        sharing=rows_a_call if kernel == "chunked" else 1,
     )
-    chip = find_chip(mesh.devices.flat[0].device_kind)
+    chip = find_chip(device.device_kind)
     throughput = Throughput(config, program, devices=mesh.size, chip=chip)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "flow": ("types", "config"),
     "flops": ("config", "layout"),
     "codecs": ("types", "sharding", "config", "files", "errors"),
-    "model": ("types", "sharding", "config"),
+    "model": ("types", "sharding", "config", "flops"),
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
     "data": (
         *("types", "layout", "config", "flops", "script", "media", "footage", "storyboard"),

@@ -16,10 +16,10 @@ from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 from lct_jax.errors import InputError
 from lct_jax.flops import Kernel, count_block_pairs, count_computed, count_useful
 from lct_jax.layout import GroupPlan, ScenePlan
+from lct_jax.model.costs import POLICIES
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.plan.links import Lane, Shards, exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.parameters import place_parameters
-from lct_jax.plan.policies import POLICIES
 from lct_jax.plan.report import answer_fit, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
 from lct_jax.plan.topology import parse_topology

@@ -38,11 +38,15 @@ def attend(
     return ulysses.attend_spread(_choose(kernel), q_BHLK, k_BHMK, v_BHMK, sight)
 
 
+def name_kernel(kernel: Kernel, platform: str) -> Kernel:
+    """The kernel that a config takes on a platform: what "auto" stands for."""
+    return BEST.get(platform, "chunked") if kernel == "auto" else kernel
+
+
 def _choose(kernel: Kernel) -> ulysses.Kernel:
     """The kernel behind a name, on whole rows in stored order."""
     platform = find_platform()
-    if kernel == "auto":
-        kernel = BEST.get(platform, "chunked")
+    kernel = name_kernel(kernel, platform)
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight) -> Attended:
         if kernel == "splash":

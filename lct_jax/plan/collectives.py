@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from lct_jax.config import Config
+from lct_jax.model.costs import POLICIES
 from lct_jax.plan.links import Shards, exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.parameters import Parameters
-from lct_jax.plan.policies import POLICIES
 from lct_jax.plan.topology import Topology
 
 EXCHANGES = 4  # of queries, keys and values, and of what attention gives

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from lct_jax.config import Config
+from lct_jax.model.costs import POLICIES
 from lct_jax.plan.links import Shards
 from lct_jax.plan.parameters import FLOAT, Parameters
-from lct_jax.plan.policies import POLICIES
 
 LANES = 128  # a TPU's last axis is stored in multiples of it
 INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coordinates

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lct_jax.config import Config
 from lct_jax.errors import InputError
-from lct_jax.plan.policies import POLICIES
+from lct_jax.model.costs import POLICIES
 from lct_jax.plan.sampling import plan_sampling
 from lct_jax.plan.topology import Topology, parse_topology
 from lct_jax.plan.training import TrainingPlan, plan_training

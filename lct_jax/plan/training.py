@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lct_jax.config import Config
 from lct_jax.errors import InputError
 from lct_jax.flops import Flops
-from lct_jax.model.attention import BEST
+from lct_jax.model.attention import name_kernel
 from lct_jax.plan.collectives import Collective, list_collectives
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory, estimate_memory
@@ -108,6 +108,4 @@ def find_shards(config: Config, topology: Topology) -> Shards:
 
 def find_kernel(config: Config, topology: Topology) -> str:
     """The attention kernel that a config takes on a topology."""
-    if config.model.kernel != "auto":
-        return config.model.kernel
-    return BEST.get(topology.kind, "chunked")
+    return name_kernel(config.model.kernel, topology.kind)

@@ -1,6 +1,7 @@
-"""What a remat policy keeps of a block and what it computes again: the same names as `model.remat`.
+"""What a remat policy keeps of a block and what it computes again, and how kernels spend their work.
 
-`jax.checkpoint` behind `lct_jax/model/mmdit.py` does what is counted here; a test holds the two together.
+Names are those of `model.remat` and `model.kernel`. `jax.checkpoint` behind `lct_jax/model/mmdit.py` does what is counted
+here; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ class Policy(NamedTuple):
     """One remat policy.
 
     Attributes:
-        again: what of the forward pass is computed again. attended: whether what attention gave is kept of a block.
-        whole: whether all that the backward pass of a block reads is kept.
+        again: what of the forward pass is computed again. attended: whether what attention gave is kept of a block on
+            the device. whole: whether all that the backward pass of a block reads is kept.
     """
 
     again: Again
@@ -27,6 +28,8 @@ class Policy(NamedTuple):
 POLICIES = {
     "block": Policy(Again(linear=1.0, attention=1.0), attended=False, whole=False),
     "save_attention": Policy(Again(linear=1.0, attention=0.0), attended=True, whole=False),
+    # Kept too, but on the host.
+    "offload": Policy(Again(linear=1.0, attention=0.0), attended=False, whole=False),
     "none": Policy(Again(linear=0.0, attention=0.0), attended=True, whole=True),
 }
 # Products of a pair in the backward pass: splash has a kernel for queries (3) and one for keys and values (4), each
