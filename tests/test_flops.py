@@ -37,7 +37,7 @@ def test_attention_is_two_products_a_pair():
 
 
 def test_count_agrees_with_the_compiler():
-    """One block, in which a scan is counted once; what is no matrix product is a small share at these widths.
+    """One block, in which a scan is counted once, and one of attention; what is no matrix product is a small share.
 
     Nothing reads the text stream behind the last block, so the compiler drops its output layer and MLP there; in a scan
     of more blocks it cannot, and so the count keeps them.
@@ -46,7 +46,7 @@ def test_count_agrees_with_the_compiler():
         width=512, depth=1, heads=8, head_dim=64, rope_split=(16, 24, 24), text_width=64,
         patch=(1, 2, 2), dtype="float32", remat="none",
     )  # fmt: skip
-    plan = ScenePlan(None, (GroupPlan(40, (2, 10, 10)),))
+    plan = ScenePlan(None, (GroupPlan(28, (1, 10, 10)),))
     group = plan.shots[0]
 
     def tokens(length: int, width: int) -> Tokens:
