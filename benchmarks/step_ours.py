@@ -42,9 +42,10 @@ class Ours:
         optimizer = make_optimizer(TRAINING)
         self.state = init_state(jax.tree.map(jnp.copy, self.params), optimizer)
         how = {"training": TRAINING, "slots": case.slots}
-        self._step = jax.jit(
-            make_step(self.graph, optimizer, flow_config=FLOW, **how), donate_argnums=0
+        step = make_step(
+            self.graph, optimizer, flow_config=FLOW, samples=float(len(case.scenes)), **how
         )
+        self._step = jax.jit(step, donate_argnums=0)
 
         def gradient(params: Any, batch: Any, key: jax.Array) -> Any:
             added = flow.draw(key, batch, slots=case.slots, config=FLOW)

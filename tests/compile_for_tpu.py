@@ -54,7 +54,14 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
         Tokens(spread(ROWS, VIDEO, MODEL.patch_channels), _index(spread, VIDEO)),
         Tokens(spread(ROWS, TEXT, MODEL.text_width), _index(spread, TEXT)),
     )
-    step = make_step(graph, optimizer, flow_config=FlowConfig(), training=training, slots=SLOTS)
+    step = make_step(
+        graph,
+        optimizer,
+        flow_config=FlowConfig(),
+        training=training,
+        slots=SLOTS,
+        samples=float(ROWS),
+    )
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step.lower(jax.tree.map(place, state, places), batch, key).compile()
