@@ -30,7 +30,7 @@ from lct_jax.chips import GIB
 from lct_jax.cli import load_config, run
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig, freeze
 from lct_jax.errors import InputError
-from lct_jax.media import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.plan.refine import compile_step
 from lct_jax.plan.report import to_plain
 from lct_jax.plan.topology import parse_topology

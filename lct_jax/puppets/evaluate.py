@@ -30,8 +30,8 @@ from lct_jax.codecs.registry import load_codec, make_encoder
 from lct_jax.config import Config, SamplingConfig
 from lct_jax.data.records import CODEC_FILE
 from lct_jax.errors import InputError, make_folder
+from lct_jax.files import replace_atomically
 from lct_jax.layout import Spans, unpatchify
-from lct_jax.media import replace_atomically
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.puppets.measures import Share, Tally, judge_scene
