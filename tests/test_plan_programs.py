@@ -58,8 +58,8 @@ def test_nine_full_shots_of_the_3b_model_fit_on_64_chips():
     plan = json.loads(done.stdout)
     assert plan["fits"]
     assert len(plan["workload"]["scene"]["shots"]) == 9
-    # Arguments and temporaries of `memory_analysis` together, which is more than the compiler's buffer assignment has in
-    # main memory; the estimate is held to that one (benchmarks/README.md).
+    # The total is of `memory_analysis`, which is more than the compiler's buffer assignment has in main memory; the
+    # estimate is held to that one (benchmarks/README.md).
     assert plan["estimate"] < plan["total"] < 1.5 * plan["estimate"]
     kinds = {(c["kind"], c["axis"]) for c in plan["collectives"]}
     assert {("all-gather", "data"), ("reduce-scatter", "data"), ("all-to-all", "seq")} <= kinds
