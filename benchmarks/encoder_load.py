@@ -1,6 +1,6 @@
 """Memory that loading a text encoder takes, against the size of its weights: random ones as large as UMT5-XXL's.
 
-    python -m benchmarks.encoder_load --folder=/tmp/umt5_xxl
+    python -m benchmarks.encoder_load --folder=runs/umt5_xxl
 
 Writes weights in bfloat16 (or float32, twice as large) in five parts, as UMT5-XXL is published, and loads them in a
 process of its own in bfloat16. Prints the peak of that process above what it held before, after loading and after one

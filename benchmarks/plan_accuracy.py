@@ -40,7 +40,7 @@ from lct_jax.plan.workload import Wish
 RESULTS = Path(__file__).with_name("results") / "plan_accuracy.json"
 ONLY = flags.DEFINE_list("only", [], "Names of configurations; all without it.")
 AGAIN = flags.DEFINE_bool("again", False, "Compile also what results/ has.")
-DUMPS = flags.DEFINE_string("dumps", "/tmp/plan_accuracy", "Folder for what the compiler writes.")
+DUMPS = flags.DEFINE_string("dumps", "runs/plan_accuracy", "Folder for what the compiler writes.")
 COMPILE = flags.DEFINE_string(
     "compile", None, "Only compile this one: how the command calls itself."
 )

@@ -27,10 +27,7 @@ class Work(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """Seconds of a step, each a bound from below.
-
-    Attributes:
-    """
+    """Seconds of a step, each a bound from below: products, bytes through memory, bytes over links."""
 
     compute: float
     memory: float

@@ -2,8 +2,7 @@
 
 A config and the sizes of a wished-for scene (`Wish`) enter, a `Workload` leaves. Sizes come from the same functions as
 in preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
-to
-fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
+to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
 """
 
 from __future__ import annotations
