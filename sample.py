@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
     job = Job(
         request,
         sampling,
-        spans=Spans(model.scene_span, model.shot_span),
+        spans=Spans.of(model),
         key=jax.random.key(sampling.seed),
     )
     times = time_grid(sampling.steps, meta.config.flow.shift)

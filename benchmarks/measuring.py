@@ -161,7 +161,7 @@ def measure_int8(shots: int = 4) -> float:
         scene = Scene(shots)
         request = scene.requests[-1]
         config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
-        job = Job(request, config, Spans(MODEL.scene_span, MODEL.shot_span), jax.random.key(0))
+        job = Job(request, config, Spans.of(MODEL), jax.random.key(0))
         plan = plan_mode("causal", request, config)
         cached = Cached(scene.causal, job, plan, time_grid(config.steps, 1.0))
         made[kept_as] = list(sample_scene(cached, job, plan))[-1].tokens
@@ -178,7 +178,7 @@ def randomise(params: Any) -> Any:
 
 
 def _make_job(request: SceneRequest) -> Job:
-    return Job(request, SAMPLING, Spans(MODEL.scene_span, MODEL.shot_span), jax.random.key(0))
+    return Job(request, SAMPLING, Spans.of(MODEL), jax.random.key(0))
 
 
 def _one_group(length: int) -> TokenIndex:

@@ -133,7 +133,7 @@ def shrink(lengths: LengthTable) -> LengthTable:
 def make_batch(case: Case, *, seed: int = 0) -> PackedBatch:
     """Random values at the places of the case's tokens."""
     rng = np.random.default_rng(seed)
-    spans = Spans(case.model.scene_span, case.model.shot_span)
+    spans = Spans.of(case.model)
 
     def fill(scene: ScenePlan) -> SceneTokens:
         layout = lay_out(scene, spans=spans)

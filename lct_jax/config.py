@@ -35,6 +35,11 @@ class ModelConfig:
         qk_norm: RMSNorm of queries and keys "head" (each head apart), "all" (across heads) or "none".
         final_norm: norm before the output layer, "layer" or "rms".
         scene_span, shot_span: diagonal positions reserved for the text of group 0 and of a shot.
+        group_stride: every group takes a multiple of so many diagonal positions; 0: what its span and grid need [D].
+            The same place in the next shot is then equally far whatever the shots' sizes; with a stride near a multiple
+            of 2 pi, such as 44, the fastest rotary frequency does not turn from shot to shot.
+        positions: "interleaved" along the diagonal, shot behind shot (the method), or "same": all shots at the
+            coordinates of the first (an ablation: nothing but the words of prompts says which shot is which).
         time_features: width of the sinusoidal time features.
         dtype: compute type; parameters, norms, softmax, RoPE, modulation and loss are float32.
         kernel: of attention. "splash" is JAX's for TPU, "triton" ours for GPU (elsewhere they are interpreted, slowly),
@@ -57,13 +62,15 @@ class ModelConfig:
     final_norm: Literal["layer", "rms"] = "layer"
     scene_span: int = 512
     shot_span: int = 256
+    group_stride: int = 0
+    positions: Literal["interleaved", "same"] = "interleaved"
     time_features: int = 256
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     kernel: Kernel = "auto"
     remat: Literal["none", "block", "save_attention", "offload"] = "block"
 
     def __post_init__(self) -> None:
-        check_values("model", self)
+        check_values("model", self, may_be_zero=("group_stride",))
         if sum(self.rope_split) != self.head_dim or any(part % 2 for part in self.rope_split):
             raise InputError(
                 f"model.rope_split: found {self.rope_split}, expected three even numbers "

@@ -7,7 +7,8 @@ same place in both.
 Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text
 token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
 text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
-o + max(F, H, W). So positions depend on the sizes of shots alone: editing a prompt moves nothing.
+o + max(F, H, W), or a little further (`Spans`). So positions depend on the sizes of shots alone: editing a prompt
+moves nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from einops import rearrange
 
+from lct_jax.config import ModelConfig
 from lct_jax.errors import InputError
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
@@ -27,10 +29,34 @@ DUMMY_GRID = (1, 1, 1)  # the global prompt's video: one token, so that group 0 
 
 @dataclass(frozen=True)
 class Spans:
-    """Diagonal positions reserved for text: `scene` for a global prompt, `shot` for a shot's prompt."""
+    """How a model puts groups along the diagonal; the fields of `ModelConfig` say why.
+
+    Attributes:
+        scene, shot: positions reserved for the text of a global prompt and of a shot.
+        stride: every group takes a multiple of it (0: what it needs). same: all shots start where the first one does.
+    """
 
     scene: int
     shot: int
+    stride: int = 0
+    same: bool = False
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Spans:
+        """Those of a model."""
+        same = model.positions == "same"
+        return cls(model.scene_span, model.shot_span, model.group_stride, same)
+
+    def advance(self, group_start: int, plan: GroupPlan, *, shot: int) -> int:
+        """Where the group behind one that starts at `group_start` starts."""
+        if self.same and shot != GLOBAL_SHOT:
+            return group_start
+        length = self.of_text(shot) + max(plan.grid)
+        return group_start + length + (-length % self.stride if self.stride else 0)
+
+    def of_text(self, shot: int) -> int:
+        """Positions reserved for the text of a shot, or of the global prompt."""
+        return self.scene if shot == GLOBAL_SHOT else self.shot
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,7 @@ def lay_out(plan: ScenePlan, *, spans: Spans) -> SceneLayout:
 
     Args:
         plan: the scene's sizes.
-        spans: reserved text spans, in positions.
+        spans: of the model, in positions.
 
     Raises:
         InputError: a text is longer than its span, or a scene has no shot.
@@ -96,12 +122,11 @@ def lay_out(plan: ScenePlan, *, spans: Spans) -> SceneLayout:
     video, text, start = [], [], 0
     for group, sizes in enumerate(plan.groups):
         shot = plan.first_shot + group
-        span = spans.scene if shot == GLOBAL_SHOT else spans.shot
+        span = spans.of_text(shot)
         _check_span(sizes.text, span=span, shot=shot)
         text.append(_index(_diagonal(start, sizes.text), shot=shot, group=group))
-        origin = start + span
-        video.append(_index(origin + _grid(sizes.grid), shot=shot, group=group))
-        start = origin + max(sizes.grid)
+        video.append(_index(start + span + _grid(sizes.grid), shot=shot, group=group))
+        start = spans.advance(start, sizes, shot=shot)
     return SceneLayout(video=_join(video), text=_join(text))
 
 

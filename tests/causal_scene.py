@@ -61,7 +61,7 @@ def make_request(
 
 def make_job(request: SceneRequest, config: SamplingConfig = CONFIG) -> Job:
     """A scene with its noise."""
-    spans = Spans(TINY.scene_span, TINY.shot_span)
+    spans = Spans.of(TINY)
     return Job(request, config, spans=spans, key=jax.random.key(0))
 
 

@@ -108,7 +108,7 @@ def _pack(plan: ScenePlan, clean: tuple, prompts: tuple) -> PackedBatch:
     scene = SceneTokens(
         video=np.concatenate([dummy, *(patchify(latent, MODEL.patch) for latent in clean)]),
         text=np.concatenate(prompts),
-        layout=lay_out(plan, spans=Spans(MODEL.scene_span, MODEL.shot_span)),
+        layout=lay_out(plan, spans=Spans.of(MODEL)),
     )
     return pack(
         [[scene]] * ROWS,

@@ -189,7 +189,7 @@ def _tokens(scene: Scene, part: str, config: ModelConfig) -> SceneTokens:
     if scene.plan.global_text is not None:
         fill = 0.0 if part == "clean" else 1.0
         video.insert(0, np.full((1, config.patch_channels), fill, np.float32))
-    spans = Spans(config.scene_span, config.shot_span)
+    spans = Spans.of(config)
     return SceneTokens(
         video=np.concatenate(video),
         text=np.concatenate(scene.prompts),

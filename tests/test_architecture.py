@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "chips": (),
     "settings": ("errors",),
     "config": ("settings", "errors"),
-    "layout": ("types", "errors"),
+    "layout": ("types", "config", "errors"),
     "script": ("errors",),
     "cli": ("script", "errors"),
     "files": ("errors",),

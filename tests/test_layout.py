@@ -61,6 +61,30 @@ def test_a_single_shot_is_group_0_but_shot_1():
     assert layout.video.group.tolist() == [0, 0]
 
 
+def test_with_a_stride_every_group_takes_a_multiple_of_it():
+    layout = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, stride=5))
+    assert layout.text.coord[:, 0].tolist() == [0, 1, 5, 10, 11]  # 4 and 4 positions, up to 5
+    assert layout.video.coord[:, 0].tolist() == [3, 7, 7, 12, 12, 13, 13]
+    exact = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, stride=4))
+    np.testing.assert_array_equal(exact.video.coord, lay_out(TWO_SHOTS, spans=SPANS).video.coord)
+
+
+def test_at_the_same_places_shots_start_where_the_first_one_does():
+    layout = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, same=True))
+    assert layout.text.coord[:, 0].tolist() == [0, 1, 4, 4, 5]
+    assert layout.video.coord.tolist() == [
+        [3, 3, 3],  # the dummy, in front of all shots
+        [6, 6, 6],
+        [6, 6, 7],
+        [6, 6, 6],
+        [6, 7, 6],
+        [7, 6, 6],
+        [7, 7, 6],
+    ]
+    one, two = (lay_out(ONE_SHOT, spans=Spans(3, 2, same=same)) for same in (False, True))
+    np.testing.assert_array_equal(one.video.coord, two.video.coord)
+
+
 def test_a_prompt_of_another_length_moves_nothing():
     shots = (GroupPlan(2, (1, 1, 2)), GroupPlan(0, (2, 2, 1)))
     edited = lay_out(ScenePlan(3, shots), spans=SPANS)

@@ -28,7 +28,7 @@ def test_its_joint_sample_is_the_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
     forward = Partial(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
-    spans = Spans(overfit.config.scene_span, overfit.config.shot_span)
+    spans = Spans.of(overfit.config)
     job = Job(request, SAMPLING, spans=spans, key=jax.random.key(3))
     executor = Together(forward, job, time_grid(SAMPLING.steps, 1.0))
     shots = list(sample_scene(executor, job, plan_joint(request, SAMPLING)))

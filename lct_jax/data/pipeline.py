@@ -60,7 +60,7 @@ class BatchSource:
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
 
     def _read(self, sample: SampleDraw) -> SceneTokens:
-        spans = Spans(self.model.scene_span, self.model.shot_span)
+        spans = Spans.of(self.model)
         video, text = [], []
         if sample.scene is not None:
             video.append(np.zeros((*DUMMY_GRID[:1], self.model.patch_channels), np.float32))

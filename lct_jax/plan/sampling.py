@@ -127,7 +127,7 @@ def make_wished_request(config: Config, wish: Wish) -> SceneRequest:
 
 def make_job(config: Config, request: SceneRequest) -> Job:
     """What all windows of the scene share; no noise is drawn from it."""
-    spans = Spans(config.model.scene_span, config.model.shot_span)
+    spans = Spans.of(config.model)
     return Job(request, config.sampling, spans=spans, key=None)
 
 

@@ -102,7 +102,7 @@ def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]
     )
     plan = mode.plan(request, sampling)
     key = jax.random.fold_in(jax.random.key(sampling.seed), scene.seed[1])
-    spans = Spans(config.model.scene_span, config.model.shot_span)
+    spans = Spans.of(config.model)
     job = Job(request, sampling, spans=spans, key=key)
     executor = mode.execute(model.backbone, job, plan, time_grid(sampling.steps, config.flow.shift))
     frames = {}

@@ -38,7 +38,7 @@ def make_request(
         InputError: a text over its span, a size that codec and patch cannot divide.
     """
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
-    spans = Spans(model.scene_span, model.shot_span)
+    spans = Spans.of(model)
     _check("sampling.negative_scene", negative_scene, spans.scene)
     _check("sampling.negative_shot", negative_shot, spans.shot)
     prompt = None

@@ -224,7 +224,7 @@ def start_state(
         return checkpoints.restore(_with_sharding(abstract, shardings))
     origin = training.init_from
     if origin:
-        read_meta(Path(origin)).check_same(origin, meta)
+        read_meta(Path(origin)).check_same(origin, meta, starting=True)
         params = read_weights(Path(origin), shapes, which=training.init_weights)
         print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
         params = place_tree(params, shardings.params)

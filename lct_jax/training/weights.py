@@ -22,6 +22,10 @@ from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
 
 FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it is
+SCENE_FIELDS = (
+    "group_stride",
+    "positions",
+)  # how shots lie to each other: a single-shot base knows nothing of it
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,15 @@ class Meta:
         """Plain values, for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    def check_same(self, where: str, other: Meta) -> None:
-        """Raises InputError naming the first way in which `other` is of another model or other data."""
+    def check_same(self, where: str, other: Meta, *, starting: bool = False) -> None:
+        """Raises InputError naming the first way in which `other` is of another model or other data.
+
+        `starting` a new run from the weights, shots may lie to each other in another way than before.
+        """
+        free = (*FREE_FIELDS, *SCENE_FIELDS) if starting else FREE_FIELDS
         mine, theirs = (dataclasses.asdict(meta.config.model) for meta in (self, other))
         for field, value in theirs.items():
-            if field not in FREE_FIELDS and mine[field] != value:
+            if field not in free and mine[field] != value:
                 raise InputError(
                     f"{where}: made with model.{field} {mine[field]!r}, found {value!r}"
                 )
