@@ -71,7 +71,7 @@ demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
 	@echo "Done. Look at:"
 	@find $(DEMO)/joint $(DEMO)/autoregressive -type f | sort
 
-$(DEMO)/film/card.json: $(FILM)/scenes.json $(FILM)/patch_codec.safetensors $(CONFIG) | $(INSTALLED)
+$(DEMO)/film/card.json: $(FILM)/scenes.json $(FILM)/film_vae.safetensors $(CONFIG) | $(INSTALLED)
 	$(BIN)/python -m lct_jax.data.prepare --scenes=$(FILM)/scenes.json --config=$(CONFIG) --out=$(DEMO)/film
 	@touch $@
 

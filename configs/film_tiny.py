@@ -38,7 +38,8 @@ PREPARE = PrepareConfig(
     max_frames=17,
     clips=6,
     stills=4,
-    codec_from="examples/big_buck_bunny/patch_codec.safetensors",
+    codec="tiny_vae",
+    codec_from="examples/big_buck_bunny/film_vae.safetensors",
 )
 FLOW = FlowConfig(shift=2.0)
 SAMPLING = SamplingConfig(

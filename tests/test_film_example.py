@@ -83,7 +83,7 @@ def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
 def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_uses():
     """Or `make demo` would end with a line about it after the film is prepared."""
     config = get_config()
-    codec = load_codec(FOLDER / "patch_codec.safetensors", channels=config.model.channels)
+    codec = load_codec(ROOT / config.prepare.codec_from, channels=config.model.channels)
     mine = Meta(config, codec.identity, MiniLMEncoder().identity, load().film.fps, "")
     base = ROOT / config.training.init_from
     read_weights_meta(base).check_same(str(base), mine)
