@@ -73,11 +73,15 @@ def shift_time(time: jax.Array, shift: float) -> jax.Array:
 def draw_time(key: jax.Array, groups: Groups, config: FlowConfig) -> jax.Array:
     """Logit-normal time of every group slot, shifted: float32[B S]; 0 for global prompts and empty slots.
 
-    With `times="per_scene"` all shots of a scene share the time of the slot that has their scene's number.
+    Shots of a scene that share one time take that of the slot that has their scene's number.
     """
     normal = config.mean + config.std * jax.random.normal(key, groups.shot.shape)
+    of_scene = lambda slots_BS: jnp.take_along_axis(slots_BS, groups.scene - 1, axis=1, mode="clip")  # noqa: E731
     if config.times == "per_scene":
-        normal = jnp.take_along_axis(normal, groups.scene - 1, axis=1, mode="clip")
+        normal = of_scene(normal)
+    elif config.times == "mixed":
+        together = jax.random.bernoulli(jax.random.fold_in(key, 1), config.together, normal.shape)
+        normal = jnp.where(of_scene(together), of_scene(normal), normal)
     time = shift_time(jax.nn.sigmoid(normal), config.shift)
     return jnp.where((groups.scene != PADDING_SCENE) & (groups.shot != GLOBAL_SHOT), time, 0.0)
 

@@ -87,7 +87,11 @@ def test_patch_channels():
         ("model.rope_split", (5, 5, 6), "model.rope_split: found (5, 5, 6), expected three even"),
         ("flow.std", 0.0, "flow.std: found 0.0, expected more than 0"),
         ("flow.shift", float("inf"), "flow.shift: found inf, expected more than 0"),
-        ("flow.times", "each", "flow.times: found 'each', expected one of 'per_shot', 'per_scene'"),
+        (
+            "flow.times",
+            "each",
+            "flow.times: found 'each', expected one of 'per_shot', 'per_scene', 'mixed'",
+        ),
         ("data.drop_text", 1.1, "data.drop_text: found 1.1, expected 0.0 to 1.0"),
         ("data.drop_text", -0.1, "data.drop_text: found -0.1, expected 0 or more"),
         ("data.groups", 1, "data.groups: found 1, expected at least 2"),

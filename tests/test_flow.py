@@ -76,7 +76,7 @@ def test_times_are_logit_normal_and_then_shifted():
     assert abs(within - 0.6827) < 0.035  # of a normal
 
 
-@pytest.mark.parametrize("times", ["per_shot", "per_scene"])
+@pytest.mark.parametrize("times", ["per_shot", "per_scene", "mixed"])
 def test_global_prompts_and_free_slots_have_time_0(times):
     time = flow.draw_time(jax.random.key(1), _many_groups(), FlowConfig(times=times))
     assert time.shape == (400, 9) and time.dtype == jnp.float32
@@ -100,6 +100,15 @@ def test_shots_of_a_scene_may_share_one_time():
     assert (first == first[:, :1]).all() and (last == last[:, :1]).all()
     scenes = np.concatenate([first[:, :1], single, last[:, :1]], axis=1)
     assert len(np.unique(scenes)) > 0.99 * scenes.size  # other scenes and rows have other times
+
+
+def test_with_mixed_times_a_share_of_scenes_has_one_time_and_the_others_one_a_shot():
+    config = FlowConfig(times="mixed", together=0.25)
+    time = np.asarray(flow.draw_time(jax.random.key(3), _many_groups(), config))
+    for shots in (time[:, 1:4], time[:, 6:8]):
+        alike = shots[:, 1:] == shots[:, :1]
+        np.testing.assert_array_equal(alike.any(axis=1), alike.all(axis=1))
+        assert abs(alike.all(axis=1).mean() - 0.25) < 0.087  # 4 standard errors of 400 scenes
 
 
 def test_draw_differs_by_key_and_gives_unit_noise():
