@@ -18,9 +18,10 @@ from lct_jax.flops import Kernel, count_block_pairs, count_computed, count_usefu
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.model.costs import POLICIES
 from lct_jax.model.mmdit import MMDiT
+from lct_jax.plan.collectives import Collective
 from lct_jax.plan.links import Lane, Shards, exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.parameters import place_parameters
-from lct_jax.plan.report import answer_fit, describe_training, to_json
+from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
@@ -218,6 +219,21 @@ def test_a_plan_for_people_and_for_machines():
     read = json.loads(json.dumps(to_json(plan)))
     assert read["total"] == plan.memory.total == sum(read["memory"]["parts"].values())
     assert (read["fits"], read["steps"]) == (plan.fits, 1_000)
+
+
+def test_small_collectives_share_a_line():
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=1_000)
+    found = [
+        Collective("all-gather", "weights", "data", 3, 2.0 * GIB, 0.5),
+        Collective("all-to-all", "keys", "seq", 5, 8.0 * GIB, 1.5),
+        *(Collective("all-reduce", str(n), "seq", n, 0.01 * GIB, 0.25) for n in (1, 2)),
+    ]
+    lines = describe_collectives(dataclasses.replace(plan, collectives=found))[1:-1]
+    assert [line.split() for line in lines] == [
+        ["all-to-all", "over", "seq", *["5", "of", "keys", "8.00", "GiB", "1.500", "s"]],
+        ["all-gather", "over", "data", *["3", "of", "weights", "2.00", "GiB", "0.500", "s"]],
+        ["smaller", "ones", *["3", "of", "2", "more", "kinds", "0.02", "GiB", "0.500", "s"]],
+    ]
 
 
 def test_the_answer_says_what_would_help():

@@ -9,6 +9,7 @@ from typing import Any
 
 from lct_jax.chips import GIB
 from lct_jax.plan.buffers import find_peak
+from lct_jax.plan.collectives import Collective
 from lct_jax.plan.hlo import rank_cycles
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
@@ -21,6 +22,7 @@ from lct_jax.sampling.guidance import BRANCHES
 
 SHOWN = 8  # options of a search
 MOST = 24  # lines of what a program is made of
+SMALL = 0.01  # of all bytes sent: collectives of less share a line
 
 
 def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
@@ -158,21 +160,25 @@ def describe_batch(plan: TrainingPlan) -> str:
 
 
 def describe_collectives(plan: TrainingPlan) -> list[str]:
-    """A table of what is sent."""
+    """A table of what is sent, most first; those of less than `SMALL` of all bytes together in one line."""
     if not plan.collectives:
         return []
-    rows = [
-        (
-            f"{c.kind} over {c.axis}",
-            f"{c.count:6,} of {c.what:22s} {c.sent / GIB:9.2f} GiB {c.seconds:9.3f} s",
-        )
-        for c in plan.collectives
-    ]
+    ranked = sorted(plan.collectives, key=lambda c: -c.sent)
+    least = SMALL * sum(c.sent for c in ranked)
+    rest = [c for c in ranked if c.sent < least]
+    rows = [(f"{c.kind} over {c.axis}", _sent([c], c.what)) for c in ranked if c.sent >= least]
+    if rest:
+        rows.append(("smaller ones", _sent(rest, f"{len(rest)} more kinds")))
     return [
         "sent by a device in a step, and what its links take for it at least",
         *_table(rows),
         "",
     ]
+
+
+def _sent(group: Sequence[Collective], what: str) -> str:
+    count, sent, seconds = (sum(column) for column in list(zip(*group, strict=True))[3:])
+    return f"{count:6,} of {what:22s} {sent / GIB:9.2f} GiB {seconds:9.3f} s"
 
 
 def describe_time(plan: TrainingPlan) -> list[str]:
