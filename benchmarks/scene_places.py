@@ -43,7 +43,7 @@ PLACES = Path("examples/big_buck_bunny/places.json")
 SIDE = 2  # shots looked at on each side of a cut: shots of two places often take turns
 SHORTEST = 2  # shots of a piece, when long scenes are divided by chance
 AIM = 0.8
-GRID = FIELDS | {"scene_price": (0.5, *FIELDS["scene_price"], 3.0, 3.5)}
+GRID = FIELDS | {"scene_price": tuple(n / 10 for n in range(5, 36, 2))}
 SAME_PLACE = (0.3, 0.5, 0.7)  # distance of two cameras in one place; 1 is another place
 QUARTERS = 4
 
@@ -74,11 +74,15 @@ def divide_by_chance(
     return sorted(divided)
 
 
-def measure_places(shots: Sequence[str], same_place: float) -> np.ndarray:
-    """Distances [n, n]: 0 with one camera, `same_place` within a place, 1 elsewhere; over their mean."""
-    names = np.array(shots)
+def measure_places(shots: Sequence[str], same_place: float, *, reach: int) -> np.ndarray:
+    """Distances [n, n] as `looks.measure_distances` has them, over their mean and 0 from `reach` on.
+
+    Two shots of one camera are 0 apart, two of one place `same_place`, others 1.
+    """
+    names, numbers = np.array(shots), np.arange(len(shots))
     places = np.array([name[0] for name in shots])
     far = np.where(places[:, None] == places, same_place, 1.0) * (names[:, None] != names)
+    far *= np.abs(numbers[:, None] - numbers) < reach
     return far / far[far > 0].mean()
 
 
@@ -159,8 +163,9 @@ def main(argv: Sequence[str]) -> None:
     kept = np.flatnonzero(takes.reason == 0)
     middles = takes.frames[kept].mean(axis=1)
     seen = [shots[n] for n in np.searchsorted(starts[1:], middles, side="right")]
-    pictures = grouping.measure_distances(takes.look[kept], reach=max(GRID["scene_shots"]))
-    places = [measure_places(seen, same) for same in SAME_PLACE]
+    reach = max(GRID["scene_shots"])
+    pictures = grouping.measure_distances(takes.look[kept], reach=reach)
+    places = [measure_places(seen, same, reach=reach) for same in SAME_PLACE]
     for name, distances in (("pictures", [pictures]), ("places", places)):
         found = _fit(takes, distances, config.footage, annotated)
         show(

@@ -40,9 +40,9 @@ def test_long_scenes_are_divided_into_the_fewest_pieces():
 
 
 def test_distances_of_places():
-    distance = measure_places(["A1", "A2", "A1", "B1"], 0.5)
-    expected = [[0, 0.5, 0, 1], [0.5, 0, 0.5, 1], [0, 0.5, 0, 1], [1, 1, 1, 0]]
-    assert np.allclose(distance / distance[0, 3], expected)
+    distance = measure_places(["A1", "A2", "A1", "B1"], 0.5, reach=3)
+    expected = [[0, 0.5, 0, 0], [0.5, 0, 0.5, 1], [0, 0.5, 0, 1], [0, 1, 1, 0]]
+    assert np.allclose(distance / distance[1, 3], expected)
     assert np.isclose(distance[distance > 0].mean(), 1)
 
 
