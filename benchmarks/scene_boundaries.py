@@ -19,7 +19,7 @@ import numpy as np
 from absl import app
 
 from lct_jax.cli import load_config
-from lct_jax.config import FootageConfig, freeze
+from lct_jax.config import Config, FootageConfig, freeze
 from lct_jax.data import grouping
 from lct_jax.data.cuts import track_film
 from lct_jax.data.scene_file import SceneFile, load_scene_file
@@ -58,6 +58,14 @@ def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
     return [int(np.searchsorted(starts, frame - 2)) for frame in frames]
 
 
+def find_film_takes(annotated: SceneFile, config: Config) -> Takes:
+    """What lies between the cuts of the film."""
+    film, fps = annotated.film.file, config.prepare.fps
+    track = track_film(iter_at_rate(film, fps), config.footage, fps=fps)
+    shape = read_shape(film)
+    return find_takes(track, config.footage, size=(shape.height, shape.width))
+
+
 def list_starts(takes: Takes, config: FootageConfig, annotated: SceneFile) -> list[int]:
     """First frames of the scenes a rule makes, but for the first scene, and for footage that is not annotated."""
     ranges = [frames for scene in annotated.scenes for frames in scene.ranges]
@@ -84,10 +92,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     annotated = load_scene_file(SCENES)
     config = freeze(load_config("configs/film_tiny.py"))
-    film, fps = annotated.film.file, config.prepare.fps
-    track = track_film(iter_at_rate(film, fps), config.footage, fps=fps)
-    shape = read_shape(film)
-    takes = find_takes(track, config.footage, size=(shape.height, shape.width))
+    takes = find_film_takes(annotated, config)
     made = place_boundaries([s.ranges[0].start for s in annotated.scenes[1:]], annotated)
 
     def show(name: str, *boundaries: Sequence[int]) -> None:
