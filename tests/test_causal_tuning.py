@@ -123,6 +123,7 @@ def sample(run: Path, out: Path, mode: str, *flags: str):
     )
 
 
+@pytest.mark.slow
 def test_causal_modes_sample_the_same_scene(tmp_path):
     latents = {}
     for mode in ("causal", "causal_uncached"):

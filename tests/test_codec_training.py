@@ -75,6 +75,7 @@ def test_a_batch_follows_from_seed_and_step(config):
     np.testing.assert_array_equal(stills, stills[:, :1].repeat(5, axis=1))
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_ends_as_if_never_stopped(config, tmp_path, no_lpips):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):
