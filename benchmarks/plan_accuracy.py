@@ -99,6 +99,10 @@ PAIRS = {
         lambda n: make_config(n, width=1536, depth=16, rows=8, video=32_768, seq=4),
         "v6e:4x4",
     ),
+    "1b_v6e_none": (
+        lambda n: make_config(n, width=1536, depth=16, rows=8, video=16_384, seq=4, remat="none"),
+        "v6e:4x4",
+    ),
     "1b_v5e": (
         lambda n: make_config(
             n,

@@ -8,7 +8,9 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lct_jax.errors import InputError
 from lct_jax.plan.buffers import find_peak
+from lct_jax.plan.compiled import compile_program
 from lct_jax.plan.hlo import find_collectives, rank_cycles
 
 # As the TPU compiler writes them: an all-gather that one fusion begins and another ends, a sum of which each device
@@ -49,6 +51,42 @@ ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {{
   %mine = f32[8,16] fusion(%a), calls=%all-reduce-scatter.3.clone, {OF}grad"}}, {CYCLES}"55"}}
 }}
 """
+
+
+@pytest.mark.parametrize(
+    ("message", "total"),
+    [
+        (
+            "Ran out of memory on HBM, the total memory required for HLO temporaries (31.69G) "
+            "exceeds available HBM (31.25G).",
+            31.69,
+        ),
+        ("Ran out of memory in memory space hbm. Used 40.50G of 31.25G hbm. Exceeded", 40.5),
+    ],
+)
+def test_a_refusal_for_want_of_memory_is_an_answer(message, total):
+    compiled = compile_program(Refused(f"RESOURCE_EXHAUSTED: {message}"))
+    assert (compiled.total, compiled.text) == (total * 2**30, "")
+    with pytest.raises(InputError, match="--compile: UNIMPLEMENTED"):
+        compile_program(Refused("UNIMPLEMENTED: something else"))
+
+
+def test_memory_is_that_of_the_peak():
+    """Two products one behind the other: their results need not lie in memory at once."""
+    x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+    compiled = compile_program(jax.jit(lambda a: jnp.sin(a @ a) @ a).lower(x))
+    assert compiled.arguments == 256 * 256 * 4
+    assert compiled.total == compiled.arguments + compiled.temporaries >= 2 * compiled.arguments
+
+
+class Refused:
+    """A lowered program that the compiler refuses."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def compile(self) -> None:
+        raise RuntimeError(self.message)
 
 
 def test_collectives_of_a_tpu_program():

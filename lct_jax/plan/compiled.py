@@ -1,7 +1,8 @@
 """What the compiler says of a lowered program: memory of a device by part, or by how much it is too large.
 
 A lowered program enters, `Compiled` leaves. Buffers that are given up are counted once: a donated state and the one
-that takes its place share their memory.
+that takes its place share their memory. What counts is the peak, as the compiler assigns buffers to places; the TPU
+compiler refuses a program by that. JAX's `temp_size_in_bytes` is more (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import jax
 
 from lct_jax.errors import InputError
 
-_TOO_MUCH = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# Two checks of the TPU compiler: of everything, and before that of temporaries alone.
+_TOO_MUCH = re.compile(
+    r"(?:Used |required for HLO temporaries \()([\d.]+)([KMGT]?)(?: of [\d.]+[KMGT]? hbm|\) exceeds)"
+)
 _UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -23,14 +27,13 @@ class Compiled:
     """A compiled program, of one device.
 
     Attributes:
-        arguments, results, temporaries: bytes; results without those that share memory with arguments. All are 0 but
-            `total` where the compiler gave up for want of memory.
-        total: bytes that the program needs. text: the optimised program, "" where there is none.
+        arguments, temporaries: bytes; results that share no memory with arguments are among the latter. Both are 0
+            where the compiler gave up for want of memory.
+        total: bytes at the peak; those the compiler named, where it gave up. text: the optimised program, or "".
         seconds: that compiling took.
     """
 
     arguments: int
-    results: int
     temporaries: int
     total: float
     text: str
@@ -51,15 +54,12 @@ def compile_program(lowered: jax.stages.Lowered) -> Compiled:
         if found is None:
             raise InputError(f"--compile: {error}") from error
         total = float(found[1]) * _UNIT[found[2]]
-        return Compiled(0, 0, 0, total, "", time.perf_counter() - began)
+        return Compiled(0, 0, total, "", time.perf_counter() - began)
     memory = program.memory_analysis()
-    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
     return Compiled(
         arguments=memory.argument_size_in_bytes,
-        results=results,
-        temporaries=memory.temp_size_in_bytes,
-        total=float(total),
+        temporaries=memory.peak_memory_in_bytes - memory.argument_size_in_bytes,
+        total=float(memory.peak_memory_in_bytes),
         text=program.as_text(),
         seconds=time.perf_counter() - began,
     )

@@ -25,7 +25,7 @@ INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coor
 # values and gradients, float32 copies counted as two, and what the compiler's layout leaves unused between them. Read
 # off compiled programs, benchmarks/README.md.
 BLOCK = 32
-WHOLE = 66  # of them that are kept of every block where nothing is computed again
+WHOLE = 20  # of them that are kept of every block where nothing is computed again
 PREFETCHED = 2  # layers whose weights are gathered at a time: the one at work and the next
 
 

@@ -60,7 +60,6 @@ def _memory(compiled: Compiled) -> Memory:
         {
             "arguments": float(compiled.arguments),
             "temporaries": float(compiled.temporaries),
-            "results": float(compiled.results),
         }
     )
 
