@@ -15,7 +15,7 @@ import jax
 
 from lct_jax.errors import InputError
 
-# Two checks of the TPU compiler: of everything, and before that of temporaries alone.
+# Two wordings of the TPU compiler; what the second calls temporaries has arguments in it (benchmarks/README.md).
 _TOO_MUCH = re.compile(
     r"(?:Used |required for HLO temporaries \()([\d.]+)([KMGT]?)(?: of [\d.]+[KMGT]? hbm|\) exceeds)"
 )
