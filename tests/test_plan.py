@@ -226,12 +226,14 @@ def test_small_collectives_share_a_line():
     found = [
         Collective("all-gather", "weights", "data", 3, 2.0 * GIB, 0.5),
         Collective("all-to-all", "keys", "seq", 5, 8.0 * GIB, 1.5),
+        Collective("all-gather", "x" * 100, "data", 1, 1.0 * GIB, 0.1),
         *(Collective("all-reduce", str(n), "seq", n, 0.01 * GIB, 0.25) for n in (1, 2)),
     ]
     lines = describe_collectives(dataclasses.replace(plan, collectives=found))[1:-1]
     assert [line.split() for line in lines] == [
         ["all-to-all", "over", "seq", *["5", "of", "keys", "8.00", "GiB", "1.500", "s"]],
         ["all-gather", "over", "data", *["3", "of", "weights", "2.00", "GiB", "0.500", "s"]],
+        ["all-gather", "over", "data", *f"1 of {'x' * 69}... 1.00 GiB 0.100 s".split()],
         ["smaller", "ones", *["3", "of", "2", "more", "kinds", "0.02", "GiB", "0.500", "s"]],
     ]
 

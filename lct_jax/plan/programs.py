@@ -56,7 +56,7 @@ def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
     except Exception as error:
         wanted = {
             "tpu": "the extra tpu, and a slice that it knows",
-            "cuda": "jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version (pip install --no-deps)",
+            "cuda": "jax-cuda13-plugin and jax-cuda13-pjrt of JAX's version (--no-deps), and nvidia-cuda-nvcc",
         }
         raise InputError(
             f"--compile: no compiler for {topology.name} ({error}), expected {wanted[platform]}"

@@ -22,6 +22,9 @@ from lct_jax.sampling.guidance import BRANCHES
 
 SHOWN = 8  # options of a search
 MOST = 24  # lines of what a program is made of
+LONGEST = (
+    72  # characters of what a collective stems from; XLA for GPU joins the names of all it fused
+)
 SMALL = 0.01  # of all bytes sent: collectives of less share a line
 
 
@@ -178,6 +181,7 @@ def describe_collectives(plan: TrainingPlan) -> list[str]:
 
 def _sent(group: Sequence[Collective], what: str) -> str:
     count, sent, seconds = (sum(column) for column in list(zip(*group, strict=True))[3:])
+    what = what if len(what) <= LONGEST else f"{what[: LONGEST - 3]}..."
     return f"{count:6,} of {what:22s} {sent / GIB:9.2f} GiB {seconds:9.3f} s"
 
 
