@@ -82,6 +82,7 @@ def start(config: Config, workdir: Path):
         checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_causal_run_says_where_it_starts_from():
     workdir, printed = causal_run()
     assert f"starting from {shared_run()} (tiny, context full, ema of step 8)" in printed
