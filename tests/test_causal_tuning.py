@@ -142,6 +142,7 @@ def test_a_bidirectional_run_is_refused_in_a_causal_mode(tmp_path):
     assert (result.code, result.stderr) == (2, f"error: --mode=causal: {expected}\n")
 
 
+@pytest.mark.slow
 def test_more_shards_than_devices_are_refused(tmp_path):
     result = sample(causal_run()[0], tmp_path / "out", "causal", "--shards=2")
     message = "sampling.shards: found 2, expected a divisor of 2 heads and at most 1 devices"
