@@ -172,6 +172,14 @@ def test_another_model_is_refused_by_field(path, change, expected):
     assert str(caught.value) == f"{path}: made with {expected}"
 
 
+@pytest.mark.parametrize("change", [{"group_stride": 44}, {"positions": "same"}])
+def test_a_new_run_may_place_shots_otherwise_and_a_resumed_one_not(path, change):
+    meta = dataclasses.replace(META, config=change_model(**change))
+    read_weights_meta(path).check_same(str(path), meta, starting=True)
+    with pytest.raises(InputError, match=f"made with model.{next(iter(change))}"):
+        read_weights_meta(path).check_same(str(path), meta)
+
+
 @pytest.mark.parametrize("field", ["codec", "encoder"])
 def test_another_codec_or_encoder_is_refused(path, field):
     meta = dataclasses.replace(META, **{field: "other"})
