@@ -48,9 +48,8 @@ def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
     if topology.kind == "cpu":
         return _find_cpus(topology)
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
-    os.environ.setdefault(
-        "ALLOW_MULTIPLE_LIBTPU_LOAD", "1"
-    )  # no chip is touched: several may compile
+    # No chip is touched: several may compile side by side.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     platform, options = "tpu", {"topology_name": topology.name}
     if topology.kind == "gpu":
         platform, options = "cuda", _describe_gpus(topology, gpu_spec)

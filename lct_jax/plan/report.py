@@ -22,9 +22,8 @@ from lct_jax.sampling.guidance import BRANCHES
 
 SHOWN = 8  # options of a search
 MOST = 24  # lines of what a program is made of
-LONGEST = (
-    72  # characters of what a collective stems from; XLA for GPU joins the names of all it fused
-)
+# Characters of what a collective stems from; XLA for GPU joins the names of all that it fused.
+LONGEST = 72
 SMALL = 0.01  # of all bytes sent: collectives of less share a line
 
 

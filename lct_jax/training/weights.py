@@ -25,7 +25,7 @@ FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it 
 SCENE_FIELDS = (
     "group_stride",
     "positions",
-)  # how shots lie to each other: a single-shot base knows nothing of it
+)  # how shots lie to each other: no matter to single ones
 
 
 @dataclass(frozen=True)
