@@ -1,7 +1,7 @@
 """Silence for the threads of a save that fails: the one line that says so is not to be buried under theirs.
 
 Orbax writes in many threads and tasks. On a full disk each fails for itself, after the first error has been raised to
-the caller, and reports pages of tracebacks, up to the end of the process; of tasks that were not begun Python warns when
+the caller, and reports pages of tracebacks, up to the end of the process. Python warns of tasks that were not begun when
 they are thrown away.
 """
 
