@@ -1,8 +1,8 @@
 """Silence for the threads of a save that fails: the one line that says so is not to be buried under theirs.
 
 Orbax writes in many threads and tasks. On a full disk each fails for itself, after the first error has been raised to
-the caller, and reports pages of tracebacks, up to the end of the process. Python warns of tasks that were not begun when
-they are thrown away.
+the caller, and reports pages of tracebacks, up to the end of the process. Python warns of tasks that were not begun
+when they are thrown away.
 """
 
 from __future__ import annotations
