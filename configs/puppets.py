@@ -42,7 +42,7 @@ PREPARE = PrepareConfig(
     stills=2,
     codec_from="examples/puppets/patch_codec.safetensors",
 )
-FLOW = FlowConfig(shift=2.0, times="mixed")
+FLOW = FlowConfig(shift=3.0, times="mixed")
 SAMPLING = SamplingConfig(
     steps=16,
     guidance=3.0,

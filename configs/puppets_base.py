@@ -10,7 +10,7 @@ Under an hour on two CPU cores:
 import importlib.util
 import pathlib
 
-from lct_jax.config import Config, DataConfig, TrainingConfig, editable
+from lct_jax.config import Config, DataConfig, FlowConfig, TrainingConfig, editable
 
 _SPEC = importlib.util.spec_from_file_location(
     "puppets", pathlib.Path(__file__).with_name("puppets.py")
@@ -25,7 +25,7 @@ def get_config():
             name="puppets_base",
             prepare=puppets.PREPARE,
             model=puppets.MODEL,
-            flow=puppets.FLOW,
+            flow=FlowConfig(shift=2.0),
             # A row holds three shots: little is padding, and little attention is between samples that do not meet.
             data=DataConfig(
                 rows=8,

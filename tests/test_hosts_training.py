@@ -71,7 +71,7 @@ def check_done(pair: Pair) -> None:
 def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
     """The state at the end agrees to a tolerance; 0 is bit for bit.
 
-    Otherwise parameters, EMA and each moment of the optimiser differ by at most that share of their norm. Not number by
+    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm. Not number by
     number: where a gradient is zero but for rounding, Adam makes a step of full size in either direction, and which
     numbers those are depends on the processor.
     """
@@ -80,9 +80,10 @@ def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
     if tolerance == 0:
         jax.tree.map(np.testing.assert_array_equal, found, expected)
         return
-    for name, part in parts_of(expected).items():
-        apart = jax.tree.map(jnp.subtract, parts_of(found)[name], part)
-        assert optax.tree.norm(apart) <= tolerance * optax.tree.norm(part), name
+    parts = parts_of(expected)
+    apart = jax.tree.map(jnp.subtract, parts_of(found), parts)
+    for name, part in parts.items():
+        assert optax.tree.norm(apart[name]) <= tolerance * optax.tree.norm(part), name
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:

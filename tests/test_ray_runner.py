@@ -67,9 +67,8 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_records(tmp_path, monkeypa
     mark = os.getpid()
     monkeypatch.setenv("LCT_TEST_DRIVER", str(mark))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv(
-        "RAY_AUTH_MODE", "disabled"
-    )  # a cluster of this machine alone needs no token
+    # A cluster of this machine alone needs no token.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("PYTHONWARNINGS", "default")  # those of Ray are Ray's
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)

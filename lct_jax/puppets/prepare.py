@@ -96,21 +96,24 @@ def _draw(wanted: Wanted) -> Iterator[PuppetScene]:
     return (draw_scene(wanted.seed, number, wanted.drawing) for number in range(wanted.scenes))
 
 
-def read_range(text: str) -> tuple[int, int]:
-    """A number or a range of shots, "1" or "2-9"; raises InputError for anything else."""
+def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, int]:
+    """A number or a range, "1" or "2-9"; raises InputError for anything else, and for more than `most`."""
     parts = text.split("-")
     if len(parts) > 2 or not all(part.isdigit() for part in parts):
-        raise InputError(f"--shots: found {text!r}, expected a number or a range such as 2-9")
+        raise InputError(f"{flag}: found {text!r}, expected a number or a range such as 1-2")
     low, high = int(parts[0]), int(parts[-1])
     if not 1 <= low <= high:
-        raise InputError(f"--shots: found {text!r}, expected at least 1 and a range that grows")
+        raise InputError(f"{flag}: found {text!r}, expected at least 1 and a range that grows")
+    if most is not None and high > most:
+        raise InputError(f"{flag}: found {text!r}, expected at most {most}")
     return low, high
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
-    drawing = Drawing(read_range(SHOTS.value), WITHHOLD.value, SIZES)
+    cast = read_range("--characters", CHARACTERS.value, most=2)
+    drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, SIZES, cast=cast)
     out = Path(OUT.value)
     made = prepare_puppets(Wanted(SCENES.value, SEED.value, drawing), out, freeze(CONFIG.value))
     print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
@@ -122,6 +125,9 @@ if __name__ == "__main__":
     SHOTS = flags.DEFINE_string("shots", "2-9", "Shots of a scene: a number, or a range.")
     WITHHOLD = flags.DEFINE_float(
         "withhold", 0.5, "Chance that nothing is written of an attribute.", 0.0, 1.0
+    )
+    CHARACTERS = flags.DEFINE_string(
+        "characters", "1-2", "Characters of a scene of several shots: a number, or a range."
     )
     SEED = flags.DEFINE_integer("seed", 0, "Of the scenes.", lower_bound=0)
     CONFIG = define_config()

@@ -110,6 +110,7 @@ class Drawing:
     Attributes:
         sizes, frames: any of them is as likely as any other; one that stands twice counts twice.
         absence: 0, or so many shots for which character 1 leaves after the first shot, to come back in the next one.
+        cast: fewest and most characters of a scene of several shots; a single shot tells of one.
     """
 
     shots: tuple[int, int] = (1, 9)
@@ -117,6 +118,7 @@ class Drawing:
     sizes: Sequence[tuple[int, int]] = SIZES
     frames: Sequence[int] = (*4 * FRAMES[:1], *FRAMES[1:])
     absence: int = 0
+    cast: tuple[int, int] = (1, 2)
 
 
 def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
@@ -125,8 +127,7 @@ def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
     size = drawing.sizes[rng.integers(len(drawing.sizes))]
     environment = Environment(**_draw_values(rng, OF_ENVIRONMENT))
     count = int(rng.integers(drawing.shots[0], drawing.shots[1] + 1))
-    # With an absence there must be somebody else to look at; a single shot tells of one character.
-    cast = 2 if drawing.absence else 1 if count == 1 else int(rng.integers(1, 3))
+    cast = _draw_cast(rng, drawing, count)
     characters = _draw_characters(rng, cast)
     shots: list[PuppetShot] = []
     for who in _draw_subjects(rng, count, cast, drawing.absence):
@@ -146,6 +147,13 @@ def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
 
 def _draw_values(rng: np.random.Generator, table: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {name: values[rng.integers(len(values))] for name, values in table.items()}
+
+
+def _draw_cast(rng: np.random.Generator, drawing: Drawing, count: int) -> int:
+    if drawing.absence:  # there must be somebody else to look at
+        return 2
+    low, high = drawing.cast
+    return 1 if count == 1 else int(rng.integers(low, high + 1))
 
 
 def _draw_characters(rng: np.random.Generator, count: int) -> tuple[Character, ...]:
