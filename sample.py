@@ -26,7 +26,6 @@ from lct_jax.data.records import CODEC_FILE
 from lct_jax.errors import InputError
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
-from lct_jax.layout import Spans
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.sampling.euler import time_grid
@@ -100,12 +99,7 @@ def main(argv: Sequence[str]) -> None:
     jax.set_mesh(mesh)
     params = place_tree(params, state_sharding(shapes, mesh))
     backbone = Served(graph, params, config=model, context=context)
-    job = Job(
-        request,
-        sampling,
-        spans=Spans.of(model),
-        key=jax.random.key(sampling.seed),
-    )
+    job = Job(request, sampling, model=model, key=jax.random.key(sampling.seed))
     times = time_grid(sampling.steps, meta.config.flow.shift)
     executor = mode.execute(backbone, job, plan, times)
     out = Path(OUT.value)

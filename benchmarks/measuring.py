@@ -21,7 +21,6 @@ import numpy as np
 from flax import nnx
 
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.layout import Spans
 from lct_jax.model.attention import attend
 from lct_jax.model.chunked import merge
 from lct_jax.model.history import attend_history
@@ -161,7 +160,7 @@ def measure_int8(shots: int = 4) -> float:
         scene = Scene(shots)
         request = scene.requests[-1]
         config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
-        job = Job(request, config, Spans.of(MODEL), jax.random.key(0))
+        job = Job(request, config, MODEL, jax.random.key(0))
         plan = plan_mode("causal", request, config)
         cached = Cached(scene.causal, job, plan, time_grid(config.steps, 1.0))
         made[kept_as] = list(sample_scene(cached, job, plan))[-1].tokens
@@ -178,7 +177,7 @@ def randomise(params: Any) -> Any:
 
 
 def _make_job(request: SceneRequest) -> Job:
-    return Job(request, SAMPLING, Spans.of(MODEL), jax.random.key(0))
+    return Job(request, SAMPLING, MODEL, jax.random.key(0))
 
 
 def _one_group(length: int) -> TokenIndex:

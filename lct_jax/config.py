@@ -40,6 +40,8 @@ class ModelConfig:
             of 2 pi, such as 44, the fastest rotary frequency does not turn from shot to shot.
         positions: "interleaved" along the diagonal, shot behind shot (the method), or "same": all shots at the
             coordinates of the first (an ablation: nothing but the words of prompts says which shot is which).
+        prompts: who sees a shot's prompt: "all" shots of its scene (the method), or its "own" shot alone (an ablation,
+            after HoloCine, arXiv 2510.20822); the global one is seen by all. "own" needs the chunked kernel.
         time_features: width of the sinusoidal time features.
         dtype: compute type; parameters, norms, softmax, RoPE, modulation and loss are float32.
         kernel: of attention. "splash" is JAX's for TPU, "triton" ours for GPU (elsewhere they are interpreted, slowly),
@@ -64,6 +66,7 @@ class ModelConfig:
     shot_span: int = 256
     group_stride: int = 0
     positions: Literal["interleaved", "same"] = "interleaved"
+    prompts: Literal["all", "own"] = "all"
     time_features: int = 256
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     kernel: Kernel = "auto"
@@ -75,6 +78,10 @@ class ModelConfig:
             raise InputError(
                 f"model.rope_split: found {self.rope_split}, expected three even numbers "
                 f"that sum to head_dim {self.head_dim}"
+            )
+        if self.prompts == "own" and self.kernel != "chunked":
+            raise InputError(
+                f"model.kernel: found {self.kernel!r}, expected 'chunked' where model.prompts is 'own'"
             )
 
     @property

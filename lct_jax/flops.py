@@ -3,7 +3,8 @@
 A scene's sizes (`ScenePlan`) and a model config enter, `Flops` leave. A multiply-add counts as two. *Useful* work is
 that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also has
 padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation and
-modulation of tokens are not matrix products and are left out (under 1% at 3B).
+modulation of tokens are not matrix products and are left out (under 1% at 3B). Where shots see their own prompts alone
+(`model.prompts`), pairs with those of other shots are counted all the same: an upper bound.
 """
 
 from __future__ import annotations

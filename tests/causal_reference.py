@@ -101,7 +101,10 @@ def _run_layer(w, config, seen, hidden, x) -> dict[int, np.ndarray]:
     for entry, placed in seen.items():
         keys, values = [], []
         for other, tokens in placed.items():
+            hides_text = config.prompts == "own" and other not in (GLOBAL, entry)
             for token, (_, _, k, v) in zip(tokens, made[other], strict=True):
+                if hides_text and token.stream == "text":
+                    continue
                 keys.append(_turn(k, token.coord, config))
                 values.append(v)
         rows = []

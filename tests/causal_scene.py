@@ -12,7 +12,6 @@ from jax.tree_util import Partial
 from scenes import TINY, TinyModel
 
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.layout import Spans
 from lct_jax.model.served import Served
 from lct_jax.sampling.entries import Entries
 from lct_jax.sampling.euler import time_grid
@@ -59,10 +58,11 @@ def make_request(
     return SceneRequest(prompt=prompt, shots=tuple(requests), channels=TINY.patch_channels)
 
 
-def make_job(request: SceneRequest, config: SamplingConfig = CONFIG) -> Job:
+def make_job(
+    request: SceneRequest, config: SamplingConfig = CONFIG, *, model: ModelConfig = TINY
+) -> Job:
     """A scene with its noise."""
-    spans = Spans.of(TINY)
-    return Job(request, config, spans=spans, key=jax.random.key(0))
+    return Job(request, config, model=model, key=jax.random.key(0))
 
 
 @functools.cache

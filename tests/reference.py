@@ -119,7 +119,7 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
         values.append(v)
     result = []
     for i, token in enumerate(tokens):
-        seen = [j for j, key in enumerate(tokens) if context == "full" or key.group <= token.group]
+        seen = [j for j, key in enumerate(tokens) if _sees(token, key, config, context)]
         mixed = []
         for head in range(config.heads):
             score = [queries[i][head] @ keys[j][head] / np.sqrt(config.head_dim) for j in seen]
@@ -131,6 +131,13 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
         up = _dense(w, f"{token.stream}.up", _layer_norm(h) * (1 + scale) + shift)
         result.append(h + mlp_gate * _dense(w, f"{token.stream}.down", _gelu(up)))
     return np.stack(result)
+
+
+def _sees(query: Token, key: Token, config, context: str) -> bool:
+    if context == "causal" and key.group > query.group:
+        return False
+    # With prompts of their own, what is written of another shot is not seen; group 0 is written of all.
+    return config.prompts == "all" or key.stream == "video" or key.group in (0, query.group)
 
 
 def _time_hidden(w, config, time: float) -> np.ndarray:

@@ -71,9 +71,9 @@ def check_done(pair: Pair) -> None:
 def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
     """The state at the end agrees to a tolerance; 0 is bit for bit.
 
-    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm. Not number by
-    number: where a gradient is zero but for rounding, Adam makes a step of full size in either direction, and which
-    numbers those are depends on the processor.
+    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm. Not
+    number by number: where a gradient is zero but for rounding, Adam makes a step of full size in either direction, and
+    which numbers those are depends on the processor.
     """
     found, expected = read_state(workdir), read_state(other)
     assert int(found.step) == STEPS

@@ -24,6 +24,7 @@ VARIANTS = {
         "rope_split": (8, 2, 6),
         "rope_base": 150.0,
     },
+    "prompts seen by their own shots": {"prompts": "own", "kernel": "chunked"},
 }
 
 

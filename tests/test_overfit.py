@@ -10,7 +10,7 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from lct_jax.config import SamplingConfig
-from lct_jax.layout import Spans, patchify, unpatchify
+from lct_jax.layout import patchify, unpatchify
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.plan import plan_joint
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
@@ -28,8 +28,7 @@ def test_its_joint_sample_is_the_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
     forward = Partial(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
-    spans = Spans.of(overfit.config)
-    job = Job(request, SAMPLING, spans=spans, key=jax.random.key(3))
+    job = Job(request, SAMPLING, model=overfit.config, key=jax.random.key(3))
     executor = Together(forward, job, time_grid(SAMPLING.steps, 1.0))
     shots = list(sample_scene(executor, job, plan_joint(request, SAMPLING)))
     apart = np.mean([_distance(*pair) for pair in itertools.combinations(overfit.clean, 2)])

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from lct_jax.config import SamplingConfig
+from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.errors import InputError
-from lct_jax.layout import Spans
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.guidance import guide
 from lct_jax.sampling.plan import Window, plan_autoregressive, plan_causal, plan_joint
@@ -20,7 +19,7 @@ from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.sampler import Together, sample_scene
 from lct_jax.sampling.window import Job
 
-SPANS = Spans(scene=8, shot=4)
+MODEL = ModelConfig(scene_span=8, shot_span=4)
 CHANNELS = 3
 CONFIG = SamplingConfig(
     steps=4, guidance=2.0, condition_time=0.1, history_time=0.2, frames=5, height=16, width=16
@@ -71,7 +70,7 @@ class Recorder:
 
 
 def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> Job:
-    return Job(request, config, spans=SPANS, key=jax.random.key(seed))
+    return Job(request, config, model=MODEL, key=jax.random.key(seed))
 
 
 def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None):

@@ -172,7 +172,10 @@ def test_another_model_is_refused_by_field(path, change, expected):
     assert str(caught.value) == f"{path}: made with {expected}"
 
 
-@pytest.mark.parametrize("change", [{"group_stride": 44}, {"positions": "same"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"group_stride": 44}, {"positions": "same"}, {"prompts": "own", "kernel": "chunked"}],
+)
 def test_a_new_run_may_place_shots_otherwise_and_a_resumed_one_not(path, change):
     meta = dataclasses.replace(META, config=change_model(**change))
     read_weights_meta(path).check_same(str(path), meta, starting=True)

@@ -39,13 +39,14 @@ class BlockInput(NamedTuple):
 
     Attributes:
         modulation: Streams of float32[B S 6 D], before the block's own table is added.
-        rotation, sight: of text and video tokens, joined. group: Streams of int32[B L].
-        history: what every token sees besides `sight`, of all layers; None where a pass has no cache.
+        rotation: of text and video tokens, joined. group: Streams of int32[B L].
+        sights: what every token sees of the joined tokens: of each of these, and no key is in two.
+        history: what every token sees besides, of all layers; None where a pass has no cache.
     """
 
     modulation: Streams
     rotation: Rotation
-    sight: Sight
+    sights: tuple[Sight, ...]
     group: Streams
     history: History | None
 
@@ -205,13 +206,12 @@ def _mix(
     *,
     kernel: Kernel,
 ) -> Attended:
-    """Attention over own tokens and, apart from it, over the history; the two merge by log-sum-exp."""
+    """Attention over each set of own tokens and over the history; they merge by log-sum-exp."""
     q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
-    own = attend(q, k, v_BHLK, sight=shared.sight, kernel=kernel)
-    if shared.history is None:
-        return own
-    before = attend_history(shard_heads(q, "BHLK"), shared.history, layer)
-    return merge(own, before)
+    parts = [attend(q, k, v_BHLK, sight=sight, kernel=kernel) for sight in shared.sights]
+    if shared.history is not None:
+        parts.append(attend_history(shard_heads(q, "BHLK"), shared.history, layer))
+    return functools.reduce(merge, parts)
 
 
 def _update(

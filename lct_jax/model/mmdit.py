@@ -23,7 +23,7 @@ from lct_jax.model.blocks import (
 from lct_jax.model.chunked import ATTENDED
 from lct_jax.model.rope import make_rotation
 from lct_jax.model.ulysses import Streams, join, part
-from lct_jax.model.visibility import find_sight
+from lct_jax.model.visibility import Sight, divide_keys, find_sight
 from lct_jax.sharding import shard, shard_heads
 from lct_jax.types import History, Observation, TokenIndex, Tokens
 
@@ -168,10 +168,23 @@ class MMDiT(nnx.Module):
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=split, base=base),
-            sight=rows(find_sight(whole, whole, context)),
+            sights=rows(self._find_sights(whole, Streams(text, video), context)),
             group=Streams(text.group, video.group),
             history=history,
         )
+
+    def _find_sights(
+        self, index: TokenIndex, streams: Streams, context: Context
+    ) -> tuple[Sight, ...]:
+        """What joined tokens see of each other, as `ModelConfig.prompts` has it; `streams`: the index of each."""
+        if self.config.prompts == "all":
+            return (find_sight(index, index, context),)
+        marks = (
+            jnp.full_like(i.scene, text, bool)
+            for i, text in zip(streams, (True, False), strict=True)
+        )
+        common, prompts = divide_keys(index, join(Streams(*marks), axis=1))
+        return find_sight(index, common, context), find_sight(index, prompts, "own")
 
     def _embed(self, video: Tokens, text: Tokens) -> Streams:
         return Streams(

@@ -3,33 +3,48 @@
 `visible` is the definition. Kernels do not build it: sorted by scene and group, the keys that a query sees lie
 side by side, so a mask of L x M booleans is two numbers a query. Text and video are stored as two streams; the
 order brings each group's text and video together.
+
+Where each shot alone sees its own prompt, what a query sees is two intervals: of all keys but the prompts of shots,
+and of those prompts (`divide_keys`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lct_jax.config import Context
-from lct_jax.types import PADDING_SCENE, TokenIndex
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
 
+Scope = Context | Literal["own"]  # how far a query sees within its scene
 GROUPS = 2**15  # more than a scene has: (scene, shot) becomes one number to sort by
 LAST = jnp.iinfo(jnp.int32).max  # where padding goes
 
 
-def visible(query: TokenIndex, key: TokenIndex, context: Context) -> jax.Array:
+def visible(query: TokenIndex, key: TokenIndex, scope: Scope) -> jax.Array:
     """bool[B L M]: whether a query token sees a key token.
 
     Full context: the same scene, and neither is padding. Causal context also asks that the key's group is not
-    later than the query's; inside a group attention stays bidirectional [LCT section 3.4].
+    later than the query's; inside a group attention stays bidirectional [LCT section 3.4]. "own" asks for the
+    query's group itself.
     """
     scene_q, scene_k = query.scene[:, :, None], key.scene[:, None, :]
     seen = (scene_q == scene_k) & (scene_k != PADDING_SCENE)
-    if context == "causal":
-        seen &= key.shot[:, None, :] <= query.shot[:, :, None]
+    shot_q, shot_k = query.shot[:, :, None], key.shot[:, None, :]
+    if scope == "causal":
+        seen &= shot_k <= shot_q
+    elif scope == "own":
+        seen &= shot_k == shot_q
     return seen
+
+
+def divide_keys(key: TokenIndex, is_text_BL: jax.Array) -> tuple[TokenIndex, TokenIndex]:
+    """All keys but the prompts of shots, and those prompts alone; the others of each are padding."""
+    of_shot = is_text_BL & (key.shot != GLOBAL_SHOT)
+    hide = lambda hidden: key._replace(scene=jnp.where(hidden, PADDING_SCENE, key.scene))  # noqa: E731
+    return hide(of_shot), hide(~of_shot)
 
 
 class Order(NamedTuple):
@@ -50,8 +65,8 @@ class Sight(NamedTuple):
         query, key: the `Order` of queries and keys.
         start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding
             has an empty one.
-        query_scene, key_scene: int32[B L] and [B M], scene of the n-th sorted token. `start` is that of the
-            scene: a kernel may ask for the same scene and a place before `end` instead.
+        query_scene, key_scene: int32[B L] and [B M], scene of the n-th sorted token. But for "own", `start` is that
+            of the scene: a kernel may ask for the same scene and a place before `end` instead.
     """
 
     query: Order
@@ -62,21 +77,22 @@ class Sight(NamedTuple):
     key_scene: jax.Array
 
 
-def find_sight(query: TokenIndex, key: TokenIndex, context: Context) -> Sight:
-    """The intervals of `visible(query, key, context)`."""
+def find_sight(query: TokenIndex, key: TokenIndex, scope: Scope) -> Sight:
+    """The intervals of `visible(query, key, scope)`."""
     rank_q, rank_k = _rank(query), _rank(key)
     order_q, order_k = _sort(rank_q), _sort(rank_k)
     sorted_q = jnp.take_along_axis(rank_q, order_q.there, axis=1)
     sorted_k = jnp.take_along_axis(rank_k, order_k.there, axis=1)
     scene = sorted_q // GROUPS * GROUPS
-    # The first key of the scene, and the first one behind it or, in causal context, behind the query's group.
-    end = sorted_q + 1 if context == "causal" else scene + GROUPS
+    # The first key of the scene or of the query's own group, and the first one behind the scene or that group.
+    start = sorted_q if scope == "own" else scene
+    end = scene + GROUPS if scope == "full" else sorted_q + 1
     find = jax.vmap(jnp.searchsorted)
     real = sorted_q != LAST
     return Sight(
         query=order_q,
         key=order_k,
-        start=jnp.where(real, find(sorted_k, jnp.where(real, scene, 0)), 0),
+        start=jnp.where(real, find(sorted_k, jnp.where(real, start, 0)), 0),
         end=jnp.where(real, find(sorted_k, jnp.where(real, end, 0)), 0),
         query_scene=jnp.where(real, sorted_q // GROUPS, PADDING_SCENE),
         key_scene=jnp.where(sorted_k != LAST, sorted_k // GROUPS, PADDING_SCENE),

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from lct_jax.config import Config
 from lct_jax.errors import InputError
 from lct_jax.flops import Flops
-from lct_jax.layout import Spans
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.parameters import FLOAT, Parameters, place_parameters
@@ -127,8 +126,7 @@ def make_wished_request(config: Config, wish: Wish) -> SceneRequest:
 
 def make_job(config: Config, request: SceneRequest) -> Job:
     """What all windows of the scene share; no noise is drawn from it."""
-    spans = Spans.of(config.model)
-    return Job(request, config.sampling, spans=spans, key=None)
+    return Job(request, config.sampling, model=config.model, key=None)
 
 
 class Kept(NamedTuple):

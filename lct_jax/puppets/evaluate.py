@@ -31,7 +31,7 @@ from lct_jax.config import Config, SamplingConfig
 from lct_jax.data.records import CODEC_FILE
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import replace_atomically
-from lct_jax.layout import Spans, unpatchify
+from lct_jax.layout import unpatchify
 from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.puppets.measures import Share, Tally, judge_scene
@@ -102,8 +102,7 @@ def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]
     )
     plan = mode.plan(request, sampling)
     key = jax.random.fold_in(jax.random.key(sampling.seed), scene.seed[1])
-    spans = Spans.of(config.model)
-    job = Job(request, sampling, spans=spans, key=key)
+    job = Job(request, sampling, model=config.model, key=key)
     executor = mode.execute(model.backbone, job, plan, time_grid(sampling.steps, config.flow.shift))
     frames = {}
     for shot in sample_scene(executor, job, plan):

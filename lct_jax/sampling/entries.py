@@ -65,7 +65,7 @@ class Entries:
 
     def store(self, entry: int, batch: PackedBatch, seen: Observation) -> None:
         """Writes an observed group into free slots."""
-        index, place_BL = places.take_slots(self._cache.index, batch, entry)
+        index, place_BL = places.take_slots(self._cache.index, batch, entry, model=self.job.model)
         self._cache = self.backbone.store(self._cache, seen, index, place_BL)
         self.passes.append(entry)
 
@@ -90,7 +90,9 @@ class Entries:
 
     def _gather(self, shots: Sequence[int], groups: dict[int, int]) -> History:
         layouts = lay_out_branches(self.job, shots)
-        found = places.find_history(self._cache.index, layouts, groups, capacity=self._longest)
+        found = places.find_history(
+            self._cache.index, layouts, groups, capacity=self._longest, model=self.job.model
+        )
         return self.backbone.recall(self._cache, *found)
 
     def _observe(self, history: History, batch: PackedBatch, time: float) -> Observation:

@@ -1,7 +1,8 @@
 """Where things lie in a cache: free slots, slots of a history, and how many slots a plan needs. numpy only.
 
 Entries of a cache are numbered like groups: 0 is the global prompt, shot s of the script (from 0) is s + 1. The
-index of the cache says which slots hold which entry; nothing else keeps count.
+index of the cache says which slots hold which entry; nothing else keeps count. Where a shot's prompt is seen by that
+shot alone, its text takes no slots.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lct_jax.config import ModelConfig
 from lct_jax.layout import SceneLayout
 from lct_jax.sampling.plan import Window
 from lct_jax.sampling.window import Job
@@ -29,7 +31,12 @@ class Places(NamedTuple):
 
 
 def find_history(
-    index: TokenIndex, layouts: Sequence[SceneLayout], groups: dict[int, int], *, capacity: int
+    index: TokenIndex,
+    layouts: Sequence[SceneLayout],
+    groups: dict[int, int],
+    *,
+    capacity: int,
+    model: ModelConfig,
 ) -> Places:
     """Slots of the entries that a window sees.
 
@@ -45,7 +52,8 @@ def find_history(
         for number, entry in groups.items():
             held = (index.shot[row] == entry) & (index.scene[row] != PADDING_SCENE)
             slots = np.flatnonzero(held)
-            coord = [part.coord[part.shot == number] for part in (layout.text, layout.video)]
+            parts = (layout.text, layout.video) if keeps_text(entry, model) else (layout.video,)
+            coord = [part.coord[part.shot == number] for part in parts]
             start = places.count[row]
             places.count[row] = end = start + len(slots)
             places.slots[row, start:end] = slots
@@ -53,13 +61,22 @@ def find_history(
     return places
 
 
-def take_slots(index: TokenIndex, batch: PackedBatch, entry: int) -> tuple[TokenIndex, np.ndarray]:
-    """What a cache's index is to say of a group's tokens, and free slots for them (padding: no slot)."""
+def keeps_text(entry: int, model: ModelConfig) -> bool:
+    """Whether others than its own group see the prompt of an entry."""
+    return entry == GLOBAL_SHOT or model.prompts == "all"
+
+
+def take_slots(
+    index: TokenIndex, batch: PackedBatch, entry: int, *, model: ModelConfig
+) -> tuple[TokenIndex, np.ndarray]:
+    """What a cache's index is to say of a group's tokens, and free slots for them (none for padding)."""
     leaves = zip(batch.text.index, batch.video.index, strict=True)
     tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
     place_BL = np.full(tokens.scene.shape, index.scene.shape[1], np.int32)
     for row, scene_L in enumerate(tokens.scene):
         real = scene_L != PADDING_SCENE
+        if not keeps_text(entry, model):
+            real[: batch.text.index.scene.shape[1]] = False
         place_BL[row, real] = np.flatnonzero(index.scene[row] == PADDING_SCENE)[: real.sum()]
     fill = lambda value: np.full_like(tokens.scene, value)  # noqa: E731
     return TokenIndex(fill(SCENE), fill(entry), fill(0), tokens.coord), place_BL
@@ -80,7 +97,8 @@ def size_of(job: Job, entry: int) -> int:
     """Slots that an entry may take, its text filling its span: an edited prompt fits too."""
     if entry == GLOBAL_SHOT:
         return 0 if job.request.prompt is None else job.spans.scene + 1
-    return job.spans.shot + int(np.prod(job.request.shots[entry - 1].grid))
+    text = job.spans.shot if keeps_text(entry, job.model) else 0
+    return text + int(np.prod(job.request.shots[entry - 1].grid))
 
 
 def needed_after(plan: Sequence[Window], place: int) -> set[int]:

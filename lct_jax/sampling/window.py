@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from lct_jax.config import SamplingConfig
+from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.layout import SceneLayout, SceneTokens, Spans, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
 from lct_jax.sharding import count_shards
@@ -35,14 +35,19 @@ class Job:
     """What all windows of one scene share.
 
     Attributes:
-        request: the scene. config: steps, guidance, times of conditions. spans: reserved text spans of the model.
+        request: the scene. config: steps, guidance, times of conditions. model: where tokens sit and who sees prompts.
         key: of all noise.
     """
 
     request: SceneRequest
     config: SamplingConfig
-    spans: Spans
+    model: ModelConfig
     key: jax.Array
+
+    @property
+    def spans(self) -> Spans:
+        """Positions that groups take."""
+        return Spans.of(self.model)
 
     def draw_noise(self, shot: int) -> np.ndarray:
         """float32[L C] from which a shot is denoised."""

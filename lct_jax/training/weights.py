@@ -22,10 +22,8 @@ from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
 
 FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it is
-SCENE_FIELDS = (
-    "group_stride",
-    "positions",
-)  # how shots lie to each other: no matter to single ones
+# What shots are to each other: no matter to single ones.
+SCENE_FIELDS = ("group_stride", "positions", "prompts")
 
 
 @dataclass(frozen=True)

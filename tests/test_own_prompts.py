@@ -1,0 +1,159 @@
+"""`model.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
+
+`test_model.py` holds the packed forward pass against the dense reference; here are gradient, mesh and cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from causal_reference import window_velocities
+from causal_scene import (
+    CONFIG,
+    TIMES,
+    compare_with_full_pass,
+    draw_clean,
+    make_entries,
+    make_job,
+    make_request,
+    sample,
+    serve,
+)
+from reference import scene_loss
+from scenes import SLOTS, TINY, TinyModel, make_scenes, pack_scenes, to_reference
+
+from lct_jax.config import TrainingConfig
+from lct_jax.errors import InputError
+from lct_jax.sampling.causal import Cached, Uncached
+from lct_jax.sampling.places import history_capacity
+from lct_jax.sampling.plan import Window, plan_causal
+from lct_jax.sharding import place_batch, state_sharding
+from lct_jax.training.state import loss_and_gradient
+from lct_jax.training.weights import name_leaves
+
+OWN = dataclasses.replace(TINY, prompts="own", kernel="chunked")
+OUT_OF_ORDER = (
+    Window((0,), (0,)),
+    Window((1,), (1,)),
+    Window((1, 0, 2), (2,)),
+    Window((2, 0, 3), (3,)),
+)
+
+
+@pytest.fixture(scope="module")
+def own() -> TinyModel:
+    return TinyModel(OWN)
+
+
+def make_rows() -> list:
+    scenes = make_scenes(1, config=OWN)
+    return [[scenes["trio"], scenes["full_text"]], [scenes["single"], scenes["pair"]], [], []]
+
+
+def compute_gradient(model: TinyModel):
+    training = TrainingConfig(steps=10, warmup=1)
+    return jax.jit(partial(loss_and_gradient, model.graph, training=training, slots=SLOTS))
+
+
+def test_another_shots_prompt_changes_nothing_but_by_what_is_shown(own):
+    """One block: what another shot's words say could only come through that shot's video, a block later."""
+    shallow = TinyModel(dataclasses.replace(OWN, depth=1))
+    scene = make_scenes(config=OWN)["trio"]
+    prompts = list(scene.prompts)
+    prompts[2] = prompts[2] + 1.0
+    rows = [[scene], [dataclasses.replace(scene, prompts=tuple(prompts))]]
+    for model, reaches in ((shallow, False), (own, True)):
+        before, after = model.forward(pack_scenes(rows, config=model.config))
+        first = slice(1, 1 + scene.plan.shots[0].video)
+        assert (np.abs(before[first] - after[first]).max() > 1e-3) == reaches
+        second = slice(first.stop, first.stop + scene.plan.shots[1].video)
+        assert np.abs(before[second] - after[second]).max() > 1e-3
+
+
+def test_the_gradient_is_that_of_the_dense_reference(own):
+    packed = pack_scenes(make_rows(), config=OWN)
+    loss, gradient, _ = compute_gradient(own)(own.params, packed.batch, packed.added)
+    rng = np.random.default_rng(5)
+    weights = {name: array.astype(np.float64) for name, array in own.weights.items()}
+    direction = {name: rng.normal(size=array.shape) for name, array in weights.items()}
+
+    def reference(step: float) -> float:
+        moved = {name: array + step * direction[name] for name, array in weights.items()}
+        scenes = [scene for row in make_rows() for scene in row]
+        return np.mean([scene_loss(moved, OWN, to_reference(s), "full") for s in scenes])
+
+    np.testing.assert_allclose(loss, reference(0.0), rtol=1e-5)
+    slope = (reference(1e-5) - reference(-1e-5)) / 2e-5
+    found = sum(np.vdot(direction[name], leaf) for name, leaf in name_leaves(gradient).items())
+    np.testing.assert_allclose(found, slope, rtol=1e-4)
+
+
+def test_eight_devices_give_the_same_gradient(own, mesh):
+    packed = pack_scenes(make_rows(), config=OWN)
+    loss, gradient, _ = compute_gradient(own)(own.params, packed.batch, packed.added)
+    with jax.set_mesh(mesh):
+        params = jax.device_put(own.params, state_sharding(own.params, mesh))
+        spread = compute_gradient(own)(params, place_batch(packed.batch, mesh), packed.added)
+    np.testing.assert_allclose(spread[0], loss, rtol=1e-5)
+    found = name_leaves(spread[1])
+    for name, leaf in name_leaves(gradient).items():
+        largest = np.abs(leaf).max()
+        np.testing.assert_allclose(found[name], leaf, rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.mark.parametrize("case", [{"given": (1,)}, {"bare": True}], ids=["given", "bare"])
+def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
+    job = make_job(make_request(4, **case), model=OWN)
+    compare_with_full_pass(job, plan_causal(job.request, CONFIG), serve(OWN), atol=1e-5)
+
+
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
+def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
+    job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), model=OWN)
+    cached, uncached = (kind(serve(OWN), job, OUT_OF_ORDER, TIMES) for kind in (Cached, Uncached))
+    expected = sample(uncached, job, OUT_OF_ORDER)
+    for shot, tokens in sample(cached, job, OUT_OF_ORDER).items():
+        np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
+
+
+def test_windows_out_of_order_equal_a_plain_pass_over_them():
+    job, last = make_job(make_request(4), model=OWN), 3
+    clean = draw_clean(job.request)
+    entries = make_entries(job, OUT_OF_ORDER, clean, serve(OWN))
+    noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
+    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
+    found = serve(OWN).observe(entries.recall(last), own.video, own.text, time_BS)
+    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
+    for branch, part in enumerate(("text", "negative")):
+        expected = window_velocities(
+            TinyModel(OWN).weights,
+            OWN,
+            [window.shots for window in OUT_OF_ORDER],
+            held | {last: (noisy, 0.6)},
+            grids=[shot.grid for shot in job.request.shots],
+            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
+            global_prompt=getattr(job.request.prompt, part),
+        )
+        np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
+
+
+def test_prompts_of_shots_take_no_room_in_the_cache():
+    request = make_request(30, alike=True)
+    config = dataclasses.replace(CONFIG, window=30, history_shots=29)
+    plan = plan_causal(request, config)
+    sizes = [history_capacity(make_job(request, model=model), plan) for model in (TINY, OWN)]
+    # Behind the global prompt of 8 + 1 tokens 29 shots of 6 tokens, and with their spans of 6; in whole 128s.
+    assert sizes == [384, 256]
+    entries = make_entries(make_job(request, model=OWN), plan[:2], draw_clean(request), serve(OWN))
+    held = entries._cache.index.shot[0][entries._cache.index.scene[0] != 0]
+    assert np.bincount(held).tolist() == [len(request.prompt.text) + 1, 6, 6]
+
+
+@pytest.mark.parametrize("kernel", ["auto", "splash", "triton"])
+def test_other_kernels_are_refused(kernel):
+    with pytest.raises(InputError, match=f"model.kernel: found '{kernel}', expected 'chunked'"):
+        dataclasses.replace(OWN, kernel=kernel)
