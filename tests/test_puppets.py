@@ -76,6 +76,14 @@ def test_characters_of_a_scene_differ_in_colour():
     assert all(one.colour != other.colour for one, other in pairs)
 
 
+@pytest.mark.parametrize("cast", [(1, 1), (2, 2), (1, 2)])
+def test_a_scene_of_several_shots_has_as_many_characters_as_wanted(cast):
+    drawing = Drawing(shots=(1, 3), cast=cast)
+    scenes = [draw_scene(3, number, drawing) for number in range(60)]
+    assert {len(s.characters) for s in scenes if len(s.shots) > 1} == set(cast)
+    assert {len(s.characters) for s in scenes if len(s.shots) == 1} == {1}
+
+
 def test_a_character_leaves_for_as_many_shots_as_wanted_and_comes_back():
     drawing = Drawing(shots=(8, 8), absence=5)
     for number in range(20):

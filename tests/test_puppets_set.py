@@ -27,7 +27,7 @@ from lct_jax.puppets.measures import Tally
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.table import COLUMNS, ROWS
-from lct_jax.puppets.words import write_script
+from lct_jax.puppets.words import NAMES, write_script
 from lct_jax.script import render_shot
 
 MODEL = ModelConfig(
@@ -98,13 +98,18 @@ def test_puppets_are_packed_as_any_footage():
 
 @pytest.mark.parametrize(("text", "shots"), [("1", (1, 1)), ("2-9", (2, 9)), ("7", (7, 7))])
 def test_a_range_of_shots(text, shots):
-    assert read_range(text) == shots
+    assert read_range("--shots", text) == shots
 
 
 @pytest.mark.parametrize("text", ["", "0", "9-2", "1-2-3", "two"])
 def test_a_bad_range_is_refused(text):
     with pytest.raises(InputError, match=f"--shots: found '{text}'"):
-        read_range(text)
+        read_range("--shots", text)
+
+
+def test_more_characters_than_there_are_names_are_refused():
+    with pytest.raises(InputError, match="--characters: found '1-3', expected at most 2"):
+        read_range("--characters", "1-3", most=len(NAMES))
 
 
 # ---- judging -------------------------------------------------------------------------------------

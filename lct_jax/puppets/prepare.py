@@ -29,7 +29,7 @@ from lct_jax.data.sources import RawScene, RawShot, hash_of
 from lct_jax.errors import InputError, make_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
-from lct_jax.puppets.words import write_script
+from lct_jax.puppets.words import NAMES, write_script
 from lct_jax.script import render_global
 from lct_jax.script import render_shot as write_shot
 
@@ -112,7 +112,7 @@ def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, i
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
-    cast = read_range("--characters", CHARACTERS.value, most=2)
+    cast = read_range("--characters", CHARACTERS.value, most=len(NAMES))
     drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, SIZES, cast=cast)
     out = Path(OUT.value)
     made = prepare_puppets(Wanted(SCENES.value, SEED.value, drawing), out, freeze(CONFIG.value))

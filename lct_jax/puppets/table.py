@@ -81,12 +81,13 @@ def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
     """A table of shares with their intervals, one row a way to sample."""
     lines = [f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, shares in rows.items():
-        cells = (_show(shares[column]) for column in COLUMNS)
+        cells = (show(shares[column]) for column in COLUMNS)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _show(share: Share) -> str:
+def show(share: Share) -> str:
+    """A share with its interval, or "-" where nothing could be told."""
     if share.value is None:
         return "-"
     return f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})"

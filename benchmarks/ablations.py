@@ -1,0 +1,126 @@
+r"""The plot and the table of docs/ablations.md, from what `lct_jax.puppets.evaluate` wrote of every run.
+
+    python -m benchmarks.ablations --results=examples/puppets/ablations --out=docs/ablations.png
+
+A folder of `RUN.ROW.json` files enters; a PNG leaves, and a table in Markdown on stdout: shares with 95% intervals, a
+run a line and a colour, each way of sampling apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from lct_jax.cli import run
+from lct_jax.errors import InputError
+from lct_jax.puppets.measures import Share
+from lct_jax.puppets.table import show
+
+# Measures as `summarize` names them, and what they are called here.
+MEASURES = {
+    "environment agrees": "environment\nagrees",
+    "agrees/sky": "sky\nagrees",
+    "agrees/ground": "ground\nagrees",
+    "agrees/sun": "sun\nagrees",
+    "agrees/landmark": "landmark\nagrees",
+    "characters agree": "characters\nagree",
+    "environment obeys": "environment\nobeys",
+    "characters obey": "characters\nobey",
+    "framing": "framing",
+    "action": "motion\nand camera",
+    "cut": "cuts",
+}
+# Runs in order, and what each changes.
+RUNS = {
+    "reference": "reference",
+    "same": "all shots at the same coordinates",
+    "per_shot": "a time of its own for every shot, always",
+    "per_scene": "one time for all shots, always",
+    "no_frames": "no frame substitution",
+    "own": "own and global prompts only",
+}
+COLOURS = ("#24272e", "#c4572b", "#2f7ebc", "#7db0d9", "#2a9d6f", "#8d5fa8")
+ROWS = {"joint": "Sampled jointly", "autoregressive": "Shot after shot"}
+
+Shares = Mapping[str, Share]
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Shares]]:
+    """Shares by row and run, of runs that are there; raises InputError where there are none."""
+    found: dict[str, dict[str, Shares]] = {row: {} for row in ROWS}
+    for row, runs in found.items():
+        for name in RUNS:
+            path = folder / f"{name}.{row}.json"
+            if path.exists():
+                shares = json.loads(path.read_text())["shares"]
+                runs[name] = {key: Share(**values) for key, values in shares.items()}
+    found = {row: runs for row, runs in found.items() if runs}
+    if not found:
+        raise InputError(f"--results: {folder}: found no RUN.ROW.json of {', '.join(RUNS)}")
+    return found
+
+
+def to_markdown(runs: Mapping[str, Shares]) -> str:
+    """A run a line."""
+    titles = (title.replace("\n", " ") for title in MEASURES.values())
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(MEASURES) + 1) + "|"]
+    for name, shares in runs.items():
+        cells = (show(shares[m]) if m in shares else "-" for m in MEASURES)
+        lines.append(f"| {RUNS[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(path: Path, results: Mapping[str, Mapping[str, Shares]]) -> None:
+    """Writes the plot as PNG; InputError where matplotlib is missing."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise InputError("benchmarks.ablations: found no matplotlib, expected it to draw") from None
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    size = (11, 3.2 * len(results) + 0.6)
+    figure, axes = pyplot.subplots(
+        len(results), 1, figsize=size, dpi=150, layout="constrained", squeeze=False, sharex=True
+    )
+    for axis, (row, runs) in zip(axes[:, 0], results.items(), strict=True):
+        for place, (name, shares) in enumerate(runs.items()):
+            _draw_run(axis, shares, name, offset=(place - (len(runs) - 1) / 2) * 0.12)
+        axis.set_title(ROWS[row], loc="left", fontsize=10)
+        axis.set_xticks(range(len(MEASURES)), list(MEASURES.values()), fontsize=8)
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_ylabel("share, 95% interval", fontsize=8)
+        axis.grid(axis="y", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _draw_run(axis: object, shares: Shares, name: str, *, offset: float) -> None:
+    told = [(x, s) for x, m in enumerate(MEASURES) if (s := shares.get(m)) and s.value is not None]
+    places = [x + offset for x, _ in told]
+    values = [share.value for _, share in told]
+    spread = [[s.value - s.low for _, s in told], [s.high - s.value for _, s in told]]
+    colour = COLOURS[list(RUNS).index(name)]
+    axis.errorbar(
+        places, values, spread, fmt="o", markersize=3.5, linewidth=1, color=colour, label=RUNS[name]
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    results = read_results(Path(RESULTS.value))
+    draw(Path(OUT.value), results)
+    for row, runs in results.items():
+        print(f"{ROWS[row]}:\n\n{to_markdown(runs)}\n")
+
+
+if __name__ == "__main__":
+    RESULTS = flags.DEFINE_string("results", None, "Folder of the results.", required=True)
+    OUT = flags.DEFINE_string("out", None, "The plot, a PNG.", required=True)
+    run(main)

@@ -1,0 +1,86 @@
+r"""Runs one of our programs with the model broken on purpose, to see whether a check notices.
+
+    python -m benchmarks.broken rope train.py --config=configs/puppets.py --data=DIR --workdir=DIR
+
+A name of `BREAKS`, a script or module of ours and its flags enter; the program runs as ever but for that one fault.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from lct_jax.model import blocks, mmdit
+from lct_jax.model.rope import Rotation
+from lct_jax.model.ulysses import Streams
+from lct_jax.model.visibility import Sight, find_sight
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
+
+
+def break_attention() -> None:
+    """No shot sees another one: itself and the global prompt alone."""
+
+    def find_sights(
+        self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
+    ) -> tuple[Sight, ...]:
+        del self, streams, context
+        hide = lambda hidden: index._replace(scene=jnp.where(hidden, PADDING_SCENE, index.scene))  # noqa: E731
+        common, shots = hide(index.shot != GLOBAL_SHOT), hide(index.shot == GLOBAL_SHOT)
+        return find_sight(index, common, "full"), find_sight(index, shots, "own")
+
+    mmdit.MMDiT._find_sights = find_sights
+
+
+def break_rope() -> None:
+    """Nothing is rotated: tokens have no place."""
+    blocks.rotate = lambda x, rotation: x
+
+
+def break_rope_axes() -> None:
+    """Rows and columns change places in the rotation, everywhere alike."""
+    make = mmdit.make_rotation
+
+    def make_swapped(coord: jax.Array, **settings: object) -> Rotation:
+        return make(coord[..., jnp.array([0, 2, 1])], **settings)
+
+    mmdit.make_rotation = make_swapped
+
+
+def break_time() -> None:
+    """The model is told the same time whatever the time is."""
+    features = mmdit.time_features
+    mmdit.time_features = lambda time_BS, width: features(jnp.full_like(time_BS, 0.5), width)
+
+
+def break_time_of_groups() -> None:
+    """Every group is modulated by the time of the group before it."""
+    right = blocks.of_group
+    wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)  # noqa: E731
+    blocks.of_group = mmdit.of_group = wrong
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "attention": break_attention,
+    "rope": break_rope,
+    "rope_axes": break_rope_axes,
+    "time": break_time,
+    "time_of_groups": break_time_of_groups,
+}
+
+
+def main() -> None:
+    name, program, *rest = sys.argv[1:]
+    if name not in BREAKS:
+        sys.exit(f"error: found {name!r}, expected one of {', '.join(BREAKS)}")
+    BREAKS[name]()
+    sys.argv = [program, *rest]
+    run = runpy.run_path if program.endswith(".py") else runpy.run_module
+    run(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

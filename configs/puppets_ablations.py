@@ -1,0 +1,34 @@
+r"""The ablations on puppet scenes: `puppets.py`, a thousand steps from the single-shot base, one field changed a run.
+
+Some ten minutes each on one CPU core. All begin with the same weights, scenes, order of scenes, times and noise:
+
+    python train.py --config=configs/puppets_ablations.py --data=runs/puppets_scenes --workdir=runs/ablations/reference
+    python train.py --config=configs/puppets_ablations.py --data=runs/puppets_scenes --workdir=runs/ablations/same \
+        --config.model.positions=same
+
+docs/ablations.md lists them, with what each does.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+from lct_jax.config import editable, freeze
+
+_SPEC = importlib.util.spec_from_file_location(
+    "puppets", pathlib.Path(__file__).with_name("puppets.py")
+)
+puppets = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(puppets)
+
+
+def get_config():
+    full = freeze(puppets.get_config())
+    training = dataclasses.replace(
+        full.training,
+        init_from="examples/puppets/puppets_base.safetensors",
+        steps=1_000,
+        eval_every=250,
+        save_every=250,
+    )
+    return editable(dataclasses.replace(full, name="puppets_ablations", training=training))
