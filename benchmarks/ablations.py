@@ -41,8 +41,13 @@ RUNS = {
     "per_scene": "one time for all shots, always",
     "no_frames": "no frame substitution",
     "own": "own and global prompts only",
+    "low": "fewer times of high noise",
+    "no_stride": "no stride between groups",
 }
-COLOURS = ("#24272e", "#c4572b", "#2f7ebc", "#7db0d9", "#2a9d6f", "#8d5fa8")
+COLOURS = (
+    *("#24272e", "#c4572b", "#2f7ebc", "#7db0d9"),
+    *("#2a9d6f", "#8d5fa8", "#c9a227", "#85878d"),
+)
 ROWS = {"joint": "Sampled jointly", "autoregressive": "Shot after shot"}
 
 Shares = Mapping[str, Share]
@@ -88,7 +93,7 @@ def draw(path: Path, results: Mapping[str, Mapping[str, Shares]]) -> None:
     )
     for axis, (row, runs) in zip(axes[:, 0], results.items(), strict=True):
         for place, (name, shares) in enumerate(runs.items()):
-            _draw_run(axis, shares, name, offset=(place - (len(runs) - 1) / 2) * 0.12)
+            _draw_run(axis, shares, name, offset=(place - (len(runs) - 1) / 2) * 0.1)
         axis.set_title(ROWS[row], loc="left", fontsize=10)
         axis.set_xticks(range(len(MEASURES)), list(MEASURES.values()), fontsize=8)
         axis.set_ylim(-0.03, 1.03)

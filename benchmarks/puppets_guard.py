@@ -21,8 +21,10 @@ from absl import app, flags
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/puppets"
 CONFIG = "configs/puppets.py"
-SCENES, STEPS, SAMPLED = 600, 300, 6
-MEASURES = ("agrees/sky", "agrees/ground", "obeys/sky", "obeys/ground", "who", "framing")
+SCENES, STEPS, SAMPLED = 600, 250, 6
+# Half way between chance (0.25) and what a whole model reaches, and more: faults are in docs/ablations.md.
+FLOORS = {"agrees/sky": 0.75, "agrees/ground": 0.75}
+MEASURES = ("agrees/sky", "agrees/ground", "environment agrees", "who", "framing")
 
 
 def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
@@ -33,7 +35,7 @@ def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
     data, workdir, table = folder / "data", folder / name, folder / "table"
     _run(
         *python, "lct_jax.puppets.prepare", f"--config={CONFIG}", f"--scenes={SCENES}",
-        "--shots=2-9", f"--out={data}",
+        "--shots=2-9", "--characters=2", f"--out={data}",
     )  # fmt: skip
     script = [*program, "train.py"] if broken else [sys.executable, "train.py"]
     _run(

@@ -1,4 +1,4 @@
-r"""The ablations on puppet scenes: `puppets.py`, a thousand steps from the single-shot base, one field changed a run.
+r"""The ablations on puppet scenes: `puppets.py`, 800 steps from the single-shot base, one field changed a run.
 
 Some ten minutes each on one CPU core. All begin with the same weights, scenes, order of scenes, times and noise:
 
@@ -27,8 +27,8 @@ def get_config():
     training = dataclasses.replace(
         full.training,
         init_from="examples/puppets/puppets_base.safetensors",
-        steps=1_000,
-        eval_every=250,
-        save_every=250,
+        steps=800,
+        eval_every=200,
+        save_every=200,
     )
     return editable(dataclasses.replace(full, name="puppets_ablations", training=training))

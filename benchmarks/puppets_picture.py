@@ -1,0 +1,90 @@
+r"""One puppet scene sampled in several ways, on one picture: a row a way, a column a shot.
+
+    python -m benchmarks.puppets_picture --checkpoint=runs/puppets --scene=3 --out=docs/puppets.png
+
+A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.puppets.evaluate`; a PNG leaves. The first row is
+the scene as it was drawn, of which prompts tell only a part; what is withheld may come out otherwise, but alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags, logging
+from PIL import Image, ImageDraw, ImageFont
+
+from lct_jax.cli import run
+from lct_jax.data.records import CODEC_FILE
+from lct_jax.files import replace_atomically
+from lct_jax.puppets.evaluate import DRAWING, SEED, Model, sample_shots
+from lct_jax.puppets.render import render_shot
+from lct_jax.puppets.scene import PuppetScene, draw_scene
+from lct_jax.puppets.table import ROWS
+from lct_jax.sharding import make_sampling_mesh
+
+TITLES = {
+    "independent": "independent",
+    "joint": "jointly",
+    "autoregressive": "shot after shot",
+    "causal": "causal, cached",
+}
+SCALE, GAP, MARGIN, LINE = 3, 6, 130, 18  # pixels: of a pixel, between pictures, of titles, of text
+INK, PAPER = "#24272e", "#ffffff"
+
+
+def describe(scene: PuppetScene) -> str:
+    """What of a scene's attributes is told, and what is withheld."""
+    told, kept = (
+        ", ".join(f"{name} {value}" for name, value in scene.attributes().items() if wanted(name))
+        for wanted in (lambda n: n not in scene.withheld, lambda n: n in scene.withheld)
+    )
+    return f"told: {told}\nwithheld: {kept}"
+
+
+def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
+    """A picture of rows of middle frames, uint8 [height, width, 3] each, under a text."""
+    height, width = (SCALE * side + GAP for side in next(iter(rows.values()))[0].shape[:2])
+    top = LINE * (text.count("\n") + 1) + 2 * GAP
+    columns = max(len(row) for row in rows.values())
+    sheet = Image.new(
+        "RGB", (MARGIN + columns * width + GAP, top + len(rows) * height + GAP), PAPER
+    )
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    pen.multiline_text((GAP, GAP), text, fill=INK, font=font, spacing=4)
+    for number, (title, frames) in enumerate(rows.items()):
+        y = top + number * height
+        pen.text((GAP, y + height // 2 - LINE), title, fill=INK, font=font)
+        for column, frame in enumerate(frames):
+            size = (width - GAP, height - GAP)
+            picture = Image.fromarray(frame).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(picture, (MARGIN + column * width, y))
+    return sheet
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    origin = Path(CHECKPOINT.value)
+    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE))
+    jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
+    scene = draw_scene(SEED, SCENE.value, DRAWING)
+    middle = lambda shots: [frames[len(frames) // 2] for frames in shots]  # noqa: E731
+    rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
+    for name in WAYS.value:
+        rows[TITLES[name]] = middle(sample_shots(model, scene, ROWS[name]))
+    with replace_atomically(Path(OUT.value)) as unfinished:
+        draw(rows, describe(scene)).save(unfinished, format="PNG")
+
+
+if __name__ == "__main__":
+    CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
+    CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
+    SCENE = flags.DEFINE_integer("scene", 0, "Number of a scene of the evaluation.", lower_bound=0)
+    WAYS = flags.DEFINE_multi_enum(
+        "way", ["independent", "joint", "autoregressive"], list(TITLES), "Ways to sample."
+    )
+    OUT = flags.DEFINE_string("out", None, "The picture, a PNG.", required=True)
+    run(main)
