@@ -45,7 +45,7 @@ PREPARE = PrepareConfig(
 )
 # The colour of what fills a picture is decided at times above 0.9: where training hardly comes, shots do not learn
 # whose it is (docs/ablations.md).
-FLOW = FlowConfig(mean=0.8, std=1.3, shift=3.0, times="mixed")
+FLOW = FlowConfig(mean=0.5, std=2.0, shift=3.0, times="mixed", together=0.3)
 SAMPLING = SamplingConfig(
     steps=16,
     guidance=3.0,
@@ -72,16 +72,16 @@ def get_config():
                 text_tokens=230,
                 groups=16,
                 max_shots=9,
-                single_weight=0.15,
+                single_weight=0.1,
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=5_500,
+                steps=3_000,
                 warmup=50,
                 learning_rate=1.5e-3,
                 ema=0.995,
                 init_from="runs/puppets_base",
-                eval_every=250,
+                eval_every=500,
                 save_every=250,
                 eval_batches=2,
             ),
