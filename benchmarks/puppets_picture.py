@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     origin = Path(CHECKPOINT.value)
-    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE))
+    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
     jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
     scene = draw_scene(SEED, SCENE.value, DRAWING)
     middle = lambda shots: [frames[len(frames) // 2] for frames in shots]  # noqa: E731
@@ -82,6 +82,7 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
     CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
+    GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     SCENE = flags.DEFINE_integer("scene", 0, "Number of a scene of the evaluation.", lower_bound=0)
     WAYS = flags.DEFINE_multi_enum(
         "way", ["independent", "joint", "autoregressive"], list(TITLES), "Ways to sample."

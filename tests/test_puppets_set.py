@@ -54,6 +54,7 @@ CONFIG = Config(
     data=DataConfig(rows=2, video_tokens=400, text_tokens=300, groups=12, pool=1),
     sampling=SamplingConfig(steps=2, guidance=2.0, negative_scene="", negative_shot="", frames=5),
 )
+EXAMPLE = Path(__file__).parents[1] / "examples/puppets"
 WANTED = Wanted(scenes=50, seed=4, drawing=Drawing((1, 3)))
 
 
@@ -176,3 +177,12 @@ def test_the_table_has_every_row_that_is_done(tmp_path):
     text = write_table(tmp_path)
     assert (tmp_path / "table.md").read_text() == text
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| a.joint", "| b.joint"]
+
+
+def test_shipped_weights_are_loaded_with_their_sampling_or_another_guidance():
+    files = EXAMPLE / "puppets.safetensors", EXAMPLE / "patch_codec.safetensors"
+    own, other = Model.load(*files), Model.load(*files, guidance=7.0)
+    assert own.fingerprint == other.fingerprint
+    asked = dataclasses.replace(own.config.sampling, guidance=7.0)
+    assert other.config == dataclasses.replace(own.config, sampling=asked)
+    assert own.config.sampling.guidance != 7.0

@@ -4,9 +4,10 @@ r"""Samples puppet scenes in several ways and writes what was seen in them: one 
         --scenes=32 --out=runs/puppets_table
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those of
-`lct_jax/puppets/table.py`, or `all` that the weights' context allows. In every scene character 1 leaves after the first
-shot and comes back five shots later. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the
-same command goes on where it was; when all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+`lct_jax/puppets/table.py`, or `all` that the weights' context allows. Sampling is that of the run's config, but for
+what a row changes, and `--guidance`. In every scene character 1 leaves after the first shot and comes back five shots
+later. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command goes on where it
+was; when all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -63,8 +64,12 @@ class Model:
     encoder: TextEncoder
 
     @classmethod
-    def load(cls, origin: Path, codec_file: Path) -> Model:
-        """Weights of a run's folder or file; raises InputError where codec or encoder are not those of the run."""
+    def load(cls, origin: Path, codec_file: Path, *, guidance: float | None = None) -> Model:
+        """Weights of a run's folder or file; raises InputError where codec or encoder are not those of the run.
+
+        Args:
+            guidance: to sample with in place of the config's.
+        """
         meta = read_meta(origin)
         model, prepare = meta.config.model, meta.config.prepare
         graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
@@ -74,7 +79,11 @@ class Model:
         meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
         context = meta.config.training.context
         backbone = Served(graph, params, config=model, context=context)
-        return cls(backbone, fingerprint_of(params), meta.config, codec, encoder)
+        config = meta.config
+        if guidance is not None:
+            sampling = dataclasses.replace(config.sampling, guidance=guidance)
+            config = dataclasses.replace(config, sampling=sampling)
+        return cls(backbone, fingerprint_of(params), config, codec, encoder)
 
 
 def fingerprint_of(params: Any) -> str:
@@ -180,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(
             f"--codec: missing, expected the codec of the run that {origin} comes from"
         )
-    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE))
+    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
     names = choose_rows(ROWS_WANTED.value, causal=model.config.training.context == "causal")
     jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
     make_folder(out)
@@ -200,6 +209,7 @@ if __name__ == "__main__":
     CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
+    GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
     run(main)
