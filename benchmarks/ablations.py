@@ -29,9 +29,10 @@ MEASURES = {
     "characters agree": "characters\nagree",
     "environment obeys": "environment\nobeys",
     "characters obey": "characters\nobey",
+    "who": "who is\nthere",
     "framing": "framing",
-    "action": "motion\nand camera",
-    "cut": "cuts",
+    "motion and camera": "motion\nand camera",
+    "cuts": "cuts",
 }
 # Runs in order, and what each changes.
 RUNS = {

@@ -23,7 +23,7 @@ SHARE = {"value": 0.5, "low": 0.25, "high": 0.75, "told": 1.0, "count": 8}
 
 def test_results_are_found_by_way_of_sampling_and_run(tmp_path):
     for name in ("own.joint", "reference.joint", "reference.autoregressive", "other.joint"):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"shares": {"cut": SHARE}}))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"shares": {"cuts": SHARE}}))
     results = read_results(tmp_path)
     assert {row: list(runs) for row, runs in results.items()} == {
         "joint": ["reference", "own"],
