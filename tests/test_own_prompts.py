@@ -92,6 +92,7 @@ def test_the_gradient_is_that_of_the_dense_reference(own):
     np.testing.assert_allclose(found, slope, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_gradient(own, mesh):
     packed = pack_scenes(make_rows(), config=OWN)
     loss, gradient, _ = compute_gradient(own)(own.params, packed.batch, packed.added)
@@ -111,7 +112,7 @@ def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
     compare_with_full_pass(job, plan_causal(job.request, CONFIG), serve(OWN), atol=1e-5)
 
 
-@pytest.mark.parametrize("kept_as", ["model", "int8"])
+@pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
     job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), model=OWN)
     cached, uncached = (kind(serve(OWN), job, OUT_OF_ORDER, TIMES) for kind in (Cached, Uncached))
