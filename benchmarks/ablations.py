@@ -38,17 +38,12 @@ MEASURES = {
 RUNS = {
     "reference": "reference",
     "same": "all shots at the same coordinates",
-    "per_shot": "a time of its own for every shot, always",
     "per_scene": "one time for all shots, always",
     "no_frames": "no frame substitution",
     "own": "own and global prompts only",
     "low": "fewer times of high noise",
-    "no_stride": "no stride between groups",
 }
-COLOURS = (
-    *("#24272e", "#c4572b", "#2f7ebc", "#7db0d9"),
-    *("#2a9d6f", "#8d5fa8", "#c9a227", "#85878d"),
-)
+COLOURS = ("#24272e", "#c4572b", "#2f7ebc", "#2a9d6f", "#8d5fa8", "#c9a227")
 ROWS = {"joint": "Sampled jointly", "autoregressive": "Shot after shot"}
 
 Shares = Mapping[str, Share]

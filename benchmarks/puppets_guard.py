@@ -4,7 +4,7 @@ r"""Does a short run still learn what shots have to do with each other? A check 
     python -m benchmarks.puppets_guard --out=runs/guard --broken=attention,rope    # and as it must not pass
 
 Puppet scenes are made, the shipped single-shot base is tuned on them for some minutes, and scenes sampled jointly are
-measured: each by the program that users run. The slow tests hold the first measure to `FLOOR`. Faults are those of
+measured: each by the program that users run. The slow tests hold two measures to `FLOORS`. Faults are those of
 `benchmarks/broken.py`. A run that is done is not made again.
 """
 
@@ -23,10 +23,11 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/puppets"
 CONFIG = "configs/puppets.py"
 SCENES, STEPS, SAMPLED = 600, 250, 10
-# The measure that is held: pairs of shots that agree on a sky or a ground that no prompt tells; chance is 0.25.
 SHARED = ("agrees/sky", "agrees/ground")
 MEASURES = ("sky and ground agree", *SHARED, "environment agrees", "who", "framing")
-FLOOR = 0.7  # of the first; what a whole model and a broken one reach is in docs/ablations.md
+# Pairs of shots that agree on a sky or a ground that no prompt tells (chance is 0.25), and shots that show as many as
+# they should. What a whole model reaches, and which fault falls below which: docs/ablations.md.
+FLOORS = {"sky and ground agree": 0.75, "who": 0.6}
 
 
 def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
