@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lct_jax.cli import run
 from lct_jax.data.records import CODEC_FILE
 from lct_jax.files import replace_atomically
-from lct_jax.puppets.evaluate import DRAWING, SEED, Model, sample_shots
+from lct_jax.puppets.evaluate import DRAWING, SEED, Model, choose_rows, sample_shots
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import PuppetScene, draw_scene
 from lct_jax.puppets.table import ROWS
@@ -73,8 +73,8 @@ def main(argv: Sequence[str]) -> None:
     scene = draw_scene(SEED, SCENE.value, DRAWING)
     middle = lambda shots: [frames[len(frames) // 2] for frames in shots]  # noqa: E731
     rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
-    for name in WAYS.value:
-        rows[TITLES[name]] = middle(sample_shots(model, scene, ROWS[name]))
+    for name in choose_rows(WANTED.value, causal=model.config.training.context == "causal"):
+        rows[TITLES.get(name, name)] = middle(sample_shots(model, scene, ROWS[name]))
     with replace_atomically(Path(OUT.value)) as unfinished:
         draw(rows, describe(scene)).save(unfinished, format="PNG")
 
@@ -84,8 +84,8 @@ if __name__ == "__main__":
     CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     SCENE = flags.DEFINE_integer("scene", 0, "Number of a scene of the evaluation.", lower_bound=0)
-    WAYS = flags.DEFINE_multi_enum(
-        "way", ["independent", "joint", "autoregressive"], list(TITLES), "Ways to sample."
+    WANTED = flags.DEFINE_string(
+        "rows", "independent,joint,autoregressive", "Ways to sample, separated by commas."
     )
     OUT = flags.DEFINE_string("out", None, "The picture, a PNG.", required=True)
     run(main)
