@@ -14,6 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks.drawing import load_pyplot
 from lct_jax.cli import run
 from lct_jax.errors import InputError
 from lct_jax.puppets.measures import Share
@@ -76,13 +77,7 @@ def to_markdown(runs: Mapping[str, Shares]) -> str:
 
 def draw(path: Path, results: Mapping[str, Mapping[str, Shares]]) -> None:
     """Writes the plot as PNG; InputError where matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise InputError("benchmarks.ablations: found no matplotlib, expected it to draw") from None
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot("benchmarks.ablations")
     size = (11, 3.2 * len(results) + 0.6)
     figure, axes = pyplot.subplots(
         len(results), 1, figsize=size, dpi=150, layout="constrained", squeeze=False, sharex=True

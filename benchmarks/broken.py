@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from lct_jax.model import blocks, mmdit
 from lct_jax.model.rope import Rotation
 from lct_jax.model.ulysses import Streams
-from lct_jax.model.visibility import Sight, find_sight
-from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
+from lct_jax.model.visibility import Sight, find_sight, hide
+from lct_jax.types import GLOBAL_SHOT, TokenIndex
 
 
 def break_attention() -> None:
@@ -28,8 +28,8 @@ def break_attention() -> None:
         self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
     ) -> tuple[Sight, ...]:
         del self, streams, context
-        hide = lambda hidden: index._replace(scene=jnp.where(hidden, PADDING_SCENE, index.scene))  # noqa: E731
-        common, shots = hide(index.shot != GLOBAL_SHOT), hide(index.shot == GLOBAL_SHOT)
+        is_global = index.shot == GLOBAL_SHOT
+        common, shots = hide(index, ~is_global), hide(index, is_global)
         return find_sight(index, common, "full"), find_sight(index, shots, "own")
 
     mmdit.MMDiT._find_sights = find_sights

@@ -21,15 +21,21 @@ COLOURS = {
 }
 
 
-def draw(path: Path, results: dict[str, Any]) -> None:
-    """Writes the figure as PNG; InputError where matplotlib is missing."""
+def load_pyplot(program: str) -> Any:
+    """matplotlib.pyplot for files alone; InputError, naming the program that draws, where it is missing."""
     try:
         import matplotlib
     except ImportError:
-        raise InputError("benchmarks.overhead: found no matplotlib, expected it to draw") from None
+        raise InputError(f"{program}: found no matplotlib, expected it to draw") from None
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def draw(path: Path, results: dict[str, Any]) -> None:
+    """Writes the figure as PNG; InputError where matplotlib is missing."""
+    pyplot = load_pyplot("benchmarks.overhead")
     counted, measured = results["counted_3b"], results["measured"]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
     for mode, label in LABELS.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from causal_reference import window_velocities
 from jax.tree_util import Partial
 from scenes import TINY, TinyModel
 
@@ -24,6 +25,13 @@ from lct_jax.sampling.window import Job, pack_window
 GRIDS = ((1, 2, 3), (3, 2, 1), (1, 1, 2), (1, 6, 1))
 CONFIG = SamplingConfig(steps=4, guidance=3.0, window=5, history_shots=4, condition_time=0.1)
 TIMES = time_grid(4, 1.0)
+# Each shot sees others than those just before it.
+OUT_OF_ORDER = (
+    Window((0,), (0,)),
+    Window((1,), (1,)),
+    Window((1, 0, 2), (2,)),
+    Window((2, 0, 3), (3,)),
+)
 
 
 def make_prompt(rng: np.random.Generator, text: int, negative: int) -> Prompt:
@@ -129,6 +137,28 @@ def compare_with_full_pass(
         np.testing.assert_allclose(found[shot], expected, atol=atol)
         assert np.abs(expected[0] - expected[1]).max() > 0.01  # guidance has something to do
     return found
+
+
+def compare_with_plain_pass(job: Job, plan: Sequence[Window], model: Served) -> None:
+    """Holds the velocity of the last shot behind the cache against the plain reference, for both guidance branches."""
+    last = plan[-1].shots[-1]
+    clean = draw_clean(job.request)
+    entries = make_entries(job, plan, clean, model)
+    noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
+    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
+    found = model.observe(entries.recall(last), own.video, own.text, time_BS)
+    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
+    for branch, part in enumerate(("text", "negative")):
+        expected = window_velocities(
+            TinyModel(job.model).weights,
+            job.model,
+            [window.shots for window in plan],
+            held | {last: (noisy, 0.6)},
+            grids=[shot.grid for shot in job.request.shots],
+            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
+            global_prompt=getattr(job.request.prompt, part),
+        )
+        np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
 
 
 @jax.jit

@@ -7,11 +7,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from causal_reference import window_velocities
 from causal_scene import (
     CONFIG,
+    OUT_OF_ORDER,
     TIMES,
     compare_with_full_pass,
+    compare_with_plain_pass,
     draw_clean,
     make_entries,
     make_job,
@@ -20,7 +21,6 @@ from causal_scene import (
     serve,
 )
 from jax.tree_util import Partial
-from scenes import TINY, TinyModel
 
 from lct_jax.sampling.causal import Cached, Uncached
 from lct_jax.sampling.euler import run_steps
@@ -28,12 +28,7 @@ from lct_jax.sampling.plan import Window, plan_causal
 from lct_jax.sampling.sampler import Together
 
 PLANS = {
-    "out of order": (
-        Window((0,), (0,)),
-        Window((1,), (1,)),
-        Window((1, 0, 2), (2,)),
-        Window((2, 0, 3), (3,)),
-    ),
+    "out of order": OUT_OF_ORDER,
     "sliding": tuple(Window(tuple(range(max(0, n - 2), n + 1)), (n,)) for n in range(4)),
 }
 
@@ -74,25 +69,7 @@ def test_any_plan_equals_itself_without_a_cache(name, cache):
 @pytest.mark.parametrize("name", PLANS)
 def test_any_plan_equals_a_plain_pass_over_its_windows(name):
     """The reference has no cache, no merging and no code of the package; a token sees what its window says."""
-    plan, last = PLANS[name], 3
-    job = make_job(make_request(4))
-    clean = draw_clean(job.request)
-    entries = make_entries(job, plan, clean, serve())
-    noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
-    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
-    found = serve().observe(entries.recall(last), own.video, own.text, time_BS)
-    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
-    for branch, part in enumerate(("text", "negative")):
-        expected = window_velocities(
-            TinyModel(TINY).weights,
-            TINY,
-            [window.shots for window in plan],
-            held | {last: (noisy, 0.6)},
-            grids=[shot.grid for shot in job.request.shots],
-            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
-            global_prompt=getattr(job.request.prompt, part),
-        )
-        np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
+    compare_with_plain_pass(make_job(make_request(4)), PLANS[name], serve())
 
 
 def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():

@@ -11,11 +11,12 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from causal_reference import window_velocities
 from causal_scene import (
     CONFIG,
+    OUT_OF_ORDER,
     TIMES,
     compare_with_full_pass,
+    compare_with_plain_pass,
     draw_clean,
     make_entries,
     make_job,
@@ -30,18 +31,12 @@ from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError
 from lct_jax.sampling.causal import Cached, Uncached
 from lct_jax.sampling.places import history_capacity
-from lct_jax.sampling.plan import Window, plan_causal
+from lct_jax.sampling.plan import plan_causal
 from lct_jax.sharding import place_batch, state_sharding
 from lct_jax.training.state import loss_and_gradient
 from lct_jax.training.weights import name_leaves
 
 OWN = dataclasses.replace(TINY, prompts="own", kernel="chunked")
-OUT_OF_ORDER = (
-    Window((0,), (0,)),
-    Window((1,), (1,)),
-    Window((1, 0, 2), (2,)),
-    Window((2, 0, 3), (3,)),
-)
 
 
 @pytest.fixture(scope="module")
@@ -122,24 +117,7 @@ def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
 
 
 def test_windows_out_of_order_equal_a_plain_pass_over_them():
-    job, last = make_job(make_request(4), model=OWN), 3
-    clean = draw_clean(job.request)
-    entries = make_entries(job, OUT_OF_ORDER, clean, serve(OWN))
-    noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
-    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
-    found = serve(OWN).observe(entries.recall(last), own.video, own.text, time_BS)
-    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
-    for branch, part in enumerate(("text", "negative")):
-        expected = window_velocities(
-            TinyModel(OWN).weights,
-            OWN,
-            [window.shots for window in OUT_OF_ORDER],
-            held | {last: (noisy, 0.6)},
-            grids=[shot.grid for shot in job.request.shots],
-            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
-            global_prompt=getattr(job.request.prompt, part),
-        )
-        np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
+    compare_with_plain_pass(make_job(make_request(4), model=OWN), OUT_OF_ORDER, serve(OWN))
 
 
 def test_prompts_of_shots_take_no_room_in_the_cache():

@@ -43,8 +43,12 @@ def visible(query: TokenIndex, key: TokenIndex, scope: Scope) -> jax.Array:
 def divide_keys(key: TokenIndex, is_text_BL: jax.Array) -> tuple[TokenIndex, TokenIndex]:
     """All keys but the prompts of shots, and those prompts alone; the others of each are padding."""
     of_shot = is_text_BL & (key.shot != GLOBAL_SHOT)
-    hide = lambda hidden: key._replace(scene=jnp.where(hidden, PADDING_SCENE, key.scene))  # noqa: E731
-    return hide(of_shot), hide(~of_shot)
+    return hide(key, of_shot), hide(key, ~of_shot)
+
+
+def hide(index: TokenIndex, hidden_BL: jax.Array) -> TokenIndex:
+    """Some tokens as padding, which nothing sees."""
+    return index._replace(scene=jnp.where(hidden_BL, PADDING_SCENE, index.scene))
 
 
 class Order(NamedTuple):
