@@ -16,7 +16,9 @@ from lct_jax.puppets.table import COLUMNS, summarize, to_markdown
 RETURNING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
-def judge_rendered(number: int, drawing: Drawing = RETURNING, *, alone: bool = False) -> dict:
+def judge_rendered(
+    number: int, drawing: Drawing = RETURNING, *, alone: bool = False, given: tuple[int, ...] = ()
+) -> dict:
     """Tallies of a rendered scene; `alone` renders every shot with withheld attributes drawn anew."""
     scene = draw_scene(11, number, drawing)
     seen = []
@@ -29,11 +31,11 @@ def judge_rendered(number: int, drawing: Drawing = RETURNING, *, alone: bool = F
                 scene, environment=dataclasses.replace(scene.environment, **free)
             )
         seen.append(read_shot(render_shot(shown, shot)))
-    return judge_scene(scene, seen)
+    return judge_scene(scene, seen, given=given)
 
 
 def test_a_rendered_scene_is_right_in_everything():
-    tallies = [judge_rendered(number) for number in range(4)]
+    tallies = [judge_rendered(number, given=(0,) if number % 2 else ()) for number in range(4)]
     for scene in tallies:
         for name, tally in scene.items():
             assert tally.right == tally.told, name
@@ -70,6 +72,22 @@ def test_pairs_and_returns_are_counted():
     assert not any(name.startswith("obeys/") for name in tallies)
 
 
+def test_what_is_given_is_not_judged_but_compared_with():
+    scene = draw_scene(11, 0, dataclasses.replace(RETURNING, withhold=1.0))
+    seen = [read_shot(render_shot(scene, shot)) for shot in scene.shots]
+    elsewhere = next(sky for sky in OF_ENVIRONMENT["sky"] if sky != scene.environment.sky)
+    seen[0] = dataclasses.replace(seen[0], first=dataclasses.replace(seen[0].first, sky=elsewhere))
+    tallies = judge_scene(scene, seen, given={0})
+    assert tallies["keeps/sky"] == Tally(0, 7, 7)
+    assert tallies["keeps/sky/7"] == Tally(0, 1, 1)
+    assert tallies["agrees/sky"] == Tally(21, 21, 21)  # of seven that were sampled
+    assert tallies["keeps/1.colour"].asked == 2  # in 6 and 7, as in 0
+    assert tallies["returns/1.colour"].asked == 1
+    assert tallies["who"].asked == 7
+    both = judge_scene(scene, seen, given={0, 1})
+    assert both["keeps/sky"].asked == 12  # the two that are given are no pair
+
+
 def test_chance_is_one_of_the_values():
     assert chance_of("sky") == 0.25
     assert chance_of("2.hat") == pytest.approx(1 / 3)
@@ -98,5 +116,12 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
 def test_a_table_has_a_row_a_way_and_a_column_a_measure():
     shares = summarize([{"agrees/sky": Tally(1, 2, 2), "agrees/sky/1": Tally(1, 2, 2)}])
     text = to_markdown({"joint": shares}).splitlines()
-    assert text[0].count("|") == len(COLUMNS) + 2
-    assert text[2].startswith("| joint | 0.50 (0.50 to 0.50) | - |")
+    assert text == [
+        "| | environment agrees |",
+        "|---|---|",
+        "| joint | 0.50 (0.50 to 0.50) |",
+    ]
+    empty = summarize([{"cut": Tally(1, 2, 2)}])
+    text = to_markdown({"joint": shares, "causal": empty}).splitlines()
+    assert text[0] == "| | environment agrees | cuts |"
+    assert text[3] == "| causal | - | 0.50 (0.50 to 0.50) |"

@@ -23,8 +23,10 @@ from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.puppets import evaluate
 from lct_jax.puppets.evaluate import Model, choose_rows, evaluate_row, write_table
-from lct_jax.puppets.measures import Tally
+from lct_jax.puppets.measures import Tally, judge_scene
+from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
+from lct_jax.puppets.render import render_shot as draw_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.table import COLUMNS, ROWS
 from lct_jax.puppets.words import NAMES, write_script
@@ -160,8 +162,24 @@ def test_independent_shots_do_not_depend_on_each_other():
     assert (both["joint"][0] != both["joint"][1]).any()
 
 
+def test_a_row_can_give_a_shot_as_a_picture():
+    """It is what was drawn, it is not sampled, and the other shots are sampled with it in sight."""
+    scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
+    given, free = (evaluate.sample_shots(model(), scene, ROWS[r]) for r in ("joint_given", "joint"))
+    np.testing.assert_array_equal(given[0], draw_shot(scene, scene.shots[0])[:1])
+    assert given[1].shape == free[1].shape
+    assert (given[1] != free[1]).any()
+    tallies = judge_scene(scene, [read_shot(frames) for frames in given], given=(0,))
+    assert tallies["who"].asked == 1
+
+
 def test_rows_are_those_that_the_weights_allow():
-    assert choose_rows("all", causal=False) == ["independent", "joint", "autoregressive"]
+    assert choose_rows("all", causal=False) == [
+        "independent",
+        "joint",
+        "autoregressive",
+        "joint_given",
+    ]
     assert choose_rows("all", causal=True) == list(ROWS)
     with pytest.raises(InputError, match="--rows: found 'jiont', expected some of independent"):
         choose_rows("jiont", causal=True)

@@ -6,8 +6,9 @@ r"""Samples puppet scenes in several ways and writes what was seen in them: one 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those of
 `lct_jax/puppets/table.py`, or `all` that the weights' context allows. Sampling is that of the run's config, but for
 what a row changes, and `--guidance`. In every scene character 1 leaves after the first shot and comes back five shots
-later. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command goes on where it
-was; when all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+later. Shots that a row gives are given as the first frame of what was drawn. A scene that is done is kept in
+`OUT/NAME.ROW.jsonl` and not sampled again, so the same command goes on where it was; when all are done,
+`OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from lct_jax.model.mmdit import MMDiT
 from lct_jax.model.served import Served
 from lct_jax.puppets.measures import Share, Tally, judge_scene
 from lct_jax.puppets.motion import read_shot
+from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.table import ROWS, Row, summarize, to_markdown
 from lct_jax.puppets.words import write_script
@@ -95,16 +97,17 @@ def fingerprint_of(params: Any) -> str:
 
 
 def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]:
-    """The frames of every shot of a scene, sampled in one way."""
+    """The frames of every shot of a scene, sampled in one way; of shots that the row gives, the picture given."""
     config, mode = model.config, MODES[row.mode]
     height, width = scene.size
     sampling: SamplingConfig = dataclasses.replace(
         config.sampling, height=height, width=width, **row.fields
     )
+    frames = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
     request = make_request(
         write_script(scene),
         encode=model.encoder.encode,
-        given={},
+        given={number: model.codec.encode(picture) for number, picture in frames.items()},
         model=config.model,
         sampling=sampling,
         stride=model.codec.stride,
@@ -113,7 +116,6 @@ def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]
     key = jax.random.fold_in(jax.random.key(sampling.seed), scene.seed[1])
     job = Job(request, sampling, model=config.model, key=key)
     executor = mode.execute(model.backbone, job, plan, time_grid(sampling.steps, config.flow.shift))
-    frames = {}
     for shot in sample_scene(executor, job, plan):
         latent = unpatchify(shot.tokens, request.shots[shot.number].grid, config.model.patch)
         frames[shot.number] = model.codec.decode(latent)
@@ -138,7 +140,8 @@ def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Ma
             yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
             continue
         scene = draw_scene(SEED, number, DRAWING)
-        tallies = judge_scene(scene, [read_shot(f) for f in sample_shots(model, scene, row)])
+        seen = [read_shot(frames) for frames in sample_shots(model, scene, row)]
+        tallies = judge_scene(scene, seen, given=row.given)
         lines.append(json.dumps(tallies))
         with replace_atomically(file) as unfinished:
             unfinished.write_text("\n".join(lines) + "\n")
@@ -151,6 +154,7 @@ def describe(model: Model, row: Row) -> dict[str, object]:
     return {
         "weights": model.fingerprint,
         "mode": row.mode,
+        "given": list(row.given),
         "sampling": dataclasses.asdict(sampling),
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),

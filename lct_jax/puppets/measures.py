@@ -4,17 +4,19 @@ A scene's labels and what was seen in its shots enter, `Tally`s by name leave; t
 
     obeys/sky         stated attributes: shots that show what the prompt says
     agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots
-    returns/1.hat     the same for pairs between which a character was away for at least `AWAY` shots
+    keeps/sky         withheld attributes: shots that show what a shot shows whose picture was given
+    returns/1.hat     both, for pairs between which a character was away for at least `AWAY` shots
     who, framing, action, cut    shots that show whom, how near, what motion and which beginning they were asked for
 
-A pair or shot in which one cannot tell is left out of the share; how often one could tell is counted beside it.
+Given shots are not judged themselves. A pair or shot in which one cannot tell is left out of the share; how often one
+could tell is counted beside it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,22 +54,32 @@ class Share:
 Tallies = dict[str, Tally]
 
 
-def judge_scene(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
-    """Counts every measure in one scene; `seen` has its shots in order."""
+def judge_scene(
+    scene: PuppetScene, seen: Sequence[SeenShot], *, given: Collection[int] = ()
+) -> Tallies:
+    """Counts every measure in one scene.
+
+    Args:
+        seen: its shots in order. given: those (from 0) that were given and not sampled.
+    """
     found: dict[str, list[bool | None]] = defaultdict(list)
     for name, value in scene.attributes().items():
         shown = show_attribute(scene, seen, name)
         if name not in scene.withheld:
-            found[f"obeys/{name}"] += [None if v is None else v == value for v in shown.values()]
+            sampled = (v for shot, v in shown.items() if shot not in given)
+            found[f"obeys/{name}"] += [None if v is None else v == value for v in sampled]
             continue
         for one, other in itertools.combinations(sorted(shown), 2):
+            if one in given and other in given:
+                continue
             pair = (shown[one], shown[other])
             same = None if None in pair else pair[0] == pair[1]
-            found[f"agrees/{name}"].append(same)
-            found[f"agrees/{name}/{other - one}"].append(same)
+            kind = "keeps" if one in given or other in given else "agrees"
+            found[f"{kind}/{name}"].append(same)
+            found[f"{kind}/{name}/{other - one}"].append(same)
             if "." in name and _was_away(scene, int(name[0]), one, other):
                 found[f"returns/{name}"].append(same)
-    for name, hits in _judge_shots(scene, seen):
+    for name, hits in _judge_shots(scene, seen, given):
         found[name].append(hits)
     return {name: _count(hits) for name, hits in found.items()}
 
@@ -106,17 +118,22 @@ def measure(
     return Share(float(right / told), float(low), float(high), float(told / asked), int(told))
 
 
-def _judge_shots(scene: PuppetScene, seen: Sequence[SeenShot]) -> Iterator[tuple[str, bool | None]]:
-    for shot, shown in zip(scene.shots, seen, strict=True):
+def _judge_shots(
+    scene: PuppetScene, seen: Sequence[SeenShot], given: Collection[int]
+) -> Iterator[tuple[str, bool | None]]:
+    for number, (shot, shown) in enumerate(zip(scene.shots, seen, strict=True)):
+        if number in given:
+            continue
         yield "who", len(shown.first.characters) == len(shot.subjects)
         if shot.subjects:
             yield "framing", None if shown.framing is None else shown.framing == shot.framing
         yield "action", None if shown.action is None else shown.action == shot.action
-    for (old, new), (before, after) in zip(
-        itertools.pairwise(scene.shots), itertools.pairwise(seen), strict=True
-    ):
+    for first, second in itertools.pairwise(range(len(scene.shots))):
+        old, new = scene.shots[first], scene.shots[second]
+        if first in given or second in given:
+            continue
         if not new.cut or (old.subjects, old.framing) != (new.subjects, new.framing):
-            continues = goes_on(before, after)
+            continues = goes_on(seen[first], seen[second])
             yield "cut", None if continues is None else continues == (not new.cut)
 
 

@@ -12,10 +12,11 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """A way to sample: a mode of `sample.py`, and fields of its sampling config."""
+    """A way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a picture."""
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[int, ...] = ()
 
 
 ROWS = {
@@ -23,18 +24,20 @@ ROWS = {
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
     "autoregressive": Row("autoregressive"),
+    "joint_given": Row("joint", given=(0,)),
     "causal": Row("causal"),
     "causal_t0": Row("causal", {"history_time": 0.0}),
     "causal_t500": Row("causal", {"history_time": 0.5}),
+    "causal_given": Row("causal", given=(0,)),
     "causal_reuse": Row("causal", {"cache": "reuse"}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
 }
 
 
-def _agrees(attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+def _pairs(kind: str, attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
     return lambda name: (
-        name.startswith("agrees/") and name.count("/") == 1 and _of(name, attributes)
+        name.startswith(f"{kind}/") and name.count("/") == 1 and _of(name, attributes)
     )
 
 
@@ -47,8 +50,10 @@ def _of(name: str, attributes: Mapping[str, Sequence[str]]) -> bool:
 
 
 COLUMNS: dict[str, Callable[[str], bool]] = {
-    "environment agrees": _agrees(OF_ENVIRONMENT),
-    "characters agree": _agrees(OF_CHARACTER),
+    "environment agrees": _pairs("agrees", OF_ENVIRONMENT),
+    "characters agree": _pairs("agrees", OF_CHARACTER),
+    "given environment kept": _pairs("keeps", OF_ENVIRONMENT),
+    "given characters kept": _pairs("keeps", OF_CHARACTER),
     "returning characters agree": lambda name: name.startswith("returns/"),
     "environment obeys": _obeys(OF_ENVIRONMENT),
     "characters obey": _obeys(OF_CHARACTER),
@@ -78,10 +83,12 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
-    """A table of shares with their intervals, one row a way to sample."""
-    lines = [f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    """A table of shares with their intervals, one row a way to sample; columns are those that any row has cases of."""
+    columns = [c for c in COLUMNS if any(c in found and found[c].count for found in rows.values())]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, shares in rows.items():
-        cells = (show(shares[column]) for column in COLUMNS)
+        # Results of an older version have not every column.
+        cells = (show(shares[column]) if column in shares else "-" for column in columns)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
