@@ -5,16 +5,9 @@ Its weights ship as `examples/big_buck_bunny/film_tiny_base.safetensors`; this i
     python train.py --config=configs/film_tiny_base.py --data=runs/film --workdir=runs/film_tiny_base
 """
 
-import importlib.util
-import pathlib
+from lct_jax.config import Config, DataConfig, TrainingConfig, editable, read_beside
 
-from lct_jax.config import Config, DataConfig, TrainingConfig, editable
-
-_SPEC = importlib.util.spec_from_file_location(
-    "film_tiny", pathlib.Path(__file__).with_name("film_tiny.py")
-)
-film_tiny = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(film_tiny)
+film_tiny = read_beside(__file__, "film_tiny")
 
 
 def get_config():

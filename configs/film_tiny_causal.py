@@ -8,16 +8,10 @@ schedule of its own. A few minutes on two CPU cores:
 """
 
 import dataclasses
-import importlib.util
-import pathlib
 
-from lct_jax.config import editable, freeze
+from lct_jax.config import editable, freeze, read_beside
 
-_SPEC = importlib.util.spec_from_file_location(
-    "film_tiny", pathlib.Path(__file__).with_name("film_tiny.py")
-)
-film_tiny = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(film_tiny)
+film_tiny = read_beside(__file__, "film_tiny")
 
 
 def get_config():

@@ -9,16 +9,10 @@ exported from it. Hardware as for `lct_3b.py`:
 """
 
 import dataclasses
-import importlib.util
-import pathlib
 
-from lct_jax.config import editable, freeze
+from lct_jax.config import editable, freeze, read_beside
 
-_SPEC = importlib.util.spec_from_file_location(
-    "lct_3b", pathlib.Path(__file__).with_name("lct_3b.py")
-)
-lct_3b = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(lct_3b)
+lct_3b = read_beside(__file__, "lct_3b")
 
 
 def get_config():

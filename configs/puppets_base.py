@@ -7,16 +7,9 @@ Under an hour on two CPU cores:
     python train.py --config=configs/puppets_base.py --data=runs/puppets_single --workdir=runs/puppets_base
 """
 
-import importlib.util
-import pathlib
+from lct_jax.config import Config, DataConfig, FlowConfig, TrainingConfig, editable, read_beside
 
-from lct_jax.config import Config, DataConfig, FlowConfig, TrainingConfig, editable
-
-_SPEC = importlib.util.spec_from_file_location(
-    "puppets", pathlib.Path(__file__).with_name("puppets.py")
-)
-puppets = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(puppets)
+puppets = read_beside(__file__, "puppets")
 
 
 def get_config():

@@ -6,16 +6,10 @@ Some ten minutes on two CPU cores:
 """
 
 import dataclasses
-import importlib.util
-import pathlib
 
-from lct_jax.config import editable, freeze
+from lct_jax.config import editable, freeze, read_beside
 
-_SPEC = importlib.util.spec_from_file_location(
-    "puppets", pathlib.Path(__file__).with_name("puppets.py")
-)
-puppets = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(puppets)
+puppets = read_beside(__file__, "puppets")
 
 
 def get_config():

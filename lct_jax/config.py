@@ -8,7 +8,10 @@ default and nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its suppl
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from ml_collections import ConfigDict
@@ -388,3 +391,15 @@ def freeze(values: ConfigDict | dict[str, Any], kind: type[Settings] = Config) -
     """
     values = values.to_dict() if isinstance(values, ConfigDict) else values
     return build(kind, values, path="config")
+
+
+def read_beside(file: str | Path, name: str) -> ModuleType:
+    """The config NAME.py in the folder of a config `file`: they are read by path, and in no package.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    spec = importlib.util.spec_from_file_location(name, Path(file).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -5,7 +5,6 @@
 
 import ast
 import dataclasses
-import importlib.util
 import os
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from flax import nnx
 
 from lct_jax.codecs.safetensors_io import name_leaves
-from lct_jax.config import Config, freeze
+from lct_jax.config import Config, freeze, read_beside
 from lct_jax.model.mmdit import MMDiT
 
 ROOT = Path(__file__).parents[1]
@@ -27,10 +26,7 @@ each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.ste
 
 def load_config(path: Path) -> Config:
     """The checked config of a file under configs/."""
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return freeze(module.get_config())
+    return freeze(read_beside(path, path.stem).get_config())
 
 
 def flatten(values: dict, prefix: str = "") -> list[str]:

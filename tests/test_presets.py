@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-from lct_jax.config import Config, ModelConfig, freeze
+from lct_jax.config import Config, ModelConfig, freeze, read_beside
 from lct_jax.model.mmdit import count_parameters
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def _load(name: str) -> Config:
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return freeze(module.get_config())
+    return freeze(read_beside(CONFIGS / f"{name}.py", name).get_config())
 
 
 def test_the_paper_sized_model_has_3_billion_parameters():
