@@ -1,0 +1,46 @@
+"""What a gradient is compared with: the slope of the dense float64 loss, and another gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from reference import scene_loss
+from scenes import Scene, TinyModel, to_reference
+
+from lct_jax.config import ModelConfig
+from lct_jax.training.weights import name_leaves
+
+Gradient = tuple[jax.Array, Any]  # loss, and the tree of its derivatives
+STEP = 1e-5  # of a difference quotient in float64
+
+
+def check_against_dense(
+    found: Gradient, model: TinyModel, scenes: Sequence[Scene], config: ModelConfig
+) -> None:
+    """The mean loss over scenes is that of the dense reference, and so is its slope in a random direction."""
+    loss, gradient = found
+    rng = np.random.default_rng(5)
+    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
+    direction = {name: rng.normal(size=array.shape) for name, array in weights.items()}
+
+    def reference(step: float) -> float:
+        moved = {name: array + step * direction[name] for name, array in weights.items()}
+        return np.mean([scene_loss(moved, config, to_reference(s), "full") for s in scenes])
+
+    np.testing.assert_allclose(loss, reference(0.0), rtol=1e-5)
+    slope = (reference(STEP) - reference(-STEP)) / (2 * STEP)
+    along = sum(np.vdot(direction[name], leaf) for name, leaf in name_leaves(gradient).items())
+    np.testing.assert_allclose(along, slope, rtol=1e-4)
+
+
+def check_same(found: Gradient, expected: Gradient) -> None:
+    """Loss and gradient agree to 1e-5 of the largest value of each parameter's gradient."""
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    leaves, wanted = name_leaves(found[1]), name_leaves(expected[1])
+    assert leaves.keys() == wanted.keys()
+    for name, leaf in wanted.items():
+        largest = np.abs(leaf).max()
+        np.testing.assert_allclose(leaves[name], leaf, rtol=0, atol=1e-5 * largest, err_msg=name)
