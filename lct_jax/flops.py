@@ -138,8 +138,11 @@ def count_computed(
         scenes: packed in the row. video, text, slots: budget of the row, padding included.
     """
     linear = count_linear(model, video=video, text=text, groups=slots)
-    sizes = [[group.text + group.video for group in scene.groups] for scene in scenes]
-    pairs = count_block_pairs(sizes, length=video + text, context=context, kernel=kernel)
+    groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
+    scene_S, tokens_S = np.array(groups).T
+    pairs = count_block_pairs(
+        scene_S[None], tokens_S[None], length=video + text, context=context, kernel=kernel
+    )
     forward = count_attention(model, pairs)
     return Flops(
         linear * (1.0 + BACKWARD + again.linear),
@@ -148,24 +151,41 @@ def count_computed(
 
 
 def count_block_pairs(
-    scenes: Sequence[Sequence[int]], *, length: int, context: Context, kernel: Kernel
+    scene_BS: np.ndarray, tokens_BS: np.ndarray, *, length: int, context: Context, kernel: Kernel
 ) -> int:
-    """Pairs in the blocks of a row that a kernel computes: those with at least one visible pair in their span of keys.
+    """Pairs in all blocks that one call of a kernel computes: every row has the blocks that any row needs.
+
+    A row needs those between the first and the last key that any query of a block of queries sees.
 
     Args:
-        scenes: sizes of the groups of every scene, one behind the other; what is left of `length` is padding.
+        scene_BS, tokens_BS: the scene, and how many tokens there are, of every group of a row, in the order in which
+            they lie; what is left of `length` is padding.
+        kernel: its blocks are of equal size, and at most those.
     """
-    start_L, end_L = np.zeros((2, length), np.int64)
-    at = 0
-    for groups in scenes:
-        ends = at + np.cumsum(groups)
-        stop = int(ends[-1])
-        start_L[at:stop] = at
-        end_L[at:stop] = np.repeat(ends, groups) if context == "causal" else stop
-        at = stop
-    blocks = 0
-    for first in range(0, at, kernel.query_block):
-        rows = slice(first, min(first + kernel.query_block, at))
-        low, high = start_L[rows].min(), end_L[rows].max()
-        blocks += -(-high // kernel.key_block) - low // kernel.key_block
-    return int(blocks) * kernel.query_block * kernel.key_block
+    query, key = (
+        -(-length // -(-length // most)) for most in (kernel.query_block, kernel.key_block)
+    )
+    starts = np.arange(0, length, query)
+    rows = zip(scene_BS, tokens_BS, strict=True)
+    bounds = [_find_seen(scene, tokens, starts, query, context) for scene, tokens in rows]
+    first, last = (np.stack(side) for side in zip(*bounds, strict=True))
+    behind = -(-last.max(axis=0) // key)
+    blocks = np.maximum(behind - first.min(axis=0) // key, 0)
+    return int(len(bounds) * blocks.sum()) * query * key
+
+
+def _find_seen(
+    scene_S: np.ndarray, tokens_S: np.ndarray, starts: np.ndarray, query: int, context: Context
+) -> tuple[np.ndarray, np.ndarray]:
+    """First key, and the one behind the last, that each block of sorted queries of a row sees; none for padding."""
+    end_S = np.cumsum(tokens_S)
+    real = end_S[-1]
+    if not real:
+        return np.full_like(starts, np.iinfo(starts.dtype).max), np.zeros_like(starts)
+    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, real - 1), "right")  # noqa: E731
+    of_scene = scene_S[:, None] == scene_S
+    begin_S = np.where(of_scene, end_S - tokens_S, real).min(axis=1)
+    stop_S = end_S if context == "causal" else np.where(of_scene, end_S, 0).max(axis=1)
+    some = starts < real
+    first = np.where(some, begin_S[group_of(starts)], np.iinfo(starts.dtype).max)
+    return first, np.where(some, stop_S[group_of(starts + query - 1)], 0)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 
 import jax
-import numpy as np
 import pytest
 from flax import nnx
 from scenes import TINY
@@ -14,7 +13,7 @@ from scenes import TINY
 from lct_jax.chips import CHIPS, GIB
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 from lct_jax.errors import InputError
-from lct_jax.flops import Kernel, count_block_pairs, count_computed, count_useful
+from lct_jax.flops import Kernel, count_computed, count_useful
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.model.costs import POLICIES
 from lct_jax.model.mmdit import MMDiT
@@ -104,25 +103,6 @@ def test_aspects():
     for text in ("wide", "16:9:1", "0:1", "-1"):
         with pytest.raises(InputError, match="--aspect: found"):
             parse_aspect(text)
-
-
-def test_pairs_of_blocks_against_the_whole_mask():
-    """Two scenes and padding; a block counts if it lies between the first and last key that any of its queries sees."""
-    scenes, length, kernel = [[5, 7, 4], [3, 9]], 40, Kernel(query_block=4, key_block=8, backward=5)
-    for context in ("full", "causal"):
-        seen = np.zeros((length, length), bool)
-        at = 0
-        for groups in scenes:
-            shot = np.repeat(np.arange(len(groups)), groups)
-            rows = slice(at, at + len(shot))
-            seen[rows, rows] = True if context == "full" else shot[None] <= shot[:, None]
-            at += len(shot)
-        blocks = 0
-        for first in range(0, length, 4):
-            keys = np.flatnonzero(seen[first : first + 4].any(0))
-            blocks += len(keys) and keys[-1] // 8 - keys[0] // 8 + 1
-        found = count_block_pairs(scenes, length=length, context=context, kernel=kernel)
-        assert found == blocks * 4 * 8
 
 
 def test_flops_of_a_step_by_hand():

@@ -9,13 +9,19 @@ from scenes import SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_sce
 
 from lct_jax.chips import CHIPS
 from lct_jax.config import Config, DataConfig, TrainingConfig
-from lct_jax.flops import Again, Kernel, count_attention, count_forward, count_linear
+from lct_jax.flops import (
+    Again,
+    Kernel,
+    count_attention,
+    count_block_pairs,
+    count_forward,
+    count_linear,
+)
 from lct_jax.training.throughput import DEVICE_KINDS, Throughput, find_chip
 from lct_jax.training.work import (
     GroupSizes,
     Program,
     Work,
-    count_computed_pairs,
     count_groups,
     count_useful,
     count_work,
@@ -89,8 +95,14 @@ def test_computed_pairs_are_those_of_the_blocks_between_first_and_last(
     sizes, context, rows, blocks
 ):
     kernel = Kernel(*blocks, backward=5)
-    together = GroupSizes(*(leaf[rows] for leaf in sizes))
-    found = count_computed_pairs(together, VIDEO_TOKENS + TEXT_TOKENS, context, kernel)
+    tokens = sizes.video + sizes.text
+    found = count_block_pairs(
+        sizes.scene[rows],
+        tokens[rows],
+        length=VIDEO_TOKENS + TEXT_TOKENS,
+        context=context,
+        kernel=kernel,
+    )
     assert found == brute_force_pairs(context, rows, kernel)
 
 

@@ -12,8 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from lct_jax import flow
-from lct_jax.config import Config, Context
-from lct_jax.flops import BACKWARD, Again, Kernel, count_attention, count_linear
+from lct_jax.config import Config
+from lct_jax.flops import (
+    BACKWARD,
+    Again,
+    Kernel,
+    count_attention,
+    count_block_pairs,
+    count_linear,
+)
 from lct_jax.types import PADDING_SCENE, Array, PackedBatch
 
 
@@ -75,14 +82,16 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
     useful_B = count_useful(sizes, config)
     length = data.video_tokens + data.text_tokens
     rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T  # as `split_rows` does
+    tokens = sizes.video + sizes.text
     pairs = sum(
-        count_computed_pairs(
-            GroupSizes(*(leaf[together] for leaf in sizes)),
-            length,
-            training.context,
-            program.kernel,
+        count_block_pairs(
+            sizes.scene[call],
+            tokens[call],
+            length=length,
+            context=training.context,
+            kernel=program.kernel,
         )
-        for together in rows.reshape(-1, program.sharing)
+        for call in rows.reshape(-1, program.sharing)
     )
     linear = data.rows * count_linear(
         model, video=data.video_tokens, text=data.text_tokens, groups=data.groups
@@ -114,34 +123,3 @@ def count_useful(sizes: GroupSizes, config: Config) -> np.ndarray:
     video_B, text_B = sizes.video.sum(axis=1), sizes.text.sum(axis=1)
     linear_B = count_linear(model, video=video_B, text=text_B, groups=groups_B)
     return linear_B + count_attention(model, pairs_B)
-
-
-def count_computed_pairs(sizes: GroupSizes, length: int, context: Context, kernel: Kernel) -> float:
-    """Pairs in all blocks that a kernel computes for rows of `length` tokens which share their ranges of key blocks."""
-    query, key = (
-        -(-length // -(-length // most)) for most in (kernel.query_block, kernel.key_block)
-    )
-    starts = np.arange(0, length, query)
-    rows = zip(sizes.scene, sizes.video + sizes.text, strict=True)
-    bounds = [_find_seen(scene, tokens, starts, query, context) for scene, tokens in rows]
-    first, last = (np.stack(side) for side in zip(*bounds, strict=True))
-    behind = -(-last.max(axis=0) // key)
-    blocks = np.maximum(behind - first.min(axis=0) // key, 0)
-    return float(len(bounds) * blocks.sum() * query * key)
-
-
-def _find_seen(
-    scene_S: np.ndarray, tokens_S: np.ndarray, starts: np.ndarray, query: int, context: Context
-) -> tuple[np.ndarray, np.ndarray]:
-    """First key, and the one behind the last, that each block of sorted queries of a row sees; none for padding."""
-    end_S = np.cumsum(tokens_S)
-    real = end_S[-1]
-    if not real:
-        return np.full_like(starts, np.iinfo(starts.dtype).max), np.zeros_like(starts)
-    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, real - 1), "right")  # noqa: E731
-    of_scene = scene_S[:, None] == scene_S
-    begin_S = np.where(of_scene, end_S - tokens_S, real).min(axis=1)
-    stop_S = end_S if context == "causal" else np.where(of_scene, end_S, 0).max(axis=1)
-    some = starts < real
-    first = np.where(some, begin_S[group_of(starts)], np.iinfo(starts.dtype).max)
-    return first, np.where(some, stop_S[group_of(starts + query - 1)], 0)
