@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 from scenes import TINY
@@ -13,7 +14,7 @@ from scenes import TINY
 from lct_jax.chips import CHIPS, GIB
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 from lct_jax.errors import InputError
-from lct_jax.flops import Kernel, count_computed, count_useful
+from lct_jax.flops import Kernel, count_attention, count_computed, count_useful
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.model.costs import POLICIES
 from lct_jax.model.mmdit import MMDiT
@@ -103,6 +104,29 @@ def test_aspects():
     for text in ("wide", "16:9:1", "0:1", "-1"):
         with pytest.raises(InputError, match="--aspect: found"):
             parse_aspect(text)
+
+
+def test_pairs_of_blocks_against_the_whole_mask():
+    """Two scenes and padding; a block counts if it lies between the first and last key that any of its queries sees."""
+    scenes, length, kernel = [[5, 7, 4], [3, 9]], 40, Kernel(query_block=4, key_block=8, backward=5)
+    plans = [ScenePlan(None, tuple(GroupPlan(1, (1, 1, n - 1)) for n in s)) for s in scenes]
+    for context in ("full", "causal"):
+        seen = np.zeros((length, length), bool)
+        at = 0
+        for groups in scenes:
+            shot = np.repeat(np.arange(len(groups)), groups)
+            rows = slice(at, at + len(shot))
+            seen[rows, rows] = True if context == "full" else shot[None] <= shot[:, None]
+            at += len(shot)
+        blocks = 0
+        for first in range(0, length, 4):
+            keys = np.flatnonzero(seen[first : first + 4].any(0))
+            blocks += len(keys) and keys[-1] // 8 - keys[0] // 8 + 1
+        found = count_computed(
+            TINY, plans, video=30, text=10, slots=5, context=context, kernel=kernel,
+            again=POLICIES["none"].again,
+        )  # fmt: skip
+        assert found.attention == count_attention(TINY, blocks * 4 * 8) * (1 + 5 / 2)
 
 
 def test_flops_of_a_step_by_hand():
