@@ -1,6 +1,6 @@
 r"""One puppet scene sampled in several ways, on one picture: a row a way, a column a shot.
 
-    python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=9 --out=docs/puppets.png
+    python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=14 --out=docs/puppets.png
 
 A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.puppets.evaluate`; a PNG leaves. The first row is
 the scene as it was drawn, of which prompts tell only a part; what is withheld may come out otherwise, but alike.

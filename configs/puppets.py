@@ -1,11 +1,12 @@
 r"""LCT on puppet scenes: rendered shots whose every attribute is known, up to nine of them a scene.
 
-Starts from the single-shot base of `puppets_base.py` and tunes it on scenes and single shots. Under an hour on two CPU
-cores; what it reaches is in examples/puppets/README.md:
+Starts from the single-shot base of `puppets_base.py` and tunes it on scenes and single shots, in four parts of about an
+hour or less on two CPU cores. All four, and what each reaches, are in examples/puppets/README.md; the first:
 
     python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=4000 --shots=2-9 --characters=2 \
-        --withhold=0.4 --out=runs/puppets_scenes
-    python train.py --config=configs/puppets.py --data=runs/puppets_scenes --workdir=runs/puppets
+        --withhold=0.5 --out=runs/puppets_scenes
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/puppets.py \
+        --data=runs/puppets_scenes --workdir=runs/puppets_1
 """
 
 from lct_jax.config import (
@@ -76,7 +77,7 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=3_000,
+                steps=5_000,
                 warmup=50,
                 learning_rate=1.5e-3,
                 ema=0.995,

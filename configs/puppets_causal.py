@@ -1,8 +1,8 @@
 """The puppet scenes with attention causal over shots: `puppets.py` tuned a little further, for sampling with a cache.
 
-Some ten minutes on two CPU cores:
+A few minutes on two CPU cores, from the last part of that run:
 
-    python train.py --config=configs/puppets_causal.py --data=runs/puppets_scenes --workdir=runs/puppets_causal
+    python train.py --config=configs/puppets_causal.py --data=runs/puppets_scenes_2 --workdir=runs/puppets_causal
 """
 
 import dataclasses
