@@ -2,8 +2,8 @@ r"""The ablations on puppet scenes: `puppets.py`, 800 steps from the single-shot
 
 Some ten minutes each on one CPU core. All begin with the same weights, scenes, order of scenes, times and noise:
 
-    python train.py --config=configs/puppets_ablations.py --data=runs/ablations_scenes --workdir=runs/ablations/reference
-    python train.py --config=configs/puppets_ablations.py --data=runs/ablations_scenes --workdir=runs/ablations/same \
+    python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/reference
+    python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/same \
         --config.model.positions=same
 
 docs/ablations.md lists them, with what each does.
