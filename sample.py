@@ -19,24 +19,24 @@ from absl import flags, logging
 from flax import nnx
 from tqdm import tqdm
 
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import run
 from lct_jax.codecs.registry import load_codec, make_encoder
 from lct_jax.config import SamplingConfig
-from lct_jax.data.records import CODEC_FILE
+from lct_jax.data.sets.records import CODEC_FILE
+from lct_jax.directing.script import load_script
+from lct_jax.distributed.sharding import make_mesh, make_sampling_mesh, place_tree, state_sharding
 from lct_jax.errors import InputError
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.served import Served
+from lct_jax.media.scene_files import SceneWriter, read_given
+from lct_jax.sampling.encode_script import make_request
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.sampler import sample_scene
-from lct_jax.sampling.scene import make_request
-from lct_jax.sampling.window import Job
-from lct_jax.scene_io import SceneWriter, read_given
-from lct_jax.script import load_script
-from lct_jax.sharding import make_mesh, make_sampling_mesh, place_tree, state_sharding
-from lct_jax.training.checkpoint import read_meta, read_weights
+from lct_jax.sampling.passes import sample_scene
+from lct_jax.sampling.window import SamplingScene
+from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
 define_place()
@@ -98,8 +98,8 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_sampling_mesh(sampling.shards, heads=model.heads)
     jax.set_mesh(mesh)
     params = place_tree(params, state_sharding(shapes, mesh))
-    backbone = Served(graph, params, config=model, context=context)
-    job = Job(request, sampling, model=model, key=jax.random.key(sampling.seed))
+    backbone = Denoiser(graph, params, config=model, context=context)
+    job = SamplingScene(request, sampling, model=model, key=jax.random.key(sampling.seed))
     times = time_grid(sampling.steps, meta.config.flow.shift)
     executor = mode.execute(backbone, job, plan, times)
     out = Path(OUT.value)

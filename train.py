@@ -16,29 +16,29 @@ import jax
 from absl import flags, logging
 from flax import nnx
 
+from lct_jax.attention.attend import name_kernel
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
+from lct_jax.costs.recompute import KERNELS, POLICIES
+from lct_jax.costs.step import Program
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
-from lct_jax.data.records import PreparedSet
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
-from lct_jax.model.attention import name_kernel
-from lct_jax.model.costs import KERNELS, POLICIES
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.training.agreement import Agreement
-from lct_jax.training.checkpoint import Checkpoints, start_state
+from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
+from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard
 from lct_jax.training.interruption import Interruption
-from lct_jax.training.metrics import Meter
-from lct_jax.training.profile import Profile
-from lct_jax.training.recompilations import Recompilations
-from lct_jax.training.reporting import make_reporter
+from lct_jax.training.report.meter import Meter
+from lct_jax.training.report.profile import Profile
+from lct_jax.training.report.recompilations import Recompilations
+from lct_jax.training.report.reporter import make_reporter
+from lct_jax.training.report.throughput import Throughput, find_chip
 from lct_jax.training.state import jit_step, make_optimizer, make_step
-from lct_jax.training.throughput import Throughput, find_chip
-from lct_jax.training.weights import Meta
-from lct_jax.training.work import Program
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)

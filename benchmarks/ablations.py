@@ -1,4 +1,4 @@
-r"""The plot and the table of docs/ablations.md, from what `lct_jax.puppets.evaluate` wrote of every run.
+r"""The plot and the table of docs/ablations.md, from what `lct_jax.evaluation.puppets` wrote of every run.
 
     python -m benchmarks.ablations --results=examples/puppets/ablations --out=docs/ablations.png
 
@@ -17,8 +17,8 @@ from absl import flags
 from benchmarks.drawing import load_pyplot
 from lct_jax.cli import run
 from lct_jax.errors import InputError
-from lct_jax.puppets.measures import Share
-from lct_jax.puppets.table import show
+from lct_jax.evaluation.measures import Share
+from lct_jax.evaluation.table import show
 
 # Measures as `summarize` names them, and what they are called here.
 MEASURES = {

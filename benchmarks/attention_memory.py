@@ -26,9 +26,9 @@ import numpy as np
 from absl import app, flags
 from jax.experimental import topologies
 
-from lct_jax.model.attention import attend, attend_dense
-from lct_jax.model.visibility import find_sight, visible
-from lct_jax.sharding import make_mesh
+from lct_jax.attention.attend import attend, attend_dense
+from lct_jax.attention.mask import find_spans, visible
+from lct_jax.distributed.sharding import make_mesh
 from lct_jax.types import TokenIndex
 
 TOPOLOGY = flags.DEFINE_string("topology", "v6e:2x2", "Slice of TPU; one chip of it is used.")
@@ -107,7 +107,7 @@ def _choose(name: str) -> Mix:
             jax.nn.dot_product_attention(*map(turn, (q, k, v)), implementation="cudnn")
         )
     return lambda q, k, v, index: (
-        attend(q, k, v, sight=find_sight(index, index, context), kernel=name).value
+        attend(q, k, v, spans=find_spans(index, index, context), kernel=name).value
     )
 
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lct_jax.model import blocks, mmdit
-from lct_jax.model.rope import Rotation
-from lct_jax.model.ulysses import Streams
-from lct_jax.model.visibility import Sight, find_sight, hide
+from lct_jax.attention.mask import KeySpans, find_spans, hide
+from lct_jax.attention.rope import Rotation
+from lct_jax.attention.ulysses import Streams
+from lct_jax.backbones.mmdit import blocks
+from lct_jax.backbones.mmdit import network as mmdit
 from lct_jax.types import GLOBAL_SHOT, TokenIndex
 
 
@@ -26,11 +27,11 @@ def break_attention() -> None:
 
     def find_sights(
         self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
-    ) -> tuple[Sight, ...]:
+    ) -> tuple[KeySpans, ...]:
         del self, streams, context
         is_global = index.shot == GLOBAL_SHOT
         common, shots = hide(index, ~is_global), hide(index, is_global)
-        return find_sight(index, common, "full"), find_sight(index, shots, "own")
+        return find_spans(index, common, "full"), find_spans(index, shots, "own")
 
     mmdit.MMDiT._find_sights = find_sights
 

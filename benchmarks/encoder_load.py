@@ -118,7 +118,7 @@ def load(folder: Path) -> None:
     """Loads and encodes, and prints a line of JSON."""
     import jax
 
-    from lct_jax.codecs.umt5 import UMT5Encoder
+    from lct_jax.encoders.umt5 import UMT5Encoder
 
     jax.numpy.zeros(1).block_until_ready()  # what JAX itself takes is not the encoder's
     before, began = forget_peak(), time.perf_counter()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lct_jax.data.lengths import LengthTable
+from lct_jax.data.sets.lengths import LengthTable
 
 # Height and width of footage with its share: 16:9, 4:3, square, 9:16, 2.39:1, 21:9.
 SHAPES = {

@@ -20,19 +20,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lct_jax.attention.attend import attend
+from lct_jax.attention.cache import attend_history
+from lct_jax.attention.chunked import merge
+from lct_jax.attention.mask import find_spans
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.model.attention import attend
-from lct_jax.model.chunked import merge
-from lct_jax.model.history import attend_history
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.served import Served
-from lct_jax.model.visibility import find_sight
 from lct_jax.plan.scenes import MODES, make_request, plan_mode
-from lct_jax.sampling.causal import Cached
+from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.euler import run_steps, time_grid
+from lct_jax.sampling.passes import FullPass, sample_scene
 from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.sampler import Together, sample_scene
-from lct_jax.sampling.window import Job
+from lct_jax.sampling.window import SamplingScene
 from lct_jax.types import History, TokenIndex
 
 MODEL = ModelConfig(
@@ -54,7 +54,7 @@ class Scene:
         graph, params = nnx.split(build())
         params = randomise(params)
         self.full, self.causal = (
-            Served(graph, params, config=MODEL, context=context) for context in ("full", "causal")
+            Denoiser(graph, params, config=MODEL, context=context) for context in ("full", "causal")
         )
         sizes = {"grid": GRID, "width": MODEL.text_width, "channels": MODEL.patch_channels}
         self.requests = [
@@ -69,9 +69,9 @@ class Scene:
         plan = plan_mode(mode, request, SAMPLING)
         times = time_grid(SAMPLING.steps, 1.0)
         executor = (
-            Cached(self.causal, job, plan, times)
+            CachedPass(self.causal, job, plan, times)
             if mode == "causal"
-            else Together(self.full.forward, job, times)
+            else FullPass(self.full.forward, job, times)
         )
         marks = [time.perf_counter()]
         for _ in sample_scene(executor, job, plan):
@@ -130,12 +130,12 @@ def measure_attention(shots: int, repeats: int) -> dict[str, list[float]]:
     @jax.jit
     def joint(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         index = _one_group(q.shape[2])
-        return attend(q, k, v, sight=find_sight(index, index, "full")).value
+        return attend(q, k, v, spans=find_spans(index, index, "full")).value
 
     @jax.jit
     def causal(q: jax.Array, k: jax.Array, v: jax.Array, history: History) -> jax.Array:
         index = _one_group(q.shape[2])
-        own = attend(q, k, v, sight=find_sight(index, index, "full"))
+        own = attend(q, k, v, spans=find_spans(index, index, "full"))
         return merge(own, attend_history(q, history, jnp.int32(0))).value
 
     calls: dict[tuple[str, int], Callable[[], jax.Array]] = {}
@@ -160,9 +160,9 @@ def measure_int8(shots: int = 4) -> float:
         scene = Scene(shots)
         request = scene.requests[-1]
         config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
-        job = Job(request, config, MODEL, jax.random.key(0))
+        job = SamplingScene(request, config, MODEL, jax.random.key(0))
         plan = plan_mode("causal", request, config)
-        cached = Cached(scene.causal, job, plan, time_grid(config.steps, 1.0))
+        cached = CachedPass(scene.causal, job, plan, time_grid(config.steps, 1.0))
         made[kept_as] = list(sample_scene(cached, job, plan))[-1].tokens
     return float(np.linalg.norm(made["int8"] - made["model"]) / np.linalg.norm(made["model"]))
 
@@ -176,8 +176,8 @@ def randomise(params: Any) -> Any:
     )
 
 
-def _make_job(request: SceneRequest) -> Job:
-    return Job(request, SAMPLING, MODEL, jax.random.key(0))
+def _make_job(request: SceneRequest) -> SamplingScene:
+    return SamplingScene(request, SAMPLING, MODEL, jax.random.key(0))
 
 
 def _one_group(length: int) -> TokenIndex:

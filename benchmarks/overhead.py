@@ -19,11 +19,11 @@ from absl import flags, logging
 from benchmarks.drawing import draw
 from benchmarks.machine import find_machine
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
-from lct_jax.chips import CHIPS
+from lct_jax.backbones.mmdit.network import count_parameters
 from lct_jax.cli import run
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.files import replace_atomically
-from lct_jax.model.mmdit import count_parameters
+from lct_jax.costs.chips import CHIPS
+from lct_jax.media.files import replace_atomically
 from lct_jax.plan.scenes import BYTES, MODES, count_cache, count_scene, make_request
 
 SHOTS = 9
@@ -32,7 +32,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "overhead.png"
 # A full shot of the paper, 125 frames at 480x480, with prompts as long as ours usually are.
 FULL_SHOT = {"grid": (32, 30, 30), "text": 128, "scene_text": 384, "width": 1, "channels": 64}
 DIVIDED = 8  # chips over which the roofline divides the work, perfectly
-SHOWN = ("v5p", "v6e", "tpu7x", "h100", "h200")  # of lct_jax/chips.py
+SHOWN = ("v5p", "v6e", "tpu7x", "h100", "h200")  # of lct_jax/costs/chips.py
 
 REPEATS = flags.DEFINE_integer("repeats", 3, "Repeats, of which the fastest counts.")
 DRAW = flags.DEFINE_bool("draw", False, "Only draw the figure anew.")

@@ -25,15 +25,15 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.made_up_lengths import draw_lengths
-from lct_jax.chips import CHIPS
 from lct_jax.cli import load_config
 from lct_jax.config import Config, freeze
+from lct_jax.costs.chips import CHIPS
+from lct_jax.costs.flops import BACKWARD, count_work
 from lct_jax.data.fill import measure_fill
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import Maker, PreparedSet, write_set
-from lct_jax.data.shards import SceneRecord, ShotRecord
-from lct_jax.flops import BACKWARD, count_work
+from lct_jax.data.sets.records import PreparedSet, SetInfo, write_set
+from lct_jax.data.sets.shards import SceneRecord, ShotRecord
 
 SHOTS = flags.DEFINE_integer("shots", 10_000, "Shots of the made-up set.")
 BATCHES = flags.DEFINE_integer("batches", 32, "Batches that are planned and measured.")
@@ -178,7 +178,7 @@ def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
             )
         full, brief = text(lengths.scene_full[scene]), text(lengths.scene_brief[scene])
         scenes.append(SceneRecord(f"scene_{scene}", "train", full, brief, "", "", records))
-    made = Maker("made up", "made up", model.channels, model.text_width, 480, 480, 12.0, text(1))
+    made = SetInfo("made up", "made up", model.channels, model.text_width, 480, 480, 12.0, text(1))
     write_set(folder, scenes, maker=made, credit="")
 
 

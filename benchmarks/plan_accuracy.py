@@ -26,16 +26,16 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from absl import flags, logging
 
-from lct_jax.chips import GIB
 from lct_jax.cli import load_config, run
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig, freeze
+from lct_jax.costs.chips import GIB
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically
+from lct_jax.media.files import replace_atomically
 from lct_jax.plan.refine import compile_step
 from lct_jax.plan.report import to_plain
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
-from lct_jax.plan.workload import Wish
+from lct_jax.plan.workload import SceneTarget
 
 RESULTS = Path(__file__).with_name("results") / "plan_accuracy.json"
 ONLY = flags.DEFINE_list("only", [], "Names of configurations; all without it.")
@@ -48,7 +48,7 @@ TABLE = flags.DEFINE_bool("table", False, "Only print the table.")
 
 ASSIGNMENT = "after_optimizations-buffer-assignment.txt"
 DONE = "after_optimizations-memory-usage-report.txt"  # is written behind it
-SHOT = Wish(shots=1, frames=61)  # a scene that every row here holds
+SHOT = SceneTarget(shots=1, frames=61)  # a scene that every row here holds
 
 
 def make_config(
@@ -148,7 +148,7 @@ def measure(name: str) -> dict[str, Any]:
     config, folder = make(name), Path(DUMPS.value) / name
     if not _find(folder, DONE):
         _compile_until_assigned(name, folder)
-    wish = Wish() if name.startswith("lct_3b") else SHOT
+    wish = SceneTarget() if name.startswith("lct_3b") else SHOT
     plan = plan_training(config, parse_topology(topology), wish, steps=1)
     return {
         "topology": topology,
@@ -166,7 +166,7 @@ def measure(name: str) -> dict[str, Any]:
 def estimate(name: str) -> float:
     """What the plan says today."""
     make, topology = PAIRS[name]
-    wish = Wish() if name.startswith("lct_3b") else SHOT
+    wish = SceneTarget() if name.startswith("lct_3b") else SHOT
     return plan_training(make(name), parse_topology(topology), wish, steps=1).memory.total
 
 

@@ -52,7 +52,7 @@ def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
         f"--config.training.steps={STEPS}", "--config.training.eval_batches=0",
     )  # fmt: skip
     _run(
-        *program, "lct_jax.puppets.evaluate", f"--checkpoint={workdir}", f"--name={name}",
+        *program, "lct_jax.evaluation.puppets", f"--checkpoint={workdir}", f"--name={name}",
         "--rows=joint", f"--scenes={SAMPLED}", f"--out={table}",
     )  # fmt: skip
     shares = json.loads((table / f"{name}.joint.json").read_text())["shares"]

@@ -2,7 +2,7 @@ r"""One puppet scene sampled in several ways, on one picture: a row a way, a col
 
     python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=14 --out=docs/puppets.png
 
-A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.puppets.evaluate`; a PNG leaves. The first row is
+A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.evaluation.puppets`; a PNG leaves. The first row is
 the scene as it was drawn, of which prompts tell only a part; what is withheld may come out otherwise, but alike.
 """
 
@@ -17,13 +17,13 @@ from absl import flags, logging
 from PIL import Image, ImageDraw, ImageFont
 
 from lct_jax.cli import run
-from lct_jax.data.records import CODEC_FILE
-from lct_jax.files import replace_atomically
-from lct_jax.puppets.evaluate import DRAWING, SEED, Model, choose_rows, sample_shots
+from lct_jax.data.sets.records import CODEC_FILE
+from lct_jax.distributed.sharding import make_sampling_mesh
+from lct_jax.evaluation.puppets import DRAWING, SEED, Model, choose_rows, sample_shots
+from lct_jax.evaluation.table import ROWS
+from lct_jax.media.files import replace_atomically
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import PuppetScene, draw_scene
-from lct_jax.puppets.table import ROWS
-from lct_jax.sharding import make_sampling_mesh
 
 TITLES = {
     "independent": "independent",

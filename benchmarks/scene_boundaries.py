@@ -20,11 +20,11 @@ from absl import app
 
 from lct_jax.cli import load_config
 from lct_jax.config import Config, FootageConfig, freeze
-from lct_jax.data import grouping
-from lct_jax.data.cuts import track_film
+from lct_jax.data.footage import grouping
+from lct_jax.data.footage.cuts import track_film
+from lct_jax.data.footage.takes import Takes, find_takes
 from lct_jax.data.scene_file import SceneFile, load_scene_file
-from lct_jax.data.takes import Takes, find_takes
-from lct_jax.footage import iter_at_rate, read_shape
+from lct_jax.media.frames import iter_at_rate, read_shape
 
 SCENES = Path("examples/big_buck_bunny/scenes.json")
 FIELDS = {

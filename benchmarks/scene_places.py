@@ -8,7 +8,7 @@ is counted as in `scene_boundaries.py`, against the scene file, for
 
 - the changes of place, and those alone that the scene file has: a rule that finds all of these and errs nowhere;
 - the latter where what is longer than a scene may be is divided by chance, into the fewest pieces;
-- the rule of `lct_jax/data/grouping.py` with its distances from pictures, and with distances from places; its numbers
+- the rule of `lct_jax/data/footage/grouping.py` with its distances from pictures, and with distances from places; its numbers
   chosen on the whole film (fitted), or on three quarters of it and counted on the fourth (cross-validated).
 """
 
@@ -35,9 +35,9 @@ from benchmarks.scene_boundaries import (
 )
 from lct_jax.cli import load_config
 from lct_jax.config import FootageConfig, freeze
-from lct_jax.data import grouping
+from lct_jax.data.footage import grouping
+from lct_jax.data.footage.takes import Takes
 from lct_jax.data.scene_file import SceneFile, load_scene_file
-from lct_jax.data.takes import Takes
 
 PLACES = Path("examples/big_buck_bunny/places.json")
 SIDE = 2  # shots looked at on each side of a cut: shots of two places often take turns

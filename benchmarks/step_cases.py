@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.made_up_lengths import draw_lengths
 from lct_jax.cli import load_config
 from lct_jax.config import Config, DataConfig, ModelConfig, freeze
-from lct_jax.data.lengths import LengthTable
+from lct_jax.costs.flops import BACKWARD, Flops, count_forward, count_work
 from lct_jax.data.planner import Planner
-from lct_jax.flops import BACKWARD, Flops, count_forward, count_work
+from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
 from lct_jax.types import PackedBatch
 

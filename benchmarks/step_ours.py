@@ -15,14 +15,14 @@ from benchmarks.measuring import randomise
 from benchmarks.step_cases import Case, make_batch
 from benchmarks.turns import Action
 from lct_jax import flow
-from lct_jax.codecs.safetensors_io import save_tensors
+from lct_jax.attention.attend import attend
+from lct_jax.attention.mask import find_spans
+from lct_jax.backbones.mmdit.blocks import StreamBlock, project_tokens
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import FlowConfig, TrainingConfig
-from lct_jax.model.attention import attend
-from lct_jax.model.blocks import StreamBlock, project_tokens
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.visibility import find_sight
+from lct_jax.tensors import save_tensors
+from lct_jax.training.checkpoint.weights import name_leaves
 from lct_jax.training.state import init_state, loss_and_gradient, make_optimizer, make_step
-from lct_jax.training.weights import name_leaves
 from lct_jax.types import TokenIndex
 
 TRAINING = TrainingConfig(steps=1_000, warmup=10)
@@ -100,8 +100,8 @@ def make_attention(case: Case) -> Action:
 
     @jax.jit
     def run(q: jax.Array, k: jax.Array, v: jax.Array, cotangent: jax.Array) -> Any:
-        sight = find_sight(index, index, "full")
-        mix = lambda q, k, v: attend(q, k, v, sight=sight).value  # noqa: E731
+        spans = find_spans(index, index, "full")
+        mix = lambda q, k, v: attend(q, k, v, spans=spans).value  # noqa: E731
         value, pull = jax.vjp(mix, q, k, v)
         return value, pull(cotangent)
 

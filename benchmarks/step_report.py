@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.step_cases import Case
-from lct_jax.files import replace_atomically
+from lct_jax.media.files import replace_atomically
 
 BEGIN, END = "<!-- made by benchmarks.train_step -->", "<!-- end -->"
 NAMES = {"ours": "ours", "eager": "PyTorch", "compiled": "PyTorch, compiled"}

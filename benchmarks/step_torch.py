@@ -22,9 +22,9 @@ from torch.nn import functional
 from benchmarks.step_cases import Case, make_batch
 from benchmarks.step_torch_weights import load_weights
 from benchmarks.turns import Action
-from lct_jax.codecs.safetensors_io import load_tensors_of
+from lct_jax.attention.rope import frequencies
 from lct_jax.config import ModelConfig, TrainingConfig
-from lct_jax.model.rope import frequencies
+from lct_jax.tensors import load_tensors_of
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
 

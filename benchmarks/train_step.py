@@ -29,7 +29,7 @@ from benchmarks.step_report import describe, describe_case, write_tables
 from benchmarks.turns import Action, Worker, ask, serve, start_worker, stop_worker
 from lct_jax.cli import run
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically
+from lct_jax.media.files import replace_atomically
 
 RESULTS = Path(__file__).with_name("results") / "train_step.json"
 README = Path(__file__).with_name("README.md")

@@ -22,8 +22,8 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
-from lct_jax.script import suggest
 
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from absl import flags, logging
 from flax import nnx
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import run
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.training.checkpoint import Checkpoints
-from lct_jax.training.weights import save_weights
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.weights import save_weights
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a run.", required=True)
 OUT = flags.DEFINE_string("out", None, "File to write.", required=True)

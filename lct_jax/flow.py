@@ -61,7 +61,7 @@ def find_groups(index: TokenIndex, slots: int) -> Groups:
     """Reads the groups of every row off its video tokens (each group has some: group 0 its dummy)."""
     rows = jnp.arange(index.scene.shape[0])[:, None]
     empty = jnp.zeros((index.scene.shape[0], slots), jnp.int32)
-    write = lambda values: empty.at[rows, index.group].max(values)  # noqa: E731
+    write = lambda values: empty.at[rows, index.slot].max(values)  # noqa: E731
     return Groups(scene=write(index.scene), shot=write(index.shot))
 
 
@@ -97,7 +97,7 @@ def draw(key: jax.Array, batch: PackedBatch, *, slots: int, config: FlowConfig) 
 
 def corrupt(clean: Tokens, noise_BLC: jax.Array, time_BS: jax.Array) -> Tokens:
     """Mixes noise into every token at the time of its group; dummies, at t = 0, stay as they are."""
-    time_BL1 = jnp.take_along_axis(time_BS, clean.index.group, axis=1)[..., None]
+    time_BL1 = jnp.take_along_axis(time_BS, clean.index.slot, axis=1)[..., None]
     return clean._replace(value=(1.0 - time_BL1) * clean.value + time_BL1 * noise_BLC)
 
 
@@ -110,8 +110,8 @@ def loss_weights(index: TokenIndex, slots: int) -> jax.Array:
     rows = jnp.arange(index.scene.shape[0])[:, None]
     counts = (index.scene != PADDING_SCENE) & (index.shot != GLOBAL_SHOT)
     zeros = jnp.zeros((index.scene.shape[0], slots + 1), jnp.float32)
-    tokens_BS = zeros.at[rows, index.group].add(counts)
-    share_BL = counts / jnp.maximum(jnp.take_along_axis(tokens_BS, index.group, axis=1), 1.0)
+    tokens_BS = zeros.at[rows, index.slot].add(counts)
+    share_BL = counts / jnp.maximum(jnp.take_along_axis(tokens_BS, index.slot, axis=1), 1.0)
     shots_BS = zeros.at[rows, index.scene].add(
         share_BL
     )  # a row has at most as many scenes as groups
@@ -141,7 +141,7 @@ def break_down(
 ) -> Breakdown:
     """The sums behind `weighted_error`, by time and by shot: added up over parts, errors over weights are means."""
     slots = time_BS.shape[1]
-    sums_BS = [sum_groups(x, index.group, slots) for x in (weight_BL, weight_BL * error_BL)]
+    sums_BS = [sum_groups(x, index.slot, slots) for x in (weight_BL, weight_BL * error_BL)]
     bucket_BS = jnp.minimum((time_BS * TIME_BUCKETS).astype(jnp.int32), TIME_BUCKETS - 1)
     # What is no shot, such as a global prompt, weighs nothing: where it is counted does not matter.
     place_BS = jnp.maximum(find_groups(index, slots).shot, 1) - 1

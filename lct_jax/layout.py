@@ -182,7 +182,7 @@ def pack(
             place = {"row": row, "scene": number, "group": group}
             at_video = _write(video, scene.video, scene.layout.video, start=at_video, **place)
             at_text = _write(text, scene.text, scene.layout.text, start=at_text, **place)
-            group += int(scene.layout.video.group[-1]) + 1
+            group += int(scene.layout.video.slot[-1]) + 1
     return PackedBatch(video=video, text=text)
 
 
@@ -204,7 +204,7 @@ def _grid(grid: tuple[int, int, int]) -> np.ndarray:
 
 def _index(coord_L3: np.ndarray, *, shot: int, group: int) -> TokenIndex:
     fill = lambda value: np.full(len(coord_L3), value, np.int32)  # noqa: E731
-    return TokenIndex(scene=fill(1), shot=fill(shot), group=fill(group), coord=coord_L3)
+    return TokenIndex(scene=fill(1), shot=fill(shot), slot=fill(group), coord=coord_L3)
 
 
 def _join(parts: Sequence[TokenIndex]) -> TokenIndex:
@@ -213,7 +213,7 @@ def _join(parts: Sequence[TokenIndex]) -> TokenIndex:
 
 def _empty_tokens(rows: int, length: int, width: int) -> Tokens:
     zeros = lambda *shape: np.zeros((rows, length, *shape), np.int32)  # noqa: E731
-    index = TokenIndex(scene=zeros(), shot=zeros(), group=zeros(), coord=zeros(3))
+    index = TokenIndex(scene=zeros(), shot=zeros(), slot=zeros(), coord=zeros(3))
     return Tokens(value=np.zeros((rows, length, width), np.float32), index=index)
 
 
@@ -234,6 +234,6 @@ def _write(
     tokens.value[row, start:end] = value
     tokens.index.scene[row, start:end] = scene
     tokens.index.shot[row, start:end] = index.shot
-    tokens.index.group[row, start:end] = group + index.group
+    tokens.index.slot[row, start:end] = group + index.slot
     tokens.index.coord[row, start:end] = index.coord
     return end

@@ -31,16 +31,16 @@ from flax import nnx
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
-from lct_jax.data.records import PreparedSet
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.distributed.sharding import check_mesh, make_mesh, replicated
 from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.hosts.facts import find_differences, hash_code, read_flags, read_versions
 from lct_jax.hosts.place import Place, define_place, read_place
 from lct_jax.hosts.team import Alone, Team, join
 from lct_jax.hosts.together import start_jax
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import check_mesh, make_mesh, replicated
 from lct_jax.training.state import init_state, make_optimizer
 
 CONFIG = define_config()

@@ -30,14 +30,14 @@ class TokenIndex(NamedTuple):
     Attributes:
         scene: int32[B L], scene of the row, counted from 1; 0 marks padding.
         shot: int32[B L], group within the scene; 0 is the global prompt.
-        group: int32[B L], slot of the token's (scene, shot) in the row's tables of per-group values, such as
+        slot: int32[B L], slot of the token's (scene, shot) in the row's tables of per-group values, such as
             the diffusion time `time_BS`; 0 for padding.
         coord: int32[B L 3], (t, h, w) on the diagonal of the interleaved rotary embedding.
     """
 
     scene: Array
     shot: Array
-    group: Array
+    slot: Array
     coord: Array
 
 

@@ -12,14 +12,14 @@ from causal_reference import window_velocities
 from jax.tree_util import Partial
 from scenes import TINY, TinyModel
 
+from lct_jax.backbones.denoiser import Denoiser
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.model.served import Served
-from lct_jax.sampling.entries import Entries
 from lct_jax.sampling.euler import time_grid
-from lct_jax.sampling.plan import Window
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest, Ties
-from lct_jax.sampling.sampler import Executor, sample_scene
-from lct_jax.sampling.window import Job, pack_window
+from lct_jax.sampling.passes import Executor, sample_scene
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
+from lct_jax.sampling.schedule import Window
+from lct_jax.sampling.shot_cache import ShotCache
+from lct_jax.sampling.window import SamplingScene, pack_window
 
 # Wide, tall and long, and one of another number of tokens: programs are shared by number.
 GRIDS = ((1, 2, 3), (3, 2, 1), (1, 1, 2), (1, 6, 1))
@@ -44,7 +44,7 @@ def make_request(
     shots: int,
     *,
     given: tuple[int, ...] = (),
-    ties: dict[int, Ties] | None = None,
+    ties: dict[int, ShotLinks] | None = None,
     alike: bool = False,
     bare: bool = False,
 ) -> SceneRequest:
@@ -59,7 +59,7 @@ def make_request(
                 prompt=make_prompt(rng, 1 + number % 5, 2),
                 grid=grid,
                 given=clean if number in given else None,
-                ties=(ties or {}).get(number, Ties()),
+                ties=(ties or {}).get(number, ShotLinks()),
             )
         )
     prompt = None if bare else make_prompt(rng, 5, 3)
@@ -68,19 +68,19 @@ def make_request(
 
 def make_job(
     request: SceneRequest, config: SamplingConfig = CONFIG, *, model: ModelConfig = TINY
-) -> Job:
+) -> SamplingScene:
     """A scene with its noise."""
-    return Job(request, config, model=model, key=jax.random.key(0))
+    return SamplingScene(request, config, model=model, key=jax.random.key(0))
 
 
 @functools.cache
-def serve(config: ModelConfig = TINY) -> Served:
+def serve(config: ModelConfig = TINY) -> Denoiser:
     """The tiny model with random weights everywhere and causal context; its programs are shared."""
     model = TinyModel(config)
-    return Served(model.graph, model.params, config=config, context="causal")
+    return Denoiser(model.graph, model.params, config=config, context="causal")
 
 
-def sample(executor: Executor, job: Job, plan: Sequence[Window]) -> dict[int, np.ndarray]:
+def sample(executor: Executor, job: SamplingScene, plan: Sequence[Window]) -> dict[int, np.ndarray]:
     """Clean tokens by shot."""
     return {shot.number: shot.tokens for shot in sample_scene(executor, job, plan)}
 
@@ -96,10 +96,10 @@ def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
 
 
 def make_entries(
-    job: Job, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Served
-) -> Entries:
-    """Entries of all shots, made from latents that are at hand."""
-    entries = Entries(model, job, plan, keep_all=True)
+    job: SamplingScene, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Denoiser
+) -> ShotCache:
+    """ShotCache of all shots, made from latents that are at hand."""
+    entries = ShotCache(model, job, plan, keep_all=True)
     for window in plan:
         shot = window.shots[-1]
         entries.held[shot] = job.hold(shot, clean[shot])
@@ -108,7 +108,7 @@ def make_entries(
 
 
 def compare_with_full_pass(
-    job: Job, plan: Sequence[Window], model: Served, *, atol: float
+    job: SamplingScene, plan: Sequence[Window], model: Denoiser, *, atol: float
 ) -> dict[int, np.ndarray]:
     """Holds the velocity of every shot behind the cache against one causal pass over all shots.
 
@@ -139,7 +139,7 @@ def compare_with_full_pass(
     return found
 
 
-def compare_with_plain_pass(job: Job, plan: Sequence[Window], model: Served) -> None:
+def compare_with_plain_pass(job: SamplingScene, plan: Sequence[Window], model: Denoiser) -> None:
     """Holds the velocity of the last shot behind the cache against the plain reference, for both guidance branches."""
     last = plan[-1].shots[-1]
     clean = draw_clean(job.request)

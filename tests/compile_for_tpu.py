@@ -26,11 +26,11 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lct_jax.attention.attend import attend
+from lct_jax.attention.mask import find_spans
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
-from lct_jax.model.attention import attend
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.visibility import find_sight
-from lct_jax.sharding import make_mesh, state_sharding
+from lct_jax.distributed.sharding import make_mesh, state_sharding
 from lct_jax.training.state import init_state, make_optimizer, make_step
 from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
@@ -73,7 +73,7 @@ def compile_attention(mesh: Mesh) -> jax.stages.Compiled:
     qkv = (spread(ROWS, 2, LONG, 64),) * 3
 
     def loss(qkv: tuple[jax.Array, ...], index: TokenIndex) -> jax.Array:
-        return attend(*qkv, sight=find_sight(index, index, "causal")).value.sum()
+        return attend(*qkv, spans=find_spans(index, index, "causal")).value.sum()
 
     return jax.jit(jax.grad(loss)).lower(qkv, _index(spread, LONG)).compile()
 

@@ -17,7 +17,7 @@ import pytest
 from overfitting import Overfit, overfit_scene
 from scenes import TINY, TinyModel
 
-from lct_jax.sharding import make_mesh
+from lct_jax.distributed.sharding import make_mesh
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -11,7 +11,7 @@ from reference import scene_loss
 from scenes import Scene, TinyModel, to_reference
 
 from lct_jax.config import ModelConfig
-from lct_jax.training.weights import name_leaves
+from lct_jax.training.checkpoint.weights import name_leaves
 
 Gradient = tuple[jax.Array, Any]  # loss, and the tree of its derivatives
 STEP = 1e-5  # of a difference quotient in float64

@@ -15,9 +15,9 @@ import numpy as np
 from flax import nnx
 
 from lct_jax import flow
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.state import init_state, make_backbone, make_optimizer, make_step
 from lct_jax.types import PackedBatch
 

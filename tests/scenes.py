@@ -16,11 +16,11 @@ import numpy as np
 from flax import nnx
 from reference import Group
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig
 from lct_jax.flow import Draw
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.training.weights import name_leaves
+from lct_jax.training.checkpoint.weights import name_leaves
 from lct_jax.types import PackedBatch
 
 TINY = ModelConfig(
@@ -172,7 +172,7 @@ class TinyModel:
     def forward(self, packed: Packed, *, context: str = "full") -> np.ndarray:
         """Velocity [B L C] of packed scenes at their times, corrupted by numpy alone."""
         video, time_BS = packed.batch.video, packed.added.time
-        time_BL1 = np.take_along_axis(time_BS, video.index.group, axis=1)[..., None]
+        time_BL1 = np.take_along_axis(time_BS, video.index.slot, axis=1)[..., None]
         noisy = (1 - time_BL1) * video.value + time_BL1 * packed.added.noise
         noisy = video._replace(value=noisy.astype(np.float32))
         return np.asarray(

@@ -13,7 +13,7 @@ from benchmarks.ablations import read_results, to_markdown
 from benchmarks.broken import BREAKS
 from benchmarks.puppets_picture import describe, draw
 from lct_jax.errors import InputError
-from lct_jax.puppets.evaluate import DRAWING, SEED
+from lct_jax.evaluation.puppets import DRAWING, SEED
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import draw_scene
 

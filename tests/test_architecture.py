@@ -154,11 +154,11 @@ def test_nothing_imports_the_tests_or_the_scripts():
 @pytest.mark.parametrize(
     ("room", "source", "breach"),
     [
-        ("training", "from lct_jax.model.mmdit import MMDiT", ["model.mmdit"]),
+        ("training", "from lct_jax.backbones.mmdit.network import MMDiT", ["model.mmdit"]),
         ("training", "from lct_jax import sampling", ["sampling"]),
-        ("training", "def f():\n    import lct_jax.data.records", ["data.records"]),
+        ("training", "def f():\n    import lct_jax.data.sets.records", ["data.records"]),
         ("training", "from lct_jax.codecs.registry import load_codec", ["codecs.registry"]),
-        ("training", "from lct_jax.codecs.safetensors_io import load_tensors", []),
+        ("training", "from lct_jax.tensors import load_tensors", []),
         ("training", "from lct_jax.training.state import TrainState\nimport jax", []),
         ("types", "from lct_jax.errors import InputError", ["errors"]),
         ("flow", "from lct_jax.types_of_tomorrow import X", ["types_of_tomorrow"]),

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lct_jax.attention import chunked, splash, triton
+from lct_jax.attention.attend import attend, attend_dense
+from lct_jax.attention.chunked import MASKED, merge
+from lct_jax.attention.mask import find_spans, visible
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
-from lct_jax.model import chunked, splash, triton
-from lct_jax.model.attention import attend, attend_dense
-from lct_jax.model.chunked import MASKED, merge
-from lct_jax.model.visibility import find_sight, visible
 from lct_jax.types import TokenIndex
 
 # A scene with a global prompt, a wide still and a tall clip; then one shot without a global prompt.
@@ -113,7 +113,7 @@ def test_attends_in_literal_numbers():
     q_BHLK = jnp.array([[[zero, one, one]]])
     k_BHMK = jnp.array([[[zero, [np.log(3.0) / 2] * 4, one]]])
     v_BHMK = jnp.array([[[zero, [4.0, 8.0, 12.0, 16.0], [99.0] * 4]]])
-    out = attend(q_BHLK, k_BHMK, v_BHMK, sight=find_sight(index, index, "full")).value
+    out = attend(q_BHLK, k_BHMK, v_BHMK, spans=find_spans(index, index, "full")).value
     # The first query is indifferent; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
     expected = [[2.0, 4.0, 6.0, 8.0], [3.0, 6.0, 9.0, 12.0], zero]
     np.testing.assert_allclose(out[0, 0], expected, rtol=1e-6)
@@ -128,7 +128,7 @@ def test_padding_gives_zeros_and_finite_gradients(plans, context):
     q, k, v, weight = (jnp.asarray(rng.normal(size=(1, 2, 15, 4)), jnp.float32) for _ in range(4))
 
     def mixed(q, k, v):
-        return attend(q, k, v, sight=find_sight(index, index, context)).value
+        return attend(q, k, v, spans=find_spans(index, index, context)).value
 
     out = mixed(q, k, v)
     assert not np.asarray(out)[:, :, padding].any()
@@ -167,7 +167,7 @@ TOLERANCES = {"float32": 3e-6, "bfloat16": 3e-2}
 
 @functools.partial(jax.jit, static_argnames="context")
 def _sight_and_mask(query: TokenIndex, key: TokenIndex, context: str):
-    return find_sight(query, key, context), visible(query, key, context)
+    return find_spans(query, key, context), visible(query, key, context)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -185,13 +185,13 @@ def test_kernels_agree_with_the_whole_mask(kernel, dtype, small_blocks):
         return mix(q, k, v), jax.grad(weigh)((q, k, v))
 
     @jax.jit
-    def both(sight, seen, q, k, v, weights):
+    def both(spans, seen, q, k, v, weights):
         finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))  # noqa: E731
         dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))  # noqa: E731
 
         def fast(q, k, v):
             q, k, v = (x.astype(dtype) for x in (q, k, v))
-            return finite(attend(q, k, v, sight=sight, kernel=kernel))
+            return finite(attend(q, k, v, spans=spans, kernel=kernel))
 
         return [values_and_gradients(mix, q, k, v, weights) for mix in (fast, dense)]
 
@@ -213,18 +213,18 @@ def test_kernels_agree_with_the_whole_mask(kernel, dtype, small_blocks):
 def test_intervals_are_the_mask(context):
     rng = np.random.default_rng(1)
     query, key = (_random_index(rng, rows=3, length=length) for length in (17, 30))
-    sight = jax.tree.map(np.asarray, find_sight(query, key, context))
+    spans = jax.tree.map(np.asarray, find_spans(query, key, context))
     place = np.arange(30)
-    seen = (sight.start[..., None] <= place) & (place < sight.end[..., None])
+    seen = (spans.start[..., None] <= place) & (place < spans.end[..., None])
     sorted_mask = np.take_along_axis(
         np.take_along_axis(
-            np.asarray(visible(query, key, context)), sight.query.there[..., None], 1
+            np.asarray(visible(query, key, context)), spans.query.there[..., None], 1
         ),
-        sight.key.there[:, None],
+        spans.key.there[:, None],
         2,
     )
     np.testing.assert_array_equal(seen, sorted_mask)
-    for there, back in (sight.query, sight.key):
+    for there, back in (spans.query, spans.key):
         np.testing.assert_array_equal(np.take_along_axis(there, back, 1), np.sort(there, 1))
 
 
@@ -242,10 +242,10 @@ def test_attention_over_two_sets_of_keys_merges():
     query, key = (_random_index(rng, rows=2, length=length) for length in (12, 20))
     q, k, v = (rng.normal(size=(2, 2, n, 4)).astype(np.float32) for n in (12, 20, 20))
     parts = [
-        attend(q, k[:, :, s], v[:, :, s], sight=find_sight(query, _slice(key, s), "causal"))
+        attend(q, k[:, :, s], v[:, :, s], spans=find_spans(query, _slice(key, s), "causal"))
         for s in (slice(0, 7), slice(7, 20))
     ]
-    whole = attend(q, k, v, sight=find_sight(query, key, "causal"))
+    whole = attend(q, k, v, spans=find_spans(query, key, "causal"))
     for found, expected in zip(merge(*parts), whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -268,8 +268,8 @@ def test_no_program_holds_a_mask_of_all_pairs(kernel):
     length = 4096
     index = TokenIndex(*(np.ones((1, length), np.int32),) * 3, np.zeros((1, length, 3), np.int32))
     x = jnp.zeros((1, 1, length, 8))
-    sight = find_sight(index, index, "full")
-    mixed = lambda q, k, v: attend(q, k, v, sight=sight, kernel=kernel).value.sum()  # noqa: E731
+    spans = find_spans(index, index, "full")
+    mixed = lambda q, k, v: attend(q, k, v, spans=spans, kernel=kernel).value.sum()  # noqa: E731
     text = jax.jit(jax.grad(mixed, argnums=(0, 1, 2))).lower(x, x, x).compile().as_text()
     sizes = [
         np.prod([int(side) for side in shape.split(",")])

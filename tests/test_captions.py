@@ -13,13 +13,19 @@ from chat_server import answer, serve_chat, status
 from footage_files import draw_shots, write_footage
 from tiny_film import CONFIG, shared_film
 
-from lct_jax.data.captions import Caption, ask_about, caption_from_lines, check_answer, read_lines
+from lct_jax.data.footage.captions import (
+    Caption,
+    ask_about,
+    caption_from_lines,
+    check_answer,
+    read_lines,
+)
+from lct_jax.data.footage.report import Report
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
-from lct_jax.data.videos import Report
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.directing.script import GlobalPrompt
 from lct_jax.errors import InputError
-from lct_jax.script import GlobalPrompt
 
 GOOD = {
     "characters": {"1": "A grey dog."},

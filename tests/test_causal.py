@@ -22,10 +22,10 @@ from causal_scene import (
 )
 from jax.tree_util import Partial
 
-from lct_jax.sampling.causal import Cached, Uncached
+from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
 from lct_jax.sampling.euler import run_steps
-from lct_jax.sampling.plan import Window, plan_causal
-from lct_jax.sampling.sampler import Together
+from lct_jax.sampling.passes import FullPass
+from lct_jax.sampling.schedule import Window, plan_causal
 
 PLANS = {
     "out of order": OUT_OF_ORDER,
@@ -45,9 +45,9 @@ def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
     job = make_job(make_request(4, given=(0, 2)))
     plan = plan_causal(job.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 2), (0, 2, 1), (0, 2, 1, 3)]
-    cached = sample(Cached(serve(), job, plan, TIMES), job, plan)
+    cached = sample(CachedPass(serve(), job, plan, TIMES), job, plan)
     generated = [window for window in plan if window.denoised]
-    expected = sample(Together(serve().forward, job, TIMES), job, generated)
+    expected = sample(FullPass(serve().forward, job, TIMES), job, generated)
     assert cached.keys() == expected.keys() == {1, 3}
     for shot, tokens in cached.items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)  # four guided steps add up
@@ -58,7 +58,7 @@ def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
 def test_any_plan_equals_itself_without_a_cache(name, cache):
     plan = PLANS[name]
     job = make_job(make_request(4), dataclasses.replace(CONFIG, cache=cache))
-    cached, uncached = (kind(serve(), job, plan, TIMES) for kind in (Cached, Uncached))
+    cached, uncached = (kind(serve(), job, plan, TIMES) for kind in (CachedPass, UncachedPass))
     expected = sample(uncached, job, plan)
     for shot, tokens in sample(cached, job, plan).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
@@ -75,7 +75,7 @@ def test_any_plan_equals_a_plain_pass_over_its_windows(name):
 def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
     job = make_job(make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3))
     plan = plan_causal(job.request, job.config)
-    cached = Cached(serve(), job, plan, TIMES)
+    cached = CachedPass(serve(), job, plan, TIMES)
     shots = sample(cached, job, plan)
     held = cached.entries.held[0]
     assert held.time == 0.25
@@ -91,9 +91,9 @@ def test_long_scenes_go_on_within_the_window():
     job, times = make_job(make_request(30, alike=True), config), TIMES[::2]
     plan, clean = plan_causal(job.request, config), draw_clean(job.request)
     assert plan[29].shots == (27, 28, 29)
-    cached = Cached(serve(), job, plan, times, retain="all")
+    cached = CachedPass(serve(), job, plan, times, retain="all")
     cached.entries = make_entries(job, plan, clean, serve())
-    uncached = Uncached(serve(), job, plan, times)
+    uncached = UncachedPass(serve(), job, plan, times)
     uncached.entries.held |= cached.entries.held
     for number in (29, 11):
         found = cached.denoise(plan[number], clean, lambda: None)
@@ -105,7 +105,7 @@ def test_entries_that_no_later_window_sees_make_room():
     """A scene of thirty shots needs the slots of one window."""
     config = dataclasses.replace(CONFIG, window=3)
     job = make_job(make_request(30, alike=True), config)
-    cached = Cached(serve(), job, plan_causal(job.request, config), TIMES)
+    cached = CachedPass(serve(), job, plan_causal(job.request, config), TIMES)
     capacity = cached.entries._cache.index.scene.shape[1]
     assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
 
@@ -133,7 +133,7 @@ def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop(
     for shots in (3, 4):  # prompts of many lengths, histories of none to three shots
         job = make_job(make_request(shots, alike=True))
         plan = plan_causal(job.request, CONFIG)
-        sample(Cached(Counted(serve()), job, plan, TIMES), job, plan)
+        sample(CachedPass(Counted(serve()), job, plan, TIMES), job, plan)
     assert (len(calls), run_steps._cache_size() - before) == (1, 1)
 
 

@@ -17,8 +17,8 @@ from causal_scene import (
 )
 from scenes import TINY
 
-from lct_jax.sampling.plan import plan_causal
-from lct_jax.sharding import make_mesh
+from lct_jax.distributed.sharding import make_mesh
+from lct_jax.sampling.schedule import plan_causal
 
 FOUR_HEADS = dataclasses.replace(TINY, heads=4)
 

@@ -21,11 +21,16 @@ from tiny_film import (
     write_config,
 )
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config
+from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import make_mesh
-from lct_jax.training.checkpoint import Checkpoints, read_meta, read_weights, start_state
+from lct_jax.training.checkpoint.checkpoints import (
+    Checkpoints,
+    read_meta,
+    read_weights,
+    start_state,
+)
 from lct_jax.training.state import make_optimizer
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from lct_jax.config import SamplingConfig
-from lct_jax.sampling.choice import choose_history
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest, Ties
+from lct_jax.sampling.history import choose_history
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
 
 CONFIG = SamplingConfig()
 RELEVANT = dataclasses.replace(CONFIG, history="relevant")
 
 
-def make_request(ties: list[Ties], *, topics: list[int] | None = None) -> SceneRequest:
+def make_request(ties: list[ShotLinks], *, topics: list[int] | None = None) -> SceneRequest:
     """Shots of two text tokens and four video tokens; prompts of one topic are alike, others at right angles."""
     topics = topics or [0] * len(ties)
     text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))  # noqa: E731
@@ -26,8 +26,8 @@ def make_request(ties: list[Ties], *, topics: list[int] | None = None) -> SceneR
     return SceneRequest(prompt=None, shots=tuple(shots), channels=1)
 
 
-def cast(*names: str) -> Ties:
-    return Ties(characters=frozenset(names))
+def cast(*names: str) -> ShotLinks:
+    return ShotLinks(characters=frozenset(names))
 
 
 @pytest.mark.parametrize(
@@ -41,38 +41,38 @@ def cast(*names: str) -> Ties:
     ],
 )
 def test_the_last_shots_within_the_budget(config, expected):
-    assert choose_history(make_request([Ties()] * 12), 11, config) == expected
+    assert choose_history(make_request([ShotLinks()] * 12), 11, config) == expected
 
 
 def test_the_first_shot_sees_nothing():
-    assert choose_history(make_request([Ties()] * 2), 0, RELEVANT) == ()
+    assert choose_history(make_request([ShotLinks()] * 2), 0, RELEVANT) == ()
 
 
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
-        (Ties(shots=(0,)), 0),
-        (Ties(named=frozenset({"Ana"})), 1),
-        (Ties(named=frozenset({"quay"})), 2),
-        (Ties(goes_on=True), 4),
-        (Ties(shots=(3,), named=frozenset({"Ana"})), 3),  # a number says more than a name
-        (Ties(characters=frozenset({"Ana"})), 1),  # nothing is named: who is in both shots
-        (Ties(place="quay"), 2),
-        (Ties(), 4),  # all are alike: the nearest
+        (ShotLinks(shots=(0,)), 0),
+        (ShotLinks(named=frozenset({"Ana"})), 1),
+        (ShotLinks(named=frozenset({"quay"})), 2),
+        (ShotLinks(goes_on=True), 4),
+        (ShotLinks(shots=(3,), named=frozenset({"Ana"})), 3),  # a number says more than a name
+        (ShotLinks(characters=frozenset({"Ana"})), 1),  # nothing is named: who is in both shots
+        (ShotLinks(place="quay"), 2),
+        (ShotLinks(), 4),  # all are alike: the nearest
     ],
 )
 def test_relevance_by_what_a_shot_names_and_then_by_itself(last, expected):
-    ties = [Ties(), cast("Ana", "Bo"), Ties(place="quay"), cast("Bo"), Ties(), last]
+    ties = [ShotLinks(), cast("Ana", "Bo"), ShotLinks(place="quay"), cast("Bo"), ShotLinks(), last]
     config = dataclasses.replace(RELEVANT, history_shots=1)
     assert choose_history(make_request(ties), 5, config) == (expected,)
 
 
 def test_relevance_by_text_where_characters_say_nothing():
-    request = make_request([Ties()] * 5, topics=[3, 1, 3, 2, 3])
+    request = make_request([ShotLinks()] * 5, topics=[3, 1, 3, 2, 3])
     assert choose_history(request, 4, dataclasses.replace(RELEVANT, history_shots=2)) == (0, 2)
 
 
 def test_the_closer_cast_is_nearer():
-    ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), Ties(), cast("Ana", "Bo")]
+    ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), ShotLinks(), cast("Ana", "Bo")]
     config = dataclasses.replace(RELEVANT, history_shots=2)
     assert choose_history(make_request(ties), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2

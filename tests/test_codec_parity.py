@@ -15,10 +15,10 @@ import pytest
 from test_t5 import WORDS, write_folder
 
 from lct_jax.codecs.lpips import load_lpips
-from lct_jax.codecs.prompts import PromptRules, clean_prompt, keep_prompt
-from lct_jax.codecs.t5 import T5Encoder
-from lct_jax.codecs.umt5 import UMT5Encoder
 from lct_jax.codecs.wan_vae import WanVAE
+from lct_jax.encoders.prompts import PromptRules, clean_prompt, keep_prompt
+from lct_jax.encoders.t5 import T5Encoder
+from lct_jax.encoders.umt5 import UMT5Encoder
 
 # What other libraries warn of at import is theirs.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

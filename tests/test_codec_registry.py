@@ -13,18 +13,18 @@ import lct_jax.codecs
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec, make_encoder
-from lct_jax.codecs.safetensors_io import read_metadata, save_tensors
-from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import Config, ModelConfig, PrepareConfig
 from lct_jax.data.prepare import prepare_scene_file
 from lct_jax.data.sources import choose_size
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
-from lct_jax.media import write_video
+from lct_jax.media.video import write_video
+from lct_jax.tensors import read_metadata, save_tensors
 
 OWN = '''
 import numpy as np
 
-from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
+from lct_jax.tensors import load_tensors, save_tensors
 
 
 class Mean:

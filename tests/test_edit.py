@@ -9,8 +9,8 @@ import pytest
 from causal_scene import CONFIG, TIMES, make_job, make_prompt, make_request, sample, serve
 
 from lct_jax.errors import InputError
-from lct_jax.sampling.causal import Cached
-from lct_jax.sampling.plan import Window
+from lct_jax.sampling.cached_pass import CachedPass
+from lct_jax.sampling.schedule import Window
 
 # Shot 1 and what came of it: 2 saw it, 4 saw 2. Shots 3 and 5 go back to shot 0.
 PLAN = tuple(
@@ -23,7 +23,7 @@ NEW = make_prompt(np.random.default_rng(9), 4, 2)
 def session():
     """A sampled scene whose entries are all kept, and its latents."""
     job = make_job(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
-    cached = Cached(serve(), job, PLAN, TIMES[::2], retain="all")
+    cached = CachedPass(serve(), job, PLAN, TIMES[::2], retain="all")
     return cached, sample(cached, job, PLAN)
 
 
@@ -48,7 +48,7 @@ def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session)
     cached.edit(1, NEW)
     job = cached.job
     assert job.request.shots[1].prompt is NEW
-    fresh = Cached(serve(), job, PLAN, TIMES[::2], retain="all")
+    fresh = CachedPass(serve(), job, PLAN, TIMES[::2], retain="all")
     for window in PLAN:
         fresh.entries.held[window.shots[-1]] = job.hold(window.shots[-1], clean[window.shots[-1]])
         fresh.entries.make(window.shots[-1])
@@ -75,4 +75,4 @@ def test_latents_are_made_anew_only_when_asked(session):
 def test_a_scene_without_a_global_prompt_has_none_to_edit():
     job = make_job(make_request(6, alike=True, bare=True))
     with pytest.raises(InputError, match="found none in this scene"):
-        Cached(serve(), job, PLAN, TIMES, retain="all").edit(None, NEW)
+        CachedPass(serve(), job, PLAN, TIMES, retain="all").edit(None, NEW)

@@ -10,16 +10,16 @@ import jax
 import numpy as np
 from flax import nnx
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import load_config
-from lct_jax.codecs.minilm import MiniLMEncoder
 from lct_jax.codecs.registry import load_codec
-from lct_jax.codecs.safetensors_io import read_metadata
 from lct_jax.config import Config, freeze
 from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
-from lct_jax.media import iter_frames, probe_video, resize
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.script import find_characters, render_global, render_shot
-from lct_jax.training.weights import Meta, load_weights, read_weights_meta
+from lct_jax.directing.script import find_characters, render_global, render_shot
+from lct_jax.encoders.minilm import MiniLMEncoder
+from lct_jax.media.video import iter_frames, probe_video, resize
+from lct_jax.tensors import read_metadata
+from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples/big_buck_bunny"

@@ -14,12 +14,12 @@ from tiny_film import ROOT, run_program
 from benchmarks.scene_boundaries import place_boundaries, score_boundaries
 from lct_jax.cli import load_config
 from lct_jax.config import Config, freeze
+from lct_jax.data.footage.takes import REASONS, Takes
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
 from lct_jax.data.scene_file import load_scene_file
-from lct_jax.data.takes import REASONS, Takes
-from lct_jax.data.validate import find_problems
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.sets.validate import find_problems
 
 EXAMPLE = ROOT / "examples/big_buck_bunny"
 SCENES = json.loads((EXAMPLE / "scenes.json").read_text())["scenes"]

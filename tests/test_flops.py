@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig
-from lct_jax.flops import Flops, count_attention, count_forward, count_pairs, count_pairs_of
+from lct_jax.costs.flops import Flops, count_attention, count_forward, count_pairs, count_pairs_of
 from lct_jax.layout import GroupPlan, ScenePlan
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.types import TokenIndex, Tokens
 
 PLAN = ScenePlan(3, (GroupPlan(2, (1, 2, 3)), GroupPlan(4, (2, 2, 1))))
@@ -51,7 +51,7 @@ def test_count_agrees_with_the_compiler():
 
     def tokens(length: int, width: int) -> Tokens:
         shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)  # noqa: E731
-        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(jax.ShapeDtypeStruct((1, length, width), jnp.float32), index)
 
     graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))

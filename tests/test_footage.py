@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from footage_files import turn, write_footage
 
-from lct_jax.footage import Shape, aspect_error, fit_size, iter_at_rate, read_shape
-from lct_jax.media import iter_frames
+from lct_jax.media.frames import Shape, aspect_error, fit_size, iter_at_rate, read_shape
+from lct_jax.media.video import iter_frames
 
 LEVELS = 8  # grey levels between one frame and the next, far more than H.264 changes
 

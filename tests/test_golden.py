@@ -12,9 +12,9 @@ import jax
 import pytest
 from flax import nnx
 
-from lct_jax.codecs.safetensors_io import name_leaves
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config, freeze, read_beside
-from lct_jax.model.mmdit import MMDiT
+from lct_jax.tensors import name_leaves
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).with_name("golden")

@@ -20,7 +20,8 @@ from scenes import SLOTS, TINY, Packed, Scene, TinyModel, make_scenes, pack_scen
 
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
-from lct_jax.sharding import place_batch, state_sharding
+from lct_jax.distributed.sharding import place_batch, state_sharding
+from lct_jax.training.checkpoint.weights import name_leaves
 from lct_jax.training.state import (
     TrainState,
     count_samples,
@@ -32,7 +33,6 @@ from lct_jax.training.state import (
     make_step,
     scale_to_plan,
 )
-from lct_jax.training.weights import name_leaves
 
 TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
 SAMPLES = 5.0  # that a batch is planned to hold; this one holds eight

@@ -11,13 +11,15 @@ import pytest
 from flax import nnx
 from scenes import SLOTS, TINY, make_scenes, pack_scenes
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config, FlowConfig, TrainingConfig
+from lct_jax.costs.flops import Kernel, Recompute
+from lct_jax.costs.step import Program, count_groups
 from lct_jax.errors import InputError
-from lct_jax.flops import Again, Kernel
 from lct_jax.flow import Breakdown
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.training.guard import SETTLED, check_guard, init_guard, judge
-from lct_jax.training.metrics import Meter
+from lct_jax.training.report.meter import Meter
+from lct_jax.training.report.throughput import Throughput
 from lct_jax.training.state import (
     BREAKDOWN,
     IN_A_ROW,
@@ -26,8 +28,6 @@ from lct_jax.training.state import (
     make_optimizer,
     make_step,
 )
-from lct_jax.training.throughput import Throughput
-from lct_jax.training.work import Program, count_groups
 
 TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
 NAN, INFINITE = float("nan"), float("inf")
@@ -87,7 +87,7 @@ def test_a_refused_update_leaves_everything_but_the_step():
 
 
 def make_meter() -> Meter:
-    program = Program(Kernel(256, 512, backward=5), Again(1.0, 1.0), sharing=1)
+    program = Program(Kernel(256, 512, backward=5), Recompute(1.0, 1.0), sharing=1)
     return Meter(Throughput(Config(name="tiny"), program, devices=1, chip=None))
 
 

@@ -12,13 +12,13 @@ from causal_scene import TIMES, make_job, make_request
 from flax import nnx
 from scenes import TINY
 
-from lct_jax.model import chunked
-from lct_jax.model.chunked import attend_chunked
-from lct_jax.model.history import attend_history, make_cache, quantise, read, recall, store
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.rope import make_rotation, rotate
-from lct_jax.model.served import Served
-from lct_jax.sampling.euler import make_course, run_steps
+from lct_jax.attention import chunked
+from lct_jax.attention.cache import attend_history, make_cache, quantise, read, recall, store
+from lct_jax.attention.chunked import attend_chunked
+from lct_jax.attention.rope import make_rotation, rotate
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.sampling.euler import make_loop_inputs, run_steps
 from lct_jax.sampling.window import pack_group
 from lct_jax.types import History, Observation, TokenIndex
 
@@ -94,13 +94,13 @@ def test_an_euler_step_copies_nothing_of_the_history(kept_as):
     """In the compiled loop, nothing as long as the history is made: it is passed on, and cut into blocks."""
     length = 4096
     graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
-    served = Served(graph, params, config=TINY, context="causal")
+    served = Denoiser(graph, params, config=TINY, context="causal")
     shape = jax.ShapeDtypeStruct((TINY.depth, 2, TINY.heads, length, TINY.head_dim), jnp.float32)
     kept = jax.eval_shape(quantise, shape) if kept_as == "int8" else shape
     history = History(kept, kept, jax.ShapeDtypeStruct((2,), jnp.int32))
     job = make_job(make_request(1))
     batch = pack_group(job, (0,), 1, job.draw_noise(0))
-    course = make_course(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
+    course = make_loop_inputs(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
     noisy = jax.ShapeDtypeStruct(batch.video.value[0].shape, jnp.float32)
     step = np.int32(0)
     text = run_steps.lower(served.extend(history), course, noisy, step, step).compile().as_text()

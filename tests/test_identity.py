@@ -10,7 +10,7 @@ from test_programs import check_refused, sample, write_script
 from tiny_film import run_program, shared_film, shared_run, train_arguments
 
 from lct_jax.codecs.patch import PatchCodec
-from lct_jax.data.records import PreparedSet
+from lct_jax.data.sets.records import PreparedSet
 
 pytestmark = pytest.mark.slow
 

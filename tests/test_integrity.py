@@ -16,11 +16,16 @@ from flax import nnx
 from test_resume import check_same_end, finish, finished
 from tiny_film import CONFIG, shared_run, start_program
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.training import integrity
-from lct_jax.training.checkpoint import Checkpoints, describe_origin, read_meta, read_weights
-from lct_jax.training.integrity import MANIFEST, Choice, choose, find_damage
+from lct_jax.training.checkpoint import integrity
+from lct_jax.training.checkpoint.checkpoints import (
+    Checkpoints,
+    describe_origin,
+    read_meta,
+    read_weights,
+)
+from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find_damage
 from lct_jax.training.state import TrainState, init_state, make_optimizer
 
 SHAPES = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[1]
@@ -235,7 +240,7 @@ from pathlib import Path
 import jax
 number, address, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 jax.distributed.initialize(address, num_processes=2, process_id=number)
-from lct_jax.training.integrity import choose
+from lct_jax.training.checkpoint.integrity import choose
 print("chosen", choose(folder, owner=True).step)
 """
 

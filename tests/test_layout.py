@@ -45,8 +45,8 @@ def test_coordinates_of_a_scene_of_two_aspect_ratios():
     ]
     assert layout.text.shot.tolist() == [0, 0, 1, 2, 2]
     assert layout.video.shot.tolist() == [0, 1, 1, 2, 2, 2, 2]
-    assert layout.text.group.tolist() == [0, 0, 1, 2, 2]
-    assert layout.video.group.tolist() == [0, 1, 1, 2, 2, 2, 2]
+    assert layout.text.slot.tolist() == [0, 0, 1, 2, 2]
+    assert layout.video.slot.tolist() == [0, 1, 1, 2, 2, 2, 2]
     assert set(layout.text.scene) == set(layout.video.scene) == {1}
     assert {leaf.dtype for part in layout for leaf in part} == {np.dtype(np.int32)}
 
@@ -57,8 +57,8 @@ def test_a_single_shot_is_group_0_but_shot_1():
     assert layout.video.coord.tolist() == [[2, 2, 2], [2, 2, 3]]
     assert layout.text.shot.tolist() == [1]
     assert layout.video.shot.tolist() == [1, 1]
-    assert layout.text.group.tolist() == [0]
-    assert layout.video.group.tolist() == [0, 0]
+    assert layout.text.slot.tolist() == [0]
+    assert layout.video.slot.tolist() == [0, 0]
 
 
 def test_with_a_stride_every_group_takes_a_multiple_of_it():
@@ -152,8 +152,8 @@ def test_packs_scenes_one_behind_the_other_and_counts_their_groups_on():
     assert text.index.scene[0].tolist() == [1] * 5 + [2] + [0] * 2
     assert video.index.shot[0].tolist() == [0, 1, 1, 2, 2, 2, 2, 1, 1, 0, 0]
     assert text.index.shot[0].tolist() == [0, 0, 1, 2, 2, 1, 0, 0]
-    assert video.index.group[0].tolist() == [0, 1, 1, 2, 2, 2, 2, 3, 3, 0, 0]
-    assert text.index.group[0].tolist() == [0, 0, 1, 2, 2, 3, 0, 0]
+    assert video.index.slot[0].tolist() == [0, 1, 1, 2, 2, 2, 2, 3, 3, 0, 0]
+    assert text.index.slot[0].tolist() == [0, 0, 1, 2, 2, 3, 0, 0]
     assert video.index.coord[0, 7:].tolist() == [[2, 2, 2], [2, 2, 3], [0, 0, 0], [0, 0, 0]]
     assert text.index.coord[0, 5:].tolist() == [[0, 0, 0]] * 3
     for tokens in (video, text):  # a row of nothing but padding

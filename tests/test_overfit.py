@@ -12,10 +12,10 @@ from jax.tree_util import Partial
 from lct_jax.config import SamplingConfig
 from lct_jax.layout import patchify, unpatchify
 from lct_jax.sampling.euler import time_grid
-from lct_jax.sampling.plan import plan_joint
+from lct_jax.sampling.passes import FullPass, sample_scene
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
-from lct_jax.sampling.sampler import Together, sample_scene
-from lct_jax.sampling.window import Job
+from lct_jax.sampling.schedule import plan_joint
+from lct_jax.sampling.window import SamplingScene
 
 SAMPLING = SamplingConfig(steps=16, guidance=1.0, frames=5, height=16, width=16)
 
@@ -28,8 +28,8 @@ def test_its_joint_sample_is_the_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
     forward = Partial(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
-    job = Job(request, SAMPLING, model=overfit.config, key=jax.random.key(3))
-    executor = Together(forward, job, time_grid(SAMPLING.steps, 1.0))
+    job = SamplingScene(request, SAMPLING, model=overfit.config, key=jax.random.key(3))
+    executor = FullPass(forward, job, time_grid(SAMPLING.steps, 1.0))
     shots = list(sample_scene(executor, job, plan_joint(request, SAMPLING)))
     apart = np.mean([_distance(*pair) for pair in itertools.combinations(overfit.clean, 2)])
     for shot in shots:

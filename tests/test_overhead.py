@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from lct_jax.attention import chunked
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.flops import count_extension
+from lct_jax.costs.flops import count_extension
 from lct_jax.layout import GroupPlan
-from lct_jax.model import chunked
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.plan.scenes import MODES, count_cache, count_scene, make_request
 from lct_jax.types import History, TokenIndex, Tokens
 
@@ -76,7 +76,7 @@ def test_an_extension_agrees_with_the_compiler(monkeypatch):
 
     def tokens(length: int, width: int) -> Tokens:
         shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)  # noqa: E731
-        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(jax.ShapeDtypeStruct((1, length, width), jnp.float32), index)
 
     kept = jax.ShapeDtypeStruct((1, 1, 4, seen, 64), jnp.float32)

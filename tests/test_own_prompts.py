@@ -28,11 +28,11 @@ from gradient import check_against_dense, check_same
 from scenes import SLOTS, TINY, TinyModel, make_scenes, pack_scenes
 
 from lct_jax.config import TrainingConfig
+from lct_jax.distributed.sharding import place_batch, state_sharding
 from lct_jax.errors import InputError
-from lct_jax.sampling.causal import Cached, Uncached
-from lct_jax.sampling.places import history_capacity
-from lct_jax.sampling.plan import plan_causal
-from lct_jax.sharding import place_batch, state_sharding
+from lct_jax.sampling.cache_slots import history_capacity
+from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
+from lct_jax.sampling.schedule import plan_causal
 from lct_jax.training.state import loss_and_gradient
 
 OWN = dataclasses.replace(TINY, prompts="own", kernel="chunked")
@@ -93,7 +93,9 @@ def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
 @pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
     job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), model=OWN)
-    cached, uncached = (kind(serve(OWN), job, OUT_OF_ORDER, TIMES) for kind in (Cached, Uncached))
+    cached, uncached = (
+        kind(serve(OWN), job, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
+    )
     expected = sample(uncached, job, OUT_OF_ORDER)
     for shot, tokens in sample(cached, job, OUT_OF_ORDER).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)

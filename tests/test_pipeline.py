@@ -13,10 +13,10 @@ import pytest
 from absl import flags
 from tiny_film import CONFIG, describe_scenes, shared_film
 
-from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.data.pipeline import BatchSource, iterate, make_source, read_held_out
 from lct_jax.data.planner import SampleDraw, ShotDraw
-from lct_jax.data.records import PreparedSet
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.types import PackedBatch

@@ -11,21 +11,21 @@ import pytest
 from flax import nnx
 from scenes import TINY
 
-from lct_jax.chips import CHIPS, GIB
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from lct_jax.costs.chips import CHIPS, GIB
+from lct_jax.costs.flops import Kernel, count_attention, count_computed, count_useful
+from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
-from lct_jax.flops import Kernel, count_attention, count_computed, count_useful
 from lct_jax.layout import GroupPlan, ScenePlan
-from lct_jax.model.costs import POLICIES
-from lct_jax.model.mmdit import MMDiT
 from lct_jax.plan.collectives import Collective
-from lct_jax.plan.links import Lane, Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.parameters import place_parameters
 from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
-from lct_jax.plan.workload import Wish, find_grid, make_workload, parse_aspect
+from lct_jax.plan.workload import SceneTarget, find_grid, make_workload, parse_aspect
 
 BIG = Config(
     name="big",
@@ -68,7 +68,7 @@ def test_an_unknown_topology_is_named(text, expected):
 
 
 def test_a_full_shot_and_a_scene_of_nine():
-    work = make_workload(BIG, Wish())
+    work = make_workload(BIG, SceneTarget())
     assert (work.frames, work.height, work.width) == (125, 480, 480)
     assert work.shot_tokens == 32 * 30 * 30
     assert (work.scene_video, work.scene_text) == (9 * 28_800 + 1, 256 + 9 * 128)
@@ -76,19 +76,19 @@ def test_a_full_shot_and_a_scene_of_nine():
 
 
 def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
-    work = make_workload(BIG, Wish(shots=1, frames=61, aspect=16 / 9))
+    work = make_workload(BIG, SceneTarget(shots=1, frames=61, aspect=16 / 9))
     assert (work.height, work.width) == (352, 640)  # multiples of 16 near 360 x 640
     assert (work.shot_tokens, work.scene_text) == (16 * 22 * 40, 128)
     assert work.scenes == 259_328 // 14_080 == 18
-    assert find_grid(BIG, Wish(frames=1))[3] == (1, 30, 30)
+    assert find_grid(BIG, SceneTarget(frames=1))[3] == (1, 30, 30)
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        (Wish(frames=124), "--frames: found 124, expected 4n + 1"),
+        (SceneTarget(frames=124), "--frames: found 124, expected 4n + 1"),
         (
-            Wish(shots=10),
+            SceneTarget(shots=10),
             "data.video_tokens: found 259328, expected at least 288001 for such a scene",
         ),
     ],
@@ -166,10 +166,10 @@ def test_parameters_are_placed_by_the_rule_of_training():
 
 def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
     v6e = parse_topology("v6e:8x8")
-    assert find_lane(v6e, Shards(4, 16), "seq") == Lane(16, (8, 2), (True, False), near=1)
-    assert find_lane(v6e, Shards(4, 16), "data") == Lane(4, (1, 4), (False, False), near=1)
+    assert find_lane(v6e, Shards(4, 16), "seq") == AxisLinks(16, (8, 2), (True, False), near=1)
+    assert find_lane(v6e, Shards(4, 16), "data") == AxisLinks(4, (1, 4), (False, False), near=1)
     # The two devices of a chip are neighbours along seq.
-    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == Lane(
+    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
         4, (2, 1, 1), (False,) * 3, near=2
     )
     h100 = parse_topology("h100:32")
@@ -178,22 +178,22 @@ def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
 
 def test_seconds_on_links_by_hand():
     v6e, h100 = CHIPS["v6e"], CHIPS["h100"]
-    line = Lane(4, (1, 4), (False, False), near=1)
+    line = AxisLinks(4, (1, 4), (False, False), near=1)
     assert gather_seconds(v6e, line, 400e9) == 2.0  # one of two dimensions: half of 400 GB/s
     assert (
         exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
     )  # places of a line lie 1.25 apart in the mean
-    ring = Lane(8, (8, 1), (True, False), near=1)
+    ring = AxisLinks(8, (8, 1), (True, False), near=1)
     assert exchange_seconds(v6e, ring, 200e9) == 2.0  # and of a ring of eight two
     # Half of what sixteen GPUs in two nodes receive of each other comes over 8 adapters of 50 GB/s.
-    nodes = Lane(16, (), (), near=8)
+    nodes = AxisLinks(16, (), (), near=8)
     assert gather_seconds(h100, nodes, 15e9) == pytest.approx(max(15 / 450, 8 / (8 * 50)))
     assert exchange_seconds(h100, nodes, 15e9) == pytest.approx(8 / 50)
-    assert gather_seconds(h100, Lane(1, (), (), 1), 0.0) == 0.0
+    assert gather_seconds(h100, AxisLinks(1, (), (), 1), 0.0) == 0.0
 
 
 def test_a_plan_of_the_paper_size_by_hand():
-    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=86_400)
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=86_400)
     assert plan.shards == (4, 16)
     count, parts = plan.parameters.count, plan.memory.parts
     assert parts["parameters"] == pytest.approx(
@@ -216,7 +216,7 @@ def test_a_plan_of_the_paper_size_by_hand():
 
 
 def test_a_plan_for_people_and_for_machines():
-    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=1_000)
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     text = describe_training(plan, advice=[])
     assert "28,800 video tokens" in text
     assert answer_fit(plan.memory.total, plan.topology) in text
@@ -226,7 +226,7 @@ def test_a_plan_for_people_and_for_machines():
 
 
 def test_small_collectives_share_a_line():
-    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), Wish(), steps=1_000)
+    plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     found = [
         Collective("all-gather", "weights", "data", 3, 2.0 * GIB, 0.5),
         Collective("all-to-all", "keys", "seq", 5, 8.0 * GIB, 1.5),
@@ -251,7 +251,7 @@ def test_the_answer_says_what_would_help():
 
 def test_the_search_finds_settings_that_fit_and_larger_slices():
     small = dataclasses.replace(BIG, data=dataclasses.replace(BIG.data, rows=4))
-    options = search(small, parse_topology("v5p:2x2x1"), Wish())
+    options = search(small, parse_topology("v5p:2x2x1"), SceneTarget())
     assert options and all(o.memory <= CHIPS["v5p"].usable for o in options)
     assert [o.seconds for o in options] == sorted(o.seconds for o in options)
     best = dataclasses.replace(
@@ -262,11 +262,11 @@ def test_the_search_finds_settings_that_fit_and_larger_slices():
         ),
     )
     assert (
-        plan_training(best, parse_topology("v5p:2x2x1"), Wish(), steps=1).memory.total
+        plan_training(best, parse_topology("v5p:2x2x1"), SceneTarget(), steps=1).memory.total
         == options[0].memory
     )
-    assert search(BIG, parse_topology("v5e:2x2"), Wish()) == []
-    topology, option = find_larger(BIG, parse_topology("v5e:2x2"), Wish())
+    assert search(BIG, parse_topology("v5e:2x2"), SceneTarget()) == []
+    topology, option = find_larger(BIG, parse_topology("v5e:2x2"), SceneTarget())
     assert topology.chips > 4 and option.memory <= CHIPS["v5e"].usable
 
 
@@ -290,13 +290,13 @@ def test_a_mesh_that_does_not_divide_is_refused():
     ):
         config = dataclasses.replace(BIG, training=dataclasses.replace(BIG.training, **change))
         with pytest.raises(InputError) as caught:
-            plan_training(config, parse_topology(topology), Wish(), steps=1)
+            plan_training(config, parse_topology(topology), SceneTarget(), steps=1)
         assert str(caught.value) == message
 
 
 def test_a_cpu_has_memory_and_no_published_peak():
     config = Config(name="tiny", model=TINY, data=DataConfig(rows=8, video_tokens=64_000))
-    plan = plan_training(config, parse_topology("cpu:8"), Wish(shots=1, frames=5), steps=10)
+    plan = plan_training(config, parse_topology("cpu:8"), SceneTarget(shots=1, frames=5), steps=10)
     assert (plan.roofline, plan.mfu, plan.days) == (None, None, None)
     assert plan.fits
     assert "none is said" in describe_training(plan, advice=[])

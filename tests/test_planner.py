@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lct_jax.config import DataConfig
-from lct_jax.data.lengths import LengthTable
 from lct_jax.data.planner import Planner, SampleDraw
+from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.errors import InputError
 from lct_jax.layout import ScenePlan
 

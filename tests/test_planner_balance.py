@@ -12,9 +12,9 @@ from test_planner import MIXED, SHOTS, make_planner, make_table
 from benchmarks.made_up_lengths import draw_lengths
 from lct_jax.cli import load_config
 from lct_jax.config import freeze
+from lct_jax.costs.flops import count_work
 from lct_jax.data.fill import Fill, measure_fill
 from lct_jax.data.planner import Planner, Row, SampleDraw, ShotDraw
-from lct_jax.flops import count_work
 from lct_jax.layout import GroupPlan, ScenePlan
 
 POOLS = 2

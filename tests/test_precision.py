@@ -17,12 +17,12 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 from scenes import TINY, TinyModel, make_scenes, pack_scenes
 
+from lct_jax.attention.attend import attend
+from lct_jax.attention.mask import find_spans
+from lct_jax.attention.rope import make_rotation, rotate
+from lct_jax.backbones.mmdit.blocks import QKNorm, layer_norm, modulate, rms_norm
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig
-from lct_jax.model.attention import attend
-from lct_jax.model.blocks import QKNorm, layer_norm, modulate, rms_norm
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.rope import make_rotation, rotate
-from lct_jax.model.visibility import find_sight
 from lct_jax.types import TokenIndex
 
 BF16 = dataclasses.replace(TINY, dtype="bfloat16")
@@ -167,7 +167,7 @@ def test_softmax_over_bfloat16_scores_is_float32():
     index = TokenIndex(one, one, one, np.zeros((1, 40, 3), np.int32))
     q_BHLK, k_BHMK = 4 * _bf16(3, 1, 2, 40, 16), _bf16(4, 1, 2, 40, 16)
     v_BHMK = jnp.asarray(np.random.default_rng(5).normal(size=(1, 2, 40, 16)), jnp.float32)
-    found = attend(q_BHLK, k_BHMK, v_BHMK, sight=find_sight(index, index, "full"))
+    found = attend(q_BHLK, k_BHMK, v_BHMK, spans=find_spans(index, index, "full"))
     q, k, v = (np.asarray(x, np.float64) for x in (q_BHLK, k_BHMK, v_BHMK))
     weight = np.exp(q @ k.swapaxes(-1, -2) / 4)
     expected = weight / weight.sum(-1, keepdims=True) @ v

@@ -25,17 +25,17 @@ from tiny_film import (
 import lct_jax.data.encode
 import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
-from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import Config
 from lct_jax.data.encode import clip_starts, fitting_length, load_encoder
 from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
-from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
 from lct_jax.data.scene_file import load_scene_file
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.sets.validate import find_problems
 from lct_jax.data.sources import iter_footage
-from lct_jax.data.validate import find_problems
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
-from lct_jax.media import read_video
+from lct_jax.media.video import read_video
 
 
 def change(config: Config, **values: object) -> Config:

@@ -16,8 +16,8 @@ from tiny_film import CONFIG, shared_film
 
 from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
+from lct_jax.data.sets.records import PreparedSet
 
 MOMENTS = 20
 # Forked from a server that has only imported: a kill then meets the work and not the start of Python.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lct_jax.backbones.mmdit.network import count_parameters
 from lct_jax.config import Config, ModelConfig, freeze, read_beside
-from lct_jax.model.mmdit import count_parameters
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -31,7 +31,7 @@ from tiny_film import (
     write_scenes,
 )
 
-from lct_jax.training.checkpoint import Checkpoints
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 
 SCRIPT = {
     "format": "lct_jax.script/1",

@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from lct_jax.directing.script import load_script, render_global
+from lct_jax.directing.script import render_shot as write_shot
 from lct_jax.puppets import palette
 from lct_jax.puppets.render import HORIZON, distance_of, follow, render_shot
 from lct_jax.puppets.scene import (
@@ -24,8 +26,6 @@ from lct_jax.puppets.scene import (
     draw_scene,
 )
 from lct_jax.puppets.words import save_script, write_script
-from lct_jax.script import load_script, render_global
-from lct_jax.script import render_shot as write_shot
 
 ANY = Drawing(shots=(1, 9))
 

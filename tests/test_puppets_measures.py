@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lct_jax.puppets.measures import Tally, chance_of, judge_scene, measure
+from lct_jax.evaluation.measures import Tally, chance_of, judge_scene, measure
+from lct_jax.evaluation.table import COLUMNS, summarize, to_markdown
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene
-from lct_jax.puppets.table import COLUMNS, summarize, to_markdown
 
 RETURNING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 

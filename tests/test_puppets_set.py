@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.codecs.registry import load_codec
-from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import Config, DataConfig, ModelConfig, PrepareConfig, SamplingConfig
 from lct_jax.data.pipeline import make_source
-from lct_jax.data.records import CODEC_FILE, PreparedSet
+from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
+from lct_jax.directing.script import render_shot
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.served import Served
-from lct_jax.puppets import evaluate
-from lct_jax.puppets.evaluate import Model, choose_rows, evaluate_row, write_table
-from lct_jax.puppets.measures import Tally, judge_scene
+from lct_jax.evaluation import puppets as evaluate
+from lct_jax.evaluation.measures import Tally, judge_scene
+from lct_jax.evaluation.puppets import Model, choose_rows, evaluate_row, write_table
+from lct_jax.evaluation.table import COLUMNS, ROWS
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.render import render_shot as draw_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
-from lct_jax.puppets.table import COLUMNS, ROWS
 from lct_jax.puppets.words import NAMES, write_script
-from lct_jax.script import render_shot
 
 MODEL = ModelConfig(
     width=16,
@@ -123,7 +123,7 @@ def model() -> Model:
     """A model with weights that are not those of its start, where every output is zero."""
     graph, params = nnx.split(MMDiT(MODEL, rngs=nnx.Rngs(0)))
     shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
-    backbone = Served(graph, jax.tree.map(shake, params), config=MODEL, context="full")
+    backbone = Denoiser(graph, jax.tree.map(shake, params), config=MODEL, context="full")
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
     return Model(backbone, "0" * 16, CONFIG, codec, StandInEncoder(12))
 
@@ -163,7 +163,7 @@ def test_independent_shots_do_not_depend_on_each_other():
 
 
 def test_a_row_can_give_a_shot_as_a_picture():
-    """It is what was drawn, it is not sampled, and the other shots are sampled with it in sight."""
+    """It is what was drawn, it is not sampled, and the other shots are sampled with it in spans."""
     scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
     given, free = (evaluate.sample_shots(model(), scene, ROWS[r]) for r in ("joint_given", "joint"))
     np.testing.assert_array_equal(given[0], draw_shot(scene, scene.shots[0])[:1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 
-from lct_jax.training.quiet import Quiet
+from lct_jax.training.checkpoint.silence import OrbaxSilence
 
 
 async def task() -> None:
@@ -18,7 +18,7 @@ def drop_a_task() -> None:
 
 
 def test_tasks_that_were_not_begun_are_not_told_of_until_the_end():
-    quiet = Quiet()
+    quiet = OrbaxSilence()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         quiet.begin()

@@ -13,15 +13,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from lct_jax.config import ModelConfig
-from lct_jax.data.lengths import LengthTable
-from lct_jax.data.records import Maker, PreparedSet, write_set
-from lct_jax.data.shards import SceneRecord, ShotRecord
+from lct_jax.data.sets.lengths import LengthTable
+from lct_jax.data.sets.records import PreparedSet, SetInfo, write_set
+from lct_jax.data.sets.shards import SceneRecord, ShotRecord
 from lct_jax.errors import InputError
 
 CHANNELS, TEXT_WIDTH = 3, 5
 MODEL = ModelConfig(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
 EMPTY = np.full((2, TEXT_WIDTH), 0.25, np.float32)
-MAKER = Maker("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
+MAKER = SetInfo("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
 
 
 def draw(*shape: int) -> np.ndarray:

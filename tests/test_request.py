@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scenes import TINY
 
-from lct_jax.codecs.stand_in import StandInEncoder
 from lct_jax.config import SamplingConfig
+from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
-from lct_jax.sampling.scene import make_request
-from lct_jax.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.sampling.encode_script import make_request
 
 MODEL = dataclasses.replace(TINY, scene_span=10, shot_span=9)
 ENCODER = StandInEncoder(TINY.text_width)

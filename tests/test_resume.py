@@ -24,10 +24,10 @@ from tiny_film import (
     train_arguments,
 )
 
-from lct_jax.data.records import PreparedSet
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.training.checkpoint import Checkpoints
-from lct_jax.training.metrics import CLOCKED, Reporter
+from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.report.meter import CLOCKED, Reporter
 from lct_jax.training.state import TrainState, init_state, make_optimizer
 
 PATIENCE = 300  # seconds to wait for something to happen in a process

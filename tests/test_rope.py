@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from lct_jax.model.rope import frequencies, make_rotation, rotate
+from lct_jax.attention.rope import frequencies, make_rotation, rotate
 
 SPLIT, BASE = (2, 4, 2), 100.0  # angles of a token at (t, h, w): t, h, h / 10, w
 

@@ -14,10 +14,10 @@ from lct_jax.config import ModelConfig, SamplingConfig
 from lct_jax.errors import InputError
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.guidance import guide
-from lct_jax.sampling.plan import Window, plan_autoregressive, plan_causal, plan_joint
+from lct_jax.sampling.passes import FullPass, sample_scene
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
-from lct_jax.sampling.sampler import Together, sample_scene
-from lct_jax.sampling.window import Job
+from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
+from lct_jax.sampling.window import SamplingScene
 
 MODEL = ModelConfig(scene_span=8, shot_span=4)
 CHANNELS = 3
@@ -69,13 +69,13 @@ class Recorder:
         return self._calls
 
 
-def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> Job:
-    return Job(request, config, model=MODEL, key=jax.random.key(seed))
+def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> SamplingScene:
+    return SamplingScene(request, config, model=MODEL, key=jax.random.key(seed))
 
 
 def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None):
     job = make_job(request, config=config, seed=seed)
-    executor = Together(Partial(backbone), job, time_grid(config.steps, shift))
+    executor = FullPass(Partial(backbone), job, time_grid(config.steps, shift))
     shots = sample_scene(executor, job, plan, on_step=on_step or (lambda: None))
     return {shot.number: shot.tokens for shot in shots}
 

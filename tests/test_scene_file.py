@@ -15,8 +15,8 @@ from lct_jax.data.scene_file import (
     check_ranges,
     load_scene_file,
 )
+from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
 from lct_jax.errors import InputError
-from lct_jax.script import GlobalPrompt, Script, ShotPrompt
 
 GOOD = {
     "format": "lct_jax.scenes/1",

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
 from lct_jax.errors import InputError
 from lct_jax.layout import patchify
-from lct_jax.media import read_video, write_video
-from lct_jax.scene_io import SceneWriter, fit_size, read_given
-from lct_jax.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.media.scene_files import SceneWriter, fit_size, read_given
+from lct_jax.media.video import read_video, write_video
 
 MODEL = ModelConfig(channels=3, patch=(1, 2, 2))
 SAMPLING = SamplingConfig(frames=9, height=32, width=64)

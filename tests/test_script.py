@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lct_jax.errors import InputError
-from lct_jax.script import (
+from lct_jax.directing.script import (
     GlobalPrompt,
     ShotPrompt,
     find_characters,
@@ -16,6 +15,7 @@ from lct_jax.script import (
     render_global,
     render_shot,
 )
+from lct_jax.errors import InputError
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "scripts"
 

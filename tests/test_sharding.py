@@ -14,8 +14,7 @@ from jax.sharding import PartitionSpec as P
 from scenes import TINY
 
 from lct_jax.config import Config, DataConfig, TrainingConfig
-from lct_jax.errors import InputError
-from lct_jax.sharding import (
+from lct_jax.distributed.sharding import (
     check_mesh,
     count_shards,
     find_rows,
@@ -29,6 +28,7 @@ from lct_jax.sharding import (
     shard_heads,
     state_sharding,
 )
+from lct_jax.errors import InputError
 from lct_jax.training.agreement import Agreement
 
 

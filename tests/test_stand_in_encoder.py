@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lct_jax.codecs.protocols import TextEncoder
-from lct_jax.codecs.stand_in import StandInEncoder
+from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def test_numbers_are_literal():
 
 def test_another_process_agrees():
     program = (
-        "import sys; from lct_jax.codecs.stand_in import StandInEncoder;"
+        "import sys; from lct_jax.encoders.stand_in import StandInEncoder;"
         "sys.stdout.buffer.write(StandInEncoder(width=20).encode(['a red fox'])[0].tobytes())"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lct_jax.directing.script import GlobalPrompt
 from lct_jax.errors import InputError
-from lct_jax.script import GlobalPrompt
-from lct_jax.storyboard import StoryboardRow, draw_storyboard, pick_evenly, wrap
+from lct_jax.media.storyboard import StoryboardRow, draw_storyboard, pick_evenly, wrap
 
 
 def _row(height: int, width: int, count: int = 9, color=(250, 0, 0)) -> StoryboardRow:

@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from lct_jax.codecs.prompts import WAN, PromptRules, clean_prompt, keep_prompt
 from lct_jax.codecs.protocols import TextEncoder
 from lct_jax.codecs.registry import make_encoder
-from lct_jax.codecs.safetensors_io import Rows, iter_rows
-from lct_jax.codecs.t5 import T5Encoder
-from lct_jax.codecs.t5_network import T5Config, bucket_distances
-from lct_jax.codecs.umt5 import UMT5Encoder
+from lct_jax.encoders.prompts import WAN, PromptRules, clean_prompt, keep_prompt
+from lct_jax.encoders.t5 import T5Encoder
+from lct_jax.encoders.t5_network import T5Config, bucket_distances
+from lct_jax.encoders.umt5 import UMT5Encoder
 from lct_jax.errors import InputError
+from lct_jax.tensors import Rows, iter_rows
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "dog", "in", "the", "rain"]
 SIZES = {
@@ -76,7 +76,7 @@ def test_keeps_the_protocol(encoder):
 
 def test_padding_is_not_seen(encoder, monkeypatch):
     (short,) = encoder.encode(["the dog"])
-    monkeypatch.setattr("lct_jax.codecs.t5.BUCKETS", (48,))
+    monkeypatch.setattr("lct_jax.encoders.t5.BUCKETS", (48,))
     np.testing.assert_allclose(short, encoder.encode(["the dog"])[0], atol=1e-5)
 
 
@@ -175,8 +175,8 @@ def test_tensors_are_read_piece_by_piece(encoder, tmp_path, monkeypatch):
             yield Rows(piece.name, piece.start, watched)
             del piece, watched
 
-    monkeypatch.setattr("lct_jax.codecs.t5.iter_rows", watch)
-    monkeypatch.setattr("lct_jax.codecs.safetensors_io._NUMBERS_A_PIECE", 40)
+    monkeypatch.setattr("lct_jax.encoders.t5.iter_rows", watch)
+    monkeypatch.setattr("lct_jax.tensors._NUMBERS_A_PIECE", 40)
     folder = write_folder(tmp_path)
     again = UMT5Encoder(folder, dtype="float32")
     assert max(alive) <= 1

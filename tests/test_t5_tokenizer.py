@@ -10,9 +10,9 @@ import pytest
 from test_t5 import SIZES, WORDS, write_folder
 from tokenizers import Tokenizer, models
 
-from lct_jax.codecs.t5 import T5Encoder
-from lct_jax.codecs.t5_network import T5Config
-from lct_jax.codecs.t5_tokenizer import load_tokenizer
+from lct_jax.encoders.t5 import T5Encoder
+from lct_jax.encoders.t5_network import T5Config
+from lct_jax.encoders.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
 
 CONFIG = T5Config(model_type="t5", **SIZES)

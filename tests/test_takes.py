@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lct_jax.config import FootageConfig
-from lct_jax.data.cuts import Track, find_bursts, track_film
-from lct_jax.data.grouping import SeenShots, group_takes
-from lct_jax.data.looks import measure_distances
-from lct_jax.data.takes import LOOKS, REASONS, Takes, divide, find_takes
+from lct_jax.data.footage.cuts import FrameStats, find_bursts, track_film
+from lct_jax.data.footage.grouping import SeenShots, group_takes
+from lct_jax.data.footage.similarity import measure_distances
+from lct_jax.data.footage.takes import LOOKS, REASONS, Takes, divide, find_takes
 from lct_jax.errors import InputError
 
 CONFIG = FootageConfig(shortest=4)
@@ -247,6 +247,6 @@ def test_takes_are_kept_on_disk(tmp_path):
 
 def test_a_track_has_a_row_a_frame():
     track = track_film(film(COLOURS[0], 7), CONFIG, fps=12.0)
-    assert isinstance(track, Track)
+    assert isinstance(track, FrameStats)
     assert track.thumb.shape == (7, 9, 16, 3)
     assert track.change[0] == 0

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 from scenes import SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_scenes
 
-from lct_jax.chips import CHIPS
 from lct_jax.config import Config, DataConfig, TrainingConfig
-from lct_jax.flops import (
-    Again,
+from lct_jax.costs.chips import CHIPS
+from lct_jax.costs.flops import (
     Kernel,
+    Recompute,
     count_attention,
     count_block_pairs,
     count_forward,
     count_linear,
 )
-from lct_jax.training.throughput import DEVICE_KINDS, Throughput, find_chip
-from lct_jax.training.work import (
+from lct_jax.costs.step import (
     GroupSizes,
     Program,
     Work,
@@ -26,13 +25,14 @@ from lct_jax.training.work import (
     count_useful,
     count_work,
 )
+from lct_jax.training.report.throughput import DEVICE_KINDS, Throughput, find_chip
 
 SCENES = make_scenes()
 ROWS = [[SCENES["trio"], SCENES["full_text"]], [SCENES["single"], SCENES["pair"]], [], []]
 BATCH = pack_scenes(ROWS).batch
 DATA = DataConfig(rows=4, video_tokens=VIDEO_TOKENS, text_tokens=TEXT_TOKENS, groups=SLOTS)
 KERNEL = Kernel(query_block=16, key_block=12, backward=5)
-PROGRAM = Program(KERNEL, Again(0.0, 0.0), sharing=4)
+PROGRAM = Program(KERNEL, Recompute(0.0, 0.0), sharing=4)
 
 
 def make_config(context: str, *, accumulate: int = 1) -> Config:
@@ -124,7 +124,7 @@ def test_rows_of_one_call_of_the_kernel_share_their_blocks(sizes, accumulate, sh
 
 
 def test_what_is_computed_again_is_computed_and_not_useful(sizes):
-    again = PROGRAM._replace(again=Again(linear=1.0, attention=0.5))
+    again = PROGRAM._replace(again=Recompute(linear=1.0, attention=0.5))
     first, second = (count_work(sizes, make_config("full"), p) for p in (PROGRAM, again))
     assert first.useful == second.useful < first.computed
     pairs = brute_force_pairs("full", [0, 1, 2, 3], KERNEL)

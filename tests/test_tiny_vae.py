@@ -14,7 +14,6 @@ from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.patch import PatchCodec, fit_patch_codec
 from lct_jax.codecs.protocols import VideoCodec
 from lct_jax.codecs.registry import load_codec
-from lct_jax.codecs.safetensors_io import name_leaves
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
@@ -25,6 +24,7 @@ from lct_jax.codecs.tiny_training import (
 )
 from lct_jax.codecs.tiny_vae import TinyVAE, abstract_network
 from lct_jax.errors import InputError
+from lct_jax.tensors import name_leaves
 
 CONFIG = CodecTrainingConfig(
     name="tiny",

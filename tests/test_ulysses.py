@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lct_jax.model import splash
-from lct_jax.model.attention import attend
-from lct_jax.model.ulysses import Streams, join, part
-from lct_jax.model.visibility import find_sight
+from lct_jax.attention import splash
+from lct_jax.attention.attend import attend
+from lct_jax.attention.mask import find_spans
+from lct_jax.attention.ulysses import Streams, join, part
 from lct_jax.types import TokenIndex
 
 
@@ -39,8 +39,8 @@ def test_rows_and_heads_over_a_mesh_change_nothing(mesh, kernel, monkeypatch):
 
     def run(q, k, v):
         def loss(q, k, v):
-            sight = find_sight(index, index, "causal")
-            attended = attend(q, k, v, sight=sight, kernel=kernel)
+            spans = find_spans(index, index, "causal")
+            attended = attend(q, k, v, spans=spans, kernel=kernel)
             return (weight * attended.value).sum(), attended
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v)

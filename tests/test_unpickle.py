@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from lct_jax.codecs.lpips import load_lpips
-from lct_jax.codecs.unpickle import convert_pickle
 from lct_jax.errors import InputError
+from lct_jax.unpickle import convert_pickle
 
 
 class Program:

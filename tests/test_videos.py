@@ -22,11 +22,11 @@ from tiny_film import (
 )
 
 from lct_jax.config import Config
+from lct_jax.data.footage.report import Report, choose_splits
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.records import PreparedSet
 from lct_jax.data.runner import run_local
-from lct_jax.data.validate import find_problems
-from lct_jax.data.videos import Report, choose_splits
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.sets.validate import find_problems
 from lct_jax.errors import InputError
 
 HERE = partial(run_local, processes=1)

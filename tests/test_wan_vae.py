@@ -19,8 +19,8 @@ from lct_jax.codecs.tiling import Tiling, apply_in_tiles, tile_starts
 from lct_jax.codecs.wan_layers import FrameConv
 from lct_jax.codecs.wan_network import WanConfig
 from lct_jax.codecs.wan_vae import WanVAE, abstract_network, fill_network, published_shapes
+from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
-from lct_jax.sharding import make_mesh
 
 CONFIG = WanConfig(
     base_dim=4,

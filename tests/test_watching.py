@@ -11,8 +11,8 @@ import pytest
 
 from lct_jax.errors import InputError
 from lct_jax.training.interruption import STOPPING, Interruption
-from lct_jax.training.profile import Profile
-from lct_jax.training.recompilations import Recompilations
+from lct_jax.training.report.profile import Profile
+from lct_jax.training.report.recompilations import Recompilations
 
 
 def test_the_steps_of_the_window_are_traced(tmp_path):

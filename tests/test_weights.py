@@ -14,19 +14,19 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 from tiny_film import CONFIG, run_program, shared_run
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config, ModelConfig
+from lct_jax.distributed.sharding import make_mesh, state_sharding
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.sharding import make_mesh, state_sharding
-from lct_jax.training.checkpoint import Checkpoints, read_meta, read_weights
-from lct_jax.training.state import init_state, make_optimizer
-from lct_jax.training.weights import (
+from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta, read_weights
+from lct_jax.training.checkpoint.weights import (
     Meta,
     load_weights,
     name_leaves,
     read_weights_meta,
     save_weights,
 )
+from lct_jax.training.state import init_state, make_optimizer
 
 META = Meta(CONFIG, codec="codec-a", encoder="encoder-a", fps=12.0, credit="By us")
 

@@ -27,8 +27,8 @@ from lct_jax.config import (
     TrainingConfig,
 )
 from lct_jax.data.prepare import prepare_scene_file
-from lct_jax.data.records import PreparedSet
-from lct_jax.media import write_video
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.media.video import write_video
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 32, 48

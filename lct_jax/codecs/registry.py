@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.safetensors_io import read_metadata
 from lct_jax.errors import InputError
+from lct_jax.tensors import read_metadata
 
 _PACKAGE = "lct_jax.codecs"
 

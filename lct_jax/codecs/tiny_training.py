@@ -19,9 +19,9 @@ from flax import nnx
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import Lpips
 from lct_jax.codecs.patch import PatchCodec
-from lct_jax.codecs.safetensors_io import name_leaves
 from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
 from lct_jax.errors import InputError
+from lct_jax.tensors import name_leaves
 
 
 @dataclass(frozen=True)

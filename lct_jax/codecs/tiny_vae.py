@@ -25,14 +25,14 @@ from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past
 from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
 from lct_jax.codecs.patch import BLOCK, STRIDE
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
-from lct_jax.codecs.safetensors_io import (
+from lct_jax.errors import InputError
+from lct_jax.tensors import (
     dump_tensors,
     load_tensors,
     name_leaves,
     read_metadata,
     save_tensors,
 )
-from lct_jax.errors import InputError
 
 KIND = "tiny_vae"
 FINE = 2  # rows and columns of fine positions, and so of 4x4 pixel patches, in a latent position

@@ -26,7 +26,6 @@ from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import load_lpips
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.pixels import to_floats
-from lct_jax.codecs.safetensors_io import FLOATS, load_tensors, name_leaves, save_tensors
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
@@ -41,7 +40,8 @@ from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
-from lct_jax.training.metrics import drop_later
+from lct_jax.tensors import FLOATS, load_tensors, name_leaves, save_tensors
+from lct_jax.training.report.meter import drop_later
 
 STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
 

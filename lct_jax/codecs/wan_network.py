@@ -14,7 +14,7 @@ from flax import nnx
 
 from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past
 from lct_jax.codecs.wan_layers import Attention, Downsample, ResidualBlock, Upsample
-from lct_jax.sharding import spread
+from lct_jax.distributed.sharding import spread
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ from flax import nnx
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
-from lct_jax.codecs.safetensors_io import (
+from lct_jax.codecs.tiling import Tiling, apply_in_tiles
+from lct_jax.codecs.wan_network import WanConfig, WanNetwork
+from lct_jax.errors import InputError
+from lct_jax.tensors import (
     find_shards,
     iter_tensors,
     name_leaves,
@@ -30,9 +33,6 @@ from lct_jax.codecs.safetensors_io import (
     read_metadata,
     save_tensors,
 )
-from lct_jax.codecs.tiling import Tiling, apply_in_tiles
-from lct_jax.codecs.wan_network import WanConfig, WanNetwork
-from lct_jax.errors import InputError
 
 KIND = "wan_vae"
 # What the published config must say, so that it is this architecture and not a later one of the same class.

@@ -18,8 +18,8 @@ import numpy as np
 from lct_jax.codecs.protocols import TextEncoder, VideoCodec
 from lct_jax.codecs.registry import import_codec, make_encoder
 from lct_jax.config import Config, PrepareConfig
-from lct_jax.data.card import FORMAT
-from lct_jax.data.shards import SceneRecord, ShotRecord, write_shard
+from lct_jax.data.sets.set_info import FORMAT
+from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
 from lct_jax.data.sources import RawScene, RawShot, Source, hash_of, open_source
 from lct_jax.errors import InputError
 

@@ -15,10 +15,10 @@ import grain
 import numpy as np
 
 from lct_jax.config import Config, DataConfig, ModelConfig
-from lct_jax.data.lengths import SPLITS
+from lct_jax.costs.flops import count_work
 from lct_jax.data.planner import Planner, Row, SampleDraw
-from lct_jax.data.records import PreparedSet
-from lct_jax.flops import count_work
+from lct_jax.data.sets.lengths import SPLITS
+from lct_jax.data.sets.records import PreparedSet
 from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lct_jax.config import DataConfig
-from lct_jax.data.lengths import LengthTable
+from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.errors import InputError
 from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
 

@@ -4,7 +4,7 @@
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
-An annotated film or a folder enters, a prepared set (`lct_jax.data.records`) leaves, and for a folder a report with a
+An annotated film or a folder enters, a prepared set (`lct_jax.data.sets.records`) leaves, and for a folder a report with a
 row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
 are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what is
 missing.
@@ -24,18 +24,18 @@ from absl import flags, logging
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.registry import import_codec
-from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config, freeze
-from lct_jax.data.card import CARD_FILE, PIXELS, read_card
 from lct_jax.data.encode import EncodeJob, encode_film, fitting_length, load_encoder, name_shard
-from lct_jax.data.records import CODEC_FILE, Maker, finish_set
+from lct_jax.data.footage.report import STAGES, Report, describe_videos
 from lct_jax.data.runner import Runner, run_local, run_ray
 from lct_jax.data.scene_file import load_scene_file
-from lct_jax.data.shards import read_about
+from lct_jax.data.sets.records import CODEC_FILE, SetInfo, finish_set
+from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, read_card
+from lct_jax.data.sets.shards import read_about
 from lct_jax.data.sources import Source, hash_of, open_source
-from lct_jax.data.videos import STAGES, Report, describe_videos
 from lct_jax.errors import InputError, make_folder
-from lct_jax.files import replace_atomically
+from lct_jax.media.files import replace_atomically
+from lct_jax.tensors import hash_file
 
 SOURCE_FILE = "source.json"
 
@@ -151,19 +151,21 @@ def hash_weights(path: str) -> str:
     return hash_of([(file.name, hash_file(file)) for file in files if not file.is_dir()])
 
 
-def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config: Config) -> Maker:
+def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config: Config) -> SetInfo:
     """With what the set is made; the codec is fitted where it has to be, and put beside the records."""
     prepare = config.prepare
     area = {"height": prepare.height, "width": prepare.width, "fps": prepare.fps}
     if codec is None:
-        return Maker(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
+        return SetInfo(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
     if not codec.exists() and not prepare.codec_from:
         _fit_codec(opened, codec, config)
     made = import_codec(prepare.codec, codec, channels=config.model.channels)
     made.save(out / CODEC_FILE)
     encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
     empty = encoder.encode([""])[0]
-    return Maker(made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty)
+    return SetInfo(
+        made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty
+    )
 
 
 def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:

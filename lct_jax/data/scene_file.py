@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lct_jax.errors import InputError
-from lct_jax.script import (
+from lct_jax.directing.script import (
     Field,
     Script,
     ShotPrompt,
@@ -21,6 +20,7 @@ from lct_jax.script import (
     read_prompt,
     suggest,
 )
+from lct_jax.errors import InputError
 
 SCENE_FORMAT = "lct_jax.scenes/1"
 SPLITS = ("train", "held_out")

@@ -19,9 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from safetensors.numpy import load
 
 from lct_jax.codecs.registry import find_stride
-from lct_jax.codecs.safetensors_io import hash_file
 from lct_jax.config import Config
-from lct_jax.data.lengths import SPLITS, LengthTable
 from lct_jax.data.scene_file import (
     AnnotatedScene,
     FrameRange,
@@ -29,11 +27,13 @@ from lct_jax.data.scene_file import (
     check_ranges,
     load_scene_file,
 )
-from lct_jax.data.shards import KINDS, read_about
+from lct_jax.data.sets.lengths import SPLITS, LengthTable
+from lct_jax.data.sets.shards import KINDS, read_about
+from lct_jax.directing.script import render_global, render_shot
 from lct_jax.errors import InputError
-from lct_jax.footage import aspect_error, fit_size, iter_at_rate, read_shape
-from lct_jax.media import resize
-from lct_jax.script import render_global, render_shot
+from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_shape
+from lct_jax.media.video import resize
+from lct_jax.tensors import hash_file
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from lct_jax.plan.sampling import plan_sampling
 from lct_jax.plan.search import advise_sampling, advise_training, search, search_sampling
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
-from lct_jax.plan.workload import Wish, parse_aspect
+from lct_jax.plan.workload import SceneTarget, parse_aspect
 
 MODES = ("train", "joint", "autoregressive", "causal")
 CONFIG = define_config()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
-    wish = Wish(SHOTS.value, FRAMES.value, aspect)
+    wish = SceneTarget(SHOTS.value, FRAMES.value, aspect)
     spec = None if GPU_SPEC.value is None else Path(GPU_SPEC.value)
     if MODE.value == "train":
         plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from lct_jax.config import Config
-from lct_jax.model.costs import POLICIES
+from lct_jax.costs.recompute import POLICIES
 from lct_jax.plan.links import Shards, exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.parameters import Parameters
 from lct_jax.plan.topology import Topology

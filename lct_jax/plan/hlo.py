@@ -1,6 +1,6 @@
 """An optimised program read as text: which collectives it has and how often they run, and where its cycles go.
 
-The text of a compiled program enters; `Sent` and `Spent` leave. Instructions in the body of a loop count once for
+The text of a compiled program enters; `Traffic` and `Spent` leave. Instructions in the body of a loop count once for
 every turn. The compiler's cycle estimates are its own, and there are none for kernels and collectives.
 """
 
@@ -42,7 +42,7 @@ _BYTES = {
 }
 
 
-class Sent(NamedTuple):
+class Traffic(NamedTuple):
     """Collectives of one kind, axis and place in the program.
 
     Attributes:
@@ -115,7 +115,7 @@ def byte_size(dtype: str) -> int:
     return _BYTES.get(dtype, 4)
 
 
-def find_collectives(text: str, *, data: int, seq: int) -> list[Sent]:
+def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
     """Collectives of a program on a mesh of `data` x `seq` devices, most bytes first; equal ones together."""
     program = read_program(text)
     starts = {n for n, body in program.computations.items() if any(_BEGINS in i.rest for i in body)}
@@ -142,7 +142,7 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Sent]:
         key = kind, axis, hidden, instruction.op
         found[key][0] += turns
         found[key][1] += turns * _sent(kind, given, size)
-    sent = [Sent(k, a, int(n), b, h, op) for (k, a, h, op), (n, b) in found.items()]
+    sent = [Traffic(k, a, int(n), b, h, op) for (k, a, h, op), (n, b) in found.items()]
     return sorted(sent, key=lambda s: -s.sent)
 
 

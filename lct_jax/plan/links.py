@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from lct_jax.chips import Chip
+from lct_jax.costs.chips import Chip
 from lct_jax.plan.topology import Topology
 
 WRAPS = 4  # from so many chips on, a dimension taken whole may be a ring
@@ -22,7 +22,7 @@ class Shards(NamedTuple):
     seq: int
 
 
-class Lane(NamedTuple):
+class AxisLinks(NamedTuple):
     """How an axis of the mesh lies in a topology.
 
     Attributes:
@@ -36,21 +36,21 @@ class Lane(NamedTuple):
     near: int
 
 
-def find_lane(topology: Topology, shards: Shards, axis: str) -> Lane:
+def find_lane(topology: Topology, shards: Shards, axis: str) -> AxisLinks:
     """Devices are laid row by row: `seq` takes the innermost ones, `data` what is left of every dimension."""
     size = getattr(shards, axis)
     if topology.kind != "tpu":
         node = min(topology.chip.node, topology.devices)
         near = math.gcd(node, shards.seq)
-        return Lane(size, (), (), near if axis == "seq" else max(1, node // near))
+        return AxisLinks(size, (), (), near if axis == "seq" else max(1, node // near))
     sides = (topology.chip.devices, *topology.shape)
     inner = _take(shards.seq, sides)
     parts = inner if axis == "seq" else tuple(s // p for s, p in zip(sides, inner, strict=True))
     wraps = tuple(p == s >= WRAPS for p, s in zip(parts, sides, strict=True))
-    return Lane(size, parts[1:], wraps[1:], near=parts[0])
+    return AxisLinks(size, parts[1:], wraps[1:], near=parts[0])
 
 
-def gather_seconds(chip: Chip, lane: Lane, received: float) -> float:
+def gather_seconds(chip: Chip, lane: AxisLinks, received: float) -> float:
     """All-gather or reduce-scatter in which every device receives (or sends) so many bytes."""
     if lane.size == 1 or not chip.link:
         return 0.0
@@ -62,7 +62,7 @@ def gather_seconds(chip: Chip, lane: Lane, received: float) -> float:
     return outside / (chip.link * spanned / chip.torus) if spanned else 0.0
 
 
-def exchange_seconds(chip: Chip, lane: Lane, sent: float) -> float:
+def exchange_seconds(chip: Chip, lane: AxisLinks, sent: float) -> float:
     """All-to-all in which every device sends so many bytes, the same to every other one."""
     if lane.size == 1 or not chip.link:
         return 0.0

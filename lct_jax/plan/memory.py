@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from lct_jax.config import Config
-from lct_jax.model.costs import POLICIES
+from lct_jax.costs.recompute import POLICIES
 from lct_jax.plan.links import Shards
 from lct_jax.plan.parameters import FLOAT, Parameters
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import ModelConfig, TrainingConfig
-from lct_jax.model.mmdit import MMDiT
+from lct_jax.distributed.sharding import AXES, state_sharding
 from lct_jax.plan.links import Shards
-from lct_jax.sharding import AXES, state_sharding
 from lct_jax.training.state import TrainState, init_state, make_optimizer
 
 FLOAT = 4  # bytes of a parameter at rest, and of its gradient

@@ -20,17 +20,17 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import Config
+from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, state_sharding
 from lct_jax.errors import InputError
-from lct_jax.model.mmdit import MMDiT
-from lct_jax.model.served import Served
 from lct_jax.plan.sampling import SamplingPlan, make_job
 from lct_jax.plan.topology import Topology
-from lct_jax.sampling.euler import make_course, run_steps, time_grid
+from lct_jax.sampling.cache_slots import history_capacity
+from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
 from lct_jax.sampling.guidance import BRANCHES
-from lct_jax.sampling.places import history_capacity
 from lct_jax.sampling.window import pack_group, pack_window
-from lct_jax.sharding import HEADS, check_mesh, make_mesh, state_sharding
 from lct_jax.training.state import init_state, jit_step, make_optimizer, make_step
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
@@ -114,11 +114,11 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
     graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
     params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
     causal = plan.mode == "causal"
-    served = Served(graph, params, config=model, context="causal" if causal else "full")
+    served = Denoiser(graph, params, config=model, context="causal" if causal else "full")
     with jax.set_mesh(mesh):
         batch = _pack_longest(plan)
         times = time_grid(config.sampling.steps, config.flow.shift)
-        course = make_course(batch, held={}, moving={1}, times=times, guidance=1.0)
+        course = make_loop_inputs(batch, held={}, moving={1}, times=times, guidance=1.0)
         loop = abstract((course, batch.video.value[0]))
         if not causal:
             return {"euler": run_steps.lower(served.forward, *loop, np.int32(0), np.int32(1))}
@@ -168,7 +168,7 @@ def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
         shape = lambda *tail, dtype=jnp.int32: jax.ShapeDtypeStruct(  # noqa: E731
             (data.rows, length, *tail), dtype, sharding=place
         )
-        index = TokenIndex(scene=shape(), shot=shape(), group=shape(), coord=shape(3))
+        index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(shape(width, dtype=jnp.float32), index)
 
     return PackedBatch(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.compiled import Compiled, compile_program
-from lct_jax.plan.hlo import Sent, find_collectives
+from lct_jax.plan.hlo import Traffic, find_collectives
 from lct_jax.plan.links import exchange_seconds, find_lane, gather_seconds
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.programs import (
@@ -64,7 +64,7 @@ def _memory(compiled: Compiled) -> Memory:
     )
 
 
-def _time(sent: Sent, plan: TrainingPlan) -> Collective:
+def _time(sent: Traffic, plan: TrainingPlan) -> Collective:
     """What the links take for it; along both axes, as if all went along the longer one."""
     axes = {"both": "data" if plan.shards.data >= plan.shards.seq else "seq"}
     lane = find_lane(plan.topology, plan.shards, axes.get(sent.axis, sent.axis))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lct_jax.chips import GIB
+from lct_jax.costs.chips import GIB
 from lct_jax.plan.buffers import find_peak
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.hlo import rank_cycles

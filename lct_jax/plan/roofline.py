@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lct_jax.config import Config, Context, ModelConfig
-from lct_jax.flops import Flops, count_computed, count_useful
-from lct_jax.model.costs import KERNELS, POLICIES
+from lct_jax.costs.flops import Flops, count_computed, count_useful
+from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.parameters import Parameters
 from lct_jax.plan.topology import Topology

@@ -14,19 +14,19 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from lct_jax.config import Config
+from lct_jax.costs.flops import Flops
 from lct_jax.errors import InputError
-from lct_jax.flops import Flops
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.parameters import FLOAT, Parameters, place_parameters
 from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
 from lct_jax.plan.topology import Topology
-from lct_jax.plan.workload import PROMPT_FILL, Wish, find_grid
+from lct_jax.plan.workload import PROMPT_FILL, SceneTarget, find_grid
+from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
 from lct_jax.sampling.guidance import BRANCHES
-from lct_jax.sampling.places import cache_capacity, history_capacity
-from lct_jax.sampling.plan import Window
 from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.window import Job
+from lct_jax.sampling.schedule import Window
+from lct_jax.sampling.window import SamplingScene
 
 INT8_SCALE = 4  # bytes of the scale that goes with the int8 numbers of a token and head
 # Bytes a token and a unit of width that the forward pass of a block holds at its widest, by what they are of.
@@ -73,7 +73,7 @@ class SamplingPlan:
         return total
 
 
-def plan_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -> SamplingPlan:
+def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: str) -> SamplingPlan:
     """The plan of one scene, sampled by `mode`.
 
     Raises:
@@ -110,7 +110,7 @@ def find_sampling_shards(config: Config, topology: Topology) -> Shards:
     return Shards(rows, shards)
 
 
-def make_wished_request(config: Config, wish: Wish) -> SceneRequest:
+def make_wished_request(config: Config, wish: SceneTarget) -> SceneRequest:
     """A scene of equal shots with prompts that fill half of their spans."""
     _, _, _, grid = find_grid(config, wish)
     model, shots = config.model, wish.shots or config.data.max_shots
@@ -124,9 +124,9 @@ def make_wished_request(config: Config, wish: Wish) -> SceneRequest:
     )
 
 
-def make_job(config: Config, request: SceneRequest) -> Job:
+def make_job(config: Config, request: SceneRequest) -> SamplingScene:
     """What all windows of the scene share; no noise is drawn from it."""
-    return Job(request, config.sampling, model=config.model, key=None)
+    return SamplingScene(request, config.sampling, model=config.model, key=None)
 
 
 class Kept(NamedTuple):

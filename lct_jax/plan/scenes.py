@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.flops import Flops, count_extension, count_forward
+from lct_jax.costs.flops import Flops, count_extension, count_forward
 from lct_jax.layout import DUMMY_GRID, GroupPlan
-from lct_jax.sampling.plan import Window, plan_autoregressive, plan_causal, plan_joint
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
+from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
 
 MODES = ("independent", "joint", "autoregressive", "causal")
 BYTES = 2  # of a bfloat16

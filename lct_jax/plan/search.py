@@ -9,12 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from lct_jax.config import Config
+from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
-from lct_jax.model.costs import POLICIES
 from lct_jax.plan.sampling import plan_sampling
 from lct_jax.plan.topology import Topology, parse_topology
 from lct_jax.plan.training import TrainingPlan, plan_training
-from lct_jax.plan.workload import Wish
+from lct_jax.plan.workload import SceneTarget
 
 LARGEST = 4096  # chips that are looked at
 
@@ -37,7 +37,7 @@ class Option:
         )
 
 
-def search(config: Config, topology: Topology, wish: Wish) -> list[Option]:
+def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option]:
     """All meshes, policies and micro-batches whose step fits, fastest first, and of equal ones the smallest."""
     found = []
     for seq in _divisors(topology.devices):
@@ -60,7 +60,7 @@ def search(config: Config, topology: Topology, wish: Wish) -> list[Option]:
     return sorted(found, key=lambda o: (o.seconds or 0.0, o.memory))
 
 
-def search_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -> list[int]:
+def search_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: str) -> list[int]:
     """All `sampling.shards` with which sampling fits, fewest first."""
     found = []
     for shards in _divisors(config.model.heads):
@@ -76,7 +76,9 @@ def search_sampling(config: Config, topology: Topology, wish: Wish, mode: str) -
     return found
 
 
-def find_larger(config: Config, topology: Topology, wish: Wish) -> tuple[Topology, Option] | None:
+def find_larger(
+    config: Config, topology: Topology, wish: SceneTarget
+) -> tuple[Topology, Option] | None:
     """The next topology of the same chip, each twice the last, on which a step fits, and its fastest setting."""
     while topology.chips < LARGEST and topology.kind != "cpu":
         topology = _double(topology)
@@ -85,7 +87,7 @@ def find_larger(config: Config, topology: Topology, wish: Wish) -> tuple[Topolog
     return None
 
 
-def advise_training(plan: TrainingPlan, wish: Wish, options: list[Option]) -> list[str]:
+def advise_training(plan: TrainingPlan, wish: SceneTarget, options: list[Option]) -> list[str]:
     """What would help a step that does not fit; `options` are those found on its own topology."""
     if options:
         return [f"fits here with {option.describe()}" for option in options[:3]]

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from lct_jax.chips import CHIPS, Chip
+from lct_jax.costs.chips import CHIPS, Chip
 from lct_jax.errors import InputError
 
 CPU = "cpu"

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lct_jax.attention.attend import name_kernel
 from lct_jax.config import Config
+from lct_jax.costs.flops import Flops
+from lct_jax.distributed.sharding import check_mesh
 from lct_jax.errors import InputError
-from lct_jax.flops import Flops
-from lct_jax.model.attention import name_kernel
 from lct_jax.plan.collectives import Collective, list_collectives
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory, estimate_memory
 from lct_jax.plan.parameters import Parameters, make_abstract_mesh, place_parameters
 from lct_jax.plan.roofline import Roofline, Work, bound_step, count_work, find_mfu
 from lct_jax.plan.topology import Topology
-from lct_jax.plan.workload import Wish, Workload, make_workload
-from lct_jax.sharding import check_mesh
+from lct_jax.plan.workload import SceneTarget, Workload, make_workload
 
 DAY = 86_400.0
 
@@ -67,7 +67,9 @@ class TrainingPlan:
         return Flops(useful.linear / computed.linear, useful.attention / computed.attention)
 
 
-def plan_training(config: Config, topology: Topology, wish: Wish, *, steps: int) -> TrainingPlan:
+def plan_training(
+    config: Config, topology: Topology, wish: SceneTarget, *, steps: int
+) -> TrainingPlan:
     """The plan of a training step on all devices of a topology.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a step is to compute: shots of one size, their scene, and how many scenes fill a row.
 
-A config and the sizes of a wished-for scene (`Wish`) enter, a `Workload` leaves. Sizes come from the same functions as
+A config and the sizes of a wished-for scene (`SceneTarget`) enter, a `Workload` leaves. Sizes come from the same functions as
 in preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
 to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from lct_jax.codecs.patch import STRIDE
 from lct_jax.config import Config
 from lct_jax.errors import InputError
-from lct_jax.footage import fit_size
 from lct_jax.layout import GroupPlan, ScenePlan, token_grid
+from lct_jax.media.frames import fit_size
 
 PROMPT_FILL = 2  # a prompt fills one part of so many of its span
 
 
 @dataclass(frozen=True)
-class Wish:
+class SceneTarget:
     """The scene to plan for; None takes the config's value.
 
     Attributes:
@@ -71,7 +71,7 @@ class Workload:
         return self.video + self.text
 
 
-def make_workload(config: Config, wish: Wish) -> Workload:
+def make_workload(config: Config, wish: SceneTarget) -> Workload:
     """The workload of a training step whose rows are full of scenes of one kind.
 
     Raises:
@@ -100,7 +100,7 @@ def make_workload(config: Config, wish: Wish) -> Workload:
     )
 
 
-def find_grid(config: Config, wish: Wish) -> tuple[int, int, int, tuple[int, int, int]]:
+def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[int, int, int]]:
     """Frames, height and width of a shot, and its token grid (T, X, Y)."""
     prepare, patch = config.prepare, config.model.patch
     frames = wish.frames or prepare.max_frames

@@ -19,19 +19,19 @@ from absl import flags, logging
 
 from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
-from lct_jax.data.card import CARD_FILE, PIXELS
 from lct_jax.data.encode import keep_scene
 from lct_jax.data.prepare import prepare_pixels
-from lct_jax.data.records import Maker, finish_set
 from lct_jax.data.runner import run_local
-from lct_jax.data.shards import write_shard
+from lct_jax.data.sets.records import SetInfo, finish_set
+from lct_jax.data.sets.set_info import CARD_FILE, PIXELS
+from lct_jax.data.sets.shards import write_shard
 from lct_jax.data.sources import RawScene, RawShot, hash_of
+from lct_jax.directing.script import render_global
+from lct_jax.directing.script import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
-from lct_jax.script import render_global
-from lct_jax.script import render_shot as write_shot
 
 VERSION = 2  # of how scenes are drawn, rendered and written: another one makes other pixels
 HELD_OUT = 50  # every so many scenes one is held out
@@ -71,7 +71,7 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
         height, width = config.prepare.height, config.prepare.width
-        maker = Maker(
+        maker = SetInfo(
             PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32)
         )
         finish_set(folder, names, maker=maker)

@@ -28,7 +28,7 @@ HAT_WIDTH, HAT_HEIGHT = 0.46, 0.20  # of a character's height
 
 
 @dataclass(frozen=True)
-class Track:
+class FrameStats:
     """Where things are in every frame, in pixels: float64[T] each.
 
     Attributes:
@@ -59,14 +59,14 @@ def render_scene(scene: PuppetScene) -> list[np.ndarray]:
     return [render_shot(scene, shot) for shot in scene.shots]
 
 
-def follow(shot: PuppetShot, size: tuple[int, int]) -> Track:
+def follow(shot: PuppetShot, size: tuple[int, int]) -> FrameStats:
     """Where things are in every frame of a shot: even motion, and a parabola for a jump."""
     height, width = size
     done = np.linspace(0.0, 1.0, shot.frames) if shot.frames > 1 else np.zeros(1)
     camera = shot.camera + (shot.camera_end - shot.camera) * done
     x = shot.start + (shot.end - shot.start) * done - camera
     rise = 4.0 * JUMP * done * (1.0 - done) if shot.action == "jumps" else 0.0 * done
-    return Track(shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height)
+    return FrameStats(shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height)
 
 
 def distance_of(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
@@ -95,7 +95,7 @@ class _Canvas:
         self.colour += cover * (np.asarray(colour, np.float64) - self.colour)
 
 
-def _draw_environment(canvas: _Canvas, scene: PuppetScene, track: Track) -> None:
+def _draw_environment(canvas: _Canvas, scene: PuppetScene, track: FrameStats) -> None:
     height, width = scene.size
     side, shift = min(scene.size), track.shift[:, None, None]
     place, x = scene.environment, canvas.x - shift

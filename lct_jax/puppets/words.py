@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from lct_jax.directing.script import SCRIPT_FORMAT, GlobalPrompt, Script, ShotPrompt
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
-from lct_jax.script import SCRIPT_FORMAT, GlobalPrompt, Script, ShotPrompt
 
 _FRAMINGS = {
     "wide": ("Wide shot:", "Wide:", "From afar:"),
@@ -68,7 +68,7 @@ def write_script(scene: PuppetScene) -> Script:
 
 
 def script_json(script: Script) -> dict[str, Any]:
-    """A script as the JSON object that `lct_jax.script.load_script` reads."""
+    """A script as the JSON object that `lct_jax.directing.script.load_script` reads."""
     shots = [{"prompt": s.text, "cut": s.cut, "frames": s.frames} for s in script.shots]
     prompt = script.prompt
     written = {} if prompt is None else vars(prompt)

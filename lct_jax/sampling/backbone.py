@@ -1,6 +1,6 @@
 """What sampling asks of a model: passes over windows, passes behind a history, and operations on a cache.
 
-`lct_jax.model.served.Served` has these for our MMDiT; tests have smaller ones. Passes are `Partial`s, because the
+`lct_jax.backbones.denoiser.Denoiser` has these for our MMDiT; tests have smaller ones. Passes are `Partial`s, because the
 Euler loop takes them as arguments: their parameters are not part of the compiled program.
 """
 

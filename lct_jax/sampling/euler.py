@@ -19,7 +19,7 @@ from lct_jax.sampling.guidance import BRANCHES, guide
 from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
 
-class Course(NamedTuple):
+class LoopInputs(NamedTuple):
     """What stays as it is while a window is denoised.
 
     Attributes:
@@ -41,41 +41,41 @@ def time_grid(steps: int, shift: float) -> np.ndarray:
     return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
 
 
-def make_course(
+def make_loop_inputs(
     batch: PackedBatch,
     *,
     held: dict[int, float],
     moving: set[int],
     times: np.ndarray,
     guidance: float,
-) -> Course:
+) -> LoopInputs:
     """A course from a packed window.
 
     Args:
         held: time of the groups that are held, by number within the window. moving: numbers of the denoised ones.
     """
     index = batch.video.index
-    slots = int(index.group.max()) + 1
+    slots = int(index.slot.max()) + 1
     held_S, moving_S = np.zeros(slots, np.float32), np.zeros(slots, bool)
-    for slot, number in {*zip(index.group[0].tolist(), index.shot[0].tolist(), strict=True)}:
+    for slot, number in {*zip(index.slot[0].tolist(), index.shot[0].tolist(), strict=True)}:
         moving_S[slot] |= number in moving
         held_S[slot] += held.get(number, 0.0)
-    return Course(batch.text, index, moving_S, held_S, times, np.float32(guidance))
+    return LoopInputs(batch.text, index, moving_S, held_S, times, np.float32(guidance))
 
 
-def times_of_groups(course: Course, time: jax.Array) -> jax.Array:
+def times_of_groups(course: LoopInputs, time: jax.Array) -> jax.Array:
     """float32[B S]: `time` for the groups that move, their own for the others."""
     return jnp.tile(jnp.where(course.moving, time, course.held)[None], (BRANCHES, 1))
 
 
-def both_rows(course: Course, noisy_LC: jax.Array) -> Tokens:
+def both_rows(course: LoopInputs, noisy_LC: jax.Array) -> Tokens:
     """The video of both guidance branches, which share it."""
     return Tokens(jnp.stack([noisy_LC] * BRANCHES), course.index)
 
 
 @jax.jit
 def run_steps(
-    velocity: Partial, course: Course, noisy_LC: jax.Array, first: int, last: int
+    velocity: Partial, course: LoopInputs, noisy_LC: jax.Array, first: int, last: int
 ) -> jax.Array:
     """Euler steps first..last - 1 of a window; returns the tokens, held ones as they were."""
 
@@ -89,10 +89,10 @@ def run_steps(
 
 @jax.jit
 def take_step(
-    course: Course, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
+    course: LoopInputs, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
 ) -> jax.Array:
     """One Euler step along the guided velocity."""
-    moving_L1 = course.moving[course.index.group[0]][:, None]
+    moving_L1 = course.moving[course.index.slot[0]][:, None]
     length = course.times[number + 1] - course.times[number]
     moved_LC = noisy_LC + length * guide(velocity_BLC, course.guidance)
     return jnp.where(moving_L1, moved_LC, noisy_LC)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from lct_jax.config import SamplingConfig
-from lct_jax.sampling.causal import Cached, Uncached
-from lct_jax.sampling.plan import Window, plan_autoregressive, plan_causal, plan_joint
+from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
+from lct_jax.sampling.passes import Executor, FullPass
 from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.sampler import Executor, Together
-from lct_jax.sampling.window import Job
+from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
+from lct_jax.sampling.window import SamplingScene
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,20 @@ class Mode:
     """
 
     plan: Callable[[SceneRequest, SamplingConfig], tuple[Window, ...]]
-    execute: Callable[[Any, Job, Sequence[Window], np.ndarray], Executor]
+    execute: Callable[[Any, SamplingScene, Sequence[Window], np.ndarray], Executor]
     causal: bool
 
 
-def _together(backbone: Any, job: Job, plan: Sequence[Window], times: np.ndarray) -> Together:
+def _together(
+    backbone: Any, job: SamplingScene, plan: Sequence[Window], times: np.ndarray
+) -> FullPass:
     del plan  # nothing is kept from one window to the next
-    return Together(backbone.forward, job, times)
+    return FullPass(backbone.forward, job, times)
 
 
 MODES = {
     "joint": Mode(plan_joint, _together, causal=False),
     "autoregressive": Mode(plan_autoregressive, _together, causal=False),
-    "causal": Mode(plan_causal, Cached, causal=True),
-    "causal_uncached": Mode(plan_causal, Uncached, causal=True),
+    "causal": Mode(plan_causal, CachedPass, causal=True),
+    "causal_uncached": Mode(plan_causal, UncachedPass, causal=True),
 }

@@ -21,7 +21,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Ties:
+class ShotLinks:
     """What ties a shot to others; a history is chosen by it.
 
     Attributes:
@@ -50,7 +50,7 @@ class ShotRequest:
     prompt: Prompt
     grid: tuple[int, int, int]
     given: np.ndarray | None = None
-    ties: Ties = Ties()
+    ties: ShotLinks = ShotLinks()
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ import jax
 import numpy as np
 
 from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.distributed.sharding import count_shards
 from lct_jax.layout import SceneLayout, SceneTokens, Spans, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
-from lct_jax.sharding import count_shards
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex
 
 TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape share a compiled model
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldShot:
     """Tokens [L C] that are noised once to a low time and kept, and that time; they may lie on the device."""
 
     time: float
@@ -31,7 +31,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Job:
+class SamplingScene:
     """What all windows of one scene share.
 
     Attributes:
@@ -55,25 +55,27 @@ class Job:
         shape = (length, self.request.channels)
         return np.asarray(jax.random.normal(self._keys(shot)[0], shape))
 
-    def hold(self, shot: int, clean: np.ndarray) -> Held:
+    def hold(self, shot: int, clean: np.ndarray) -> HeldShot:
         """A given or finished shot at its low time t_c [LCT section 3.3]."""
         given = self.request.shots[shot].given is not None
         time = self.config.condition_time if given else self.config.history_time
         noise = np.asarray(jax.random.normal(self._keys(shot)[1], clean.shape))
-        return Held(time, (1.0 - time) * clean + time * noise)
+        return HeldShot(time, (1.0 - time) * clean + time * noise)
 
     def _keys(self, shot: int) -> jax.Array:
         """Two keys: of the noise a shot starts as, and of the noise it is held with."""
         return jax.random.split(jax.random.fold_in(self.key, shot))
 
 
-def lay_out_branches(job: Job, shots: Sequence[int]) -> list[SceneLayout]:
+def lay_out_branches(job: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
     """The layouts of a window: with prompts, and with negative prompts."""
     plans = (job.request.plan(tuple(shots), negative=negative) for negative in (False, True))
     return [lay_out(plan, spans=job.spans) for plan in plans]
 
 
-def pack_window(job: Job, shots: Sequence[int], video: Sequence[np.ndarray]) -> PackedBatch:
+def pack_window(
+    job: SamplingScene, shots: Sequence[int], video: Sequence[np.ndarray]
+) -> PackedBatch:
     """All groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
     prompts = [] if job.request.prompt is None else [job.request.prompt]
     prompts += [job.request.shots[shot].prompt for shot in shots]
@@ -83,7 +85,9 @@ def pack_window(job: Job, shots: Sequence[int], video: Sequence[np.ndarray]) -> 
     return _pack_rows(prompts, video_LC, lay_out_branches(job, shots), longest=longest)
 
 
-def pack_group(job: Job, shots: Sequence[int], number: int, video_LC: np.ndarray) -> PackedBatch:
+def pack_group(
+    job: SamplingScene, shots: Sequence[int], number: int, video_LC: np.ndarray
+) -> PackedBatch:
     """One group of a window alone, where it sits in that window.
 
     Args:
@@ -103,7 +107,7 @@ def pack_group(job: Job, shots: Sequence[int], number: int, video_LC: np.ndarray
 def pick(index: TokenIndex, number: int, *, group: int) -> TokenIndex:
     """One group of an index, in another slot of the tables of per-group values."""
     chosen = TokenIndex(*(leaf[index.shot == number] for leaf in index))
-    return chosen._replace(group=np.full_like(chosen.group, group))
+    return chosen._replace(slot=np.full_like(chosen.slot, group))
 
 
 def make_dummy(request: SceneRequest) -> np.ndarray:

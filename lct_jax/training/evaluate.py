@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lct_jax import flow
-from lct_jax.sharding import shard
+from lct_jax.distributed.sharding import shard
 from lct_jax.training.state import count_samples, make_backbone
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 

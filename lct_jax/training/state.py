@@ -19,9 +19,9 @@ from jax.sharding import Mesh
 
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
-from lct_jax.sharding import replicated, state_sharding
+from lct_jax.costs.step import count_groups
+from lct_jax.distributed.sharding import replicated, state_sharding
 from lct_jax.training.guard import Guard, init_guard, judge
-from lct_jax.training.work import count_groups
 from lct_jax.types import PADDING_SCENE, PackedBatch
 
 # Metrics of a step beside its loss and gradient norm: 0 where its update was made; a flow.Breakdown of the loss; a

@@ -1,0 +1,138 @@
+"""Cached keys and values as a shot's history: made, written, gathered and rotated, and attended to.
+
+A `KVCache` enters and a new one leaves; nothing here remembers anything. When a shot begins, `recall` brings the
+slots of its history to the front of a fixed capacity and rotates the keys to the places they take in the shot's
+window. In every pass after that, `attend_history` reads them block by block up to a run-time count. Kept as
+int8, they are scaled back inside a block.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lct_jax.attention import chunked
+from lct_jax.attention.rope import make_rotation, rotate
+from lct_jax.config import KVDtype, ModelConfig
+from lct_jax.distributed.sharding import shard_heads
+from lct_jax.types import History, KVCache, Observation, Quantised, TokenIndex
+
+LARGEST = 127  # of int8, on both sides of zero
+
+
+def quantise(x: jax.Array) -> Quantised:
+    """int8 with a scale for every token and head: the error is at most half of max |x| / 127."""
+    x = x.astype(jnp.float32)
+    scale = jnp.maximum(jnp.abs(x).max(-1, keepdims=True) / LARGEST, jnp.finfo(jnp.float32).tiny)
+    return Quantised(jnp.round(x / scale).astype(jnp.int8), scale)
+
+
+def read(kept: jax.Array | Quantised, dtype: Any) -> jax.Array:
+    """What kept numbers stand for."""
+    if isinstance(kept, Quantised):
+        return (kept.value.astype(jnp.float32) * kept.scale).astype(dtype)
+    return kept.astype(dtype)
+
+
+def make_cache(config: ModelConfig, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:
+    """An empty cache of `capacity` slots a row."""
+    shape = (config.depth, rows, config.heads, capacity, config.head_dim)
+    zeros = _make_zeros(shape, config.dtype, kept_as)
+    empty = lambda *tail: np.zeros((rows, capacity, *tail), np.int32)  # noqa: E731
+    index = TokenIndex(scene=empty(), shot=empty(), slot=empty(), coord=empty(3))
+    return KVCache(*zeros, index)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _make_zeros(shape: tuple[int, ...], dtype: str, kept_as: KVDtype) -> list[Any]:
+    kinds = {
+        "model": lambda: jnp.zeros(shape, dtype),
+        "int8": lambda: Quantised(
+            jnp.zeros(shape, jnp.int8), jnp.zeros((*shape[:-1], 1), jnp.float32)
+        ),
+    }
+    return [_shard(kinds[kept_as]()) for _ in range(2)]
+
+
+def store(cache: KVCache, seen: Observation, index: TokenIndex, place_BL: np.ndarray) -> KVCache:
+    """The cache with the tokens of an observed group in it.
+
+    Args:
+        cache: its arrays are given up. seen: of the group. index: what stands in the cache's index for every
+            token. place_BL: slots; a token whose slot is the capacity or more is left out (padding).
+    """
+    k, v = _write((cache.k, cache.v), (seen.k, seen.v), place_BL)
+    kept = [leaf.copy() for leaf in cache.index]
+    for old, new in zip(kept, index, strict=True):
+        for row, place_L in enumerate(place_BL):
+            inside = place_L < old.shape[1]
+            old[row, place_L[inside]] = new[row, inside]
+    return KVCache(k, v, TokenIndex(*kept))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _write(kept: Any, new: Any, place_BL: jax.Array) -> Any:
+    """Writes keys and values [N B H L K] into slots, row by row."""
+    new = tuple(
+        quantise(x) if isinstance(old, Quantised) else x for old, x in zip(kept, new, strict=True)
+    )
+    put = lambda old_NHMK, x_NHLK, place_L: old_NHMK.at[:, :, place_L].set(x_NHLK, mode="drop")  # noqa: E731
+    put = jax.vmap(put, in_axes=(1, 1, 0), out_axes=1)
+    return _shard(jax.tree.map(lambda old, x: put(old, x, place_BL), kept, new))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def recall(
+    k: jax.Array | Quantised,
+    v: jax.Array | Quantised,
+    slots_BM: jax.Array,
+    coord_BM3: jax.Array,
+    count_B: jax.Array,
+    *,
+    config: ModelConfig,
+) -> History:
+    """Gathers slots of a cache, layer after layer, and rotates their keys.
+
+    Args:
+        k, v: of the cache. slots_BM: which slots, those in use first. coord_BM3: where they sit now.
+        count_B: how many are in use.
+    """
+    missing = -slots_BM.shape[1] % chunked.KEY_BLOCK if slots_BM.shape[1] > chunked.KEY_BLOCK else 0
+    slots_BM = jnp.pad(slots_BM, ((0, 0), (0, missing)))
+    coord_BM3 = jnp.pad(coord_BM3, ((0, 0), (0, missing), (0, 0)))
+    rotation = make_rotation(coord_BM3, split=config.rope_split, base=config.rope_base)
+    take = jax.vmap(lambda x_HMK, slots_M: jnp.take(x_HMK, slots_M, axis=1))
+
+    def recall_layer(layer: tuple[Any, Any]) -> tuple[Any, Any]:
+        k, v = jax.tree.map(lambda x: take(x, slots_BM), layer)
+        turned = rotate(read(k, config.dtype), rotation)
+        return (quantise(turned) if isinstance(k, Quantised) else turned), v
+
+    return History(*_shard(jax.lax.map(recall_layer, (k, v))), count_B)
+
+
+def attend_history(
+    q_BHLK: jax.Array, history: History, layer: jax.Array
+) -> chunked.AttentionOutput:
+    """Attention of every query to the keys of one layer that are in use; forward only."""
+    values = jax.tree.leaves(history.k)[0]
+    size = min(chunked.KEY_BLOCK, values.shape[3])
+
+    def fetch(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # Layer and block in one slice: the layer's keys are never brought together.
+        def cut(x: jax.Array) -> jax.Array:
+            sizes = (1, *x.shape[1:3], size, x.shape[4])
+            return jax.lax.dynamic_slice(x, (layer, 0, 0, number * size, 0), sizes)[0]
+
+        return tuple(read(jax.tree.map(cut, x), q_BHLK.dtype) for x in (history.k, history.v))
+
+    end_BL = jnp.broadcast_to(history.count[:, None], (q_BHLK.shape[0], q_BHLK.shape[2]))
+    return chunked.attend_blocks(q_BHLK, fetch, jnp.zeros_like(end_BL), end_BL, size=size)
+
+
+def _shard(tree: Any) -> Any:
+    return jax.tree.map(lambda x: shard_heads(x, "NBHMK"), tree)

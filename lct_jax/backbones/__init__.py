@@ -1,0 +1,1 @@
+"""Networks that predict velocities, a folder a family."""

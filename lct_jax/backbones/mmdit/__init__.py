@@ -1,0 +1,1 @@
+"""The dual-stream transformer of the paper (MMDiT)."""

@@ -1,0 +1,212 @@
+"""The video MMDiT: packed tokens and a time per group in, velocity per video token out.
+
+The model never hears of grids, packing or shots but through the `TokenIndex`. Blocks are stacked along a layer
+axis and scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax.attention.chunked import ATTENDED
+from lct_jax.attention.mask import KeySpans, divide_keys, find_spans
+from lct_jax.attention.rope import make_rotation
+from lct_jax.attention.ulysses import Streams, join, part
+from lct_jax.backbones.mmdit.blocks import (
+    MODULATIONS,
+    Block,
+    BlockInput,
+    layer_norm,
+    modulate,
+    of_group,
+    rms_norm,
+)
+from lct_jax.config import Context, ModelConfig
+from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.types import History, Observation, TokenIndex, Tokens
+
+TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
+TIME_BASE = 10_000.0
+
+# What recomputation keeps of a block, by the config's name for it.
+POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[ATTENDED],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
+}
+
+Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
+
+
+def time_features(time_BS: jax.Array, width: int) -> jax.Array:
+    """Sinusoidal features of diffusion time (DDPM, arXiv 2006.11239): float32[B S width], cosines first."""
+    half = width // 2
+    rate = TIME_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = time_BS.astype(jnp.float32)[..., None] * TIME_SCALE * rate[None, None]
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+class TimeModulation(nnx.Module):
+    """From each group's time to modulation vectors, float32 throughout; zero at initialisation."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        width = config.width
+        zero = nnx.initializers.zeros_init()
+        self.features = config.time_features
+        self.embed_in = nnx.Linear(config.time_features, width, rngs=rngs)
+        self.embed_out = nnx.Linear(width, width, rngs=rngs)
+        self.text = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.video = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.final = nnx.Linear(width, 2 * width, kernel_init=zero, rngs=rngs)
+
+    def __call__(self, time_BS: jax.Array) -> tuple[Streams, jax.Array]:
+        """Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
+        hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
+        hidden = nnx.silu(self.embed_out(hidden))
+        # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
+        split = lambda x, n: shard(x.reshape(*x.shape[:-1], n, -1), "BS6D")  # noqa: E731
+        streams = Streams(*(split(f(hidden), MODULATIONS) for f in (self.text, self.video)))
+        return streams, split(self.final(hidden), 2)
+
+
+class MMDiT(nnx.Module):
+    """The backbone: (video tokens, text tokens, time a group, context) -> velocity."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        dtype = jnp.dtype(config.dtype)
+        self.config, self.dtype = config, dtype
+        self.video_in = nnx.Linear(config.patch_channels, config.width, dtype=dtype, rngs=rngs)
+        self.text_in = nnx.Linear(config.text_width, config.width, dtype=dtype, rngs=rngs)
+        self.time = TimeModulation(config, rngs=rngs)
+        self.blocks = _stack_blocks(config, rngs)
+        self.video_out = nnx.Linear(
+            config.width,
+            config.patch_channels,
+            kernel_init=nnx.initializers.zeros_init(),
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, context: Context
+    ) -> jax.Array:
+        """Predicts the velocity `noise - clean` of every video token.
+
+        Args:
+            video: noisy patches [B L C] and their index. text: encoder outputs [B L E] and their index.
+            time_BS: float32 diffusion time of every group slot, as the model sees it (after any shift).
+            context: "full" or "causal" over shots.
+
+        Returns:
+            float32[B L C]; what stands at padding and dummy tokens means nothing.
+        """
+        modulation, final_BS2D = self.time(time_BS)
+        shared = self._share(modulation, video.index, text.index, context=context, history=None)
+        x = self._embed(video, text)
+        graph, layers = nnx.split(self.blocks)
+
+        def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, None]:
+            return nnx.merge(graph, numbered[1])(carry, shared, numbered[0]).x, None
+
+        if self.config.remat != "none":
+            policy = POLICIES[self.config.remat]
+            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=policy)
+        x, _ = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
+        return self._read_out(x.video, video.index.slot, final_BS2D)
+
+    def observe(
+        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, history: History
+    ) -> Observation:
+        """Velocity of one group that sees itself and a history, and what a cache keeps of the group.
+
+        The keys of the history are read where they lie: nothing of it is copied or masked.
+
+        Args:
+            video, text: tokens of the new group alone, and padding. time_BS: as in `__call__`.
+            history: the groups before it.
+        """
+        modulation, final_BS2D = self.time(time_BS)
+        shared = self._share(modulation, video.index, text.index, context="full", history=history)
+        x = self._embed(video, text)
+        graph, layers = nnx.split(self.blocks)
+
+        def run_block(
+            carry: Streams, numbered: Numbered
+        ) -> tuple[Streams, tuple[jax.Array, jax.Array]]:
+            out = nnx.merge(graph, numbered[1])(carry, shared, numbered[0])
+            kept = (part(x, text=text.value.shape[1], axis=2) for x in (out.k, out.v))
+            return out.x, tuple(jnp.concatenate(streams, axis=2) for streams in kept)
+
+        x, (k, v) = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
+        return Observation(
+            self._read_out(x.video, video.index.slot, final_BS2D),
+            *(shard_heads(kept, "NBHLK") for kept in (k, v)),
+        )
+
+    def _share(
+        self,
+        modulation: Streams,
+        video: TokenIndex,
+        text: TokenIndex,
+        *,
+        context: Context,
+        history: History | None,
+    ) -> BlockInput:
+        index = TokenIndex(
+            *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
+        )
+        # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
+        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)  # noqa: E731
+        whole = rows(index)
+        split, base = self.config.rope_split, self.config.rope_base
+        return BlockInput(
+            modulation=modulation,
+            rotation=make_rotation(index.coord, split=split, base=base),
+            key_spans=rows(self._find_sights(whole, Streams(text, video), context)),
+            group=Streams(text.slot, video.slot),
+            history=history,
+        )
+
+    def _find_sights(
+        self, index: TokenIndex, streams: Streams, context: Context
+    ) -> tuple[KeySpans, ...]:
+        """What joined tokens see of each other, as `ModelConfig.prompts` has it; `streams`: the index of each."""
+        if self.config.prompts == "all":
+            return (find_spans(index, index, context),)
+        marks = (
+            jnp.full_like(i.scene, text, bool)
+            for i, text in zip(streams, (True, False), strict=True)
+        )
+        common, prompts = divide_keys(index, join(Streams(*marks), axis=1))
+        return find_spans(index, common, context), find_spans(index, prompts, "own")
+
+    def _embed(self, video: Tokens, text: Tokens) -> Streams:
+        return Streams(
+            shard(self.text_in(text.value), "BLD"), shard(self.video_in(video.value), "BLD")
+        )
+
+    def _read_out(self, x_BLD: jax.Array, group_BL: jax.Array, final_BS2D: jax.Array) -> jax.Array:
+        norm = layer_norm if self.config.final_norm == "layer" else rms_norm
+        shift, scale = (of_group(final_BS2D[:, :, part], group_BL) for part in range(2))
+        return self.video_out(modulate(norm(x_BLD), shift, scale))
+
+
+def _stack_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
+    @nnx.split_rngs(splits=config.depth)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def create(rngs: nnx.Rngs) -> Block:
+        return Block(config, rngs=rngs)
+
+    return create(rngs)
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Number of parameters, from shapes alone (nothing is allocated)."""
+    model = nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0)))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

@@ -1,0 +1,191 @@
+"""FLOPs of a forward pass of the MMDiT and of a training step, counted from shapes: linear work and attention apart.
+
+A scene's sizes (`ScenePlan`) and a model config enter, `Flops` leave. A multiply-add counts as two. *Useful* work is
+that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also has
+padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation and
+modulation of tokens are not matrix products and are left out (under 1% at 3B). Where shots see their own prompts alone
+(`model.prompts`), pairs with those of other shots are counted all the same: an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lct_jax.config import Context, ModelConfig
+from lct_jax.layout import GroupPlan, ScenePlan
+
+BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
+MODULATIONS = 6  # vectors a token's stream takes from its group's time, in every block
+
+
+class Kernel(NamedTuple):
+    """How an attention kernel spends its work.
+
+    Attributes:
+        query_block, key_block: tokens of a block, which is computed whole or not at all.
+        backward: products of a pair in the backward pass; the forward pass has two, and four are needed.
+    """
+
+    query_block: int
+    key_block: int
+    backward: int
+
+
+class Recompute(NamedTuple):
+    """What of the forward pass the backward pass computes again: shares from 0 to 1."""
+
+    linear: float
+    attention: float
+
+
+class Flops(NamedTuple):
+    """FLOPs of matrix products."""
+
+    linear: float
+    attention: float
+
+    @property
+    def total(self) -> float:
+        """Linear work and attention together."""
+        return self.linear + self.attention
+
+    def plus(self, other: Flops) -> Flops:
+        """The sum, part by part (`+` on a tuple would join them)."""
+        return Flops(self.linear + other.linear, self.attention + other.attention)
+
+    def times(self, factor: float) -> Flops:
+        """Both parts multiplied."""
+        return Flops(self.linear * factor, self.attention * factor)
+
+
+def count_forward(model: ModelConfig, plan: ScenePlan, *, context: Context) -> Flops:
+    """One forward pass over all tokens of a scene, without a cache."""
+    groups = plan.groups
+    video, text = sum(g.video for g in groups), sum(g.text for g in groups)
+    linear = count_linear(model, video=video, text=text, groups=len(groups))
+    return Flops(linear, count_attention(model, count_pairs(plan, context)))
+
+
+def count_extension(model: ModelConfig, own: GroupPlan, *, seen: int) -> Flops:
+    """One pass over a group alone, behind `seen` cached tokens."""
+    tokens = own.text + own.video
+    linear = count_linear(model, video=own.video, text=own.text, groups=1)
+    return Flops(linear, count_attention(model, tokens * (tokens + seen)))
+
+
+def count_work(model: ModelConfig, plan: ScenePlan, *, context: Context) -> float:
+    """What a scene costs a row: the total of its forward pass, to which a training step is proportional."""
+    return count_forward(model, plan, context=context).total
+
+
+def count_linear(model: ModelConfig, *, video: int, text: int, groups: int) -> float:
+    """Projections and MLPs of both streams, input and output layers, and the time of every group."""
+    inner = model.heads * model.head_dim
+    block = 4 * model.width * inner + 2 * model.mlp_ratio * model.width**2  # q k v o, up and down
+    ends_video = 2 * model.patch_channels * model.width
+    ends_text = model.text_width * model.width
+    of_time = model.width * (
+        model.time_features + model.width + 2 * MODULATIONS * model.width + 2 * model.width
+    )
+    tokens = model.depth * block * (video + text) + ends_video * video + ends_text * text
+    return 2.0 * (tokens + of_time * groups)
+
+
+def count_attention(model: ModelConfig, pairs: float) -> float:
+    """Scores and weighted values of `pairs` visible pairs, in all heads and blocks."""
+    return 2.0 * 2.0 * model.depth * model.heads * model.head_dim * pairs
+
+
+def count_pairs(plan: ScenePlan, context: Context) -> int:
+    """Visible pairs of query and key of a scene alone, over text and video."""
+    sizes = [group.text + group.video for group in plan.groups]
+    return count_pairs_of(sizes, context)
+
+
+def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
+    """Visible pairs among groups of these many tokens, in order."""
+    if context == "full":
+        return sum(sizes) ** 2
+    seen = pairs = 0
+    for size in sizes:
+        seen += size
+        pairs += size * seen
+    return pairs
+
+
+def count_useful(model: ModelConfig, plan: ScenePlan, *, context: Context) -> Flops:
+    """Forward and backward pass over a scene's real tokens and visible pairs: the work of model FLOPs utilisation."""
+    return count_forward(model, plan, context=context).times(1.0 + BACKWARD)
+
+
+def count_computed(
+    model: ModelConfig,
+    scenes: Sequence[ScenePlan],
+    *,
+    video: int,
+    text: int,
+    slots: int,
+    context: Context,
+    kernel: Kernel,
+    again: Recompute,
+) -> Flops:
+    """What a device computes for one row in a training step, on its own or with others.
+
+    Args:
+        scenes: packed in the row. video, text, slots: budget of the row, padding included.
+    """
+    linear = count_linear(model, video=video, text=text, groups=slots)
+    groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
+    scene_S, tokens_S = np.array(groups).T
+    pairs = count_block_pairs(
+        scene_S[None], tokens_S[None], length=video + text, context=context, kernel=kernel
+    )
+    forward = count_attention(model, pairs)
+    return Flops(
+        linear * (1.0 + BACKWARD + again.linear),
+        forward * (1.0 + kernel.backward / 2 + again.attention),
+    )
+
+
+def count_block_pairs(
+    scene_BS: np.ndarray, tokens_BS: np.ndarray, *, length: int, context: Context, kernel: Kernel
+) -> int:
+    """Pairs in all blocks that one call of a kernel computes: every row has the blocks that any row needs.
+
+    A row needs those between the first and the last key that any query of a block of queries sees.
+
+    Args:
+        scene_BS, tokens_BS: the scene, and how many tokens there are, of every group of a row, in the order in which
+            they lie; what is left of `length` is padding.
+        kernel: its blocks are of equal size, and at most those.
+    """
+    query, key = (
+        -(-length // -(-length // most)) for most in (kernel.query_block, kernel.key_block)
+    )
+    starts = np.arange(0, length, query)
+    rows = zip(scene_BS, tokens_BS, strict=True)
+    bounds = [_find_seen(scene, tokens, starts, query, context) for scene, tokens in rows]
+    first, last = (np.stack(side) for side in zip(*bounds, strict=True))
+    behind = -(-last.max(axis=0) // key)
+    blocks = np.maximum(behind - first.min(axis=0) // key, 0)
+    return int(len(bounds) * blocks.sum()) * query * key
+
+
+def _find_seen(
+    scene_S: np.ndarray, tokens_S: np.ndarray, starts: np.ndarray, query: int, context: Context
+) -> tuple[np.ndarray, np.ndarray]:
+    """First key, and the one behind the last, that each block of sorted queries of a row sees; none for padding."""
+    end_S = np.cumsum(tokens_S)
+    real = end_S[-1]
+    if not real:
+        return np.full_like(starts, np.iinfo(starts.dtype).max), np.zeros_like(starts)
+    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, real - 1), "right")  # noqa: E731
+    of_scene = scene_S[:, None] == scene_S
+    begin_S = np.where(of_scene, end_S - tokens_S, real).min(axis=1)
+    stop_S = end_S if context == "causal" else np.where(of_scene, end_S, 0).max(axis=1)
+    some = starts < real
+    first = np.where(some, begin_S[group_of(starts)], np.iinfo(starts.dtype).max)
+    return first, np.where(some, stop_S[group_of(starts + query - 1)], 0)

@@ -1,0 +1,125 @@
+"""What a step has to do, and what it does for that: tokens, fill and FLOPs of packed and masked work.
+
+The step counts the tokens of every group slot of the global batch (`count_groups`, a few numbers a row); the rest is
+arithmetic on the host. *Useful* are real tokens and visible pairs, forward and backward. *Computed* is what the
+program does for them: padding, pairs in blocks that are seen in part, and what is computed once more.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lct_jax import flow
+from lct_jax.config import Config
+from lct_jax.costs.flops import (
+    BACKWARD,
+    Kernel,
+    Recompute,
+    count_attention,
+    count_block_pairs,
+    count_linear,
+)
+from lct_jax.types import PADDING_SCENE, Array, PackedBatch
+
+
+class GroupSizes(NamedTuple):
+    """Tokens of every group slot: int32[B S] each, in the order in which groups lie in a row.
+
+    Attributes:
+        scene: 0 where the slot is empty. shot: 0 for a global prompt. video, text: tokens.
+    """
+
+    scene: Array
+    shot: Array
+    video: Array
+    text: Array
+
+
+class Program(NamedTuple):
+    """What decides how much a step computes beyond what is useful.
+
+    Attributes:
+        kernel: of attention; its blocks are of equal size, and at most those. again: what is computed again.
+        sharing: rows that share a range of key blocks: those that one call of the kernel gets, 1 where each row has
+            its own.
+    """
+
+    kernel: Kernel
+    again: Recompute
+    sharing: int
+
+
+class Work(NamedTuple):
+    """Of one step: FLOPs, tokens, and how full the rows are.
+
+    Attributes:
+        useful, computed: FLOPs, forward and backward. tokens, slots: real video tokens, and room for them.
+        mean, most: useful FLOPs of a row; a step takes as long as its row of most work.
+    """
+
+    useful: float
+    computed: float
+    tokens: int
+    slots: int
+    mean: float
+    most: float
+
+
+def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
+    """The sizes of all groups of a batch, inside the step."""
+    count = lambda index: flow.sum_groups(  # noqa: E731
+        (index.scene != PADDING_SCENE).astype("int32"), index.slot, slots
+    )
+    groups = flow.find_groups(batch.video.index, slots)
+    return GroupSizes(*groups, video=count(batch.video.index), text=count(batch.text.index))
+
+
+def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
+    """The work of one step, from the sizes of its batch as numpy arrays."""
+    model, data, training = config.model, config.data, config.training
+    useful_B = count_useful(sizes, config)
+    length = data.video_tokens + data.text_tokens
+    rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T  # as `split_rows` does
+    tokens = sizes.video + sizes.text
+    pairs = sum(
+        count_block_pairs(
+            sizes.scene[call],
+            tokens[call],
+            length=length,
+            context=training.context,
+            kernel=program.kernel,
+        )
+        for call in rows.reshape(-1, program.sharing)
+    )
+    linear = data.rows * count_linear(
+        model, video=data.video_tokens, text=data.text_tokens, groups=data.groups
+    )
+    again = program.again
+    computed = linear * (1.0 + BACKWARD + again.linear)
+    computed += count_attention(model, pairs) * (
+        1.0 + program.kernel.backward / 2 + again.attention
+    )
+    return Work(
+        useful=float(useful_B.sum()) * (1.0 + BACKWARD),
+        computed=computed,
+        tokens=int(sizes.video.sum()),
+        slots=data.rows * data.video_tokens,
+        mean=float(useful_B.mean()),
+        most=float(useful_B.max()),
+    )
+
+
+def count_useful(sizes: GroupSizes, config: Config) -> np.ndarray:
+    """FLOPs of the forward pass over every row's real tokens and visible pairs, float64[B]."""
+    model = config.model
+    tokens_BS = (sizes.video + sizes.text).astype(np.float64)
+    seen_BSS = sizes.scene[:, :, None] == sizes.scene[:, None, :]
+    if config.training.context == "causal":
+        seen_BSS &= sizes.shot[:, None, :] <= sizes.shot[:, :, None]
+    pairs_B = np.einsum("bq,bqk,bk->b", tokens_BS, seen_BSS, tokens_BS)
+    groups_B = (sizes.scene != PADDING_SCENE).sum(axis=1)
+    video_B, text_B = sizes.video.sum(axis=1), sizes.text.sum(axis=1)
+    linear_B = count_linear(model, video=video_B, text=text_B, groups=groups_B)
+    return linear_B + count_attention(model, pairs_B)

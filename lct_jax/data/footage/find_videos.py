@@ -1,0 +1,122 @@
+"""What lies in a folder of videos: the files to prepare, what else there is, and the lists a user put beside a video.
+
+A folder enters; an `Input` a file leaves, with a problem where it cannot even be tried. Beside `NAME.mp4` may lie
+`NAME.scenes.json` (a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lct_jax.data.footage.captions import SUFFIXES as CAPTION_SUFFIXES
+from lct_jax.directing.script import Field, read_json
+from lct_jax.errors import InputError
+from lct_jax.media.frames import VIDEO_SUFFIXES
+
+CUTS_FORMAT = "lct_jax.cuts/1"
+SCENES_SUFFIX, CUTS_SUFFIX = ".scenes.json", ".cuts.json"
+BESIDE = (*CAPTION_SUFFIXES, SCENES_SUFFIX, CUTS_SUFFIX)
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file of the folder: its name relative to it, its path, and why it cannot be prepared ("" if it may)."""
+
+    name: str
+    path: Path
+    problem: str
+
+
+@dataclass(frozen=True)
+class CutList:
+    """A user's shots as frames at `prepare.fps`, and which of them make which scene (None: to be grouped)."""
+
+    shots: tuple[Range, ...]
+    scenes: tuple[tuple[int, ...], ...] | None
+
+
+def find_inputs(folder: Path, *, out: Path) -> list[Input]:
+    """Every file under a folder but for lists beside videos and what is under `out`, by name.
+
+    Links are followed, once to each folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: found no folder, expected one with videos")
+    found = sorted(_walk(folder, out.resolve()), key=lambda item: item[0])
+    return [Input(name, folder / name, problem or _judge(folder / name)) for name, problem in found]
+
+
+def beside(video: Path, suffix: str) -> Path | None:
+    """The list beside a video, such as `NAME.cuts.json`, if there is one."""
+    path = video.with_name(video.stem + suffix)
+    return path if path.is_file() else None
+
+
+def read_cut_list(path: Path, *, fps: float) -> CutList:
+    """Reads a user's cuts.
+
+    The file is `{"format": "lct_jax.cuts/1", "fps": 24, "shots": [[start, end], ...]}`, or in place of `shots`
+    `"scenes": [[[start, end], ...], ...]`: frames at its own rate, [start, end), in order.
+    """
+    top = read_json(path, CUTS_FORMAT, ("fps",), ("shots", "scenes"))
+    rate = top["fps"].value
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
+        top["fps"].refuse(f"found {rate!r}, expected frames a second")
+    if ("shots" in top) == ("scenes" in top):
+        raise InputError(f"{path}: expected either shots or scenes")
+    scenes = top["scenes"].items() if "scenes" in top else (top["shots"],)
+    shots: list[Range] = []
+    members = []
+    for scene in scenes:
+        first = len(shots)
+        for field in scene.items():
+            shots.append(_read_range(field, fps / rate, after=shots[-1][1] if shots else 0))
+        members.append(tuple(range(first, len(shots))))
+    if not shots:
+        raise InputError(f"{path}: found no shot, expected at least one")
+    return CutList(tuple(shots), tuple(members) if "scenes" in top else None)
+
+
+def _read_range(field: Field, factor: float, *, after: int) -> Range:
+    bounds = [item.of(int) for item in field.items()]
+    if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
+        field.refuse(f"found {bounds}, expected [start, end] with 0 <= start < end")
+    start, end = (round(bound * factor) for bound in bounds)
+    if start < after or end <= start:
+        field.refuse(f"found {bounds}, expected shots in order that last a frame at prepare.fps")
+    return start, end
+
+
+def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
+    """Relative names of files, each with a problem or none."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        here = os.path.relpath(place, folder)
+        if real in seen:
+            folders.clear()
+            if os.path.islink(place):
+                yield here, "a link to a folder that is looked at already"
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if Path(real, name) != out)
+        for name in files:
+            if not name.endswith(BESIDE):
+                yield os.path.normpath(os.path.join(here, name)), ""
+
+
+def _judge(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return "not a video by its name"
+    return ""

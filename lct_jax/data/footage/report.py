@@ -1,0 +1,197 @@
+"""A folder of videos up to their scene files, and the report that says what became of every file.
+
+The folder enters; a `Report` leaves, with a row an input: how many shots were found, kept, and left out for which
+reason, and the scene file of those that are ready to be encoded. No file is passed over without a row, and none stops
+the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lct_jax.chat import endpoint_from_environment
+from lct_jax.config import Config
+from lct_jax.data.footage.find_videos import SCENES_SUFFIX, beside, find_inputs
+from lct_jax.data.footage.grouping import SeenShots
+from lct_jax.data.footage.stages import DescribeJob, FilmJob, Looked, describe, look_at
+from lct_jax.data.footage.takes import Takes
+from lct_jax.data.runner import Runner
+from lct_jax.data.sources import open_source
+from lct_jax.errors import InputError
+from lct_jax.media.files import replace_atomically
+
+STAGES = ("takes", "scenes", "encode")
+REPORT_FILE = "report.json"
+
+
+@dataclass
+class FilmRow:
+    """What became of one input.
+
+    Attributes:
+        name: in the folder. outcome: "prepared", "ready", "looked at", "set aside" or "nothing left"; why: the reason.
+        shots: by what became of them. scenes: scene file. split: of the film.
+    """
+
+    name: str
+    outcome: str = ""
+    why: str = ""
+    shots: dict[str, int] = field(default_factory=dict)
+    scenes: Path | None = None
+    split: str = ""
+
+    def set_aside(self, why: object) -> None:
+        """Marks the input as not usable."""
+        self.outcome, self.why = "set aside", " ".join(str(why).split())
+
+    def finish(self, problem: InputError | None) -> None:
+        """Marks a ready film as prepared, or as refused by the encoder."""
+        if problem is None:
+            self.outcome = "prepared"
+        else:
+            self.set_aside(problem)
+
+
+@dataclass
+class Report:
+    """Rows of a folder and the tokens that captions took."""
+
+    rows: list[FilmRow]
+    usage: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ready(self) -> list[FilmRow]:
+        """Films with a scene file."""
+        return [row for row in self.rows if row.scenes is not None]
+
+    def show(self) -> str:
+        """The report as a table for the terminal, and what the filters left out in all."""
+        lines = [
+            f"{row.outcome:12} {_printable(row.name)}"
+            + (f": {row.why}" if row.why else _counts(row.shots))
+            for row in self.rows
+        ]
+        total = Counter()
+        for row in self.rows:
+            total.update(row.shots)
+        outcomes = Counter(row.outcome for row in self.rows)
+        spoken = f"\nchat: {dict(self.usage)}" if self.usage["requests"] else ""
+        return (
+            "\n".join([*lines, f"{len(self.rows)} inputs {dict(outcomes)}{_counts(dict(total))}"])
+            + spoken
+        )
+
+    def save(self, out: Path) -> None:
+        """Writes `report.json`."""
+        keys = ("name", "outcome", "why", "shots", "split")
+        rows = [{key: getattr(row, key) for key in keys} for row in self.rows]
+        with replace_atomically(out / REPORT_FILE) as unfinished:
+            unfinished.write_text(json.dumps({"inputs": rows, "chat": dict(self.usage)}, indent=1))
+
+
+def describe_videos(
+    videos: Path, out: Path, config: Config, *, runner: Runner, until: str, credit: str
+) -> Report:
+    """Runs the stages before encoding; raises InputError where there is no folder or no endpoint to ask."""
+    if config.footage.captions == "chat" and until != STAGES[0]:
+        endpoint_from_environment()  # refused at once, and not once a film
+    inputs = find_inputs(videos, out=out)
+    report = Report([FilmRow(item.name) for item in inputs])
+    jobs: list[tuple[FilmRow, FilmJob]] = []
+    for row, item in zip(report.rows, inputs, strict=True):
+        if item.problem:
+            row.set_aside(item.problem)
+        elif own := beside(item.path, SCENES_SUFFIX):
+            _take_scene_file(row, own, config)
+        else:
+            jobs.append((row, FilmJob(item.name, item.path, out, config)))
+    looked = _look(jobs, runner)
+    if until != STAGES[0]:
+        _describe(looked, report, config, runner=runner, credit=credit)
+    return report
+
+
+def choose_splits(films: list[str], *, held_out: float) -> list[str]:
+    """A split for every film, by the hash of its content alone; of several films one at least is held out."""
+    shares = [int(film[:8], 16) / 2**32 for film in films]
+    limit = held_out
+    if held_out > 0 and len(set(shares)) > 1 and min(shares) >= held_out:
+        limit = np.nextafter(min(shares), 1)
+    return ["held_out" if share < limit else "train" for share in shares]
+
+
+def _take_scene_file(row: FilmRow, path: Path, config: Config) -> None:
+    """A user's own scene file needs no stage before encoding, but has to be a good one of a readable film."""
+    try:
+        open_source(path, config).size()
+    except InputError as error:
+        row.set_aside(error)
+    else:
+        row.outcome, row.scenes = "ready", path
+
+
+def _look(
+    jobs: list[tuple[FilmRow, FilmJob]], runner: Runner
+) -> list[tuple[FilmRow, FilmJob, Looked]]:
+    done, films = [], {}
+    for (row, job), result in zip(jobs, runner(look_at, [job for _, job in jobs]), strict=True):
+        if isinstance(result, InputError):
+            row.set_aside(result)
+        elif result.film in films:
+            row.set_aside(f"the same content as {films[result.film]}")
+        else:
+            films[result.film] = job.name
+            row.outcome = "looked at"
+            done.append((row, job, result))
+    return done
+
+
+def _describe(
+    looked: list[tuple[FilmRow, FilmJob, Looked]],
+    report: Report,
+    config: Config,
+    *,
+    runner: Runner,
+    credit: str,
+) -> None:
+    seen = SeenShots(config.footage)
+    splits = choose_splits(
+        [result.film for _, _, result in looked], held_out=config.footage.held_out
+    )
+    jobs = []
+    for (row, job, result), split in zip(looked, splits, strict=True):
+        row.split = split
+        jobs.append(
+            DescribeJob(job, result, _find_seen(seen, Takes.load(result.takes)), split, credit)
+        )
+    for (row, _, _), result in zip(looked, runner(describe, jobs), strict=True):
+        if isinstance(result, InputError):
+            row.set_aside(result)
+            continue
+        row.shots, row.scenes = result.shots, result.scenes
+        row.outcome = "ready" if result.scenes else "nothing left"
+        report.usage.update(result.usage)
+
+
+def _find_seen(seen: SeenShots, takes: Takes) -> tuple[int, ...]:
+    """Takes of a film that an earlier one, or the film itself, has shown already."""
+    lengths = np.diff(takes.frames, axis=1)[:, 0].tolist()
+    return tuple(
+        number
+        for number, (look, length) in enumerate(zip(takes.look, lengths, strict=True))
+        if takes.reason[number] == 0 and seen.add(look, length)
+    )
+
+
+def _counts(shots: dict[str, int]) -> str:
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(shots.items()) if count)
+    return f": {listed}" if listed else ""
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode().replace("\n", "\\n")

@@ -1,0 +1,271 @@
+"""The stages before encoding, film by film: a video to takes, and takes with captions to a scene file.
+
+Each stage is a function of one job whose result lies in the set's `work` folder under a hash of all it depends on: a
+result that is there is not made again, and a changed threshold makes again only what comes after it. The last result
+is a scene file as a user might have written it, which can be looked at, edited and put beside the video.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lct_jax.chat import Chat, ChatError, RefusedAnswer, Usage, endpoint_from_environment
+from lct_jax.config import Config
+from lct_jax.data.footage.captions import (
+    Caption,
+    ask_about,
+    caption_from_lines,
+    check_answer,
+    find_captions,
+    read_lines,
+)
+from lct_jax.data.footage.cuts import shrink, track_film
+from lct_jax.data.footage.find_videos import CUTS_SUFFIX, CutList, beside, read_cut_list
+from lct_jax.data.footage.grouping import group_takes
+from lct_jax.data.footage.takes import REASONS, Takes, find_takes
+from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
+from lct_jax.data.sources import choose_size, hash_of
+from lct_jax.directing.script import Field, read_prompt
+from lct_jax.errors import InputError
+from lct_jax.media.files import replace_atomically
+from lct_jax.media.frames import iter_at_rate, read_shape
+from lct_jax.tensors import hash_file
+
+VERSION = 2  # of the rules below: another one makes every result again
+NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """A video to look at: its name in the folder, where it lies, and the set it goes into."""
+
+    name: str
+    path: Path
+    out: Path
+    config: Config
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A video that was looked at: the hash of its content, and the file of its takes."""
+
+    film: str
+    takes: Path
+
+
+@dataclass(frozen=True)
+class DescribeJob:
+    """A looked-at film to be described: takes seen before (by number), its split and whom it is owed to."""
+
+    film: FilmJob
+    looked: Looked
+    seen: tuple[int, ...]
+    split: str
+    credit: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """Scene file of a film (None: no shot is left), what became of its shots by reason, and tokens spent."""
+
+    scenes: Path | None
+    shots: dict[str, int]
+    usage: dict[str, int]
+
+
+def look_at(job: FilmJob) -> Looked:
+    """Finds the takes of a video, in one pass over it."""
+    config, film = job.config, hash_file(job.path)
+    given = _read_cuts(job)
+    settings = dataclasses.asdict(config.footage)
+    rules = {
+        k: v for k, v in settings.items() if not k.startswith(("scene_", "caption", "held", "dup"))
+    }
+    key = hash_of(VERSION, film, rules, config.prepare.fps, given)
+    path = job.out / "work" / film[:16] / f"takes-{key}.safetensors"
+    if not path.exists():
+        choose_size(job.path, config)  # refused before the work, not after
+        shape = read_shape(job.path)
+        fps = config.prepare.fps
+        track = track_film(iter_at_rate(job.path, fps), config.footage, fps=fps)
+        if given is not None and given.shots[-1][1] > len(track.light):
+            raise InputError(
+                f"{beside(job.path, CUTS_SUFFIX)}: the last shot ends at frame {given.shots[-1][1]},"
+                f" but the video has {len(track.light)} at {fps:g} fps"
+            )
+        takes = find_takes(
+            track,
+            config.footage,
+            size=(shape.height, shape.width),
+            given=None if given is None else given.shots,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        takes.save(path)
+    return Looked(film[:16], path)
+
+
+def describe(job: DescribeJob) -> Described:
+    """Groups the takes of a film into scenes, captions them and writes its scene file.
+
+    Raises:
+        InputError: a user's list or captions that cannot be read.
+    """
+    key = hash_of(
+        VERSION, job.film.name, job.looked.takes.name, job.seen, job.split, job.credit,
+        dataclasses.asdict(job.film.config.footage), _caption_source(job.film),
+    )  # fmt: skip
+    folder = job.looked.takes.parent
+    path, report = folder / f"scenes-{key}.json", folder / f"scenes-{key}.report.json"
+    if not report.exists():
+        scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
+        if scenes:
+            _write_json(path, _scene_file(job, scenes))
+        if not any(reason.startswith(NO_ANSWER) for reason in shots):
+            _write_json(report, {"shots": dict(shots), "usage": vars(usage)})
+        kept = {"shots": dict(shots), "usage": vars(usage)}
+    else:
+        kept = json.loads(report.read_text(encoding="utf-8")) | {"usage": vars(Usage())}
+    return Described(path if path.exists() else None, kept["shots"], kept["usage"])
+
+
+def _make_scenes(
+    job: DescribeJob, takes: Takes
+) -> tuple[list[dict[str, Any]], Counter[str], Usage]:
+    """Scenes as a scene file has them, shots by what became of them, tokens spent."""
+    reasons = takes.reason.copy()
+    reasons[list(job.seen)] = REASONS.index("duplicate")
+    kept = np.flatnonzero(reasons == 0).tolist()
+    shots = Counter({REASONS[r]: int(n) for r, n in enumerate(np.bincount(reasons)) if r and n})
+    groups = _group(job, takes, kept)
+    parts = {take: takes.parts[takes.parts[:, 0] == take, 1:].tolist() for take in kept}
+    frames = [[tuple(part) for take in group for part in parts[take]] for group in groups]
+    cuts = [[n == 0 for take in group for n in range(len(parts[take]))] for group in groups]
+    captions, usage = _caption(job.film, frames)
+    scenes = []
+    for number, (ranges, tags, caption) in enumerate(zip(frames, cuts, captions, strict=True)):
+        if isinstance(caption, str):
+            shots[caption] += len(ranges)
+            continue
+        scene = _write_scene(job, number, ranges, tags, caption, shots)
+        if scene["shots"]:
+            scenes.append(scene)
+    shots["divided at events"], shots["divided for length"] = takes.divided.tolist()
+    return scenes, shots, usage
+
+
+def _group(job: DescribeJob, takes: Takes, kept: Sequence[int]) -> list[list[int]]:
+    given = _read_cuts(job.film)
+    if given is None or given.scenes is None:
+        return group_takes(takes, kept, job.film.config.footage)
+    groups = [[take for take in scene if take in set(kept)] for scene in given.scenes]
+    return [group for group in groups if group]
+
+
+def _write_scene(
+    job: DescribeJob,
+    number: int,
+    ranges: Sequence[tuple[int, int]],
+    tags: Sequence[bool],
+    caption: Caption,
+    shots: Counter[str],
+) -> dict[str, Any]:
+    """A scene for a scene file; shots without a usable caption are counted and left out."""
+    prompt = caption.prompt
+    described = {} if prompt is None else prompt.characters
+    written, broken = [], False
+    for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
+        try:
+            read_prompt(Field(job.film.name, "prompt", text), described)
+        except InputError:
+            shots["no caption" if not text.strip() else "caption names nobody described"] += 1
+            broken = True
+            continue
+        shots["kept"] += 1
+        written.append(
+            {"frames": [start, end], "cut": cut or broken or not written, "prompt": text}
+        )
+        broken = False
+    return {
+        "id": f"{job.film.name}/{number + 1:03d}",
+        "split": job.split,
+        "characters": described,
+        "environment": "" if prompt is None else prompt.environment,
+        "story": "" if prompt is None else prompt.story,
+        "shots": written,
+    }
+
+
+def _caption(
+    film: FilmJob, scenes: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[list[Caption | str], Usage]:
+    """A caption a scene, or why there is none."""
+    if film.config.footage.captions == "file":
+        path, fps = find_captions(film.path), film.config.prepare.fps
+        lines = [] if path is None else read_lines(path)
+        return [caption_from_lines(lines, scene, fps=fps) for scene in scenes], Usage()
+    chat = Chat(endpoint_from_environment(), film.out / "work" / "chat")
+    captions: list[Caption | str] = []
+    for scene in scenes:
+        pictures = _pick_frames(film, scene)
+        try:
+            check = partial(check_answer, shots=len(scene))
+            captions.append(chat.ask(ask_about(pictures), check))
+        except RefusedAnswer as error:
+            captions.append(f"caption refused: {error}")
+        except ChatError as error:
+            captions.append(f"{NO_ANSWER}: {error}")
+    return captions, chat.usage
+
+
+def _pick_frames(film: FilmJob, shots: Sequence[tuple[int, int]]) -> list[list[np.ndarray]]:
+    """A few frames of each shot, evenly spaced within it."""
+    count = film.config.footage.caption_frames
+    wanted = [
+        np.linspace(start, end - 1, count + 2)[1:-1].round().astype(int).tolist()
+        for start, end in shots
+    ]
+    needed, found = {number for numbers in wanted for number in numbers}, {}
+    for number, frame in enumerate(iter_at_rate(film.path, film.config.prepare.fps)):
+        if number in needed:
+            found[number] = shrink(frame)
+        if number >= max(needed):
+            break
+    return [[found[number] for number in numbers] for numbers in wanted]
+
+
+def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    film = {
+        "file": str(job.film.path.resolve()),
+        "title": job.film.name,
+        "credit": job.credit or UNKNOWN,
+        "licence": UNKNOWN,
+        "fps": job.film.config.prepare.fps,
+    }
+    return {"format": SCENE_FORMAT, "film": film, "cast": {}, "scenes": scenes}
+
+
+def _read_cuts(film: FilmJob) -> CutList | None:
+    path = beside(film.path, CUTS_SUFFIX)
+    return None if path is None else read_cut_list(path, fps=film.config.prepare.fps)
+
+
+def _caption_source(film: FilmJob) -> str:
+    """What captions depend on: the file beside the video, or the endpoint's model."""
+    if film.config.footage.captions == "chat":
+        return endpoint_from_environment().model
+    path = find_captions(film.path)
+    return "" if path is None else hash_file(path)
+
+
+def _write_json(path: Path, value: object) -> None:
+    with replace_atomically(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Prepared sets: shards of records, their lengths, validation and contact sheets."""

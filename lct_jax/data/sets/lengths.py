@@ -1,0 +1,71 @@
+"""Sizes of everything in a prepared set: all that planning needs, and nothing of what is filmed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lct_jax.errors import InputError
+from lct_jax.tensors import load_tensors_of
+
+SPLITS = ("train", "held_out")
+MAKE_AGAIN = "the preparation did not finish or the set is damaged, prepare it again"
+
+
+@dataclass(frozen=True)
+class LengthTable:
+    """Sizes of everything in a set, as flat int32 columns; shots of a scene are consecutive.
+
+    Attributes:
+        scene_split: [scenes] position in `SPLITS`. scene_start: [scenes + 1] first shot of each scene.
+        scene_full, scene_brief: [scenes] text tokens of the global prompt with and without its story.
+        shot_text: [shots] text tokens. shot_still: [shots] stills. shot_cut: [shots] 0 where it goes on without a cut.
+        clip_start: [shots + 1] first clip of each shot. clip_grid: [clips, 3] latent grid.
+        empty_text: [1] tokens of the empty prompt.
+    """
+
+    scene_split: np.ndarray
+    scene_start: np.ndarray
+    scene_full: np.ndarray
+    scene_brief: np.ndarray
+    shot_text: np.ndarray
+    shot_still: np.ndarray
+    shot_cut: np.ndarray
+    clip_start: np.ndarray
+    clip_grid: np.ndarray
+    empty_text: np.ndarray
+
+    @classmethod
+    def load(cls, path: Path) -> LengthTable:
+        """Reads a table; raises InputError where it is damaged or not there."""
+        try:
+            return cls(**load_tensors_of(path, [field.name for field in fields(cls)]))
+        except InputError as error:
+            raise InputError(f"{error}: {MAKE_AGAIN}") from None
+
+    @classmethod
+    def join(cls, tables: Sequence[LengthTable]) -> LengthTable:
+        """One table of several sets, in order; they share the empty prompt."""
+        columns = {}
+        for name in (field.name for field in fields(cls)):
+            parts = [getattr(table, name) for table in tables]
+            if name in ("scene_start", "clip_start"):
+                ends = np.cumsum([0, *(part[-1] for part in parts)])
+                parts = [part[1:] + end for part, end in zip(parts, ends[:-1], strict=True)]
+                parts = [np.zeros(1), *parts]
+            columns[name] = np.concatenate(parts).astype(np.int32)
+        return cls(**columns | {"empty_text": tables[0].empty_text})
+
+    def shots_of(self, scene: int) -> range:
+        """Shot numbers of a scene."""
+        return range(int(self.scene_start[scene]), int(self.scene_start[scene + 1]))
+
+    def scenes_of(self, split: str) -> np.ndarray:
+        """Scene numbers of a split; raises InputError when there are none."""
+        scenes = np.flatnonzero(self.scene_split == SPLITS.index(split))
+        if not len(scenes):
+            raise InputError(f"prepared set: found no {split} scene, expected at least one")
+        return scenes

@@ -1,0 +1,251 @@
+"""Prepared sets on disk: what `prepare` writes and the training pipeline reads.
+
+A prepared set is a folder:
+
+    card.json               who made it, with which codec and encoder, and what it holds (`card.py`)
+    lengths.safetensors     the table the planner works on: sizes alone, no values (`lengths.py`)
+    shards/NAME/            records of one film (`shards.py`)
+    empty.safetensors       the encoder's empty prompt [L E]
+    codec.safetensors       the codec's weights, so that samples can be decoded
+
+The card is written last, so a folder without one is a preparation that did not finish.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from lct_jax.config import ModelConfig
+from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
+from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
+from lct_jax.data.sets.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
+from lct_jax.data.sources import hash_of
+from lct_jax.errors import InputError
+from lct_jax.layout import token_grid
+from lct_jax.media.files import replace_atomically
+from lct_jax.tensors import hash_file, load_tensors_of, save_tensors
+
+CODEC_FILE, LENGTHS_FILE = "codec.safetensors", "lengths.safetensors"
+
+
+@dataclass(frozen=True)
+class SetInfo(Made):
+    """With what records are made, and the encoder's empty prompt float32 [L E]."""
+
+    empty: np.ndarray
+
+
+def write_set(folder: Path, scenes: Sequence[SceneRecord], *, maker: SetInfo, credit: str) -> None:
+    """Writes a whole set from scenes in memory, in one shard: for pipelines of one's own."""
+    write_shard(
+        folder / "shards" / "all", scenes, empty=len(maker.empty), film="all", credit=credit,
+        size=(maker.height, maker.width), aspect_error=0.0,
+    )  # fmt: skip
+    finish_set(folder, ["all"], maker=maker)
+
+
+def finish_set(folder: Path, shards: Sequence[str], *, maker: SetInfo) -> Card:
+    """Makes a set of shards that are written: the table, the empty prompt, and last the card."""
+    tables = [LengthTable.load(folder / "shards" / name / "lengths.safetensors") for name in shards]
+    abouts = [read_about(folder / "shards" / name) for name in shards]
+    lengths = LengthTable.join(tables)
+    save_tensors(folder / "empty.safetensors", {"prompt": maker.empty.astype(np.float32)})
+    save_tensors(folder / LENGTHS_FILE, asdict(lengths))
+    known = {field.name: getattr(maker, field.name) for field in fields(Made)}
+    card = Card(
+        **known,
+        credit="; ".join(dict.fromkeys(about.credit for about in abouts if about.credit)),
+        shards=tuple(shards),
+        **_count(tables, abouts, fps=maker.fps),
+        aspect_error=max(about.aspect_error for about in abouts),
+    )
+    write_card(folder, card)
+    return card
+
+
+class PreparedSet:
+    """A prepared set opened for reading; it travels to worker processes, which open the files again.
+
+    Raises:
+        InputError: a file of the set is missing, damaged or cut short, or the preparation did not finish.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.card = read_card(self.folder)
+        self.lengths = LengthTable.load(self.folder / LENGTHS_FILE)
+        try:
+            self.empty = load_tensors_of(self.folder / "empty.safetensors", ("prompt",))["prompt"]
+        except InputError as error:
+            raise InputError(f"{error}: {MAKE_AGAIN}") from None
+        self._readers: dict[tuple[str, str], ArrayRecordReader] = {}
+        self._last: tuple[tuple[str, int], Mapping[str, np.ndarray]] = ("", -1), {}
+        self._first = {kind: np.cumsum([0, *self._count_records(kind)]) for kind in KINDS}
+        self._check_counts()
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """16 hex digits of what the set holds: its card, which names shards by their content, and its lengths."""
+        return hash_of([hash_file(self.folder / name) for name in (CARD_FILE, LENGTHS_FILE)])
+
+    @functools.cached_property
+    def abouts(self) -> tuple[ShardAbout, ...]:
+        """What each shard says of itself: names of scenes and shots, and more."""
+        return tuple(read_about(self.folder / "shards" / name) for name in self.card.shards)
+
+    @property
+    def scene_names(self) -> list[str]:
+        """Names of scenes, in record order."""
+        return [name for about in self.abouts for name in about.scenes]
+
+    @property
+    def shot_names(self) -> list[str]:
+        """Names of shots, in record order."""
+        return [name for about in self.abouts for name in about.shots]
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Raises InputError unless latents, patches and texts of the set fit a model."""
+        if self.card.codec == PIXELS:
+            raise InputError(
+                f"{self.folder}: found a set of pixels, expected latents "
+                f"(lct_jax.data.prepare --pixels={self.folder})"
+            )
+        for field, found, expected in (
+            ("channels", model.channels, self.card.channels),
+            ("text_width", model.text_width, self.card.text_width),
+        ):
+            if found != expected:
+                raise InputError(
+                    f"model.{field}: found {found}, expected {expected} of {self.folder}"
+                )
+        for grid in np.unique(self.lengths.clip_grid, axis=0).tolist():
+            try:
+                token_grid(grid, model.patch)
+            except InputError as error:
+                raise InputError(
+                    f"model.patch: found {model.patch}; {self.folder}: {error}"
+                ) from None
+        for field, lengths, kind in (
+            ("scene_span", self.lengths.scene_full, "scene_names"),
+            ("shot_span", self.lengths.shot_text, "shot_names"),
+        ):
+            span, longest = getattr(model, field), int(lengths.argmax())
+            if lengths[longest] > span:
+                raise InputError(
+                    f"model.{field}: found {span}, expected at least {lengths[longest]}, "
+                    f"the tokens in the prompt of {getattr(self, kind)[longest]} in {self.folder}"
+                )
+
+    def copy_codec(self, folder: Path) -> None:
+        """Puts the codec's weights beside a run, which must be sampled long after its data has gone."""
+        with replace_atomically(folder / CODEC_FILE) as unfinished:
+            shutil.copyfile(self.folder / CODEC_FILE, unfinished)
+
+    def read_shot(self, shot: int) -> Mapping[str, np.ndarray]:
+        """The record of a shot, as stored: `clip_0`.., `still_0`.., `prompt`, `text`."""
+        return self._read("shots", shot)
+
+    def read_scene(self, scene: int) -> Mapping[str, np.ndarray]:
+        """The record of a scene, as stored: `full`, `brief`, `full_text`, `brief_text`."""
+        return self._read("scenes", scene)
+
+    def read_latent(self, shot: int, *, clip: int | None, still: int | None) -> np.ndarray:
+        """One clip or one still of a shot: float32 [T X Y c]."""
+        name = f"clip_{clip}" if still is None else f"still_{still}"
+        return self.read_shot(shot)[name].astype(np.float32)
+
+    def read_prompt(self, shot: int) -> np.ndarray:
+        """The prompt of a shot: float32 [L E]."""
+        return self.read_shot(shot)["prompt"].astype(np.float32)
+
+    def read_global(self, scene: int, *, story: bool) -> np.ndarray:
+        """The global prompt of a scene, with or without its story: float32 [L E]."""
+        return self.read_scene(scene)["full" if story else "brief"].astype(np.float32)
+
+    def _read(self, kind: str, number: int) -> Mapping[str, np.ndarray]:
+        if self._last[0] == (
+            kind,
+            number,
+        ):  # a latent and its prompt are asked for one after the other
+            return self._last[1]
+        shard = int(np.searchsorted(self._first[kind], number, side="right")) - 1
+        place = number - int(self._first[kind][shard])
+        reader, path = self._open(kind, shard), self._path(kind, shard)
+        try:
+            record = load(reader.read([place])[0])
+        except (
+            RuntimeError,
+            SafetensorError,
+            IndexError,
+        ) as error:  # such as a checksum that does not agree
+            raise InputError(f"{path}: record {place} is damaged ({error})") from None
+        self._last = (kind, number), record
+        return record
+
+    def _count_records(self, kind: str) -> list[int]:
+        return [self._open(kind, shard).num_records() for shard in range(len(self.card.shards))]
+
+    def _check_counts(self) -> None:
+        expected = {"shots": len(self.lengths.shot_text), "scenes": len(self.lengths.scene_split)}
+        for kind in KINDS:
+            found = int(self._first[kind][-1])
+            if (
+                found != expected[kind]
+            ):  # a file that is missing or cut short reads as one without records
+                empty = np.flatnonzero(np.diff(self._first[kind]) == 0)
+                where = self._path(kind, int(empty[0])) if len(empty) else self.folder
+                raise InputError(
+                    f"{where}: found {found} {kind} in the set, expected {expected[kind]}: {MAKE_AGAIN}"
+                )
+
+    def _open(self, kind: str, shard: int) -> ArrayRecordReader:
+        key = kind, self.card.shards[shard]
+        if key not in self._readers:
+            options = "readahead_buffer_size:0"  # records are read one by one, in no order
+            self._readers[key] = ArrayRecordReader(str(self._path(kind, shard)), options)
+        return self._readers[key]
+
+    def _path(self, kind: str, shard: int) -> Path:
+        return self.folder / "shards" / self.card.shards[shard] / f"{kind}.array_record"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_readers": {}, "_last": (("", -1), {})}
+
+
+def _count(
+    tables: Sequence[LengthTable], abouts: Sequence[ShardAbout], *, fps: float
+) -> dict[str, Mapping[str, object]]:
+    """Counts, hours and histograms of a card."""
+    counts = {split: Counter(films=0, scenes=0, shots=0) for split in SPLITS}
+    hours = dict.fromkeys(SPLITS, 0.0)
+    shots_a_scene, seconds, sizes = Counter(), Counter(), Counter()
+    for table, about in zip(tables, abouts, strict=True):
+        for number, split in enumerate(SPLITS):
+            scenes = np.flatnonzero(table.scene_split == number)
+            frames = [about.frames[shot] for scene in scenes for shot in table.shots_of(scene)]
+            counts[split].update(films=bool(len(scenes)), scenes=len(scenes), shots=len(frames))
+            hours[split] += sum(frames) / fps / 3600
+        shots_a_scene.update(np.diff(table.scene_start).tolist())
+        seconds.update(int(frames / fps) for frames in about.frames)
+        sizes[about.size] += len(about.frames)
+    sort = lambda c: {str(key): c[key] for key in sorted(c)}  # noqa: E731
+    sizes = Counter({f"{size[0]}x{size[1]}": count for size, count in sizes.items()})
+    return {
+        "counts": {split: dict(counter) for split, counter in counts.items()},
+        "hours": {split: round(value, 6) for split, value in hours.items()},
+        "histograms": {
+            "shots of a scene": sort(shots_a_scene),
+            "seconds of a shot": sort(seconds),
+            "size": sort(sizes),
+        },
+    }

@@ -1,0 +1,84 @@
+"""The card of a prepared set: with what it was made, what it holds, and in which shards. JSON, written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from lct_jax.data.sets.lengths import MAKE_AGAIN
+from lct_jax.errors import InputError
+from lct_jax.media.files import replace_atomically
+
+FORMAT = "lct_jax.records/2"
+CARD_FILE = "card.json"
+PIXELS = "pixels"  # in place of a codec: records hold frames, to be encoded later
+
+
+@dataclass(frozen=True)
+class Made:
+    """With what the records of a set are made.
+
+    Attributes:
+        codec, encoder: identities, with the hash of their weights; training and sampling refuse others.
+        channels, text_width: widths of latents and text tokens. height, width: whose product is the area of a frame.
+        fps: frames a second.
+    """
+
+    codec: str
+    encoder: str
+    channels: int
+    text_width: int
+    height: int
+    width: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Card(Made):
+    """What a prepared set says of itself.
+
+    Attributes:
+        credit: to be shown with anything made from the set.
+        shards: folders under `shards/`, in record order.
+        counts: films, scenes and shots, by split. hours: of footage in shots, by split.
+        histograms: shots by scenes' shot count, by seconds, and by pixel size.
+        aspect_error: largest stretch of a picture.
+    """
+
+    credit: str
+    shards: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    hours: Mapping[str, float]
+    histograms: Mapping[str, Mapping[str, int]]
+    aspect_error: float
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Writes the card, complete or not at all."""
+    text = json.dumps({"format": FORMAT, **asdict(card)}, indent=1)
+    with replace_atomically(folder / CARD_FILE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a prepared set; raises InputError where there is none or it is of another format."""
+    path = folder / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        unfinished = f": {MAKE_AGAIN}" if (folder / "shards").is_dir() else ""
+        raise InputError(
+            f"{path}: not found, expected a set made by lct_jax.data.prepare{unfinished}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{path}: found format {found!r}, expected {FORMAT!r}: {MAKE_AGAIN}")
+    names = {field.name for field in fields(Card)}
+    if values.keys() != names:
+        differing = ", ".join(sorted(values.keys() ^ names))
+        raise InputError(f"{path}: missing or unknown keys: {differing}")
+    return Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

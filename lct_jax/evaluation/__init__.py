@@ -1,0 +1,1 @@
+"""Sampling of labelled scenes and what is measured in them."""

@@ -1,0 +1,105 @@
+"""The table of the puppet evaluation: its rows, each a way to sample, and its columns, each a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lct_jax.evaluation.measures import Share, Tally, measure
+from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a picture."""
+
+    mode: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[int, ...] = ()
+
+
+ROWS = {
+    # A window of one shot: each is sampled alone under the global prompt.
+    "independent": Row("autoregressive", {"window": 1}),
+    "joint": Row("joint"),
+    "autoregressive": Row("autoregressive"),
+    "joint_given": Row("joint", given=(0,)),
+    "causal": Row("causal"),
+    "causal_t0": Row("causal", {"history_time": 0.0}),
+    "causal_t500": Row("causal", {"history_time": 0.5}),
+    "causal_given": Row("causal", given=(0,)),
+    "causal_reuse": Row("causal", {"cache": "reuse"}),
+    "causal_last_two": Row("causal", {"history_shots": 2}),
+    "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
+}
+
+
+def _pairs(kind: str, attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+    return lambda name: (
+        name.startswith(f"{kind}/") and name.count("/") == 1 and _of(name, attributes)
+    )
+
+
+def _obeys(attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+    return lambda name: name.startswith("obeys/") and _of(name, attributes)
+
+
+def _of(name: str, attributes: Mapping[str, Sequence[str]]) -> bool:
+    return name.split("/")[1].split(".")[-1] in attributes
+
+
+COLUMNS: dict[str, Callable[[str], bool]] = {
+    "environment agrees": _pairs("agrees", OF_ENVIRONMENT),
+    "characters agree": _pairs("agrees", OF_CHARACTER),
+    "given environment kept": _pairs("keeps", OF_ENVIRONMENT),
+    "given characters kept": _pairs("keeps", OF_CHARACTER),
+    "returning characters agree": lambda name: name.startswith("returns/"),
+    "environment obeys": _obeys(OF_ENVIRONMENT),
+    "characters obey": _obeys(OF_CHARACTER),
+    "who": lambda name: name == "who",
+    "framing": lambda name: name == "framing",
+    "motion and camera": lambda name: name == "action",
+    "cuts": lambda name: name == "cut",
+}
+
+
+def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
+    """All columns of one row, then every attribute apart and agreement by distance in shots."""
+    shares = {name: measure(scenes, wanted) for name, wanted in COLUMNS.items()}
+    names = sorted({name for tallies in scenes for name in tallies if "/" in name})
+    kinds = sorted({_without_number(name) for name in names})
+    for kind in kinds:
+        shares[kind] = measure(scenes, lambda name, kind=kind: _without_number(name) == kind)
+    for distance in sorted({int(name.split("/")[2]) for name in names if name.count("/") == 2}):
+        for group, attributes in (("environment", OF_ENVIRONMENT), ("characters", OF_CHARACTER)):
+            shares[f"{group} agree at distance {distance}"] = measure(
+                scenes,
+                lambda name, d=distance, a=attributes: (
+                    name.startswith("agrees/") and name.endswith(f"/{d}") and _of(name, a)
+                ),
+            )
+    return shares
+
+
+def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
+    """A table of shares with their intervals, one row a way to sample; columns are those that any row has cases of."""
+    columns = [c for c in COLUMNS if any(c in found and found[c].count for found in rows.values())]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, shares in rows.items():
+        # Results of an older version have not every column.
+        cells = (show(shares[column]) if column in shares else "-" for column in columns)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def show(share: Share) -> str:
+    """A share with its interval, or "-" where nothing could be told."""
+    if share.value is None:
+        return "-"
+    return f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})"
+
+
+def _without_number(name: str) -> str:
+    """A measure of any character: "agrees/1.hat" and "agrees/2.hat" are both "agrees/hat"."""
+    return "/".join(part.split(".")[-1] for part in name.split("/"))

@@ -1,0 +1,1 @@
+"""Pictures, videos and files in and out."""

@@ -1,0 +1,216 @@
+"""A scene on one page: a PNG with a row of frames for every shot, its prompt beneath.
+
+Enters: decoded frames and the words they were made from. Leaves: one picture that can be shown to
+somebody who has no player at hand, with the credit of the footage on it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from lct_jax.directing.script import GlobalPrompt
+from lct_jax.media.files import replace_atomically
+from lct_jax.media.video import resize
+
+# Lengths are pixels of the finished page.
+_PAGE, _MARGIN, _GUTTER, _GAP, _CORNER = 2400, 88, 232, 14, 8
+_STRIP = _PAGE - 2 * _MARGIN - _GUTTER
+_MEASURE = 1720  # Lines of text longer than this are tiring to read.
+_ROW_SPACE = 72
+
+_BACKGROUND, _RULE = "#141518", "#2a2c31"
+_BRIGHT, _PLAIN, _MUTED = "#f1eee7", "#c3c1bb", "#85878d"
+_AMBER, _TEAL = "#e2b36b", "#74bfb4"
+
+# The built-in font has neither dashes nor most accents.
+_REPLACED = str.maketrans({"–": "-", "—": "-", "−": "-", "×": "x", "→": ">", "•": "·", "ß": "ss"})
+
+
+@dataclass(frozen=True)
+class StoryboardRow:
+    """One shot of the page.
+
+    Attributes:
+      frames: uint8 RGB [T, X, Y, 3]; rows may differ in size and aspect ratio.
+      prompt: what the shot was to show.
+      fps: frames a second, for the length in seconds.
+      label: where the frames come from, such as "generated" or "given".
+      cut: False when the shot goes on from the one before it.
+    """
+
+    frames: np.ndarray
+    prompt: str
+    fps: float
+    label: str = "generated"
+    cut: bool = True
+
+
+def draw_storyboard(
+    path: str | Path,
+    title: str,
+    rows: Sequence[StoryboardRow],
+    credit: str = "",
+    prompt: GlobalPrompt | None = None,
+    columns: int = 6,
+) -> None:
+    """Draws the page and writes it as PNG, complete or not at all.
+
+    Args:
+      path: name of the file; its folder is made.
+      title: headline of the page.
+      rows: the shots, in order.
+      credit: last line of the page, also kept as the PNG's comment.
+      prompt: drawn beneath the title, part by part.
+      columns: frames of a 16:9 row, evenly spaced from first to last. Other aspect ratios get the
+        number that fills the same width at about the same height.
+
+    Raises:
+      InputError: the file cannot be written.
+      ValueError: there are no rows, or one has no frames.
+    """
+    if not rows or any(len(row.frames) == 0 for row in rows):
+        raise ValueError("a storyboard needs at least one row, and every row a frame")
+    blocks = [_draw_header(title, prompt)]
+    blocks += [_draw_row(i, row, columns) for i, row in enumerate(rows, start=1)]
+    if credit:
+        blocks.append(_draw_credit(credit))
+    page = Image.new("RGB", (_PAGE, sum(block.height for block in blocks)), _BACKGROUND)
+    top = 0
+    for block in blocks:
+        page.paste(block, (0, top))
+        top += block.height
+    comment = PngImagePlugin.PngInfo()
+    comment.add_itxt("Comment", credit)
+    with replace_atomically(Path(path)) as unfinished:
+        page.save(unfinished, format="PNG", pnginfo=comment)
+
+
+def pick_evenly(count: int, wanted: int) -> list[int]:
+    """Numbers of at most `wanted` of `count` frames, evenly spaced, first and last among them."""
+    return np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
+
+
+def wrap(text: str, size: int, width: int) -> list[str]:
+    """Lines of `text` at most `width` pixels wide in the font of `size`; words too long break."""
+    lines = [""]
+    for word in _printable(text).split():
+        line = f"{lines[-1]} {word}".strip()
+        if _measure(line, size) <= width:
+            lines[-1] = line
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and _measure(lines[-1] + letter, size) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+def _draw_header(title: str, prompt: GlobalPrompt | None) -> Image.Image:
+    parts: list[tuple[str, str]] = []
+    if prompt is not None:
+        parts += [(f"Character {name}", text) for name, text in prompt.characters.items()]
+        parts += [("Environment", prompt.environment), ("Story", prompt.story)]
+    titles = wrap(title, 76, _PAGE - 2 * _MARGIN)
+    texts = [(name, wrap(text, 30, _MEASURE)) for name, text in parts if text]
+    height = _MARGIN + 92 * len(titles) + sum(44 * len(lines) + 10 for _, lines in texts)
+    block, draw = _blank(height + 112)
+    top = _write(draw, titles, (_MARGIN, _MARGIN), 76, 92, _BRIGHT) + 28
+    for name, lines in texts:
+        draw.text((_MARGIN, top), _printable(name), _AMBER, _font(30))
+        top = _write(draw, lines, (_MARGIN + _GUTTER, top), 30, 44, _PLAIN) + 10
+    draw.line((_MARGIN, top + 22, _PAGE - _MARGIN, top + 22), _RULE, 2)
+    return block
+
+
+def _draw_row(number: int, row: StoryboardRow, columns: int) -> Image.Image:
+    strip = _draw_strip(row.frames, columns)
+    lines = wrap(row.prompt, 32, _MEASURE)
+    block, draw = _blank(max(strip.height + 22 + 46 * len(lines), 204) + _ROW_SPACE)
+    block.paste(strip, (_MARGIN + _GUTTER, 0))
+    _write(draw, lines, (_MARGIN + _GUTTER, strip.height + 22), 32, 46, _BRIGHT)
+    count = len(row.frames)
+    length = "still image" if count == 1 else f"{count} frames, {count / row.fps:.1f} s"
+    # The digits' ink starts below the top of their line; this brings it level with the frames.
+    draw.text((_MARGIN - 3, -18), str(number), _BRIGHT, _font(84))
+    draw.text((_MARGIN, 92), _printable(row.label), _color(row.label), _font(28))
+    notes = wrap(length, 24, _GUTTER - 24) + ([] if row.cut else ["no cut"])
+    _write(draw, notes, (_MARGIN, 130), 24, 34, _MUTED)
+    return block
+
+
+def _draw_strip(frames: np.ndarray, columns: int) -> Image.Image:
+    aspect = frames.shape[2] / frames.shape[1]
+    usual = (_STRIP - (columns - 1) * _GAP) / columns * 9 / 16
+    fitting = max(1, round((_STRIP + _GAP) / (usual * aspect + _GAP)))
+    width = (_STRIP - (fitting - 1) * _GAP) // fitting
+    height = max(1, round(width / aspect))
+    strip = Image.new("RGB", (_STRIP, height), _BACKGROUND)
+    mask = _rounded(width, height)
+    for i, number in enumerate(pick_evenly(len(frames), fitting)):
+        picture = Image.fromarray(resize(frames[number], height, width))
+        left = round(i * (_STRIP + _GAP) / fitting)  # The last one ends at the margin.
+        strip.paste(picture, (left, 0), mask)
+    return strip
+
+
+def _draw_credit(credit: str) -> Image.Image:
+    lines = wrap(credit, 24, _PAGE - 2 * _MARGIN)
+    block, draw = _blank(34 * len(lines) + 32 + 60)
+    draw.line((_MARGIN, 0, _PAGE - _MARGIN, 0), _RULE, 2)
+    _write(draw, lines, (_MARGIN, 32), 24, 34, _MUTED)
+    return block
+
+
+def _blank(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    block = Image.new("RGB", (_PAGE, height), _BACKGROUND)
+    return block, ImageDraw.Draw(block)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    lines: list[str],
+    at: tuple[int, int],
+    size: int,
+    leading: int,
+    color: str,
+) -> int:
+    left, top = at
+    for line in lines:
+        draw.text((left, top), line, color, _font(size))
+        top += leading
+    return top
+
+
+def _color(label: str) -> str:
+    return _TEAL if label == "given" else _AMBER
+
+
+def _rounded(width: int, height: int) -> Image.Image:
+    # Drawn four times as large and reduced: Pillow's own corners have no antialiasing.
+    mask = Image.new("L", (4 * width, 4 * height))
+    box = (0, 0, 4 * width - 1, 4 * height - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, 4 * _CORNER, 255)
+    return mask.resize((width, height), Image.Resampling.BOX)
+
+
+def _printable(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.translate(_REPLACED))
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
+
+
+def _measure(text: str, size: int) -> float:
+    return _font(size).getlength(text)

@@ -1,0 +1,247 @@
+"""Pictures in and out: video files and images to uint8 RGB frames, and frames to mp4.
+
+Enters: paths of files a user owns. Leaves: numpy frames [T, X, Y, 3] (frames, rows, columns), or a
+finished file. Every decoder complaint becomes one line here, because a damaged file is the user's
+to know about, and because a film that silently ends early would shift every annotated cut.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from lct_jax.errors import InputError, one_line
+from lct_jax.media.files import replace_atomically
+
+_UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
+# Constant quality of x264, 0 (lossless) to 51: 17 is held to be free of visible loss.
+_QUALITY = "17"
+
+
+@dataclass(frozen=True)
+class Video:
+    """Decoded frames, uint8 RGB [T, X, Y, 3], and how many of them fill a second."""
+
+    frames: np.ndarray
+    fps: float
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file declares: nothing of it is decoded.
+
+    Attributes:
+      fps: average frames a second.
+      height: rows, as stored (a rotation flag is not applied).
+      width: columns, as stored.
+      frame_count: number of frames, None where the container does not say.
+      pixel_aspect: width of a stored pixel over its height; 1 where nothing is declared.
+    """
+
+    fps: float
+    height: int
+    width: int
+    frame_count: int | None
+    pixel_aspect: float
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Reads what a video file declares about itself.
+
+    Raises:
+      InputError: the file is missing, empty, not a video, or declares no frame rate.
+    """
+    with _open_video(path) as stream:
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate:
+            raise InputError(f"{path}: the video declares no frame rate")
+        codec = stream.codec_context
+        aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+        return VideoInfo(float(rate), codec.height, codec.width, stream.frames or None, aspect)
+
+
+def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
+    """Yields every frame of a video in order, uint8 RGB [X, Y, 3], one in memory at a time.
+
+    Raises:
+      InputError: as `probe_video`; or, once decoding gets there, the file is damaged or ends
+        before its container says.
+    """
+    for frame in decode_frames(path):
+        yield to_rgb(frame)
+
+
+def read_video(path: str | Path) -> Video:
+    """Reads a whole video into memory; errors as `iter_frames`."""
+    fps = probe_video(path).fps
+    return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image as uint8 RGB [X, Y, 3], upright, what is transparent over white.
+
+    Raises:
+      InputError: the file is missing, empty, damaged or not an image.
+    """
+    _check_file(path)
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
+
+
+def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes uint8 frames [..., X, Y, 3] to [..., height, width, 3].
+
+    Lanczos, whose support grows with the reduction: nothing aliases when frames shrink.
+    """
+    if frames.shape[-3:-1] == (height, width):
+        return frames
+    return _resize(frames, height, width, Image.Resampling.LANCZOS)
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    credit: str = "",
+    scale: int = 1,
+    upscaler: Literal["lanczos", "nearest"] = "lanczos",
+) -> None:
+    """Writes an mp4 (H.264, yuv420p, BT.709) that any player and browser shows.
+
+    The file appears under its name only when it is complete. Odd sizes repeat their last row or
+    column, since yuv420p halves both.
+
+    Args:
+      path: name of the file, ending in .mp4; its folder is made.
+      frames: uint8 RGB [T, X, Y, 3], or any iterable of [X, Y, 3] of one size.
+      fps: frames a second.
+      credit: kept as the file's comment.
+      scale: whole factor of enlargement, so that small frames are not left to a player's filter.
+      upscaler: filter of that enlargement.
+
+    Raises:
+      InputError: the path cannot be written or does not end in .mp4.
+      ValueError: there are no frames, or one is not uint8 [X, Y, 3] of the first one's size.
+    """
+    path = Path(path)
+    if path.suffix != ".mp4":
+        raise InputError(f"{path}: expected a name that ends in .mp4")
+    if scale < 1:
+        raise ValueError(f"scale is {scale}, expected at least 1")
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("there are no frames to write")
+    with replace_atomically(path) as unfinished:
+        ready = (_prepare(frame, first, scale, upscaler) for frame in chain([first], rest))
+        _encode(unfinished, ready, fps, credit)
+
+
+def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -> None:
+    first = next(frames)
+    # The index goes to the front, so that browsers start before the file has arrived.
+    options = {"movflags": "+faststart"}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        if credit:
+            container.metadata["comment"] = credit
+        # 1001 is the largest denominator in use: 23.976 is 24000/1001.
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": _QUALITY, "preset": "medium"}
+        codec = stream.codec_context
+        # Untagged colours are guessed by players, and differently by size.
+        codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
+        codec.color_range = 1  # 16 to 235
+        for rgb in chain([first], frames):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _prepare(frame: np.ndarray, first: np.ndarray, scale: int, upscaler: str) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"found a frame {frame.dtype} {frame.shape}, expected uint8 [X, Y, 3]")
+    if frame.shape != first.shape:
+        raise ValueError(f"found a frame of {frame.shape} after one of {first.shape}")
+    height, width = frame.shape[0] * scale, frame.shape[1] * scale
+    if scale > 1:
+        frame = _resize(frame, height, width, _UPSCALERS[upscaler])
+    frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame)
+
+
+def _resize(frames: np.ndarray, height: int, width: int, resample: Image.Resampling) -> np.ndarray:
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    resized = np.empty((len(flat), height, width, 3), np.uint8)
+    for i, frame in enumerate(flat):
+        resized[i] = Image.fromarray(frame).resize((width, height), resample)
+    return resized.reshape(*frames.shape[:-3], height, width, 3)
+
+
+@contextmanager
+def _open_video(path: str | Path) -> Iterator[av.VideoStream]:
+    _check_file(path)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path}: has no video stream")
+            yield container.streams.video[0]
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
+
+
+def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
+    """Yields decoded frames as the library has them, in order of display; errors as `iter_frames`."""
+    count = packets = 0
+    with _open_video(path) as stream:
+        # Packets, not frames: a trimmed phone video hides frames by its edit list, and is whole.
+        listed = len(stream.index_entries)
+        for packet in stream.container.demux(stream):
+            if packet.is_corrupt:
+                raise InputError(f"{path}: damaged or cut off after frame {count}")
+            packets += packet.size > 0
+            for frame in packet.decode():
+                count += 1
+                yield frame
+        if packets < listed:
+            raise InputError(f"{path}: ends after {packets} of the {listed} frames it declares")
+        if not count:
+            raise InputError(f"{path}: holds no frame that can be decoded")
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as uint8 RGB [X, Y, 3], upright."""
+    # The flag turns counterclockwise, in degrees, as rot90 does in quarters.
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
+def _check_file(path: str | Path) -> None:
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes)")

@@ -1,0 +1,95 @@
+"""Scripts to requests and shots to latents: the ends of the sampler that know of text and pictures.
+
+A `Script` and encoded inputs enter, a `SceneRequest` leaves; finished tokens enter, latents leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.directing.script import Script, ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.errors import InputError
+from lct_jax.layout import Spans, patchify, token_grid
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
+
+Encode = Callable[[Sequence[str]], list[np.ndarray]]
+
+
+def make_request(
+    script: Script,
+    *,
+    encode: Encode,
+    given: Mapping[int, np.ndarray],
+    model: ModelConfig,
+    sampling: SamplingConfig,
+    stride: tuple[int, int, int],
+) -> SceneRequest:
+    """Encodes a script's texts and lays down the sizes of its shots.
+
+    Args:
+        script: what the director wrote. encode: of the text encoder.
+        given: latents [T X Y c] by 0-based shot number, for the shots whose pictures are given.
+        model: patch, spans. sampling: default size, negative prompts. stride: of the video codec.
+
+    Raises:
+        InputError: a text over its span, a size that codec and patch cannot divide.
+    """
+    negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
+    spans = Spans.of(model)
+    _check("sampling.negative_scene", negative_scene, spans.scene)
+    _check("sampling.negative_shot", negative_shot, spans.shot)
+    prompt = None
+    # A scene of which nothing is written has an empty global prompt, as in training; one shot alone has none.
+    if script.prompt is not None or len(script.shots) > 1:
+        written = "" if script.prompt is None else render_global(script.prompt)
+        text = _check("script: global prompt", encode([written])[0], spans.scene)
+        prompt = Prompt(text=text, negative=negative_scene)
+    shots, size = [], _latent_size(sampling, stride=stride, patch=model.patch)
+    for number, shot in enumerate(script.shots):
+        text = _check(f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], spans.shot)
+        latent = given.get(number)
+        grid = latent.shape[:3] if latent is not None else size(shot.frames or sampling.frames)
+        shots.append(
+            ShotRequest(
+                prompt=Prompt(text=text, negative=negative_shot),
+                grid=token_grid(grid, model.patch),
+                given=None if latent is None else patchify(latent, model.patch),
+                ties=_find_ties(shot),
+            )
+        )
+    return SceneRequest(prompt=prompt, shots=tuple(shots), channels=model.patch_channels)
+
+
+def _find_ties(shot: ShotPrompt) -> ShotLinks:
+    return ShotLinks(
+        characters=frozenset(find_characters(shot.text)),
+        place=shot.place,
+        shots=tuple(item - 1 for item in shot.refers if isinstance(item, int)),
+        named=frozenset(item for item in shot.refers if isinstance(item, str)),
+        goes_on=not shot.cut,
+    )
+
+
+def _latent_size(
+    sampling: SamplingConfig, *, stride: tuple[int, int, int], patch: tuple[int, int, int]
+) -> Callable[[int], tuple[int, int, int]]:
+    """The latent grid of a shot of so many frames; raises InputError where codec and patch cannot divide it."""
+    for field, side, step in (
+        ("sampling.height", sampling.height, stride[1] * patch[1]),
+        ("sampling.width", sampling.width, stride[2] * patch[2]),
+    ):
+        if side % step:
+            raise InputError(f"{field}: found {side}, expected a multiple of {step}")
+    rows, columns = sampling.height // stride[1], sampling.width // stride[2]
+    return lambda frames: ((frames - 1) // stride[0] + 1, rows, columns)
+
+
+def _check(field: str, text: np.ndarray, span: int) -> np.ndarray:
+    if len(text) > span:
+        raise InputError(
+            f"{field}: found {len(text)} tokens of text, expected at most {span}: shorten it"
+        )
+    return text

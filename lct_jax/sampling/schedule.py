@@ -1,0 +1,83 @@
+"""Modes of sampling as plans: which shots are seen together, and which of them are denoised, in which order.
+
+A plan is a sequence of windows. Joint sampling is one window in which every shot is denoised; shot after shot is a
+window for each new shot with its history as conditions. One sampler runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lct_jax.config import SamplingConfig
+from lct_jax.errors import InputError
+from lct_jax.sampling.history import choose_history
+from lct_jax.sampling.request import SceneRequest
+
+
+@dataclass(frozen=True)
+class Window:
+    """Shots (0-based, in order) seen together; `denoised` are made here, the others are held as conditions."""
+
+    shots: tuple[int, ...]
+    denoised: tuple[int, ...]
+
+
+def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """All shots at once; given ones are conditions.
+
+    Raises:
+        InputError: more shots than a window holds.
+    """
+    if len(request.shots) > config.window:
+        raise InputError(
+            f"script: found {len(request.shots)} shots, joint sampling sees at most {config.window} "
+            "at once (sampling.window); autoregressive sampling takes any number"
+        )
+    _check_some(request)
+    shots = tuple(range(len(request.shots)))
+    return (Window(shots=shots, denoised=_to_generate(request, shots)),)
+
+
+def plan_autoregressive(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Shot after shot: each sees its history, and all of it in script order.
+
+    Given shots that come later in the script may be part of a history: an image at the end of a script can lead the
+    shots to it.
+    """
+    _check_some(request)
+    plans = []
+    for shot in _to_generate(request, range(len(request.shots))):
+        seen = choose_history(request, shot, config)
+        plans.append(Window(shots=tuple(sorted((*seen, shot))), denoised=(shot,)))
+    return tuple(plans)
+
+
+def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Shot after shot, each behind its history, in the order in which shots are made.
+
+    A given shot has a window in which nothing is denoised. One that comes later in the script than a shot that sees it
+    is made before that shot, and stands before it from then on.
+    """
+    _check_some(request)
+    plans, made = [], []
+    for shot in range(len(request.shots)):
+        if shot in made:
+            continue
+        is_given = request.shots[shot].given is not None
+        seen = choose_history(request, shot, config)
+        early = [] if is_given else [other for other in seen if other not in made]
+        for new in (*early, shot):
+            before = (other for other in made if other in seen)
+            plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
+            made.append(new)
+    return tuple(plans)
+
+
+def _to_generate(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
+    return tuple(shot for shot in shots if request.shots[shot].given is None)
+
+
+def _check_some(request: SceneRequest) -> None:
+    if not _to_generate(request, range(len(request.shots))):
+        raise InputError("script: every shot is given, expected at least one to generate")

@@ -1,0 +1,111 @@
+"""What causal sampling keeps of finished groups: entries, made one by one, and gathered when a shot begins.
+
+An *entry* is what the cache holds of a group: keys and values of one pass over its tokens at a low time, behind the
+group's own history. The global prompt is entry 0, made at t = 0; shot s of the script (from 0) is entry s + 1. A
+history is which entries are put before a group [LCT section 3.4; that it is a choice, and which pass is kept, are
+ours].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lct_jax.distributed.sharding import fetch
+from lct_jax.sampling import cache_slots as places
+from lct_jax.sampling.backbone import CausalBackbone
+from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.schedule import Window
+from lct_jax.sampling.window import (
+    HeldShot,
+    SamplingScene,
+    lay_out_branches,
+    make_dummy,
+    pack_group,
+)
+from lct_jax.types import GLOBAL_SHOT, History, Observation, PackedBatch
+
+
+class ShotCache:
+    """The entries of one scene in a cache of fixed capacity.
+
+    Args:
+        backbone: the model. job: the scene. plan: all its windows. keep_all: room for every entry, not only for
+            those that are needed at one time.
+
+    Attributes:
+        held: tokens and time of the pass that an entry is made by, by shot.
+        passes: the entries made so far, in order.
+    """
+
+    def __init__(
+        self,
+        backbone: CausalBackbone,
+        job: SamplingScene,
+        plan: Sequence[Window],
+        *,
+        keep_all: bool,
+    ) -> None:
+        self.backbone, self.job, self.plan = backbone, job, tuple(plan)
+        self.held: dict[int, HeldShot] = {}
+        self.passes: list[int] = []
+        self._windows = {window.shots[-1]: window.shots for window in plan}
+        self._longest = places.history_capacity(job, plan)
+        capacity = places.cache_capacity(job, plan, keep_all=keep_all)
+        self._cache = backbone.make_cache(
+            rows=BRANCHES, capacity=capacity, kept_as=job.config.kv_dtype
+        )
+
+    def list(self) -> set[int]:
+        """ShotCache that are there."""
+        return places.list_entries(self._cache.index)
+
+    def drop(self, entries: Iterable[int]) -> None:
+        """Frees the slots of entries."""
+        index = places.free(self._cache.index, set(entries))
+        self._cache = self._cache._replace(index=index)
+
+    def make(self, shot: int) -> None:
+        """Makes the entry of a shot from what is held of it, by a pass in its own window; not if it is there."""
+        if shot + 1 in self.list():
+            return
+        held = self.held[shot]
+        batch, history = self.pack(shot, held.tokens), self.recall(shot)
+        self.store(shot + 1, batch, self._observe(history, batch, held.time))
+
+    def store(self, entry: int, batch: PackedBatch, seen: Observation) -> None:
+        """Writes an observed group into free slots."""
+        index, place_BL = places.take_slots(self._cache.index, batch, entry, model=self.job.model)
+        self._cache = self.backbone.store(self._cache, seen, index, place_BL)
+        self.passes.append(entry)
+
+    def recall(self, shot: int) -> History:
+        """The history of a shot, rotated to the places it takes in the shot's window."""
+        if GLOBAL_SHOT not in self.list() and self.job.request.prompt is not None:
+            self._make_global()
+        shots = self._windows[shot]
+        before = {number: other + 1 for number, other in enumerate(shots[:-1], start=1)}
+        return self._gather(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
+
+    def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
+        """A shot alone, where it sits in its window."""
+        shots = self._windows[shot]
+        return pack_group(self.job, shots, len(shots), fetch(video_LC))
+
+    def _make_global(self) -> None:
+        """Makes the entry of the global prompt, behind nothing."""
+        shots = self.plan[0].shots
+        batch = pack_group(self.job, shots, GLOBAL_SHOT, make_dummy(self.job.request))
+        self.store(GLOBAL_SHOT, batch, self._observe(self._gather(shots, {}), batch, 0.0))
+
+    def _gather(self, shots: Sequence[int], groups: dict[int, int]) -> History:
+        layouts = lay_out_branches(self.job, shots)
+        found = places.find_history(
+            self._cache.index, layouts, groups, capacity=self._longest, model=self.job.model
+        )
+        return self.backbone.recall(self._cache, *found)
+
+    def _observe(self, history: History, batch: PackedBatch, time: float) -> Observation:
+        time_BS = np.full((BRANCHES, 1), time, np.float32)
+        return self.backbone.observe(history, batch.video, batch.text, time_BS)

@@ -1,0 +1,256 @@
+"""Safetensors, strictly: the named tensors in the named shapes, or one clear line; written whole.
+
+A path and the expected names and shapes enter, numpy arrays leave. Imported weights can be wrong
+and still give numbers (a layer left at random does), hence no lenient mode: a tensor that the
+caller has no use for is listed as dropped, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from lct_jax.errors import InputError
+from lct_jax.media.files import replace_atomically
+
+FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_NAMES_SHOWN = 8
+_NUMBERS_A_PIECE = 2**24
+
+
+def load_tensors(
+    path: str | Path,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
+) -> dict[str, np.ndarray]:
+    """Loads the tensors named in `shapes` from one file, in that order; arguments and errors as `iter_tensors`."""
+    tensors = dict(iter_tensors([path], shapes=shapes, dropped=dropped, dtypes=dtypes))
+    return {name: tensors[name] for name in shapes}
+
+
+def iter_tensors(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the tensors named in `shapes`, each once, one in memory at a time.
+
+    Args:
+      paths: safetensors files that make up one set of weights.
+      shapes: the expected tensors; each must be there in this shape.
+      dropped: tensors that may be in the files and are not read, each with the reason; may be empty.
+      dtypes: those a tensor may have, in the names of the format.
+
+    Yields:
+      name and array, in the dtype of the file (bfloat16 included). Nothing before all is checked.
+
+    Raises:
+      InputError: a file is missing, truncated or not safetensors, or names, shapes or dtypes are not
+        the expected ones.
+    """
+    for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
+        with _open(path) as file:
+            for name in names:
+                with _naming(path, name):
+                    yield name, file.get_tensor(name)
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a tensor, from number `start` on."""
+
+    name: str
+    start: int
+    rows: np.ndarray
+
+
+def iter_rows(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str] = FLOATS,
+) -> Iterator[Rows]:
+    """As `iter_tensors`, but a large tensor in pieces: whoever casts or copies never holds all of it twice.
+
+    A file is opened anew for each piece, because what was read of it counts as memory in use until it is closed.
+    """
+    for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
+        for name in names:
+            rows = shapes[name][0]
+            length = max(1, _NUMBERS_A_PIECE // math.prod(shapes[name][1:]))
+            for start in range(0, rows, length):
+                with _open(path) as file, _naming(path, name):
+                    yield Rows(name, start, file.get_slice(name)[start : min(start + length, rows)])
+
+
+def find_shards(folder: Path, stem: str) -> list[Path]:
+    """The files of weights published as `STEM.safetensors`, or in parts with `STEM.safetensors.index.json`."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        return [folder / f"{stem}.safetensors"]
+    names = read_config(index).get("weight_map", {}).values()
+    wrong = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if wrong or not names:
+        raise InputError(
+            f"{index}: weight_map: found {wrong[:1]}, expected names of files beside it"
+        )
+    return [folder / name for name in sorted(set(names))]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object published beside weights; InputError where there is none."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected one beside the weights") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {type(values).__name__}, expected an object")
+    return values
+
+
+def load_tensors_of(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Loads the named tensors, of whatever shapes; raises InputError where one or the file is not there or damaged."""
+    try:
+        found = load_file(path)
+        return {name: found[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes arrays as safetensors, complete or not at all; makes the folder."""
+    with replace_atomically(path) as unfinished:
+        unfinished.write_bytes(dump_tensors(tensors, metadata))
+
+
+def dump_tensors(
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Arrays as the bytes of a safetensors file."""
+    # The library writes an array's memory as it lies: a transposed one would come back scrambled.
+    rows = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    return save(rows, metadata=None if metadata is None else dict(metadata))
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts in a file's header, empty where there are none; InputError if it is not safetensors."""
+    with _open(path) as file:
+        return file.metadata() or {}
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of a parameter tree by dotted name, in the order of the tree."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(_names(path)): leaf for path, leaf in flat}
+
+
+def hash_file(path: str | Path) -> str:
+    """Returns a file's sha256 as 64 hex digits, read in pieces; InputError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read, {error.strerror}") from error
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _open(path: str | Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected a safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected a safetensors file, found: {error}") from error
+
+
+def _find_tensors(
+    paths: Sequence[str | Path],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str],
+) -> list[tuple[str | Path, list[str]]]:
+    """Which of the tensors in `shapes` each file holds, in its order; InputError unless all is as expected."""
+    found: dict[str, _Header] = {}
+    twice: list[str] = []
+    holds = []
+    for path in paths:
+        with _open(path) as file:
+            names = list(file.keys())
+            twice += [name for name in names if name in found]
+            for name in names:
+                part = file.get_slice(name)
+                found[name] = _Header(tuple(part.get_shape()), part.get_dtype())
+        holds.append((path, [name for name in names if name in shapes]))
+    where = str(paths[0]) if len(paths) == 1 else f"{Path(paths[0]).parent}"
+    _check(where, found=found, twice=twice, expected=shapes, dropped=dropped, dtypes=dtypes)
+    return holds
+
+
+@contextlib.contextmanager
+def _naming(path: str | Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise InputError(f"{path}: {name} cannot be read: {error}") from error
+
+
+def _check(
+    where: str,
+    *,
+    found: Mapping[str, _Header],
+    twice: Sequence[str],
+    expected: Mapping[str, tuple[int, ...]],
+    dropped: Mapping[str, str],
+    dtypes: frozenset[str],
+) -> None:
+    there = [name for name in expected if name in found]
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": sorted(found.keys() - expected.keys() - dropped.keys()),
+        "twice": twice,
+        "wrong shape": [
+            f"{name} {found[name].shape} instead of {tuple(expected[name])}"
+            for name in there
+            if found[name].shape != tuple(expected[name])
+        ],
+        "wrong dtype": [
+            f"{name} {found[name].dtype}" for name in there if found[name].dtype not in dtypes
+        ],
+    }
+    lines = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
+    if lines:
+        raise InputError(f"{where}: tensors differ from what is expected; {'; '.join(lines)}")
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    """Path entries as text; the attribute under which a Param keeps its array is left out."""
+    return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

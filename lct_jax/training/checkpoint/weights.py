@@ -1,0 +1,133 @@
+"""Model weights in and out of safetensors, by name, strictly.
+
+A tensor's name is its path in the parameter tree joined by dots, such as `blocks.video.qkv.kernel`; blocks are
+stacked along a leading layer axis. The file's metadata carries the `Meta` of the run that made it, so that
+weights of another model, codec or encoder are refused by the field that differs and not by a list of shapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lct_jax.config import Config, freeze
+from lct_jax.errors import InputError
+from lct_jax.tensors import load_tensors, name_leaves, save_tensors
+
+FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it is
+# What shots are to each other: no matter to single ones.
+SCENE_FIELDS = ("group_stride", "positions", "prompts")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What weights mean.
+
+    Attributes:
+        config: of the run. codec, encoder: identities of what made its latents and text tokens.
+        fps: frames a second. credit: of the footage, shown with samples.
+        prepared: identity of the set a run trained on; "" where it is not known, as in files from before it was kept.
+    """
+
+    config: Config
+    codec: str
+    encoder: str
+    fps: float
+    credit: str
+    prepared: str = ""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], *, where: str) -> Meta:
+        """Reads what `to_json` gave; raises InputError that names `where` it stood."""
+        fields = {field.name for field in dataclasses.fields(cls)}
+        values = {"prepared": "", **values}
+        if values.keys() != fields:
+            differing = ", ".join(sorted(values.keys() ^ fields))
+            raise InputError(f"{where}: its meta has missing or unknown keys: {differing}")
+        try:
+            return cls(**{**values, "config": freeze(values["config"])})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def check_same(self, where: str, other: Meta, *, starting: bool = False) -> None:
+        """Raises InputError naming the first way in which `other` is of another model or other data.
+
+        `starting` a new run from the weights, shots may lie to each other in another way than before.
+        """
+        free = (*FREE_FIELDS, *SCENE_FIELDS) if starting else FREE_FIELDS
+        mine, theirs = (dataclasses.asdict(meta.config.model) for meta in (self, other))
+        for field, value in theirs.items():
+            if field not in free and mine[field] != value:
+                raise InputError(
+                    f"{where}: made with model.{field} {mine[field]!r}, found {value!r}"
+                )
+        self.check_identities(where, codec=other.codec, encoder=other.encoder)
+
+    def list_changes(self, other: Meta) -> list[str]:
+        """In what `other` differs that a run may change: `data.rows 4 instead of 2`, or another prepared set."""
+        mine, theirs = (dataclasses.asdict(meta.config) for meta in (self, other))
+        changes = [
+            f"{section}.{field} {value!r} instead of {mine[section][field]!r}"
+            for section, fields in theirs.items()
+            if isinstance(fields, dict)
+            for field, value in fields.items()
+            if mine[section][field] != value
+        ]
+        if self.prepared and other.prepared != self.prepared:
+            changes.append(f"prepared set {other.prepared!r} instead of {self.prepared!r}")
+        return changes
+
+    def check_identities(self, where: str, *, codec: str, encoder: str) -> None:
+        """Raises InputError unless a codec and an encoder are those the weights were made with."""
+        for kind, found, expected in (
+            ("codec", codec, self.codec),
+            ("encoder", encoder, self.encoder),
+        ):
+            if found != expected:
+                raise InputError(f"{where}: made with {kind} {expected}, found {found}")
+
+
+def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32") -> None:
+    """Writes parameters (or their EMA) with their meta, atomically."""
+    tensors = {name: np.asarray(leaf).astype(dtype) for name, leaf in name_leaves(params).items()}
+    save_tensors(path, tensors, {"meta": json.dumps(meta.to_json())})
+
+
+def load_weights(path: Path, shapes: Any) -> Any:
+    """Reads parameters as float32 into the tree of `shapes`.
+
+    Raises:
+        InputError: no such file, missing or unexpected tensors, wrong shapes.
+    """
+    leaves = name_leaves(shapes)
+    wanted = {name: leaf.shape for name, leaf in leaves.items()}
+    tensors = load_tensors(path, shapes=wanted, dropped={})
+    structure = jax.tree.structure(shapes)
+    return jax.tree.unflatten(structure, [tensors[n].astype(np.float32) for n in leaves])
+
+
+def read_weights_meta(path: Path) -> Meta:
+    """The meta in a weights file; raises InputError where there is none."""
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found, expected weights as safetensors") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    if "meta" not in metadata:
+        raise InputError(
+            f"{path}: no lct_jax meta in its header, expected weights saved by lct_jax"
+        )
+    return Meta.from_json(json.loads(metadata["meta"]), where=str(path))

@@ -1,0 +1,1 @@
+"""What a run reports: losses, rates, traces and recompilations."""

@@ -1,0 +1,65 @@
+"""How fast a run is: rates of useful and of computed work, and their share of what the chips can do.
+
+The work of some steps and the seconds they took enter, named rates leave. Model FLOPs utilisation (MFU) is a rate over
+the published peak of all chips: of useful work in the strict sense, of computed work as hardware utilisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lct_jax.config import Config
+from lct_jax.costs.chips import CHIPS, Chip
+from lct_jax.costs.step import GroupSizes, Program, Work, count_work
+
+# What JAX calls the devices of a chip (`device_kind`); those of other names have no peak here.
+DEVICE_KINDS = {
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
+    "NVIDIA A100-SXM4-80GB": "a100",
+    "NVIDIA H100 80GB HBM3": "h100",
+    "NVIDIA H200": "h200",
+}
+
+
+def find_chip(device_kind: str) -> Chip | None:
+    """The chip whose devices JAX calls so; None for a CPU, and where no published peak is at hand."""
+    return CHIPS.get(DEVICE_KINDS.get(device_kind, ""))
+
+
+class Throughput:
+    """Counts and rates steps of one config on some devices.
+
+    Args:
+        config: of the run. program: what its step computes. devices: of the mesh. chip: which they are; None where no
+            peak is published.
+    """
+
+    def __init__(
+        self, config: Config, program: Program, *, devices: int, chip: Chip | None
+    ) -> None:
+        self.config, self.program = config, program
+        self.peak = None if chip is None else devices * chip.flops / chip.devices
+
+    def count(self, sizes: GroupSizes) -> Work:
+        """The work of one step."""
+        return count_work(sizes, self.config, self.program)
+
+    def rate(self, works: Sequence[Work], seconds: float) -> dict[str, float]:
+        """Rates of steps that took so long together, by name."""
+        useful = sum(work.useful for work in works) / seconds
+        computed = sum(work.computed for work in works) / seconds
+        rates = {
+            "steps_per_second": len(works) / seconds,
+            "tokens_per_second": sum(work.tokens for work in works) / seconds,
+            "useful_flops_per_second": useful,
+            "computed_flops_per_second": computed,
+        }
+        if self.peak is not None:
+            rates |= {"useful_mfu": useful / self.peak, "computed_mfu": computed / self.peak}
+        return rates
