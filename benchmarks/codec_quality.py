@@ -22,7 +22,7 @@ from PIL import Image
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.lpips import load_lpips
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.tiny_training import CodecTrainingConfig
 from lct_jax.codecs.train import read_shots

@@ -2,8 +2,9 @@ r"""One puppet scene sampled in several ways, on one picture: a row a way, a col
 
     python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=14 --out=docs/puppets.png
 
-A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.evaluation.puppets`; a PNG leaves. The first row is
-the scene as it was drawn, of which prompts tell only a part; what is withheld may come out otherwise, but alike.
+`--checkpoint` is a run's folder, or weights with `--codec=FILE`, as in `lct_jax.evaluation.puppets`. The first row of
+the PNG is the scene as it was drawn, of which prompts tell only a part; what is withheld may come out
+otherwise, but alike.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lct_jax.data.sets.records import CODEC_FILE
 from lct_jax.distributed.sharding import make_sampling_mesh
 from lct_jax.evaluation.puppets import DRAWING, SEED, Model, choose_rows, sample_shots
 from lct_jax.evaluation.table import ROWS
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import PuppetScene, draw_scene
 
@@ -69,9 +70,9 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     origin = Path(CHECKPOINT.value)
     model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
-    jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
+    jax.set_mesh(make_sampling_mesh(1, heads=model.config.backbone.heads))
     scene = draw_scene(SEED, SCENE.value, DRAWING)
-    middle = lambda shots: [frames[len(frames) // 2] for frames in shots]  # noqa: E731
+    middle = lambda shots: [frames[len(frames) // 2] for frames in shots]
     rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
     for name in choose_rows(WANTED.value, causal=model.config.training.context == "causal"):
         rows[TITLES.get(name, name)] = middle(sample_shots(model, scene, ROWS[name]))

@@ -22,6 +22,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
 
@@ -34,7 +35,19 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
     code is 2.
     """
+    sys.argv = take_former_names(sys.argv)
     app.run(exit_on_input_error(main), flags_parser=exit_on_input_error(parse_flags))
+
+
+def take_former_names(argv: Sequence[str]) -> list[str]:
+    """Returns a command line with the present names of config fields; a line on stderr says which were replaced."""
+    arguments = []
+    for argument in argv:
+        argument, note = translate_flag(argument)
+        arguments.append(argument)
+        if note:
+            print(note, file=sys.stderr)
+    return arguments
 
 
 def define_config() -> flags.FlagHolder:
@@ -80,7 +93,7 @@ def load_config(path: str) -> ConfigDict:
     if not isinstance(values, ConfigDict):
         found = type(values).__name__
         raise InputError(f"{path}: get_config() gave {found}, expected editable(Config(...))")
-    return values
+    return ConfigDict(translate(values.to_dict())) if "model" in values else values
 
 
 class _ConfigFile(flags.ArgumentParser):

@@ -118,7 +118,7 @@ def test_credits_and_black_are_gone(takes):
 def test_the_set_trains_with_no_further_step(out, tmp_path, config):
     prepared = PreparedSet(out)
     assert list(find_problems(prepared)) == []
-    prepared.check_model(config.model)
+    prepared.check_fits(config.backbone, config.layout)
     assert prepared.card.counts["held_out"]["films"] == 0  # a film is never divided
     flags = {"config": "configs/film_tiny.py", "data": out, "workdir": tmp_path}
     training = {"steps": 3, "warmup": 1}

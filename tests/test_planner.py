@@ -38,7 +38,7 @@ def make_table(
     Of every `uncut_every` shots the second goes on without a cut.
     """
     rng = np.random.default_rng(0)
-    column = lambda values: np.asarray(values, np.int32)  # noqa: E731
+    column = lambda values: np.asarray(values, np.int32)
     count = sum(shots)
     return LengthTable(
         scene_split=column([scene in held_out for scene in range(len(shots))]),

@@ -26,6 +26,7 @@ import lct_jax.data.encode
 import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.config import Config
+from lct_jax.config.network import put
 from lct_jax.data.encode import clip_starts, fitting_length, load_encoder
 from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
 from lct_jax.data.runner import run_local
@@ -227,7 +228,7 @@ def test_a_changed_scene_file_is_prepared_again(film, given):
 def test_changed_settings_are_prepared_again(film, given):
     film.prepare(given)
     assert prepare_scene_file(film.scenes, film.prepared, change(given, stills=1))
-    wide = dataclasses.replace(given, model=dataclasses.replace(given.model, text_width=24))
+    wide = put(given, text_width=24)
     assert prepare_scene_file(film.scenes, film.prepared, wide)
     assert PreparedSet(film.prepared).card.text_width == 24
 
@@ -309,8 +310,7 @@ def test_a_missing_film_is_refused(film, given):
 
 
 def test_codec_weights_of_other_channels_are_refused(film, given):
-    model = dataclasses.replace(given.model, channels=4)
-    found = refusal(film, dataclasses.replace(given, model=model))
+    found = refusal(film, put(given, channels=4))
     assert found.startswith(f"{given.prepare.codec_from}: tensors differ")
 
 
@@ -358,7 +358,7 @@ def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, give
     assert list(find_problems(kept)) == []
     np.testing.assert_array_equal(kept.read_shot(1)["clip_0"], frames[20:33])
     with pytest.raises(InputError, match=r"found a set of pixels, expected latents \(lct_jax"):
-        kept.check_model(given.model)
+        kept.check_fits(given.backbone, given.layout)
     film.film.unlink()
     runner = functools.partial(run_local, processes=1)
     assert prepare_pixels(pixels, film.folder / "again", given, runner=runner)

@@ -15,8 +15,11 @@ from flax import nnx
 
 from lct_jax.backbones.denoiser import Denoiser
 from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import count_costs, describe
 from lct_jax.codecs.registry import load_codec
-from lct_jax.config import Config, DataConfig, ModelConfig, PrepareConfig, SamplingConfig
+from lct_jax.config import Config, DataConfig, PrepareConfig, SamplingConfig
+from lct_jax.config.network import make_network, sections
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
 from lct_jax.directing.script import render_shot
@@ -32,7 +35,7 @@ from lct_jax.puppets.render import render_shot as draw_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
 
-MODEL = ModelConfig(
+MODEL = make_network(
     width=16,
     depth=1,
     heads=1,
@@ -52,7 +55,7 @@ CONFIG = Config(
     prepare=PrepareConfig(
         fps=8.0, height=32, width=32, max_frames=9, stills=1, encoder="stand_in", codec="patch"
     ),
-    model=MODEL,
+    **sections(MODEL),
     data=DataConfig(rows=2, video_tokens=400, text_tokens=300, groups=12, pool=1),
     sampling=SamplingConfig(steps=2, guidance=2.0, negative_scene="", negative_shot="", frames=5),
 )
@@ -93,7 +96,7 @@ def test_a_set_that_is_there_is_not_made_again():
 
 
 def test_puppets_are_packed_as_any_footage():
-    batch = make_source(prepared(), CONFIG)[0]
+    batch = make_source(prepared(), CONFIG, count_costs(CONFIG.network))[0]
     assert batch.video.value.shape == (2, 400, 8)
     assert np.isfinite(batch.video.value).all()
     assert batch.video.index.shot.max() >= 2
@@ -122,8 +125,10 @@ def test_more_characters_than_there_are_names_are_refused():
 def model() -> Model:
     """A model with weights that are not those of its start, where every output is zero."""
     graph, params = nnx.split(MMDiT(MODEL, rngs=nnx.Rngs(0)))
-    shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
-    backbone = Denoiser(graph, jax.tree.map(shake, params), config=MODEL, context="full")
+    shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
+    backbone = Denoiser(
+        Network(graph, jax.tree.map(shake, params)), spec=describe(MODEL), context="full"
+    )
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
     return Model(backbone, "0" * 16, CONFIG, codec, StandInEncoder(12))
 

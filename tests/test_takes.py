@@ -182,7 +182,7 @@ def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1
     starts = [20 * n for n in range(count)] if starts is None else starts
     frames = np.array([[start, start + 20] for start in starts], np.int32)
     pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
-    column = lambda *values: np.array(values, np.int32)  # noqa: E731
+    column = lambda *values: np.array(values, np.int32)
     return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
                  look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
 

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import import_codec, make_encoder
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.codecs.registry import import_codec
 from lct_jax.config import Config, PrepareConfig
 from lct_jax.data.sets.set_info import FORMAT
 from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
 from lct_jax.data.sources import RawScene, RawShot, Source, hash_of, open_source
+from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
 
 
@@ -56,8 +58,8 @@ def encode_film(job: EncodeJob) -> str:
         records, empty = map(keep_scene, source.scenes()), 0
     else:
         prepare = config.prepare
-        codec = import_codec(prepare.codec, job.codec, channels=config.model.channels)
-        encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+        codec = import_codec(prepare.codec, job.codec, channels=config.backbone.channels)
+        encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
         records = _encode(source.scenes(), prepare, codec, encoder)
         empty = len(encoder.encode([""])[0])
     write_shard(
@@ -74,10 +76,10 @@ def encode_film(job: EncodeJob) -> str:
 
 def name_shard(job: EncodeJob, source: Source) -> str:
     """A hash of all that the records of a film depend on."""
-    model = job.config.model
+    backbone = job.config.backbone
     anywhere = dataclasses.replace(job.config.prepare, codec_from="", encoder_from="")
     prepare = dataclasses.asdict(anywhere)
-    widths = [model.channels, model.text_width, model.patch]
+    widths = [backbone.channels, backbone.text_width, backbone.patch]
     return hash_of(FORMAT, job.film, source.content, prepare, widths, job.codec_key)
 
 

@@ -4,11 +4,10 @@
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
-An annotated film or a folder enters, a prepared set (`lct_jax.data.sets.records`) leaves, and for a folder a report with a
-row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
-are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what is
-missing.
-"""
+An annotated film or a folder becomes a prepared set (`lct_jax.data.sets.records`), and for a folder there is a report
+with a row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both
+ways are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what
+is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, read_card
 from lct_jax.data.sets.shards import read_about
 from lct_jax.data.sources import Source, hash_of, open_source
 from lct_jax.errors import InputError, make_folder
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.tensors import hash_file
 
 SOURCE_FILE = "source.json"
@@ -138,7 +137,13 @@ def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[
         return Path(prepare.codec_from), hash_of(weights, encoder)
     if prepare.codec != "patch":
         raise InputError(f"prepare.codec_from: empty, expected the weights of {prepare.codec}")
-    sizes = [prepare.height, prepare.width, prepare.fps, config.model.patch, config.model.channels]
+    sizes = [
+        prepare.height,
+        prepare.width,
+        prepare.fps,
+        config.backbone.patch,
+        config.backbone.channels,
+    ]
     key = hash_of("fit", sizes, [source.content for source in opened])
     return out / "work" / f"codec-{key}.safetensors", hash_of(key, encoder)
 
@@ -159,9 +164,9 @@ def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config:
         return SetInfo(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
     if not codec.exists() and not prepare.codec_from:
         _fit_codec(opened, codec, config)
-    made = import_codec(prepare.codec, codec, channels=config.model.channels)
+    made = import_codec(prepare.codec, codec, channels=config.backbone.channels)
     made.save(out / CODEC_FILE)
-    encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+    encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
     empty = encoder.encode([""])[0]
     return SetInfo(
         made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty
@@ -178,7 +183,7 @@ def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
         if scene.split == "train"
     )
     videos = (frames[: fitting_length(len(frames), longest=len(frames))] for frames in shots)
-    codec = fit_patch_codec(videos, channels=config.model.channels)
+    codec = fit_patch_codec(videos, channels=config.backbone.channels)
     path.parent.mkdir(parents=True, exist_ok=True)
     codec.save(path)
 

@@ -84,7 +84,7 @@ def open_source(path: Path, config: Config) -> Source:
     if path.is_dir():
         return _open_pixels(path)
     annotated = load_scene_file(path)
-    size = lambda: choose_size(annotated.film.file, config)  # noqa: E731
+    size = lambda: choose_size(annotated.film.file, config)
     about = dataclasses.replace(annotated, film=dataclasses.replace(annotated.film, file=""))
     return Source(
         content=[hash_file(annotated.film.file), dataclasses.asdict(about)],
@@ -102,7 +102,7 @@ def hash_of(*values: object) -> str:
 
 def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], float]:
     """Height and width of a film's frames in a set, and the stretch; InputError where that is over the limit."""
-    prepare, patch, shape = config.prepare, config.model.patch, read_shape(film)
+    prepare, patch, shape = config.prepare, config.backbone.patch, read_shape(film)
     stride = find_stride(prepare.codec)
     multiple = (stride[1] * patch[1], stride[2] * patch[2])
     size = fit_size(
@@ -188,7 +188,7 @@ def _open_pixels(folder: Path) -> Source:
 def _iter_pixels(folder: Path) -> Iterator[RawScene]:
     shots, scenes = (ArrayRecordReader(str(folder / f"{kind}.array_record")) for kind in KINDS)
     lengths, names = LengthTable.load(folder / "lengths.safetensors"), read_about(folder).scenes
-    text = lambda record, name: record[name].tobytes().decode()  # noqa: E731
+    text = lambda record, name: record[name].tobytes().decode()
 
     def take(number: int) -> RawShot:
         record = load(shots.read([number])[0])

@@ -23,22 +23,25 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags, logging
-from flax import nnx
 from tqdm import tqdm
 
 from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.backbones.registry import describe as describe_network
 from lct_jax.cli import run
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import load_codec, make_encoder
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, SamplingConfig
 from lct_jax.data.sets.records import CODEC_FILE
 from lct_jax.distributed.sharding import make_sampling_mesh
+from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.measures import Share, Tally, judge_scene
 from lct_jax.evaluation.table import ROWS, Row, summarize, to_markdown
+from lct_jax.files import replace_atomically
 from lct_jax.layout import unpatchify
-from lct_jax.media.files import replace_atomically
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
@@ -73,14 +76,15 @@ class Model:
             guidance: to sample with in place of the config's.
         """
         meta = read_meta(origin)
-        model, prepare = meta.config.model, meta.config.prepare
-        graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
+        network, prepare = meta.config.network, meta.config.prepare
+        graph, shapes = build_abstract(network)
         params = read_weights(origin, shapes, which="ema")
-        codec = load_codec(codec_file, channels=model.channels)
-        encoder = make_encoder(prepare.encoder, width=model.text_width, folder=prepare.encoder_from)
+        spec = describe_network(network)
+        codec = load_codec(codec_file, channels=spec.channels)
+        encoder = make_encoder(prepare.encoder, width=spec.text_width, folder=prepare.encoder_from)
         meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
         context = meta.config.training.context
-        backbone = Denoiser(graph, params, config=model, context=context)
+        backbone = Denoiser(Network(graph, params), spec=spec, context=context)
         config = meta.config
         if guidance is not None:
             sampling = dataclasses.replace(config.sampling, guidance=guidance)
@@ -108,16 +112,25 @@ def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]
         write_script(scene),
         encode=model.encoder.encode,
         given={number: model.codec.encode(picture) for number, picture in frames.items()},
-        model=config.model,
+        spec=model.backbone.spec,
+        layout=config.layout,
         sampling=sampling,
         stride=model.codec.stride,
     )
     plan = mode.plan(request, sampling)
     key = jax.random.fold_in(jax.random.key(sampling.seed), scene.seed[1])
-    job = SamplingScene(request, sampling, model=config.model, key=key)
-    executor = mode.execute(model.backbone, job, plan, time_grid(sampling.steps, config.flow.shift))
-    for shot in sample_scene(executor, job, plan):
-        latent = unpatchify(shot.tokens, request.shots[shot.number].grid, config.model.patch)
+    scene_inputs = SamplingScene(
+        request,
+        sampling,
+        layout=config.layout,
+        keeps_text=model.backbone.spec.cache.keeps_text,
+        key=key,
+    )
+    executor = mode.execute(
+        model.backbone, scene_inputs, plan, time_grid(sampling.steps, config.flow.shift)
+    )
+    for shot in sample_scene(executor, scene_inputs, plan):
+        latent = unpatchify(shot.tokens, request.shots[shot.number].grid, config.backbone.patch)
         frames[shot.number] = model.codec.decode(latent)
     return [frames[number] for number in range(len(scene.shots))]
 
@@ -195,7 +208,7 @@ def main(argv: Sequence[str]) -> None:
         )
     model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
     names = choose_rows(ROWS_WANTED.value, causal=model.config.training.context == "causal")
-    jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
+    jax.set_mesh(make_sampling_mesh(1, heads=model.config.backbone.heads))
     make_folder(out)
     for name in names:
         label = f"{NAME.value or model.config.name}.{name}"

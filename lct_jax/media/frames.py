@@ -77,7 +77,7 @@ def read_shape(path: str | Path) -> Shape:
 def fit_size(height: int, width: int, *, area: int, multiple: tuple[int, int]) -> tuple[int, int]:
     """Height and width of about `area` pixels in the aspect ratio given, each a multiple; nothing is cropped."""
     scale = (area / (height * width)) ** 0.5
-    fit = lambda side, step: max(step, round(side * scale / step) * step)  # noqa: E731
+    fit = lambda side, step: max(step, round(side * scale / step) * step)
     return fit(height, multiple[0]), fit(width, multiple[1])
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lct_jax.errors import InputError, one_line
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # Constant quality of x264, 0 (lossless) to 51: 17 is held to be free of visible loss.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
-from lct_jax.layout import SceneLayout, SceneTokens, Spans, lay_out, pack
+from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex
 
@@ -35,19 +35,15 @@ class SamplingScene:
     """What all windows of one scene share.
 
     Attributes:
-        request: the scene. config: steps, guidance, times of conditions. model: where tokens sit and who sees prompts.
-        key: of all noise.
+        request: the scene. config: steps, guidance, times of conditions. layout: where tokens sit.
+        keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`). key: of all noise.
     """
 
     request: SceneRequest
     config: SamplingConfig
-    model: ModelConfig
+    layout: LayoutConfig
+    keeps_text: bool
     key: jax.Array
-
-    @property
-    def spans(self) -> Spans:
-        """Positions that groups take."""
-        return Spans.of(self.model)
 
     def draw_noise(self, shot: int) -> np.ndarray:
         """float32[L C] from which a shot is denoised."""
@@ -67,26 +63,26 @@ class SamplingScene:
         return jax.random.split(jax.random.fold_in(self.key, shot))
 
 
-def lay_out_branches(job: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
+def lay_out_branches(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
     """The layouts of a window: with prompts, and with negative prompts."""
-    plans = (job.request.plan(tuple(shots), negative=negative) for negative in (False, True))
-    return [lay_out(plan, spans=job.spans) for plan in plans]
+    plans = (scene.request.plan(tuple(shots), negative=negative) for negative in (False, True))
+    return [lay_out(plan, layout=scene.layout) for plan in plans]
 
 
 def pack_window(
-    job: SamplingScene, shots: Sequence[int], video: Sequence[np.ndarray]
+    scene: SamplingScene, shots: Sequence[int], video: Sequence[np.ndarray]
 ) -> PackedBatch:
     """All groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
-    prompts = [] if job.request.prompt is None else [job.request.prompt]
-    prompts += [job.request.shots[shot].prompt for shot in shots]
-    dummy = [] if job.request.prompt is None else [make_dummy(job.request)]
+    prompts = [] if scene.request.prompt is None else [scene.request.prompt]
+    prompts += [scene.request.shots[shot].prompt for shot in shots]
+    dummy = [] if scene.request.prompt is None else [make_dummy(scene.request)]
     longest = max(sum(len(p.text) for p in prompts), sum(len(p.negative) for p in prompts))
     video_LC = np.concatenate([*dummy, *video])
-    return _pack_rows(prompts, video_LC, lay_out_branches(job, shots), longest=longest)
+    return _pack_rows(prompts, video_LC, lay_out_branches(scene, shots), longest=longest)
 
 
 def pack_group(
-    job: SamplingScene, shots: Sequence[int], number: int, video_LC: np.ndarray
+    scene: SamplingScene, shots: Sequence[int], number: int, video_LC: np.ndarray
 ) -> PackedBatch:
     """One group of a window alone, where it sits in that window.
 
@@ -95,12 +91,12 @@ def pack_group(
     """
     layouts = [
         SceneLayout(*(pick(index, number, group=0) for index in layout))
-        for layout in lay_out_branches(job, shots)
+        for layout in lay_out_branches(scene, shots)
     ]
     is_global = number == GLOBAL_SHOT
-    prompt = job.request.prompt if is_global else job.request.shots[shots[number - 1]].prompt
+    prompt = scene.request.prompt if is_global else scene.request.shots[shots[number - 1]].prompt
     # One length for all shots of a scene: shots of one size share a program, whatever their prompts.
-    prompts = [prompt] if is_global else [shot.prompt for shot in job.request.shots]
+    prompts = [prompt] if is_global else [shot.prompt for shot in scene.request.shots]
     return _pack_rows([prompt], video_LC, layouts, longest=max(map(_longest, prompts)))
 
 

@@ -1,6 +1,6 @@
 """What one pass over a film finds: its cuts and fades, and small pictures and numbers of every frame.
 
-A film enters frame by frame at the configured rate; a `FrameStats` leaves, on which everything later is decided without the
+A film is read frame by frame at the configured rate into `FrameStats`, on which everything later is decided without the
 film. Cuts are PySceneDetect's, on frames at most 256 pixels wide, however near to one another: what is too short
 between two is left out by name and not left in its neighbour. The adaptive detector compares a change with those
 around it and passes over a cut into wild movement; `find_bursts` looks for those. A frame darker than `footage.black`

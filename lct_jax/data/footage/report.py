@@ -23,7 +23,7 @@ from lct_jax.data.footage.takes import Takes
 from lct_jax.data.runner import Runner
 from lct_jax.data.sources import open_source
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 STAGES = ("takes", "scenes", "encode")
 REPORT_FILE = "report.json"

@@ -36,7 +36,7 @@ from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.directing.script import Field, read_prompt
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.media.frames import iter_at_rate, read_shape
 from lct_jax.tensors import hash_file
 

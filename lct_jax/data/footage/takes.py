@@ -1,6 +1,6 @@
 """From a track to takes: what lies between two boundaries, what is wrong with it, and how a long one is divided.
 
-A `FrameStats` (or a user's list of shots) enters, `Takes` leave: every take with its parts, and a reason where it is set
+`Takes` are made of `FrameStats`, or of a user's list of shots: every take with its parts, and a reason where it is set
 aside. A take is footage without a cut; it becomes one shot, or several that go on without a cut: pseudo multi-shot
 [LCT section 3.4], which is what lets a model extend a shot.
 """
@@ -76,7 +76,7 @@ def find_takes(
         if len(bounds) > 1:
             divided[0 if at_events else 1] += 1
     looked = np.stack([np.linspace(a, b - 1, LOOKS).round().astype(int) for a, b in ranges])
-    column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)  # noqa: E731
+    column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)
     return Takes(
         frames=column(ranges, 2),
         reason=column([REASONS.index(reason) for reason in reasons]),

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocols import VideoCodec
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.config import SamplingConfig
 from lct_jax.directing.script import Script
+from lct_jax.files import replace_atomically
 from lct_jax.layout import unpatchify
-from lct_jax.media.files import replace_atomically
 from lct_jax.media.frames import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.media.video import read_image, resize, write_video
@@ -76,7 +76,7 @@ class SceneWriter:
     """Writes shots as they are finished, then the scene and its storyboard.
 
     Args:
-        folder: where to. script: of the scene. codec: to decode with. model: for the patch.
+        folder: where to. script: of the scene. codec: to decode with. patch: of the network.
         given: given shots. fps: frames a second. credit: shown on everything.
     """
 
@@ -86,12 +86,12 @@ class SceneWriter:
         script: Script,
         *,
         codec: VideoCodec,
-        model: ModelConfig,
+        patch: tuple[int, int, int],
         given: Mapping[int, Given],
         fps: float,
         credit: str,
     ) -> None:
-        self.folder, self.script, self.codec, self.model = folder, script, codec, model
+        self.folder, self.script, self.codec, self.patch = folder, script, codec, patch
         self.fps, self.credit = fps, credit
         self._frames = {number: shot.frames for number, shot in given.items()}
         self._latents = {number: shot.latent for number, shot in given.items()}
@@ -100,7 +100,7 @@ class SceneWriter:
 
     def add(self, number: int, tokens_LC: np.ndarray, *, grid: tuple[int, int, int]) -> Path:
         """Decodes and writes one finished shot; what is written stays when a later one fails."""
-        latent = unpatchify(tokens_LC, grid, self.model.patch)
+        latent = unpatchify(tokens_LC, grid, self.patch)
         self._latents[number], self._frames[number] = latent, self.codec.decode(latent)
         path = self.folder / "shots" / f"shot_{number + 1:02d}.mp4"
         self._write(path, self._frames[number])
