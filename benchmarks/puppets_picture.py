@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags, logging
 from PIL import Image, ImageDraw, ImageFont
 
+import lct_jax
 from lct_jax.cli import run
-from lct_jax.data.sets.records import CODEC_FILE
-from lct_jax.distributed.sharding import make_sampling_mesh
-from lct_jax.evaluation.puppets import DRAWING, SEED, Model, choose_rows, sample_shots
+from lct_jax.evaluation.puppets import DRAWING, SEED, choose_rows, sample_shots
 from lct_jax.evaluation.table import ROWS
 from lct_jax.files import replace_atomically
 from lct_jax.puppets.render import render_shot
@@ -68,14 +66,13 @@ def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
-    origin = Path(CHECKPOINT.value)
-    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
-    jax.set_mesh(make_sampling_mesh(1, heads=model.config.backbone.heads))
+    generator = lct_jax.load(CHECKPOINT.value, codec=CODEC.value)
     scene = draw_scene(SEED, SCENE.value, DRAWING)
     middle = lambda shots: [frames[len(frames) // 2] for frames in shots]
     rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
-    for name in choose_rows(WANTED.value, causal=model.config.training.context == "causal"):
-        rows[TITLES.get(name, name)] = middle(sample_shots(model, scene, ROWS[name]))
+    for name in choose_rows(WANTED.value, causal=generator.config.training.context == "causal"):
+        shots = sample_shots(generator, scene, ROWS[name], guidance=GUIDANCE.value)
+        rows[TITLES.get(name, name)] = middle(shots)
     with replace_atomically(Path(OUT.value)) as unfinished:
         draw(rows, describe(scene)).save(unfinished, format="PNG")
 

@@ -164,7 +164,7 @@ def compare_with_plain_pass(
     noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
     own, time_BS = cache.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
     found = model.prefill(cache.gather(last), own.video, own.text, time_BS)
-    held = {shot: (kept.tokens, kept.time) for shot, kept in cache.held.items()}
+    held = {shot: (np.asarray(kept.tokens), kept.time) for shot, kept in cache.held.items()}
     for branch, part in enumerate(("text", "negative")):
         expected = window_velocities(
             TinyModel(network).weights,

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lct_jax.distributed.sharding import fetch
 from lct_jax.sampling import cache_slots
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.guidance import BRANCHES
@@ -93,7 +92,7 @@ class ShotCache:
     def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
         """A shot alone, where it sits in its window."""
         shots = self._windows[shot]
-        return pack_group(self.scene, shots, len(shots), fetch(video_LC))
+        return pack_group(self.scene, shots, len(shots), video_LC)
 
     def _make_global(self) -> None:
         """Makes the entry of the global prompt, behind nothing."""
