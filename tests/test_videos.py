@@ -184,6 +184,17 @@ def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path)
     assert text == b"Character 1: A dog. Environment: A yard."
 
 
+def test_what_is_left_of_a_take_without_its_beginning_has_no_tag(given, tmp_path):
+    """One take of 150 frames in two parts, of which the first has no caption: no cut precedes the second."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_footage(folder / "a.mp4", draw_shots((150,), height=32, width=48, drift=0.2))
+    write_json(folder / "a.captions.jsonl", {"start": 6.5, "end": 12.5, "prompt": "A square."})
+    (row,) = prepare_here(folder, tmp_path / "set", given).rows
+    assert (row.shots["kept"], row.shots["no caption"]) == (1, 1)
+    assert PreparedSet(tmp_path / "set").read_shot(0)["text"].tobytes() == b"A square."
+
+
 def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, given, tmp_path):
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
     scenes = [[[0, 10], [10, 26]], [[60, 100]]]  # at 24 a second: 0 to 5, 5 to 13, 30 to 50

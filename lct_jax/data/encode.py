@@ -25,6 +25,8 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
 
+RULES = 2  # of which frames of a film make a shot, and which of those a clip: others make every shard again
+
 
 @dataclass(frozen=True)
 class EncodeJob:
@@ -80,7 +82,7 @@ def name_shard(job: EncodeJob, source: Source) -> str:
     anywhere = dataclasses.replace(job.config.prepare, codec_from="", encoder_from="")
     prepare = dataclasses.asdict(anywhere)
     widths = [backbone.channels, backbone.text_width, backbone.patch]
-    return hash_of(FORMAT, job.film, source.content, prepare, widths, job.codec_key)
+    return hash_of(FORMAT, RULES, job.film, source.content, prepare, widths, job.codec_key)
 
 
 @functools.cache
@@ -92,6 +94,19 @@ def load_encoder(name: str, width: int, folder: str) -> TextEncoder:
 def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
     """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
     return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
+
+
+def choose_clips(shot: RawShot, *, length: int, clips: int) -> list[int]:
+    """Returns where the clips of a shot begin, so that shots which go on without a cut can be shown without a leap.
+
+    A shot that is followed without a cut has a clip that ends with it, its last one; a shot that goes on from another
+    has one that begins with it, its first one. One that does both and is longer than a clip has two clips at least.
+    """
+    frames = len(shot.frames)
+    if clips == 1 and shot.followed and not shot.joined:
+        return [frames - length]
+    least = 2 if shot.followed and shot.joined else 1
+    return clip_starts(frames, length=length, clips=max(clips, least))
 
 
 def fitting_length(frames: int, *, longest: int) -> int:
@@ -132,7 +147,7 @@ def _encode_shot(
 ) -> ShotRecord:
     frames = shot.frames
     length = fitting_length(len(frames), longest=config.max_frames)
-    starts = clip_starts(len(frames), length=length, clips=config.clips)
+    starts = choose_clips(shot, length=length, clips=config.clips)
     stills = clip_starts(len(frames), length=1, clips=config.stills)
     return ShotRecord(
         clips=tuple(codec.encode(frames[start : start + length]) for start in starts),

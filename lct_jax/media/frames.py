@@ -1,19 +1,23 @@
 """Footage on one clock: any video as frames at a fixed rate, by its timestamps, and sizes of one pixel area.
 
 Enters: a video file of constant or variable rate, any shape, rotated or not. Leaves: upright RGB frames, `fps` of them
-a second, so that frame n of what leaves is what a viewer sees at n / fps. Cuts, captions, records and given videos all
-count in these frames; a video whose own rate is `fps` passes through frame by frame.
+a second, so that frame n of what leaves is what a viewer sees at n / fps (`frame_rate.py` says when exactly). Captions,
+records and given videos all count in these frames; a video whose own rate is `fps` passes through frame by frame.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
+from lct_jax.media.frame_rate import first_frame, read_rate, snap_time
 from lct_jax.media.video import decode_frames, probe_video, to_rgb
 
 VIDEO_SUFFIXES = (
@@ -30,9 +34,6 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ogv",
 )
-# A quarter of a frame later than n / fps: a frame shown just before that moment is seen, whatever rounding its
-# timestamp went through, and of twice the rate it is every other frame.
-_LAG = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Shape:
     width: int
 
 
+class Seen(NamedTuple):
+    """A frame of a video, when it begins (seconds from the first one), and how many frames at a rate show it."""
+
+    frame: av.VideoFrame
+    start: Fraction
+    shown: int
+
+
 def iter_at_rate(path: str | Path, fps: float) -> Iterator[np.ndarray]:
     """Yields upright uint8 RGB frames [X, Y, 3]: frame n is shown at n / fps seconds, at least one frame.
 
@@ -51,17 +60,26 @@ def iter_at_rate(path: str | Path, fps: float) -> Iterator[np.ndarray]:
     Raises:
         InputError: as `lct_jax.media.video.iter_frames`.
     """
-    number, held, shown, end = 0, None, None, 0.0
+    for seen in iter_seen(path, fps):
+        if seen.shown:
+            yield from itertools.repeat(to_rgb(seen.frame), seen.shown)
+
+
+def iter_seen(path: str | Path, fps: float) -> Iterator[Seen]:
+    """Yields every frame of a video, with the number of frames at `fps` that show it (0 or more); errors as above."""
+    rate, number, held, end = read_rate(fps), 0, None, Fraction(0)
     for frame, start, end in _iter_timed(path):  # noqa: B007 (the last end closes the video)
-        while held is not None and (number + _LAG) / fps < start:
-            shown = to_rgb(held) if shown is None else shown
-            yield shown
-            number += 1
-        held, shown = frame, None
-    shown = to_rgb(held)
-    while number == 0 or (number + _LAG) / fps < end:
-        yield shown
-        number += 1
+        if held is not None:
+            upto = max(first_frame(start, rate), number)
+            yield Seen(*held, upto - number)
+            number = upto
+        held = frame, start
+    yield Seen(*held, max(first_frame(end, rate), number, 1) - number)
+
+
+def read_own_rate(path: str | Path) -> Fraction:
+    """Returns the frames a second of a video as it declares them; errors as `lct_jax.media.video.probe_video`."""
+    return read_rate(probe_video(path).fps)
 
 
 def read_shape(path: str | Path) -> Shape:
@@ -87,18 +105,19 @@ def aspect_error(shape: Shape, size: tuple[int, int]) -> float:
     return max(ratio, 1 / ratio) - 1
 
 
-def _iter_timed(path: str | Path) -> Iterator[tuple[av.VideoFrame, float, float]]:
+def _iter_timed(path: str | Path) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
     """Frames with the seconds from the first at which each begins and ends; time never goes back."""
-    first, start, length = None, 0.0, 0.0
+    rate, first, start, length = read_own_rate(path), None, Fraction(0), Fraction(0)
     for frame in decode_frames(path):
-        if frame.time is not None:
-            first = frame.time if first is None else first
-            begin = max(frame.time - first, start)
+        if frame.pts is not None and frame.time_base:
+            time, tick = frame.pts * frame.time_base, frame.time_base
+            first = time if first is None else first
+            begin = max(snap_time(time - first, rate=rate, tick=tick), start)
         else:
-            begin = start + length  # no timestamp: right behind the frame before
+            begin, tick = start + length, Fraction(0)  # no timestamp: right behind the frame before
         if frame.duration and frame.time_base:
-            length = float(frame.duration * frame.time_base)
+            length = frame.duration * frame.time_base
         elif begin > start:
             length = begin - start
         start = begin
-        yield frame, start, start + length
+        yield frame, start, snap_time(start + length, rate=rate, tick=tick)

@@ -28,7 +28,7 @@ from lct_jax.data.footage.captions import (
     find_captions,
     read_lines,
 )
-from lct_jax.data.footage.cuts import shrink, track_film
+from lct_jax.data.footage.cuts import shrink, track_video
 from lct_jax.data.footage.find_videos import CUTS_SUFFIX, CutList, beside, read_cut_list
 from lct_jax.data.footage.grouping import group_takes
 from lct_jax.data.footage.takes import REASONS, Takes, find_takes
@@ -37,10 +37,10 @@ from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.directing.script import Field, read_prompt
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
-from lct_jax.media.frames import iter_at_rate, read_shape
+from lct_jax.media.frames import iter_at_rate, read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-VERSION = 2  # of the rules below: another one makes every result again
+VERSION = 3  # of the rules below: another one makes every result again
 NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
 
 
@@ -96,7 +96,7 @@ def look_at(job: FilmJob) -> Looked:
         choose_size(job.path, config)  # refused before the work, not after
         shape = read_shape(job.path)
         fps = config.prepare.fps
-        track = track_film(iter_at_rate(job.path, fps), config.footage, fps=fps)
+        track = track_video(job.path, config.footage, fps=fps)
         if given is not None and given.shots[-1][1] > len(track.light):
             raise InputError(
                 f"{beside(job.path, CUTS_SUFFIX)}: the last shot ends at frame {given.shots[-1][1]},"
@@ -190,9 +190,9 @@ def _write_scene(
             broken = True
             continue
         shots["kept"] += 1
-        written.append(
-            {"frames": [start, end], "cut": cut or broken or not written, "prompt": text}
-        )
+        # What is left of a take whose beginning was left out follows upon nothing, or upon a leap.
+        leaps = broken and bool(written)
+        written.append({"frames": [start, end], "cut": cut or leaps, "prompt": text})
         broken = False
     return {
         "id": f"{job.film.name}/{number + 1:03d}",
@@ -255,7 +255,9 @@ def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any
 
 def _read_cuts(film: FilmJob) -> CutList | None:
     path = beside(film.path, CUTS_SUFFIX)
-    return None if path is None else read_cut_list(path, fps=film.config.prepare.fps)
+    if path is None:
+        return None
+    return read_cut_list(path, fps=film.config.prepare.fps, own=read_own_rate(film.path))
 
 
 def _caption_source(film: FilmJob) -> str:
