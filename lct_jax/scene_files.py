@@ -21,7 +21,7 @@ from lct_jax.directing.script import Script
 from lct_jax.files import replace_atomically
 from lct_jax.media.frames import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
-from lct_jax.media.video import read_image, resize, write_video
+from lct_jax.media.video import read_moments, resize, write_video
 from lct_jax.tensors import save_tensors
 
 PLAYER_HEIGHT = (
@@ -155,8 +155,9 @@ class SceneWriter:
 
 
 def _read_pictures(path: Path, *, fps: float, longest: int, step: int) -> np.ndarray:
-    """uint8 frames of an image (one frame) or of a video at `fps`, step * n + 1 of them."""
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return read_image(path)[None]
-    frames = list(islice(iter_at_rate(path, fps), longest))
-    return np.stack(frames[: (len(frames) - 1) // step * step + 1])
+    """uint8 frames of an image (one frame), or of a video or an animated image at `fps`, step * n + 1 of them."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        frames = np.stack(list(islice(iter_at_rate(path, fps), longest)))
+    else:
+        frames = read_moments(path, fps, longest=longest)
+    return frames[: (len(frames) - 1) // step * step + 1]

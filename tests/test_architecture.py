@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "types": (),
     "errors": (),
     "files": ("errors",),
+    "folder_lock": ("errors",),
     "tensors": ("files", "errors"),
     "unpickle": ("tensors", "errors"),
     "plugins": ("errors",),
@@ -54,7 +55,7 @@ MAY_IMPORT = {
     # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
     "data": (
         *("types", "layout", "config", "costs.flops", "directing", "media", "chat", "codecs"),
-        *("encoders", "cli", "tensors", "files", "errors"),
+        *("encoders", "cli", "tensors", "files", "folder_lock", "errors"),
     ),
     "training": (
         *("types", "config", "flow", "costs", "distributed", "tensors", "files", "errors"),

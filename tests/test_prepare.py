@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import re
 from pathlib import Path
@@ -23,13 +22,14 @@ from tiny_film import (
 )
 
 import lct_jax.data.encode
+import lct_jax.data.fit
 import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.config import Config
 from lct_jax.config.network import put
 from lct_jax.data.encode import choose_clips, clip_starts, fitting_length, load_encoder
 from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
@@ -306,7 +306,7 @@ def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypa
         assert channels == 8
         return codec
 
-    monkeypatch.setattr(lct_jax.data.prepare, "fit_patch_codec", fit)
+    monkeypatch.setattr(lct_jax.data.fit, "fit_patch_codec", fit)
     frames = read_video(film.film).frames
     film.prepare()
     # 4n + 1 of the five training shots; the last goes on from the one before, which has got a frame of it.
@@ -397,7 +397,7 @@ def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, give
     with pytest.raises(InputError, match=r"found a set of pixels, expected latents \(lct_jax"):
         kept.check_fits(given.backbone, given.layout)
     film.film.unlink()
-    runner = functools.partial(run_local, processes=1)
+    runner = run_here
     assert prepare_pixels(pixels, film.folder / "again", given, runner=runner)
     assert not prepare_pixels(pixels, film.folder / "again", given, runner=runner)
     again = PreparedSet(film.folder / "again")

@@ -24,12 +24,12 @@ from tiny_film import (
 from lct_jax.config import Config
 from lct_jax.data.footage.report import Report, choose_splits
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
 from lct_jax.errors import InputError
 
-HERE = partial(run_local, processes=1)
+HERE = run_here
 AREA = dataclasses.replace(CONFIG.prepare, height=96, width=96)  # 4:1 is 48 x 192
 FOOTAGE = dataclasses.replace(CONFIG, prepare=AREA)
 NAMED = 'it\'s "a" fïlm, 映画.mp4'

@@ -1,9 +1,9 @@
 """What one pass over a film finds: its cuts, and small pictures and numbers of every frame that a set may show.
 
 Every frame of a film is looked at, at the film's own rate: cuts are PySceneDetect's, on frames at most 256 pixels wide,
-however near to one another. Of the frames shown at the configured rate a `FrameStats` keeps rows, on which everything later
-is decided without the film; a cut becomes the first of these rows that is shown after it. Fewer frames a second would
-not do: a pan moves the further between two of them, so that a cut beside one no longer stands out.
+however near to one another. Of the frames shown at the configured rate a `FrameStats` keeps rows, on which everything
+later is decided without the film; a cut becomes the first of these rows that is shown after it. Fewer frames a second
+would not do: a pan moves the further between two of them, so that a cut beside one no longer stands out.
 
 The adaptive detector compares a change with those around it and passes over a cut into wild movement; `find_bursts`
 looks for those. Where a film repeats its frames, the changes between repetitions stand out in the same way without
@@ -16,6 +16,7 @@ frames a second, of which 12 are kept, are 40 MB.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from array import array
 from collections.abc import Iterable
@@ -29,8 +30,10 @@ from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from lct_jax.config import FootageConfig
+from lct_jax.data.footage.combing import refuse_combed
+from lct_jax.media.clock import Clock
+from lct_jax.media.frame_rate import first_frame, read_rate
 from lct_jax.media.frames import iter_seen
-from lct_jax.media.video import to_rgb
 
 WIDEST = 256  # pixels of a frame that is looked at
 _CLOCK = 1.0  # frames a second of the detector's clock, which counts frames and nothing else
@@ -66,10 +69,23 @@ class FrameStats:
     cuts: tuple[int, ...]
 
 
-def track_video(path: str | Path, config: FootageConfig, *, fps: float) -> FrameStats:
-    """Returns the track of a video, with rows at `fps`; errors as `lct_jax.media.frames.iter_at_rate`."""
-    frames = ((to_rgb(seen.frame), seen.shown) for seen in iter_seen(path, fps))
-    return track_film(frames, config)
+def track_video(path: str | Path, config: FootageConfig, *, fps: float) -> tuple[FrameStats, str]:
+    """Returns the track of a video, with rows at `fps`, and a line on what is wrong with its timestamps, or "".
+
+    Where timestamps begin anew or frames are missing, what is seen before and behind does not belong together: these
+    places are cuts as well.
+
+    Raises:
+        InputError: as `lct_jax.media.frames.iter_at_rate`; or the footage is interlaced and does not say so.
+    """
+    clock = Clock()
+    frames, counts = itertools.tee(iter_seen(path, fps, clock=clock))
+    pictures = refuse_combed((seen.frame for seen in frames), Path(path))
+    track = track_film(zip(pictures, (seen.shown for seen in counts), strict=True), config)
+    rate = read_rate(fps)
+    breaks = {first_frame(time, rate) for time in clock.breaks} & {*range(1, len(track.light))}
+    cuts = tuple(sorted(breaks.union(track.cuts)))
+    return dataclasses.replace(track, cuts=cuts), clock.describe()
 
 
 def track_film(frames: Iterable[tuple[np.ndarray, int]], config: FootageConfig) -> FrameStats:

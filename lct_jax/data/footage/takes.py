@@ -22,6 +22,7 @@ REASONS = ("", "too short", "black", "frozen", "titles or credits", "duplicate",
 DARK = 0.5  # beside black, frames darker than this share of their shot's median light are its fade
 LOOKS = 6  # frames of a take that are kept to compare it with others
 BLOCK = 1024  # frames that are compared at a time
+HOLD = 36  # frames that a picture may stand still within a take, three seconds at 12 fps; more are a range of their own
 SHORT_OF = 2  # frames that two duplicates may differ in length
 
 
@@ -167,10 +168,11 @@ def _find_event(values: np.ndarray, config: FootageConfig) -> int | None:
 
 
 def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, int]]:
-    """Ranges between cuts, black frames and fades apart; runs of black are ranges too, so that they are counted."""
+    """Ranges between cuts, black frames and fades apart; runs of black and of stills are ranges too, to be counted."""
     black = track.light < config.black
     edges = np.flatnonzero(np.diff(black.astype(int))) + 1
-    bounds = sorted({0, *track.cuts, *edges.tolist(), len(black)})
+    holds = _find_holds((track.change < config.frozen) & ~black)
+    bounds = sorted({0, *track.cuts, *edges.tolist(), *holds, len(black)})
     ranges = []
     for start, end in itertools.pairwise(bounds):
         if not black[start]:
@@ -179,6 +181,16 @@ def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, in
             end = _skip_fade(track.light, ends, begins) if end < len(black) and black[end] else end
         ranges.append((start, end))
     return ranges
+
+
+def _find_holds(still: np.ndarray) -> list[int]:
+    """Frame numbers at which runs of at least `HOLD` frames that show what the one before shows begin and end.
+
+    Args:
+        still: bool [N].
+    """
+    edges = np.flatnonzero(np.diff(still.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    return edges[edges[:, 1] - edges[:, 0] >= HOLD].ravel().tolist()
 
 
 def _skip_fade(light: np.ndarray, edge: int, other: int) -> int:
