@@ -64,9 +64,63 @@ def answer(value: object, *, tokens: tuple[int, int] = (10, 5)) -> Reply:
     return reply
 
 
-def status(code: int, **headers: str) -> Reply:
-    """An error."""
-    return lambda handler, _: _send(handler, code, {"error": "no"}, **headers)
+def status(code: int, reason: object = "no", **headers: str) -> Reply:
+    """Returns a reply with a status and the endpoint's reason."""
+    return lambda handler, _: _send(handler, code, {"error": reason}, **headers)
+
+
+def body(value: object, code: int = 200) -> Reply:
+    """Returns a reply with a body that need be no completion."""
+    return lambda handler, _: _send(handler, code, value)
+
+
+def message(finish: str = "stop", usage: object = None, **members: object) -> Reply:
+    """Returns a completion whose message has these members."""
+    choice = {"message": {"role": "assistant", **members}, "finish_reason": finish}
+    return body({"choices": [choice], "usage": usage})
+
+
+def page(code: int, title: str) -> Reply:
+    """Returns a web page, as a proxy sends it."""
+    data = f"<html><head><title>{title}</title></head><body>x</body></html>".encode()
+    return lambda handler, _: _send_bytes(handler, code, data, "text/html")
+
+
+def unless(refused: Callable[[dict[str, Any]], bool], bad: Reply, good: Reply) -> Reply:
+    """Returns a reply that is bad for requests of some form and good for all others."""
+    return lambda handler, asked: (bad if refused(asked) else good)(handler, asked)
+
+
+def stream(*pieces: str, end: str = "stop", usage: object = None, done: bool = True) -> Reply:
+    """Returns a completion as server-sent events, a piece each; without `end` the stream breaks off."""
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"delta": {"content": piece}, "finish_reason": None}]} for piece in pieces
+    ]
+    if end:
+        chunks.append({"choices": [{"delta": {}, "finish_reason": end}]})
+    if usage is not None:
+        chunks.append({"choices": [], "usage": usage})
+    lines = [f"data: {json.dumps(chunk)}" for chunk in chunks] + ["data: [DONE]"] * done
+    return stream_of("".join(f"{line}\n\n" for line in [": waiting", *lines]).encode())
+
+
+def stream_of(data: bytes) -> Reply:
+    """Returns these bytes as server-sent events."""
+    return lambda handler, _: _send_bytes(handler, 200, data, "text/event-stream")
+
+
+def trickle(seconds: float) -> Reply:
+    """Returns white space for so long, and no answer: no read of it ever waits."""
+
+    def reply(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(round(seconds / 0.05)):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.05)
+
+    return reply
 
 
 def slow(seconds: float) -> Reply:
@@ -92,8 +146,14 @@ def truncated(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
 
 
 def _send(handler: BaseHTTPRequestHandler, code: int, value: object, **headers: str) -> None:
-    data = json.dumps(value).encode()
-    handler.send_response(code)
+    _send_bytes(handler, code, json.dumps(value).encode(), "application/json", **headers)
+
+
+def _send_bytes(
+    handler: BaseHTTPRequestHandler, code: int, data: bytes, kind: str, **headers: str
+) -> None:
+    handler.send_response_only(code)
+    headers = {"Date": handler.date_time_string(), "Content-Type": kind, **headers}
     for name, text in headers.items():
         handler.send_header(name.replace("_", "-"), text)
     handler.send_header("Content-Length", str(len(data)))

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "flow": ("types", "config"),
     "directing": ("errors",),
     "cli": ("config", "directing", "errors"),
-    "chat": ("media", "files", "errors"),
+    "chat": ("config", "files", "errors"),
     "media": ("directing", "files", "errors"),
     "scene_files": (
         *("layout", "config", "directing", "media", "codecs", "tensors", "files", "errors"),

@@ -13,6 +13,7 @@ from chat_server import answer, serve_chat, status
 from footage_files import draw_shots, write_footage
 from tiny_film import CONFIG, shared_film
 
+from lct_jax.config.network import change, sections
 from lct_jax.data.footage.captions import (
     Caption,
     ask_about,
@@ -70,10 +71,66 @@ def test_a_table_says_the_same(tmp_path):
     assert caption.prompt == GlobalPrompt({"1": "A dog."}, "", "Character 1 digs.")
 
 
+BREAKS = (
+    "\u2028",
+    "\u2029",
+    "\x85",
+    "\r",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1e",
+    " \u2028\t",
+    "\\n",
+    "\\r\\n",
+)
+
+
+@pytest.mark.parametrize("mark", BREAKS, ids=ascii)
+def test_line_breaks_of_every_kind_inside_of_a_line_are_spaces(tmp_path, mark):
+    path = tmp_path / "a.captions.jsonl"
+    path.write_bytes(f'{{"prompt": "One{mark}two."}}\r\n\r\n{{"prompt": "Three."}}'.encode())
+    assert [line.prompt for line in read_lines(path)] == ["One two.", "Three."]
+
+
+def test_line_breaks_inside_of_cells_are_spaces_and_lines_are_counted(tmp_path):
+    path = tmp_path / "a.captions.csv"
+    rows = ['"A woman\nenters.\r\nShe sits."', '"A ""big""\u2028man."', ""]
+    path.write_bytes("\r\n".join(["prompt", *rows]).encode())
+    assert [line.prompt for line in read_lines(path)] == [
+        "A woman enters. She sits.",
+        'A "big" man.',
+    ]
+    path.write_bytes("\r\n".join(["prompt,start", '"a\nb",0', '"c",x']).encode())
+    with pytest.raises(InputError, match="line 4: start: found 'x', expected seconds"):
+        read_lines(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(tmp_path, encoding, delimiter):
+    path = tmp_path / "a.captions.csv"
+    half = {",": "0.5", ";": "0,5", "\t": "0.5"}[delimiter]
+    rows = [["Start", " Prompt"], [half, "Ein Café."], ["", ""]]
+    text = "\r\n".join(delimiter.join(row) for row in rows)
+    path.write_bytes(text.encode(encoding))
+    first, empty = read_lines(path)
+    assert (first.start, first.prompt) == (0.5, "Ein Café.")
+    assert (empty.start, empty.prompt, empty.scene) == (0.0, "", None)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("a.captions.jsonl", "{", "line 1: not JSON"),
+        (
+            "a.captions.jsonl",
+            '{"prompt": "a", "prompt": "b"}',
+            "line 1: key 'prompt' is written twice",
+        ),
+        ("a.captions.jsonl", '{"prompt": "\\ud83d"}', "line 1: half of a surrogate pair"),
+        ("a.captions.csv", 'prompt\n"open', "line 2: not a table (unexpected end of data)"),
+        ("a.captions.csv", "prompt,Prompt\na,b", "line 1: two columns have one name"),
         ("a.captions.jsonl", '\n{"promt": "x"}', "line 2: top level: unknown key 'promt', did you"),
         ("a.captions.jsonl", '{"start": "0", "prompt": "x"}', "start: found '0', expected seconds"),
         (
@@ -92,6 +149,15 @@ def test_a_bad_line_is_named(tmp_path, name, text, expected):
         read_lines(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert expected in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_named_by_their_line(tmp_path):
+    path = tmp_path / "a.captions.csv"
+    path.write_bytes("prompt\nCafé".encode("latin-1"))
+    with pytest.raises(
+        InputError, match="line 2: byte 10 is no UTF-8 text, expected the file saved"
+    ):
+        read_lines(path)
 
 
 def test_a_good_answer_is_a_caption():
@@ -125,6 +191,13 @@ def test_a_scene_is_shown_shot_by_shot():
     assert kinds == ["Shot 1 of 2:", "picture", "picture", "Shot 2 of 2:", "picture"]
 
 
+def test_a_scene_is_shown_in_few_pictures():
+    frame = np.zeros((8, 8, 3), np.uint8)
+    _, user = ask_about([[frame, frame], [frame, frame]], limit=1)
+    kinds = [part.get("text", "picture") for part in user["content"]]
+    assert kinds == ["Shots 1 to 2 of 2, one row of frames for each, from the top:", "picture"]
+
+
 @pytest.fixture
 def asking(tmp_path) -> Callable[[], Report]:
     """Prepares a folder with a film of two scenes, of two shots and of one, captioned by a model."""
@@ -152,7 +225,7 @@ def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, monkeypatch):
-    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene never gets a good one."""
+    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene gets one in the next run."""
     wrong = {**GOOD, "shots": ["Character 7.", "A hole."]}
     replies = [
         status(429, Retry_After="0"),
@@ -163,9 +236,11 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, mon
     with serve_chat(replies) as server:
         set_endpoint(monkeypatch, server.url)
         report = asking()
-        asked = len(server.asked)
+        assert len(server.asked) == 4 + 3
+    with serve_chat([answer({**GOOD, "shots": ["Rain."]})]) as later:
+        set_endpoint(monkeypatch, later.url)
         again = asking()
-        assert len(server.asked) == asked == 4 + 3
+        assert len(later.asked) == 1
     (row,) = report.rows
     refused = (
         "caption refused: 3 answers were refused, the last one because "
@@ -173,10 +248,16 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, mon
     )
     assert {name: n for name, n in row.shots.items() if n} == {"kept": 2, refused: 1}
     assert dict(report.usage) == {"requests": 6, "prompt_tokens": 60, "completion_tokens": 30}
-    assert again.usage["requests"] == 0
+    assert {name: n for name, n in again.rows[0].shots.items() if n} == {"kept": 3}
+    assert again.usage["requests"] == 1
+    assert asking().usage["requests"] == 0
     prepared = PreparedSet(tmp_path / "set")
-    texts = [prepared.read_shot(shot)["text"].tobytes().decode() for shot in range(2)]
-    assert texts == ["[SHOT CUT] Wide shot of Character 1.", "[SHOT CUT] Close-up of a hole."]
+    texts = [prepared.read_shot(shot)["text"].tobytes().decode() for shot in range(3)]
+    assert texts == [
+        "[SHOT CUT] Wide shot of Character 1.",
+        "[SHOT CUT] Close-up of a hole.",
+        "[SHOT CUT] Rain.",
+    ]
     pictures = [
         part for part in server.asked[0]["messages"][1]["content"] if part["type"] == "image_url"
     ]
@@ -194,6 +275,49 @@ def test_a_model_that_was_away_is_asked_again_in_the_next_run(tmp_path, asking, 
         assert {name: n for name, n in asking().rows[0].shots.items() if n} == {"kept": 3}
         assert len(server.asked) == 1  # the first scene's answer was kept
     assert len(PreparedSet(tmp_path / "set").shot_names) == 3
+
+
+def test_a_text_over_its_span_is_asked_again_with_the_reason_and_not_kept(
+    tmp_path, asking, monkeypatch
+):
+    """The span is 32 tokens: two marks, "[SHOT CUT]" as four, and 26 words."""
+    long = {**GOOD, "shots": [GOOD["shots"][0], "hole " * 27]}
+    with serve_chat([answer(long), answer(GOOD), answer({**GOOD, "shots": ["Rain."]})]) as server:
+        set_endpoint(monkeypatch, server.url)
+        assert asking().rows[0].shots["kept"] == 3
+        complaint = server.asked[1]["messages"][-1]["content"]
+        assert "answer: shots[1]: found 33 tokens, expected at most 32, which is about" in complaint
+    kept = [path.read_text() for path in (tmp_path / "set" / "work" / "chat").iterdir()]
+    assert len(kept) == 2
+    assert "hole hole" not in "".join(kept)
+
+
+def test_a_kept_answer_over_a_smaller_span_is_asked_again(tmp_path, asking, monkeypatch):
+    replies = [answer({**GOOD, "shots": [GOOD["shots"][0], "hole " * 26]})]
+    replies += [answer({**GOOD, "shots": ["Rain."]}), answer(GOOD)]
+    with serve_chat(replies) as server:
+        set_endpoint(monkeypatch, server.url)
+        config = asking.args[2]
+        assert asking().rows[0].shots["kept"] == 3
+        model = change(config.network, shot_span=31)
+        smaller = partial(
+            asking.func, *asking.args[:2], dataclasses.replace(config, **sections(model))
+        )
+        row = smaller(**asking.keywords).rows[0]
+        assert (row.shots["kept"], row.too_long) == (3, [])
+        assert len(server.asked) == 3
+
+
+def test_the_key_is_in_no_file_and_no_report(tmp_path, asking, monkeypatch):
+    key = "sk-not-to-be-seen"
+    with serve_chat([status(401, f"bad key {key}")]) as server:
+        set_endpoint(monkeypatch, server.url)
+        monkeypatch.setenv("LCT_CHAT_KEY", f"{key}\n")
+        shown = asking().show()
+    assert server.headers[0]["Authorization"] == f"Bearer {key}"
+    assert "HTTP 401: bad key ***" in shown
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if key.encode() in path.read_bytes()] == []
 
 
 def test_captions_by_a_model_need_an_endpoint(asking, monkeypatch):

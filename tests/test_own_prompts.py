@@ -1,4 +1,4 @@
-"""`model.layout.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
+"""`layout.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
 
 `test_model.py` holds the packed forward pass against the dense reference; here are gradient, mesh and cache.
 """

@@ -211,3 +211,18 @@ def test_a_missing_layer_is_named(tmp_path):
     )
     with pytest.raises(InputError, match=r"missing: encoder\.block\.2\.layer\.0.* and \d+ more"):
         UMT5Encoder(folder)
+
+
+def test_tokens_are_counted_without_weights(encoder, tmp_path):
+    folder = write_folder(tmp_path)
+    (folder / "model.safetensors").unlink()
+    counter = UMT5Encoder.load_counter(folder, width=0)
+    texts = ["", "the dog", " the  dog &amp; the dog "]
+    assert [counter.count(text) for text in texts] == list(map(len, encoder.encode(texts)))
+    assert counter.count("the dog " * 300) > counter.max_tokens == 512
+
+
+def test_padding_counts_where_the_base_model_sees_it(tmp_path):
+    counter = T5Encoder.load_counter(write_folder(tmp_path, "t5"), width=0)
+    assert (counter.count("the dog"), counter.max_tokens) == (256, 256)
+    assert counter.count("the dog " * 300) > 256

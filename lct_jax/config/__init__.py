@@ -7,12 +7,13 @@ nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its supplement, [D] o
     backbone   what the weights are, by family        data       which samples are drawn, and how they are packed
     layout     where tokens sit, who sees prompts     training   optimiser and loop
     compute    precision, kernels, devices            sampling   how scenes are sampled
-    flow       diffusion times                        prepare, footage   how films become records
+    flow       diffusion times                        prepare, footage, chat   how films become records
 """
 
 from typing import Any
 
 from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.chat import ChatConfig
 from lct_jax.config.compute import ComputeConfig, Context, Kernel
 from lct_jax.config.data import DataConfig
 from lct_jax.config.experiment import Config, editable, freeze, read_beside
@@ -26,6 +27,7 @@ from lct_jax.config.training import TrainingConfig
 
 __all__ = [
     "BackboneConfig",
+    "ChatConfig",
     "ComputeConfig",
     "Config",
     "Context",

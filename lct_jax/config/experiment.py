@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 
 from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.chat import ChatConfig
 from lct_jax.config.compute import ComputeConfig
 from lct_jax.config.data import DataConfig
 from lct_jax.config.fields import build
@@ -34,6 +35,7 @@ class Config:
 
     name: str
     footage: FootageConfig = field(default_factory=FootageConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     backbone: BackboneConfig = field(default_factory=MMDiTConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)

@@ -1,6 +1,6 @@
-"""Configs and flags in the shape they had up to version 0.1, when `model` held what three sections hold now.
+"""Configs and flags in their former shape, when `model` held what three sections hold now.
 
-Checkpoints, exported weights and commands of that version are read: every field has its new name here and nowhere else.
+Checkpoints, exported weights and commands of that shape are read: every field has its new name here and nowhere else.
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ import numpy as np
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec
 from lct_jax.config import Config, PrepareConfig
+from lct_jax.data.footage.text_limits import open_fitting
 from lct_jax.data.sets.set_info import FORMAT
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
-from lct_jax.data.sources import RawScene, RawShot, Source, hash_of, open_source
+from lct_jax.data.sources import RawScene, RawShot, Source, hash_of
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
@@ -49,9 +50,9 @@ def encode_film(job: EncodeJob) -> str:
     """Writes the shard of a film, unless it is there and whole; returns its name.
 
     Raises:
-        InputError: a film that cannot be read, a shot past its end, a shape that cannot be kept, a text over its limit.
+        InputError: a film that cannot be read, a shot past its end, a shape that cannot be kept, no text that fits.
     """
-    config, source = job.config, open_source(job.source, job.config)
+    config, source = job.config, open_fitting(job.source, job.config)
     name = name_shard(job, source)
     folder = job.out / "shards" / name
     if folder.is_dir() and find_damage(folder) is None:

@@ -31,13 +31,14 @@ from lct_jax.data.encode import (
 )
 from lct_jax.data.fit import fit_codec, is_codec
 from lct_jax.data.footage.report import STAGES, Report, describe_videos
+from lct_jax.data.footage.text_limits import find_too_long, open_fitting
 from lct_jax.data.runner import Runner, run_here, run_local, run_ray
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet, SetInfo, finish_set
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, read_card
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import read_about
-from lct_jax.data.sources import Source, hash_of, open_source
+from lct_jax.data.sources import Source, hash_of
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import replace_atomically
 from lct_jax.folder_lock import lock_folder
@@ -83,7 +84,7 @@ def _prepare(
     Args:
         refused: names of films that were refused before: their older shards are kept.
     """
-    opened = list(run_here(partial(open_source, config=config), [path for _, path in sources]))
+    opened = list(run_here(partial(open_fitting, config=config), [path for _, path in sources]))
     whole = [isinstance(source, Source) for source in opened]
     if not any(whole):
         return opened
@@ -198,7 +199,7 @@ def prepare_videos(
                 for row, problem in zip(
                     report.ready, problems or [None] * len(scenes), strict=True
                 ):
-                    row.finish(problem)
+                    row.finish(problem, find_too_long(row.scenes, config))
         except InputError as error:
             for row in report.ready:
                 row.set_aside(error)
@@ -206,6 +207,15 @@ def prepare_videos(
         finally:
             report.save(out)
     return report
+
+
+def _print_too_long(source: Path, config: Config) -> None:
+    """Prints a line for each text of a scene file, or of a set of pixels, that was too long."""
+    card = None if source.is_file() else read_card(source)
+    paths = [source] if card is None else [source / "shards" / shard for shard in card.shards]
+    for path in paths:
+        for item in find_too_long(path, config):
+            print(f"{path}: {item}")
 
 
 def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[Path | None, str]:
@@ -275,6 +285,8 @@ def main(argv: Sequence[str]) -> None:
             made = prepare_scene_file(Path(SCENES.value), out, config)
         else:
             made = prepare_pixels(Path(PIXELS_SET.value), out, config, runner=runner)
+        source = Path(SCENES.value or PIXELS_SET.value)
+        _print_too_long(source, config)
         print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
         return
     report = prepare_videos(

@@ -65,18 +65,30 @@ class RawScene:
 
 
 @dataclass(frozen=True)
+class SceneTexts:
+    """The texts of a scene as `RawScene` has them, without any frame."""
+
+    name: str
+    full: str
+    brief: str
+    shots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Source:
     """Scenes of one film.
 
     Attributes:
         content: what they depend on, as JSON. owed: credit line.
         size: gives height and width of the frames, and the stretch. scenes: gives them, in order of the film.
+        texts: gives their texts alone, in any order.
     """
 
     content: object
     owed: str
     size: Callable[[], tuple[tuple[int, int], float]]
     scenes: Callable[[], Iterator[RawScene]]
+    texts: Callable[[], Iterator[SceneTexts]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,7 @@ def open_source(path: Path, config: Config) -> Source:
         owed=annotated.film.owed,
         size=size,
         scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
+        texts=lambda: map(_render_texts, annotated.scenes),
     )
 
 
@@ -165,6 +178,11 @@ def _iter_film(
         yield RawScene(scene.id, scene.split, full, brief, shots)
 
 
+def _render_texts(scene: AnnotatedScene) -> SceneTexts:
+    full, brief = (_render_scene(scene, story=story) for story in (True, False))
+    return SceneTexts(scene.id, full, brief, tuple(map(render_shot, scene.script.shots)))
+
+
 def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
     """Text of the global prompt; a scene of which nothing is written has the empty one."""
     prompt = scene.script.prompt
@@ -225,6 +243,12 @@ def _open_pixels(folder: Path) -> Source:
         owed=about.credit,
         size=lambda: (tuple(about.size), about.aspect_error),
         scenes=lambda: _iter_pixels(folder),
+        texts=lambda: (
+            SceneTexts(
+                scene.name, scene.full, scene.brief, tuple(shot.text for shot in scene.shots)
+            )
+            for scene in _iter_pixels(folder)
+        ),
     )
 
 

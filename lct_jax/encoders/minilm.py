@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from tokenizers import Tokenizer
 
-from lct_jax.encoders.protocol import check_texts
+from lct_jax.encoders.protocol import TokenCounter, check_texts
 from lct_jax.errors import InputError
 from lct_jax.tensors import hash_file, load_tensors
 
@@ -130,6 +130,14 @@ class MiniLMEncoder:
         """What a config names: the installed package's weights, or a folder's."""
         del width  # is always 384; the registry compares
         return cls(folder)
+
+    @classmethod
+    def load_counter(cls, folder: Path | None, *, width: int) -> TokenCounter:
+        """Returns what counts the tokens of a text, from the tokenizer's file alone."""
+        del width
+        folder = _package_folder() if folder is None else folder
+        tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        return TokenCounter(lambda text: len(tokenizer.encode(text).ids), MAX_TOKENS)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encodes each text to float32 [length, 384]; InputError for one beyond 512 tokens."""

@@ -5,18 +5,35 @@ Training, sampling and preparation know encoders through this protocol alone, so
 1. Write `lct_jax/encoders/NAME.py` with a class that has the attributes and methods below and inherits from nothing.
    `stand_in.py` is the shortest complete example.
 2. Let the file say `ENCODER = ThatClass`.
-3. Choose it: `--config.prepare.encoder=NAME --config.prepare.encoder_from=FOLDER`.
+3. An encoder whose weights are large may have a class method `load_counter(folder, *, width)` that returns a
+   `TokenCounter` from its tokenizer alone; without one, texts are encoded to be counted.
+4. Choose it: `--config.prepare.encoder=NAME --config.prepare.encoder_from=FOLDER`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lct_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class TokenCounter:
+    """Counts tokens before anything is encoded.
+
+    Attributes:
+      count: returns how many token vectors `TextEncoder.encode` gives for a text, special ones
+        included, or would give if it took texts of any length. max_tokens: the longest text that
+        the encoder takes; None where there is no limit.
+    """
+
+    count: Callable[[str], int]
+    max_tokens: int | None
 
 
 @runtime_checkable

@@ -8,8 +8,9 @@ mean nothing to the model.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.protocol import TextEncoder, TokenCounter
 from lct_jax.errors import InputError
 from lct_jax.plugins import find_plugin
 
@@ -24,12 +25,24 @@ def make_encoder(name: str, *, width: int, folder: str = "") -> TextEncoder:
     Raises:
         InputError: there is no such encoder, files are missing or another model's, or the width differs.
     """
-    kind = find_plugin(
-        name, package="lct_jax.encoders", attribute="ENCODER", field="prepare.encoder"
-    )
-    encoder = kind.load(Path(folder) if folder else None, width=width)
+    encoder = _find(name).load(Path(folder) if folder else None, width=width)
     if encoder.width != width:
         raise InputError(
             f"backbone.text_width: found {width}, expected {encoder.width}, the width of {name}"
         )
     return encoder
+
+
+def load_counter(name: str, *, width: int, folder: str = "") -> TokenCounter:
+    """Returns what counts tokens as a text encoder does; arguments and errors are those of `make_encoder`."""
+    kind, path = _find(name), Path(folder) if folder else None
+    if hasattr(kind, "load_counter"):
+        return kind.load_counter(path, width=width)
+    encoder = make_encoder(name, width=width, folder=folder)
+    return TokenCounter(lambda text: len(encoder.encode([text])[0]), None)
+
+
+def _find(name: str) -> Any:
+    return find_plugin(
+        name, package="lct_jax.encoders", attribute="ENCODER", field="prepare.encoder"
+    )

@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from lct_jax.encoders.prompts import SD3, PromptRules
-from lct_jax.encoders.protocol import check_texts
+from lct_jax.encoders.protocol import TokenCounter, check_texts
 from lct_jax.encoders.t5_network import Block, Norm, T5Config, bucket_distances
 from lct_jax.encoders.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
@@ -78,6 +78,18 @@ class T5Encoder:
         """What a config names: the encoder of a folder."""
         del width  # is the config's; the registry compares
         return cls(expect_folder(folder, "t5"))
+
+    @classmethod
+    def load_counter(
+        cls, folder: Path | None, *, width: int, rules: PromptRules = SD3, model_type: str = "t5"
+    ) -> TokenCounter:
+        """Returns what counts the tokens of a cleaned text, padding included, from the tokenizer's file alone."""
+        del width
+        folder = expect_folder(folder, model_type)
+        tokenize = load_tokenizer(folder, _read_config(folder / "config.json", model_type))
+        least = rules.max_tokens if rules.pad else 0
+        count = lambda text: max(len(tokenize(rules.clean(text))), least)
+        return TokenCounter(count, rules.max_tokens)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encodes each text to float32 [length, D]; all have max_tokens where the base model sees padding."""

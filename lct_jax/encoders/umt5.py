@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lct_jax.encoders.prompts import WAN
+from lct_jax.encoders.protocol import TokenCounter
 from lct_jax.encoders.t5 import T5Encoder, expect_folder
 
 
@@ -19,6 +20,11 @@ class UMT5Encoder(T5Encoder):
         """What a config names: the encoder of a folder."""
         del width  # is the config's; the registry compares
         return cls(expect_folder(folder, "umt5"))
+
+    @classmethod
+    def load_counter(cls, folder: Path | None, *, width: int) -> TokenCounter:
+        """Returns what counts the tokens of a cleaned text."""
+        return super().load_counter(folder, width=width, rules=WAN, model_type="umt5")
 
 
 ENCODER = UMT5Encoder

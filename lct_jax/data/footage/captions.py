@@ -5,7 +5,9 @@ writes is held against the same rules as a scene file: IDs described once, shot 
 shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
 
 Brought captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
-the same names; characters as a JSON object), in seconds of the video:
+the same names; characters as a JSON object), in seconds of the video. They are UTF-8, or UTF-16 with its mark; columns
+of a table end in commas, semicolons or tabs. Line breaks of any kind inside of a text become a space, because text
+encoders drop some of them and join the words on both sides:
 
     {"start": 12.5, "end": 15.0, "prompt": "Character 1 opens the door."}                    a shot
     {"start": 10.0, "end": 42.0, "characters": {"1": "..."}, "environment": "...", "story": "..."}   a scene
@@ -16,9 +18,11 @@ a scene takes the description that covers most of it.
 
 from __future__ import annotations
 
+import codecs
 import csv
-import json
-from collections.abc import Mapping, Sequence
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +30,16 @@ from typing import Any
 import numpy as np
 
 from lct_jax.chat import Message, show_image
+from lct_jax.chat.read_json import load_strictly
+from lct_jax.data.footage.caption_frames import merge_pictures
+from lct_jax.data.footage.lists import CAPTION_SUFFIXES, find_list
 from lct_jax.directing.script import Field, GlobalPrompt, read_characters, read_global, read_prompt
 from lct_jax.errors import InputError
 
-SUFFIXES = (".captions.jsonl", ".captions.csv")
 Range = tuple[int, int]
 _KEYS = ("start", "end", "prompt", "characters", "environment", "story")
+_DELIMITERS = ",;\t"
+_BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 
 INSTRUCTION = """\
 You describe a scene of a film for people who will film it anew without having seen it. You are shown a few frames of
@@ -68,25 +76,25 @@ class Line:
 
 def find_captions(video: Path) -> Path | None:
     """The caption file beside a video, if there is one."""
-    beside = (video.with_name(video.stem + suffix) for suffix in SUFFIXES)
-    return next((path for path in beside if path.is_file()), None)
+    return find_list(video, CAPTION_SUFFIXES)
 
 
 def read_lines(path: Path) -> list[Line]:
     """Reads a caption file; raises InputError naming the line and the field."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    if path.name.endswith(".csv"):
-        rows = [
-            (n, _from_csv(path, n, row))
-            for n, row in enumerate(csv.DictReader(text.splitlines()), 2)
-        ]
-    else:
-        lines = enumerate(text.splitlines(), 1)
-        rows = [(n, _from_json(path, n, line)) for n, line in lines if line.strip()]
-    return [_read_line(Field(f"{path}: line {number}", "", value)) for number, value in rows]
+    read = _read_table if path.name.lower().endswith(".csv") else _read_json_lines
+    rows = read(path, _read_text(path))
+    return [
+        _read_line(Field(f"{path}: line {number}", "", join_lines(value))) for number, value in rows
+    ]
+
+
+def join_lines(value: Any) -> Any:
+    """Returns a JSON value in which every line break inside of a text, of whatever kind, is one space."""
+    if isinstance(value, str):
+        return _BREAK.sub(" ", value.strip())
+    if isinstance(value, dict):
+        return {key: join_lines(inner) for key, inner in value.items()}
+    return [join_lines(inner) for inner in value] if isinstance(value, list) else value
 
 
 def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: float) -> Caption:
@@ -104,41 +112,108 @@ def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: fl
     return Caption(scene if cover > 0 else None, tuple(prompts))
 
 
-def ask_about(pictures: Sequence[Sequence[np.ndarray]]) -> list[Message]:
-    """The messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption."""
+def ask_about(
+    pictures: Sequence[Sequence[np.ndarray]], *, limit: int | None = None
+) -> list[Message]:
+    """The messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption.
+
+    Args:
+        limit: most pictures that the endpoint takes; None shows every frame as a picture.
+    """
+    limit = sum(map(len, pictures)) if limit is None else limit
     content: list[Message] = []
-    for number, frames in enumerate(pictures, start=1):
-        content.append({"type": "text", "text": f"Shot {number} of {len(pictures)}:"})
-        content += [show_image(frame) for frame in frames]
+    if sum(map(len, pictures)) <= limit:
+        groups = [(f"Shot {n} of {len(pictures)}:", x) for n, x in enumerate(pictures, start=1)]
+    else:
+        groups = merge_pictures(pictures, limit)
+    for text, shown in groups:
+        content.append({"type": "text", "text": text})
+        content += [show_image(frame) for frame in shown]
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": content}]
 
 
-def check_answer(answer: Any, *, shots: int) -> Caption:
-    """The caption in a model's answer; raises InputError where it breaks a rule of scene files."""
-    fields = Field("answer", "", answer).keys(("characters", "environment", "story", "shots"))
+def check_answer(
+    answer: Any, *, shots: int, check_length: Callable[[Caption], None] | None = None
+) -> Caption:
+    """The caption in a model's answer; raises InputError where it breaks a rule of scene files.
+
+    Args:
+        shots: of the scene. check_length: raises InputError for a caption with a text that is too long.
+    """
+    fields = Field("answer", "", join_lines(answer)).keys(
+        ("characters", "environment", "story", "shots")
+    )
     characters = read_characters(fields["characters"])
     found = fields["shots"].items()
     if len(found) != shots:
         fields["shots"].refuse(f"found {len(found)} texts, expected {shots}, one a shot")
     prompts = tuple(read_prompt(field, characters) for field in found)
-    return Caption(read_global(fields, characters), prompts)
+    caption = Caption(read_global(fields, characters), prompts)
+    if check_length is not None:
+        check_length(caption)
+    return caption
 
 
-def _from_json(path: Path, number: int, line: str) -> Any:
+def _read_text(path: Path) -> str:
     try:
-        return json.loads(line)
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}: line {line}: byte {error.start} is no UTF-8 text, expected the file saved as UTF-8"
+        ) from None
+
+
+def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    # At line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, _from_json(path, number, line)
+
+
+def _from_json(path: Path, number: int, text: str) -> Any:
+    try:
+        return load_strictly(text)
+    except InputError as error:
+        raise InputError(f"{path}: line {number}: {error}") from None
     except ValueError as error:
         raise InputError(f"{path}: line {number}: not JSON ({error})") from None
 
 
-def _from_csv(path: Path, number: int, row: Mapping[str | None, Any]) -> dict[str, Any]:
+def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    header = text.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # A row is named by the line in which it begins; the reader knows where it ends.
+    number = 1
+    try:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        if len(set(reader.fieldnames)) < len(reader.fieldnames):
+            raise InputError(f"{path}: line 1: two columns have one name")
+        number = reader.line_num + 1
+        for row in reader:
+            yield number, _from_row(path, number, row, comma=delimiter == ";")
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}: line {number}: not a table ({error})") from None
+
+
+def _from_row(
+    path: Path, number: int, row: Mapping[str | None, Any], *, comma: bool
+) -> dict[str, Any]:
+    """Returns a row as the object of a JSON line; `comma` says that numbers may be written with one."""
     if None in row:
         raise InputError(f"{path}: line {number}: more columns than the header names")
     values: dict[str, Any] = {key: value for key, value in row.items() if value}
     for key in ("start", "end"):
         if key in values:
             try:
-                values[key] = float(values[key])
+                values[key] = float(values[key].replace(",", ".") if comma else values[key])
             except ValueError:
                 raise InputError(
                     f"{path}: line {number}: {key}: found {values[key]!r}, expected seconds"

@@ -1,7 +1,8 @@
 """What lies in a folder of videos: the files to prepare, what else there is, and the lists a user put beside a video.
 
 A folder enters; an `Input` a file leaves, with a problem where it cannot even be tried. Beside `NAME.mp4` may lie
-`NAME.scenes.json` (a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`).
+`NAME.scenes.json` (a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`);
+`lists.py` says which list belongs to which video.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from lct_jax.data.footage.captions import SUFFIXES as CAPTION_SUFFIXES
+from lct_jax.data.footage.lists import find_list, find_strays, is_list
 from lct_jax.directing.script import Field, read_json
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import VIDEO_SUFFIXES
 
 CUTS_FORMAT = "lct_jax.cuts/1"
-SCENES_SUFFIX, CUTS_SUFFIX = ".scenes.json", ".cuts.json"
-BESIDE = (*CAPTION_SUFFIXES, SCENES_SUFFIX, CUTS_SUFFIX)
 Range = tuple[int, int]
 
 
@@ -43,9 +42,9 @@ class CutList:
 
 
 def find_inputs(folder: Path, *, out: Path) -> list[Input]:
-    """Every file under a folder but for lists beside videos and what is under `out`, by name.
+    """Every file under a folder but for lists that a video uses and what is under `out`, by name.
 
-    Links are followed, once to each folder.
+    A list that no video uses is an input with a problem. Links are followed, once to each folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: found no folder, expected one with videos")
@@ -55,8 +54,7 @@ def find_inputs(folder: Path, *, out: Path) -> list[Input]:
 
 def beside(video: Path, suffix: str) -> Path | None:
     """The list beside a video, such as `NAME.cuts.json`, if there is one."""
-    path = video.with_name(video.stem + suffix)
-    return path if path.is_file() else None
+    return find_list(video, (suffix,))
 
 
 def read_cut_list(path: Path, *, fps: float, own: Fraction) -> CutList:
@@ -111,9 +109,10 @@ def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if Path(real, name) != out)
+        strays = find_strays(files)
         for name in files:
-            if not name.endswith(BESIDE):
-                yield os.path.normpath(os.path.join(here, name)), ""
+            if name in strays or not is_list(name):
+                yield os.path.normpath(os.path.join(here, name)), strays.get(name, "")
 
 
 def _judge(path: Path) -> str:

@@ -18,10 +18,12 @@ import numpy as np
 
 from lct_jax.chat import endpoint_from_environment
 from lct_jax.config import Config
-from lct_jax.data.footage.find_videos import SCENES_SUFFIX, beside, find_inputs
+from lct_jax.data.footage.find_videos import beside, find_inputs
 from lct_jax.data.footage.grouping import SeenShots
+from lct_jax.data.footage.lists import SCENES_SUFFIX
 from lct_jax.data.footage.stages import DescribeJob, FilmJob, Looked, describe, look_at
 from lct_jax.data.footage.takes import Takes
+from lct_jax.data.footage.text_limits import TooLong
 from lct_jax.data.runner import Runner
 from lct_jax.data.sources import open_source
 from lct_jax.errors import InputError
@@ -40,6 +42,7 @@ class FilmRow:
         name: in the folder. outcome: "prepared", "ready", "looked at", "set aside" or "nothing left"; why: the reason.
         shots: by what became of them. scenes: scene file. split: of the film.
         notes: what is wrong with its timestamps, and was mended.
+        too_long: texts over their limit, with the tokens found and expected and what became of them.
     """
 
     name: str
@@ -49,13 +52,20 @@ class FilmRow:
     scenes: Path | None = None
     split: str = ""
     notes: str = ""
+    too_long: list[str] = field(default_factory=list)
 
     def set_aside(self, why: object) -> None:
         """Marks the input as not usable."""
         self.outcome, self.why = "set aside", " ".join(str(why).split())
 
-    def finish(self, problem: InputError | None) -> None:
-        """Marks a ready film as prepared, or as refused by the encoder."""
+    def finish(self, problem: InputError | None, too_long: Sequence[TooLong]) -> None:
+        """Marks a ready film as prepared, or as refused by the encoder; shots whose text is too long are left out."""
+        self.too_long = [str(item) for item in too_long]
+        lost = sum(item.lost for item in too_long)
+        if lost:
+            self.shots = {**self.shots, "text too long": lost}
+            if "kept" in self.shots:
+                self.shots["kept"] -= lost
         if problem is None:
             self.outcome = "prepared"
         else:
@@ -84,6 +94,7 @@ class Report:
             f"{row.outcome:12} {_printable(row.name)}"
             + (f": {row.why}" if row.why else _counts(row.shots))
             + (f"; {row.notes}" if row.notes else "")
+            + "".join(f"\n    {_printable(line)}" for line in row.too_long)
             for row in self.rows
         ]
         total = Counter()
@@ -98,7 +109,7 @@ class Report:
 
     def save(self, out: Path) -> None:
         """Writes `report.json`."""
-        keys = ("name", "outcome", "why", "shots", "split", "notes")
+        keys = ("name", "outcome", "why", "shots", "split", "notes", "too_long")
         rows = [{key: getattr(row, key) for key in keys} for row in self.rows]
         with replace_atomically(out / REPORT_FILE) as unfinished:
             unfinished.write_text(json.dumps({"inputs": rows, "chat": dict(self.usage)}, indent=1))

@@ -18,8 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from lct_jax.chat import Chat, ChatError, RefusedAnswer, Usage, endpoint_from_environment
+from lct_jax.chat import (
+    Chat,
+    ChatError,
+    Message,
+    RefusedAnswer,
+    Usage,
+    endpoint_from_environment,
+)
 from lct_jax.config import Config
+from lct_jax.data.footage.caption_frames import iter_pictures
 from lct_jax.data.footage.captions import (
     Caption,
     ask_about,
@@ -28,20 +36,24 @@ from lct_jax.data.footage.captions import (
     find_captions,
     read_lines,
 )
-from lct_jax.data.footage.cuts import shrink, track_video
-from lct_jax.data.footage.find_videos import CUTS_SUFFIX, CutList, beside, read_cut_list
+from lct_jax.data.footage.cuts import track_video
+from lct_jax.data.footage.find_videos import CutList, beside, read_cut_list
 from lct_jax.data.footage.grouping import group_takes
+from lct_jax.data.footage.lists import CUTS_SUFFIX
 from lct_jax.data.footage.takes import REASONS, Takes, find_takes
+from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.directing.script import Field, read_prompt
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
-from lct_jax.media.frames import iter_at_rate, read_own_rate, read_shape
+from lct_jax.media.frames import read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-VERSION = 4  # of the rules below: another one makes every result again
-NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
+VERSION = 5  # of the rules below: another one makes every result again
+# Of a caption model that was away, or wrote nothing that could be used: both are asked again in the next run, because
+# an endpoint, its limits or its model may have been changed since.
+NO_ANSWER, REFUSED = "no answer", "caption refused"
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ def describe(job: DescribeJob) -> Described:
         scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
-        if not any(reason.startswith(NO_ANSWER) for reason in shots):
+        if not any(reason.startswith((NO_ANSWER, REFUSED)) for reason in shots):
             _write_json(report, {"shots": dict(shots), "usage": vars(usage)})
         kept = {"shots": dict(shots), "usage": vars(usage)}
     else:
@@ -218,34 +230,25 @@ def _caption(
         path, fps = find_captions(film.path), film.config.prepare.fps
         lines = [] if path is None else read_lines(path)
         return [caption_from_lines(lines, scene, fps=fps) for scene in scenes], Usage()
-    chat = Chat(endpoint_from_environment(), film.out / "work" / "chat")
+    config = film.config
+    chat = Chat(endpoint_from_environment(), film.out / "work" / "chat", config.chat)
+    limits, count = load_limits(config), config.footage.caption_frames
+    pictures = iter_pictures(film.path, scenes, fps=config.prepare.fps, count=count)
     captions: list[Caption | str] = []
-    for scene in scenes:
-        pictures = _pick_frames(film, scene)
+    for scene, shown in zip(scenes, pictures, strict=True):
+        check = partial(check_answer, shots=len(scene), check_length=limits.check_caption)
+        fewer = partial(_show_fewer, shown)
         try:
-            check = partial(check_answer, shots=len(scene))
-            captions.append(chat.ask(ask_about(pictures), check))
+            captions.append(chat.ask(ask_about(shown), check, show_fewer=fewer))
         except RefusedAnswer as error:
-            captions.append(f"caption refused: {error}")
+            captions.append(f"{REFUSED}: {error}")
         except ChatError as error:
             captions.append(f"{NO_ANSWER}: {error}")
     return captions, chat.usage
 
 
-def _pick_frames(film: FilmJob, shots: Sequence[tuple[int, int]]) -> list[list[np.ndarray]]:
-    """A few frames of each shot, evenly spaced within it."""
-    count = film.config.footage.caption_frames
-    wanted = [
-        np.linspace(start, end - 1, count + 2)[1:-1].round().astype(int).tolist()
-        for start, end in shots
-    ]
-    needed, found = {number for numbers in wanted for number in numbers}, {}
-    for number, frame in enumerate(iter_at_rate(film.path, film.config.prepare.fps)):
-        if number in needed:
-            found[number] = shrink(frame)
-        if number >= max(needed):
-            break
-    return [[found[number] for number in numbers] for numbers in wanted]
+def _show_fewer(pictures: Sequence[Sequence[np.ndarray]], limit: int) -> list[Message]:
+    return ask_about(pictures, limit=limit)
 
 
 def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -266,10 +269,11 @@ def _read_cuts(film: FilmJob) -> CutList | None:
     return read_cut_list(path, fps=film.config.prepare.fps, own=read_own_rate(film.path))
 
 
-def _caption_source(film: FilmJob) -> str:
-    """What captions depend on: the file beside the video, or the endpoint's model."""
+def _caption_source(film: FilmJob) -> str | list[object]:
+    """What captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
     if film.config.footage.captions == "chat":
-        return endpoint_from_environment().model
+        limits = load_limits(film.config)
+        return [endpoint_from_environment().model, limits.shot, limits.scene]
     path = find_captions(film.path)
     return "" if path is None else hash_file(path)
 

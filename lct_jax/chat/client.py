@@ -1,0 +1,180 @@
+"""The conversation: messages to a checked answer, asked again with the complaint where it cannot be used.
+
+The client keeps accepted answers on disk by the content of what was asked, so that a rerun pays for nothing twice, and
+counts the tokens that were spent. It serves everybody who wants JSON of a language model: captions show frames and ask
+once a scene; whoever writes and repairs longer texts asks with a check of his own, and may hear the answer as it grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lct_jax.chat.dialect import Dialect
+from lct_jax.chat.endpoint import Endpoint
+from lct_jax.chat.errors import BadRequest, ChatError, RefusedAnswer
+from lct_jax.chat.messages import Message, count_images
+from lct_jax.chat.read_json import parse_json
+from lct_jax.chat.reply import Reply, Usage
+from lct_jax.chat.transport import Transport
+from lct_jax.config import ChatConfig
+from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically
+
+Checked = TypeVar("Checked")
+AGAIN = 2  # times that an answer which cannot be used is asked for again
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer as it grows.
+
+    Attributes:
+        attempt: counts requests from 1; where it grows, the answer begins anew. text: what was added.
+    """
+
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked: messages, the same with at most so many pictures, and who hears the answer."""
+
+    messages: Sequence[Message]
+    show_fewer: Callable[[int], Sequence[Message]] | None
+    on_piece: Callable[[Piece], None] | None
+
+
+class Chat:
+    """Asks an endpoint, keeps accepted answers in a folder and counts tokens.
+
+    Args:
+        endpoint: whom to ask. cache: folder of accepted answers. config: how to ask.
+    """
+
+    def __init__(self, endpoint: Endpoint, cache: Path, config: ChatConfig | None = None) -> None:
+        config = ChatConfig() if config is None else config
+        self.endpoint, self.cache, self.usage = endpoint, cache, Usage()
+        self._transport, self._dialect = Transport(endpoint, config), Dialect.of(config)
+        self._attempts = 0
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        check: Callable[[Any], Checked],
+        *,
+        show_fewer: Callable[[int], Sequence[Message]] | None = None,
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> Checked:
+        """Returns the answer to messages, as `check` returns it.
+
+        An answer that is no JSON, or that `check` refuses, is asked for again `AGAIN` times with the complaint. That
+        holds for a kept answer too: one that `check` refuses today is no longer kept.
+
+        Args:
+            messages: as the endpoint takes them; the answer is asked for as JSON.
+            check: takes the parsed JSON, raises InputError with what is wrong with it.
+            show_fewer: returns the same messages with at most so many pictures, for an endpoint that takes few.
+            on_piece: hears the answer as it grows; the answer is streamed where this is given.
+
+        Raises:
+            RefusedAnswer: there is none that is accepted. ChatError: there is no answer.
+        """
+        question = _Question(messages, show_fewer, on_piece)
+        kept = (
+            self.cache / f"{_hash({'model': self.endpoint.model, 'messages': list(messages)})}.json"
+        )
+        self._attempts, tail, complaint = 0, [], ""
+        text = _read_kept(kept)
+        if text is not None:
+            try:
+                return check(parse_json(text))
+            except InputError as error:
+                kept.unlink(missing_ok=True)
+                tail = _complain(text, str(error))
+        for _ in range(1 + AGAIN):
+            reply = self._complete(question, tail)
+            try:
+                answer = parse_json(reply.text)
+                checked = check(answer)
+            except InputError as error:
+                complaint = (
+                    _explain_cut(reply)
+                    if reply.cut_off
+                    else self.endpoint.hide_secrets_in(str(error))
+                )
+                tail = _complain(reply.text, complaint)
+                continue
+            with replace_atomically(kept) as unfinished:
+                unfinished.write_text(json.dumps(answer), encoding="utf-8")
+            return checked
+        raise RefusedAnswer(f"{1 + AGAIN} answers were refused, the last one because {complaint}")
+
+    def _complete(self, question: _Question, tail: Sequence[Message]) -> Reply:
+        """Returns one completion; what the endpoint refuses to take is learnt, and left out from then on."""
+        dialect, model = self._dialect, self.endpoint.model
+        stream = question.on_piece is not None
+        while True:
+            shown = self._fit(question, dialect.images)
+            body = dialect.write(model, [*shown, *tail], stream=stream)
+            try:
+                reply = self._transport.send(body, lambda: self._start(question))
+            except BadRequest as error:
+                images = count_images(shown) if question.show_fewer else 0
+                narrower = dialect.narrow(str(error), model=model, images=images, stream=stream)
+                if narrower is None:
+                    raise ChatError(f"{self.endpoint.url}: {error}") from None
+                dialect = narrower
+                continue
+            except RefusedAnswer:
+                self._dialect = dialect
+                self.usage.requests += 1
+                raise
+            except ChatError as error:
+                raise ChatError(f"{self.endpoint.url}: {error}") from None
+            self._dialect = dialect
+            self.usage.add(reply)
+            return reply
+
+    def _fit(self, question: _Question, limit: int) -> Sequence[Message]:
+        images = count_images(question.messages)
+        if not limit or images <= limit:
+            return question.messages
+        if question.show_fewer is None:
+            raise ChatError(
+                f"{images} pictures are to be shown, but the endpoint takes {limit} (chat.images)"
+            )
+        return question.show_fewer(limit)
+
+    def _start(self, question: _Question) -> Callable[[str], None] | None:
+        """Counts an attempt, and returns what hears its pieces."""
+        self._attempts += 1
+        attempt, tell = self._attempts, question.on_piece
+        return None if tell is None else lambda text: tell(Piece(attempt, text))
+
+
+def _complain(text: str, complaint: str) -> list[Message]:
+    """Returns the messages that follow the first ones: the answer that cannot be used, and why."""
+    refused = f"That answer cannot be used: {complaint}. Answer again, with JSON alone."
+    return [{"role": "assistant", "content": text}, {"role": "user", "content": refused}]
+
+
+def _explain_cut(reply: Reply) -> str:
+    tokens = f" after {reply.completion_tokens} tokens" if reply.completion_tokens else ""
+    return f"it was cut off{tokens} (finish_reason is length; chat.max_tokens, or a shorter answer)"
+
+
+def _read_kept(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _hash(asked: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,100 @@
+"""JSON out of what a language model writes: alone, behind its reasoning, in a fence, or between sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lct_jax.errors import InputError
+
+# A template may begin the reasoning in the prompt, so that the answer holds the closing tag alone.
+_REASONED = re.compile(
+    r"^.*</(?:think|thinking|thought|reasoning|reason)>", re.DOTALL | re.IGNORECASE
+)
+_FENCE = re.compile(
+    r"(`{3,}|~{3,})[ \t]*(?:jsonc?|json5|javascript|js)?[ \t]*\n?(.*?)\1", re.DOTALL | re.IGNORECASE
+)
+
+
+def parse_json(text: str) -> Any:
+    """Returns the JSON value of an answer.
+
+    The whole text is tried first, then what stands behind the reasoning, then the contents of fences from the last
+    to the first, and at last the longest object that stands between other words. Line breaks inside of JSON texts are
+    read as they are.
+
+    Raises:
+        InputError: there is none, it is cut off, or a key is written twice in one object.
+    """
+    first: ValueError | None = None
+    for body in _find_bodies(text):
+        try:
+            return load_strictly(body)
+        except InputError:
+            raise
+        except ValueError as error:
+            first = first or error
+    found = _find_objects(_REASONED.sub("", text))
+    if found is None:
+        raise InputError(f"it is not JSON ({first})")
+    return found
+
+
+def load_strictly(text: str) -> Any:
+    """Returns the value of a JSON document; ValueError where it is none.
+
+    Raises:
+        InputError: a key is written twice in one object, or a text holds half of a surrogate pair: no text encoder
+            could take it.
+    """
+    return _check_text(json.loads(text, object_pairs_hook=_unique, strict=False))
+
+
+def _find_bodies(text: str) -> Iterator[str]:
+    yield text
+    rest = _REASONED.sub("", text).strip()
+    yield rest
+    for fence in reversed(list(_FENCE.finditer(rest))):
+        yield fence[2]
+
+
+def _find_objects(text: str) -> Any:
+    """Returns the longest JSON object in a text, the last one of equals; None where there is none or one is cut off."""
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, strict=False)
+    best, longest, place = None, 0, text.find("{")
+    while place >= 0:
+        end = place + 1
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except InputError:
+            raise
+        except json.JSONDecodeError as error:
+            if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
+                return None  # an inner object of one that is cut off is not the answer
+        else:
+            if end - place >= longest:
+                best, longest = value, end - place
+        place = text.find("{", end)
+    return None if best is None else _check_text(best)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    # JSON itself would keep the last one and lose the first.
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"key {max(names, key=names.count)!r} is written twice in one object")
+    return members
+
+
+def _check_text(value: Any) -> Any:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        where = error.object[max(error.start - 20, 0) : error.start]
+        raise InputError(
+            f"half of a surrogate pair stands behind {where!r}, expected Unicode"
+        ) from None
+    return value

@@ -1,0 +1,80 @@
+"""Streamed completions: server-sent events to the reply that the same request would have had in one piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx2
+
+from lct_jax.chat.errors import PassingError
+from lct_jax.chat.reply import (
+    Reply,
+    find_status,
+    join_parts,
+    raise_error,
+    read_message,
+    read_reason,
+    shorten,
+)
+
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+def read_stream(
+    events: Iterable[httpx2.ServerSentEvent],
+    hear: Callable[[str], None],
+    *,
+    hide: Callable[[str], str] = str,
+) -> Reply:
+    """Returns the completion that events add up to; each piece of its text is given to `hear` as it arrives.
+
+    Args:
+        hide: takes secrets out of what becomes part of a message.
+
+    Raises:
+        PassingError: the stream ended before the answer did, or holds an error that may pass. The others as
+            `lct_jax.chat.reply.read_reply`.
+    """
+    message: dict[str, Any] = {}
+    finish, usage, done = None, {}, False
+    for event in events:
+        if event.data.strip() == "[DONE]":
+            done = True
+            break
+        chunk = _read_chunk(event.data, hide)
+        usage = chunk["usage"] if isinstance(chunk.get("usage"), dict) else usage
+        choices = chunk.get("choices")
+        choice = (
+            choices[0]
+            if isinstance(choices, list) and choices and isinstance(choices[0], dict)
+            else {}
+        )
+        finish = choice.get("finish_reason") or finish
+        delta = choice.get("delta") if isinstance(choice.get("delta"), dict) else {}
+        for name in _TEXTS:
+            piece = join_parts(delta.get(name))
+            if piece:
+                message[name] = message.get(name, "") + piece
+                if name == "content":
+                    hear(piece)
+        if delta.get("tool_calls"):
+            message["tool_calls"] = delta["tool_calls"]
+    if not done and finish is None:
+        raise PassingError("the stream ended before the answer did")
+    if "refusal" in message:
+        message["refusal"] = hide(message["refusal"])
+    return read_message(message, finish=finish, usage=usage)
+
+
+def _read_chunk(data: str, hide: Callable[[str], str]) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except ValueError:
+        raise PassingError(f"an event of the stream is not JSON: {shorten(hide(data))!r}") from None
+    if not isinstance(chunk, dict):
+        raise PassingError(f"an event of the stream is no completion: {shorten(hide(data))!r}")
+    if chunk.get("error"):
+        raise_error(find_status(chunk), read_reason(json.loads(hide(data))))
+    return chunk

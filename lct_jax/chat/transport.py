@@ -1,0 +1,191 @@
+"""Requests to an endpoint over HTTP, whole or streamed, with another try after what may pass.
+
+httpx2 carries the requests and tenacity the tries. Every message of an exception that leaves this module has been
+searched for the endpoint's secrets, whichever library wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+import tenacity
+
+from lct_jax.chat.endpoint import Endpoint
+from lct_jax.chat.errors import ChatError, PassingError
+from lct_jax.chat.reply import Reply, raise_error, read_page, read_reason, read_reply, shorten
+from lct_jax.chat.stream import read_stream
+from lct_jax.config import ChatConfig
+
+Hear = Callable[[str], None]
+_LARGEST = 64 * 2**20  # bytes of a reply
+
+# It writes every URL into the log, and a URL may hold a key.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+class Transport:
+    """Sends requests to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, config: ChatConfig) -> None:
+        self._endpoint, self._config = endpoint, config
+        query = endpoint.query.reveal()
+        self._url = f"{endpoint.url}/chat/completions{f'?{query}' if query else ''}"
+
+    def send(self, body: dict[str, Any], start: Callable[[], Hear | None]) -> Reply:
+        """Returns the completion that answers a request.
+
+        Args:
+            start: is called before each try, and returns what hears the pieces of a streamed answer; None where the
+                answer is not streamed.
+
+        Raises:
+            RefusedAnswer: the model refused. BadRequest: the endpoint does not take the request as it is.
+            ChatError: there was no answer after all tries, or none can be expected.
+        """
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._config.tries),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(self._may_pass),
+            reraise=True,
+        )
+        with self._hide_secrets():
+            try:
+                return retrying(lambda: self._try(body, start()))
+            except PassingError as error:
+                raise ChatError(
+                    self._say_last(error, retrying.statistics["attempt_number"])
+                ) from None
+
+    def _try(self, body: dict[str, Any], hear: Hear | None) -> Reply:
+        try:
+            with (
+                self._open_client() as client,
+                client.stream("POST", self._url, json=body) as response,
+            ):
+                streamed = "text/event-stream" in response.headers.get("Content-Type", "")
+                if hear is not None and streamed and response.is_success:
+                    events = self._within_deadline(httpx2.EventSource(response))
+                    return read_stream(events, hear, hide=self._endpoint.hide_secrets_in)
+                data = b"".join(self._within_deadline(response.iter_bytes()))
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            raise PassingError(
+                f"{type(error).__name__}: {shorten(str(error)) or 'no reply'}"
+            ) from None
+        reply = self._read(response, data.decode("utf-8", errors="replace"))
+        if hear is not None:
+            hear(reply.text)
+        return reply
+
+    def _read(self, response: httpx2.Response, text: str) -> Reply:
+        try:
+            return _read(response, text)
+        except ChatError:
+            # Anew, of a text without secrets: what is cut where it is long may be cut inside of one.
+            return _read(response, self._endpoint.hide_secrets_in(text))
+
+    def _open_client(self) -> httpx2.Client:
+        endpoint, config = self._endpoint, self._config
+        headers = {"Authorization": f"Bearer {endpoint.key.reveal()}"} if endpoint.key else {}
+        basic = (
+            (endpoint.user, endpoint.password.reveal())
+            if endpoint.user and not endpoint.key
+            else None
+        )
+        timeout = httpx2.Timeout(config.timeout, connect=config.connect)
+        try:
+            return httpx2.Client(headers=headers, auth=basic, timeout=timeout)
+        except (ValueError, ImportError):  # of a proxy, whose URL may hold a password
+            raise ChatError(
+                "the proxy that the environment names (HTTP_PROXY and the like) cannot be used"
+            ) from None
+
+    def _within_deadline(self, pieces: Iterator[Any]) -> Iterator[Any]:
+        """Passes pieces of a reply on; PassingError once the whole takes too long or is too large."""
+        end, size = time.monotonic() + self._config.deadline, 0
+        for piece in pieces:
+            size += len(piece) if isinstance(piece, bytes) else len(piece.data)
+            if time.monotonic() > end:
+                raise PassingError(
+                    f"the answer took longer than chat.deadline ({self._config.deadline:g} s)"
+                )
+            if size > _LARGEST:
+                raise ChatError(f"the reply is larger than {_LARGEST >> 20} MiB")
+            yield piece
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, PassingError) and (error.wait or 0) <= self._config.patience
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Returns the seconds before the next try: growing ones, or what the endpoint asks for where that is more."""
+        pause = self._config.pause
+        growing = tenacity.wait_exponential(pause, max=64 * pause) + tenacity.wait_random(0, pause)
+        return max(growing(state), getattr(state.outcome.exception(), "wait", None) or 0.0)
+
+    def _say_last(self, error: PassingError, tries: int) -> str:
+        if not self._may_pass(error):
+            return f"{error}; it asks to wait {error.wait:g} s, more than chat.patience ({self._config.patience:g})"
+        return f"{tries} tries, the last: {error}"
+
+    @contextmanager
+    def _hide_secrets(self) -> Iterator[None]:
+        try:
+            yield
+        except ChatError as error:
+            error.args = (self._endpoint.hide_secrets_in(str(error)),)
+            raise
+        except Exception as error:
+            hidden = self._endpoint.hide_secrets_in(str(error))
+            if hidden != str(error):
+                raise ChatError(f"{type(error).__name__}: {hidden}") from None
+            raise
+
+
+def read_wait(headers: httpx2.Headers) -> float | None:
+    """Returns the seconds that a reply asks to wait, by `Retry-After` in seconds or as a date; None for no wish.
+
+    A date is compared with the `Date` of the same reply, so that a clock that is wrong here does no harm.
+    """
+    text = headers.get("Retry-After", "").strip()
+    try:
+        if "retry-after-ms" in headers:
+            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
+        return (
+            max(float(text), 0.0)
+            if text[:1].isdigit() or not text[:1].isalpha()
+            else _until(text, headers)
+        )
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _until(text: str, headers: httpx2.Headers) -> float:
+    now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+    then = parsedate_to_datetime(text)
+    zoned = [date if date.tzinfo else date.replace(tzinfo=UTC) for date in (then, now)]
+    return max((zoned[0] - zoned[1]).total_seconds(), 0.0)
+
+
+def _read(response: httpx2.Response, text: str) -> Reply:
+    """Returns the completion of a whole reply with this body; errors as `read_reply`."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if response.has_redirect_location:
+        raise ChatError(
+            f"HTTP {response.status_code}: the endpoint has moved to {response.headers['Location']}"
+        )
+    if not response.is_success:
+        reason = read_reason(value) if value is not None else read_page(text)
+        raise_error(response.status_code, reason, read_wait(response.headers))
+    if value is None:
+        raise PassingError(f"HTTP {response.status_code} with {read_page(text)}")
+    return read_reply(value)
