@@ -21,11 +21,13 @@ from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.costs.step import Program
+from lct_jax.data.fill import describe_cuts
+from lct_jax.data.joined import open_data
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
-from lct_jax.data.sets.records import PreparedSet
 from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
+from lct_jax.seeds import make_key
 from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
 from lct_jax.training.checkpoint.weights import Meta
@@ -42,7 +44,7 @@ from lct_jax.training.report.throughput import Throughput, find_chip
 from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
-DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
+DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
 define_place()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     rows = find_rows(mesh, config.data.rows)
 
     # ---- data --------------------------------------------------------------------------------
-    prepared, costs = PreparedSet(DATA.value), count_costs(config.network)
+    prepared, costs = open_data(DATA.value), count_costs(config.network)
     source = make_source(prepared, config, costs, rows=rows)
     held_out = read_held_out(prepared, config, costs, rows=rows)
 
@@ -85,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
         shapes,
         optimizer,
         mesh,
-        initialize=lambda: build(config.network, seed=training.seed).params,
+        initialize=lambda: build(config.network, key=make_key(training.seed)).params,
     )
     start = int(state.step)
     if jax.process_index() == 0:
@@ -105,7 +107,7 @@ def main(argv: Sequence[str]) -> None:
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )
-    key = jax.random.key(training.seed)
+    key = make_key(training.seed)
     device = mesh.devices.flat[0]
     kernel = name_kernel(config.compute.kernel, device.platform)
     rows_a_call = config.data.rows // training.accumulate // mesh.shape["data"]
@@ -120,6 +122,8 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
     reporter = make_reporter(workdir, start=start, stop=training.steps)
+    for line in describe_cuts(source.planner):
+        reporter.note(line)
     meter, recompilations = Meter(throughput), Recompilations("measured", "errors")
     interruption.defer()
     agreement = Agreement(mesh)

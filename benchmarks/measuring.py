@@ -50,7 +50,7 @@ class Scene:
     """A scene of equal shots and a model with random weights, sampled in any mode."""
 
     def __init__(self, shots: int) -> None:
-        network = build(MODEL, seed=0)
+        network = build(MODEL, key=0)
         network = network._replace(params=randomise(network.params))
         self.full, self.causal = (
             Denoiser(network, spec=describe(MODEL), context=context)

@@ -40,7 +40,7 @@ class Ours:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.batch = jax.tree.map(jnp.asarray, make_batch(case))
-        self.graph, params = build(case.model, seed=0)
+        self.graph, params = build(case.model, key=0)
         self.params = randomise(params)
         optimizer = make_optimizer(TRAINING, decays=decays)
         self.state = init_state(jax.tree.map(jnp.copy, self.params), optimizer)

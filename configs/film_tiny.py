@@ -70,7 +70,13 @@ def get_config():
             compute=COMPUTE,
             flow=FLOW,
             data=DataConfig(
-                rows=2, video_tokens=1126, text_tokens=400, groups=8, max_shots=5, pool=8
+                rows=2,
+                video_tokens=1126,
+                text_tokens=400,
+                groups=8,
+                max_shots=5,
+                pool=8,
+                singles_from_scenes=True,  # there is one film, and it has scenes alone
             ),
             training=TrainingConfig(
                 steps=240,

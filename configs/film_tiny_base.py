@@ -27,6 +27,7 @@ def get_config():
                 groups=2,
                 max_shots=1,
                 single_weight=1.0,
+                singles_from_scenes=True,
                 pool=16,
             ),
             training=TrainingConfig(

@@ -1,11 +1,12 @@
-"""Context-causal tuning at the paper's size: 9k steps from the bidirectional weights of `lct_3b.py` [LCT section 3.4].
+r"""Context-causal tuning at the paper's size: 9k steps from the bidirectional weights of `lct_3b.py` [LCT section 3.4].
 
 The mask is causal over shots; model, data and flow are those of the bidirectional run, the schedule is its own. The
 paper finds 1k steps to look much like 9k; its learning rate is not stated. Rate and warm-up are decisions made here.
 `init_from` is the bidirectional run (its EMA; `--config.training.init_weights=params` takes the raw weights) or weights
 exported from it. Hardware as for `lct_3b.py`:
 
-    python train.py --config=configs/lct_3b_causal.py --data=DIR --workdir=DIR --config.training.init_from=runs/lct_3b
+    python train.py --config=configs/lct_3b_causal.py --data=scenes=DIR,single=DIR2:0.5 --workdir=DIR \
+        --config.training.init_from=runs/lct_3b
 """
 
 import dataclasses

@@ -82,6 +82,7 @@ def get_config():
                 groups=16,
                 max_shots=9,
                 single_weight=0.1,
+                singles_from_scenes=True,
                 pool=16,
             ),
             training=TrainingConfig(

@@ -29,6 +29,7 @@ def get_config():
                 groups=5,
                 max_shots=1,
                 single_weight=1.0,
+                singles_from_scenes=True,
                 pool=32,
             ),
             training=TrainingConfig(

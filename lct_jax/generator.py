@@ -47,6 +47,7 @@ from lct_jax.sampling.passes import Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
+from lct_jax.seeds import make_key
 from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
 from lct_jax.training.checkpoint.weights import Meta
 
@@ -169,7 +170,7 @@ class Generator:
         else:
             pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
         request = self.make_request(script, sampling, pictures)
-        key = jax.random.key(sampling.seed) if key is None else key
+        key = make_key(sampling.seed) if key is None else key
         return SampledScene(
             self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
         )

@@ -33,7 +33,8 @@ from jax.sharding import PartitionSpec as P
 from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
-from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.joined import open_data
+from lct_jax.data.mix import make_mix
 from lct_jax.distributed.sharding import check_mesh, make_mesh, replicated
 from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.hosts.facts import find_differences, hash_code, read_flags, read_versions
@@ -44,7 +45,7 @@ from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import init_state
 
 CONFIG = define_config()
-DATA = flags.DEFINE_string("data", None, "Prepared set, the same on all processes.")
+DATA = flags.DEFINE_string("data", None, "Prepared set or sets, the same on all processes.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, shared.", required=True)
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds within which all checks are done.")
 define_place()
@@ -158,12 +159,13 @@ def sum_over_devices(config: Config) -> str:
 
 
 def hash_set(folder: str | None, config: Config) -> str:
-    """A hash of a prepared set's card and lengths, after the set has been opened and held against the model."""
+    """A hash of the cards and lengths of what `--data` names, after it was opened and held against the config."""
     if folder is None:
         return "not looked at, without --data"
-    PreparedSet(folder).check_fits(config.backbone, config.layout)
-    files = [Path(folder) / name for name in ("card.json", "lengths.safetensors")]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    prepared = open_data(folder)
+    prepared.check_fits(config.backbone, config.layout)
+    make_mix(prepared.parts, prepared.lengths, config.data, split="train")
+    return prepared.identity
 
 
 def write_note(folder: Path, name: str, text: str) -> str:

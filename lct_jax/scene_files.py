@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -48,7 +49,8 @@ def read_given(
     """Reads and encodes the given images and videos of a script, by 0-based shot number.
 
     Pictures keep their aspect ratio at the pixel area of the sampling config; a video is read at `fps` by its
-    timestamps and cut to 4n + 1 frames, at most `sampling.frames`.
+    timestamps and cut to 4n + 1 frames, at most `sampling.frames`: those at its end where the next shot goes on from it
+    without a cut, else those at its beginning.
 
     Args:
         multiple: what frames - 1, height and width must be multiples of, from codec and patch.
@@ -60,9 +62,11 @@ def read_given(
     for number, shot in enumerate(script.shots):
         if not shot.given:
             continue
+        following = script.shots[number + 1 : number + 2]
         frames = _read_pictures(
-            Path(shot.given), fps=fps, longest=sampling.frames, step=multiple[0]
-        )
+            Path(shot.given), fps=fps, longest=sampling.frames, step=multiple[0],
+            at_end=any(not after.cut for after in following),
+        )  # fmt: skip
         height, width = fit_size(
             *frames.shape[1:3], area=sampling.height * sampling.width, multiple=multiple[1:]
         )
@@ -154,10 +158,15 @@ class SceneWriter:
         write_video(path, frames, self.fps, credit=self.credit, scale=scale)
 
 
-def _read_pictures(path: Path, *, fps: float, longest: int, step: int) -> np.ndarray:
-    """uint8 frames of an image (one frame), or of a video or an animated image at `fps`, step * n + 1 of them."""
+def _read_pictures(path: Path, *, fps: float, longest: int, step: int, at_end: bool) -> np.ndarray:
+    """Returns step * n + 1 frames of an image, or of a video or an animated image at `fps`: uint8 [T, X, Y, 3].
+
+    Of a longer one they are the first ones, or with `at_end` the last ones.
+    """
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        frames = np.stack(list(islice(iter_at_rate(path, fps), longest)))
+        stream = iter_at_rate(path, fps)
+        frames = list(deque(stream, maxlen=longest) if at_end else islice(stream, longest))
     else:
         frames = read_moments(path, fps, longest=longest)
-    return frames[: (len(frames) - 1) // step * step + 1]
+    count = (len(frames) - 1) // step * step + 1
+    return np.stack(frames[-count:] if at_end else frames[:count])

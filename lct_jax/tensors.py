@@ -124,11 +124,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_tensors_of(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Loads the named tensors, of whatever shapes; raises InputError where one or the file is not there or damaged."""
+def load_tensors_of(
+    path: str | Path, names: Sequence[str], *, optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Loads the named tensors, of whatever shapes, and those of the `optional` ones that are there.
+
+    Raises:
+        InputError: a tensor or the file is not there or damaged.
+    """
     try:
         found = load_file(path)
-        return {name: found[name] for name in names}
+        there = [name for name in optional if name in found]
+        return {name: found[name] for name in (*names, *there)}
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
 

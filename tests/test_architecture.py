@@ -19,6 +19,7 @@ PACKAGE = ROOT / "lct_jax"
 MAY_IMPORT = {
     "types": (),
     "errors": (),
+    "seeds": (),
     "files": ("errors",),
     "folder_lock": ("errors",),
     "tensors": ("files", "errors"),
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     ),
     "codecs": (
         "types",
+        "seeds",
         "config",
         "distributed",
         "tensors",

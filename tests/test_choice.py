@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -65,6 +66,34 @@ def test_relevance_by_what_a_shot_names_and_then_by_itself(last, expected):
     ties = [ShotLinks(), cast("Ana", "Bo"), ShotLinks(place="quay"), cast("Bo"), ShotLinks(), last]
     config = dataclasses.replace(RELEVANT, history_shots=1)
     assert choose_history(make_request(ties), 5, config) == (expected,)
+
+
+def give(
+    request: SceneRequest, pictures: Sequence[int], videos: Sequence[int] = ()
+) -> SceneRequest:
+    """Some shots as given pictures, of one latent frame, and some as given videos of two."""
+    shots = list(request.shots)
+    for number in (*pictures, *videos):
+        grid = (1, 2, 2) if number in pictures else (2, 2, 2)
+        clean = np.zeros((int(np.prod(grid)), 1), np.float32)
+        shots[number] = dataclasses.replace(shots[number], grid=grid, given=clean)
+    return dataclasses.replace(request, shots=tuple(shots))
+
+
+@pytest.mark.parametrize("config", [CONFIG, RELEVANT])
+def test_given_pictures_stay_in_the_history_however_long_the_scene(config):
+    request = give(make_request([ShotLinks()] * 30), (0, 1))
+    for shot in range(9, 30):
+        recent = tuple(range(shot - 6, shot))
+        assert choose_history(request, shot, config) == (0, 1, *recent)
+
+
+def test_the_shot_before_stays_whatever_is_given():
+    request = give(make_request([ShotLinks()] * 20), range(10), videos=(12,))
+    assert choose_history(request, 15, CONFIG) == (*range(3, 10), 14)
+    # A given video is a shot like others: it falls out when it is far behind.
+    request = give(make_request([ShotLinks()] * 20), (1,), videos=(0,))
+    assert choose_history(request, 15, CONFIG) == (1, 8, 9, 10, 11, 12, 13, 14)
 
 
 def test_relevance_by_text_where_characters_say_nothing():

@@ -93,6 +93,6 @@ def test_names_and_totals_agree_with_a_real_model():
     config = load_config(ROOT / "configs/film_tiny.py")
     small = put(config, width=16, depth=2, heads=2, head_dim=8, rope_split=(4, 2, 2), text_width=8)
     lines = describe_parameters(small)
-    params = build(small.network, seed=0).params
+    params = build(small.network, key=0).params
     assert lines[-1] == f"total {sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     assert "blocks.video.qkv.kernel float32[2, 16, 48]" in lines

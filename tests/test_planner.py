@@ -21,7 +21,7 @@ from lct_jax.layout import ScenePlan
 PATCH = (1, 2, 2)
 GRIDS = ((5, 10, 18), (3, 12, 16), (5, 8, 22), (2, 10, 18), (4, 14, 14))  # 98 to 225 tokens
 SHOTS = (2, 9, 5, 12, 4, 7) * 5
-MIXED = DataConfig(rows=8, video_tokens=2400, text_tokens=700, groups=24)
+MIXED = DataConfig(rows=8, video_tokens=2400, text_tokens=700, groups=24, singles_from_scenes=True)
 CHI_SQUARE_8 = 26.1  # exceeded by chance once in a thousand, with 8 degrees of freedom
 
 
@@ -82,7 +82,9 @@ def mixed() -> Planner:
 @pytest.fixture(scope="module")
 def few() -> Planner:
     """Scenes of five shots of one size, in rows that hold five such shots and a global prompt."""
-    config = DataConfig(rows=2, video_tokens=1126, text_tokens=448, groups=8, max_shots=5)
+    config = DataConfig(
+        rows=2, video_tokens=1126, text_tokens=448, groups=8, max_shots=5, singles_from_scenes=True
+    )
     return make_planner(make_table([5] * 8, grids=GRIDS[:1]), config)
 
 
@@ -154,14 +156,19 @@ def test_shares_are_those_of_the_config(mixed):
     check_share([sample.scene is None for sample in samples], 0.5)
     check_share([not sample.story for sample in samples], 0.3)
     check_share([not sample.written for sample in samples], 0.1)
-    check_share([shot.still is not None for sample in samples for shot in sample.shots], 0.1)
+    shots = {True: [], False: []}
+    for sample in samples:
+        shots[sample.scene is None] += [shot.still is not None for shot in sample.shots]
+    check_share(shots[False], 0.1)
+    assert not any(shots[True])  # frame substitution is for scene data
 
 
 def test_packing_leaves_the_shares_as_they_are(few):
     """A row holds little more than a scene: what passes over large samples to fill rows is found out here."""
     packed, drawn = collect(few, 60), draw(few, 4000)
     assert np.mean([sample.scene is None for sample in packed]) == pytest.approx(0.5, abs=0.03)
-    frames = [shot.still is not None for sample in packed for shot in sample.shots]
+    scenes = [sample for sample in packed if sample.scene is not None]
+    frames = [shot.still is not None for sample in scenes for shot in sample.shots]
     assert np.mean(frames) == pytest.approx(0.1, abs=0.015)
     sizes = [np.mean([sample.cost[0] for sample in samples]) for samples in (packed, drawn)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
@@ -301,19 +308,14 @@ def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
         if not table.shot_cut[after.shot]
     ]
     assert len(seams) > 300
-    for before, after in seams:
-        if before.still is None and after.still is None:
-            assert (before.clip, after.clip) == (3, 0)
-    # A still has no motion to join: it is any one of its shot, and so is the clip beside it.
-    assert (
-        {before.still for before, _ in seams}
-        == {after.still for _, after in seams}
-        == {None, 0, 1, 2}
-    )
-    assert {after.clip for before, after in seams if before.still is not None} == {None, 0, 1, 2, 3}
-    assert {(a.still is None, b.still is None) for a, b in seams} == {
-        (True, True), (True, False), (False, True), (False, False)
-    }  # fmt: skip
+    joined = [(b.clip, a.clip) for b, a in seams if b.still is None is a.still]
+    assert set(joined) == {(3, 0)}
+    # A still has no motion to join: any still of its shot, beside any clip.
+    for side in (0, 1):
+        stills = {seam[side].still for seam in seams if seam[side].still is not None}
+        beside = {seam[1 - side].clip for seam in seams if seam[side].still is not None}
+        assert stills == {0, 1, 2}
+        assert beside == {0, 1, 2, 3, None}
 
 
 def test_stills_and_many_clips_leave_shot_counts_as_they_are_drawn():
@@ -343,3 +345,14 @@ def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest)
     config = dataclasses.replace(MIXED, frame_probability=0.0)
     lengths = {len(sample.shots) for sample in draw(make_planner(table, config), 400)}
     assert max(lengths) == longest
+
+
+def test_stills_in_a_run_without_cuts_leave_the_shot_counts_as_drawn():
+    """With one clip a shot every run is shown whole, whichever of its shots are stills."""
+    table = make_table([9] * 4, clips=1)
+    table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
+    config = dataclasses.replace(MIXED, single_weight=0.0, frame_probability=0.5)
+    samples = draw(make_planner(table, config), 3000)
+    counts = Counter(len(sample.shots) for sample in samples)
+    expected = {count: 3000 * count / 45 for count in range(1, 10)}
+    assert sum((counts[n] - e) ** 2 / e for n, e in expected.items()) < CHI_SQUARE_8

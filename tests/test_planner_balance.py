@@ -10,6 +10,7 @@ import pytest
 from test_planner import MIXED, SHOTS, make_planner, make_table
 
 from benchmarks.made_up_lengths import draw_lengths
+from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import load_config
 from lct_jax.config import freeze
 from lct_jax.costs.flops import count_work
@@ -24,7 +25,7 @@ POOLS = 2
 def paper() -> Planner:
     """10,000 made-up shots, nine a scene at most, in the rows of the paper's size."""
     config = freeze(load_config("configs/lct_3b.py"))
-    cost = functools.partial(count_work, config.network, context="full")
+    cost = functools.partial(count_work, count_costs(config.network), context="full")
     return Planner(draw_lengths(10_000), config.data, patch=config.backbone.patch, cost=cost)
 
 
@@ -45,7 +46,7 @@ def test_single_shots_and_scenes_weigh_the_same_in_the_loss(paper, batches):
     """Over the samples that a batch holds on average, though not over those that each batch happens to hold."""
     single = [sum(s.scene is None for row in batch for s in row) for batch in batches]
     samples = [sum(map(len, batch)) for batch in batches]
-    assert max(samples) > 3 * min(samples)  # even cost, and very different numbers
+    assert max(samples) > 2 * min(samples)  # even cost, and very different numbers
     planned = sum(single) / (len(batches) * paper.samples_a_batch)
     scenes = (sum(samples) - sum(single)) / (len(batches) * paper.samples_a_batch)
     # 30,000 samples: five standard deviations of a share are 0.015, and packing favours small samples by under 0.01.

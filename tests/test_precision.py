@@ -57,6 +57,18 @@ def _float_inputs(equation) -> tuple[str, ...]:
     return tuple(sorted({str(d) for d in dtypes if jnp.issubdtype(d, jnp.floating)}))
 
 
+def test_float32_products_of_modulation_and_output_are_float32_on_every_platform():
+    """TPU rounds what enters a product to bfloat16, and GPU to TF32, unless the highest precision is asked for."""
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    products = [e for e in _equations(_trace(BF16).jaxpr) if e.primitive.name == "dot_general"]
+    asked = Counter(e.params["precision"] for e in products if _float_inputs(e) == ("float32",))
+    # Two layers of the time embedding, modulation of text, video and the output layer, and the output layer.
+    assert asked[highest] == 6
+    assert not any(
+        e.params["precision"] == highest for e in products if "bfloat16" in _float_inputs(e)
+    )
+
+
 def test_float32_islands_in_a_bfloat16_program():
     traced = _trace(BF16)
     assert [str(out.dtype) for out in traced.out_avals] == ["float32"]

@@ -123,7 +123,7 @@ def test_more_characters_than_there_are_names_are_refused():
 @functools.cache
 def generator() -> Generator:
     """A generator with weights that are not those of its start, where every output is zero."""
-    network = build(MODEL, seed=0)
+    network = build(MODEL, key=0)
     shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
     network = network._replace(params=jax.tree.map(shake, network.params))
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)

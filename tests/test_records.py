@@ -95,6 +95,7 @@ def test_lengths_are_those_of_the_records(folder):
         "shot_cut": [1, 1, 0],
         "clip_start": [0, 2, 3, 4],
         "clip_grid": [[3, 4, 6], [3, 4, 6], [5, 4, 6], [2, 4, 6]],
+        "shot_alone": [0, 0, 0],
         "empty_text": [2],
     }
     lengths = dataclasses.asdict(PreparedSet(folder).lengths)

@@ -247,6 +247,19 @@ def test_a_later_given_shot_stands_before_those_that_see_it() -> None:
         Window(shots=(2, 0), denoised=(0,)),
         Window(shots=(2, 0, 1), denoised=(1,)),
     )
+    # What is behind both of them sees them in the script's order: shot 2 may go on from shot 1.
+    assert plan_causal(make_request(3, given={1: 1.0}), window(9)) == (
+        Window(shots=(1,), denoised=()),
+        Window(shots=(1, 0), denoised=(0,)),
+        Window(shots=(0, 1, 2), denoised=(2,)),
+    )
+    assert plan_causal(make_request(5, given={2: 1.0, 4: 1.0}), window(9)) == (
+        Window(shots=(2,), denoised=()),
+        Window(shots=(2, 4), denoised=()),
+        Window(shots=(2, 4, 0), denoised=(0,)),
+        Window(shots=(2, 4, 0, 1), denoised=(1,)),
+        Window(shots=(4, 0, 1, 2, 3), denoised=(3,)),
+    )
     assert plan_causal(make_request(3, given={1: 1.0}), window(2)) == (
         Window(shots=(1,), denoised=()),
         Window(shots=(1, 0), denoised=(0,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def test_a_video_is_read_at_the_models_rate_and_cut_to_4n_plus_1(tmp_path: Path)
     frames = read(make_script(str(tmp_path / "ramp.mp4"), ""))[0].frames
     assert frames.shape == (9, 32, 64, 3)  # 2 s are 24 frames at 12 fps, sampling.frames allows 9
     np.testing.assert_allclose(frames.mean((1, 2, 3)), 10.0 * np.arange(9), atol=3.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "cut", "expected"),
+    [
+        (48, False, [30, 46]),  # 24 frames at 12 fps, the last nine of them
+        (48, True, [0, 16]),
+        (14, False, [4, 12]),  # 7 frames, of which 4n + 1 are kept at the end too
+        (14, True, [0, 8]),
+    ],
+)
+def test_a_given_video_keeps_its_end_where_the_next_shot_goes_on(
+    tmp_path: Path, frames: int, cut: bool, expected: list[int]
+) -> None:
+    ramp = np.stack([np.full((32, 64, 3), 5 * t, np.uint8) for t in range(frames)])
+    write_video(tmp_path / "ramp.mp4", ramp, 24.0)
+    script = make_script(str(tmp_path / "ramp.mp4"), "")
+    shots = (script.shots[0], dataclasses.replace(script.shots[1], cut=cut))
+    kept = read(dataclasses.replace(script, shots=shots))[0].frames
+    means = kept.mean((1, 2, 3))
+    np.testing.assert_allclose(means[[0, -1]], np.multiply(5.0, expected), atol=3.0)
+    assert len(kept) == (expected[1] - expected[0]) // 2 + 1
 
 
 def test_a_given_file_that_is_no_picture_is_named(tmp_path: Path) -> None:

@@ -57,7 +57,15 @@ CONFIG = Config(
             remat="none",
         )
     ),
-    data=DataConfig(rows=2, video_tokens=56, text_tokens=96, groups=6, max_shots=3, pool=2),
+    data=DataConfig(
+        rows=2,
+        video_tokens=56,
+        text_tokens=96,
+        groups=6,
+        max_shots=3,
+        pool=2,
+        singles_from_scenes=True,
+    ),
     training=TrainingConfig(
         steps=8,
         warmup=1,

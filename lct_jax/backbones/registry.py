@@ -30,9 +30,9 @@ def count_costs(config: NetworkConfig) -> Costs:
     return find_family(config).count_costs(config)
 
 
-def build(config: NetworkConfig, *, seed: int) -> Network:
-    """Returns a network with random parameters."""
-    return Network(*nnx.split(find_family(config).build(config, rngs=nnx.Rngs(seed))))
+def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:
+    """Returns a network with random parameters, from a key or a seed below 2**32."""
+    return Network(*nnx.split(find_family(config).build(config, rngs=nnx.Rngs(key))))
 
 
 def build_abstract(config: NetworkConfig) -> Network:

@@ -21,6 +21,7 @@ from lct_jax.codecs.lpips import Lpips
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
 from lct_jax.errors import InputError
+from lct_jax.seeds import make_key
 from lct_jax.tensors import name_leaves
 
 
@@ -122,7 +123,7 @@ def init_state(
     config: CodecTrainingConfig, patch: PatchCodec, optimizer: optax.GradientTransformation
 ) -> CodecState:
     """Random convolutions that are silent at first, and the linear maps of a fitted patch codec."""
-    network = Network(config.network, rngs=nnx.Rngs(config.seed))
+    network = Network(config.network, rngs=nnx.Rngs(make_key(config.seed)))
     to_latent, to_pixels = network.encoder.linear, network.decoder.linear
     to_latent.kernel.set_value(_as_kernel(patch.basis / patch.scale))
     to_latent.bias.set_value(jnp.asarray(-patch.mean @ patch.basis / patch.scale))

@@ -40,6 +40,7 @@ from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
+from lct_jax.seeds import make_key
 from lct_jax.tensors import FLOATS, load_tensors, name_leaves, save_tensors
 from lct_jax.training.report.reporter import drop_later
 
@@ -159,7 +160,7 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
 
     # ---- loop --------------------------------------------------------------------------------
     step = jax.jit(make_step(graph, config, optimizer, lpips), donate_argnums=0)
-    key = jax.random.key(config.seed)
+    key = make_key(config.seed)
     waiting, since = [], time.perf_counter()
     for number in tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None):
         state, metrics = step(state, draw_clips(shots, config, number), key)

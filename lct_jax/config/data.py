@@ -17,8 +17,11 @@ class DataConfig:
         rows: packed rows of a global batch. video_tokens, text_tokens: budget of a row.
         groups: S, group slots of a row (a scene of n shots takes n + 1).
         max_shots: longest run of consecutive shots drawn from a scene.
-        single_weight: share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1].
-        frame_probability: chance that a shot becomes one of its own frames.
+        single_weight: share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1], unless
+            `--data` states shares.
+        singles_from_scenes: whether all shots of a set named without a role are drawn as single shots too, with
+            prompts that may name people whom only their scene describes; else single-shot data alone gives them [S].
+        frame_probability: chance that a shot of a scene becomes one of its own frames.
         drop_story: chance that the global prompt is written without its story [D: 0.3].
         drop_text: chance that all text of a sample is the empty prompt [D: 0.1].
         pool: batches that are packed together; more fills rows better. seed: of the plan.
@@ -31,6 +34,7 @@ class DataConfig:
     groups: Annotated[int, Field(ge=2)] = 10
     max_shots: Positive = 9
     single_weight: Share = 0.5
+    singles_from_scenes: bool = False
     frame_probability: Share = 0.1
     drop_story: Share = 0.3
     drop_text: Share = 0.1

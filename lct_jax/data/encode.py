@@ -123,7 +123,11 @@ def _encode(
         where = f"scene {scene.name!r}"
         shots = (
             _encode_shot(
-                shot, _encode_text(encoder, shot.text, f"{where}: shots[{i}]"), config, codec
+                shot,
+                _encode_text(encoder, shot.text, f"{where}: shots[{i}]"),
+                config,
+                codec,
+                alone=_encode_text(encoder, shot.alone, where) if shot.alone else None,
             )
             for i, shot in enumerate(scene.shots)
         )
@@ -145,7 +149,12 @@ def _encode_once(encoder: TextEncoder, text: str) -> np.ndarray:
 
 
 def _encode_shot(
-    shot: RawShot, prompt: np.ndarray, config: PrepareConfig, codec: VideoCodec
+    shot: RawShot,
+    prompt: np.ndarray,
+    config: PrepareConfig,
+    codec: VideoCodec,
+    *,
+    alone: np.ndarray | None,
 ) -> ShotRecord:
     frames = shot.frames
     length = fitting_length(len(frames), longest=config.max_frames)
@@ -157,11 +166,16 @@ def _encode_shot(
         prompt=prompt,
         text=shot.text,
         frames=len(frames),
+        alone=alone,
+        alone_text=shot.alone,
     )
 
 
 def keep_scene(scene: RawScene) -> SceneRecord:
     """A scene with its pixels for a clip and its texts alone."""
     nothing = np.zeros((0, 0), np.float32)
-    shots = (ShotRecord((s.frames,), (), nothing, s.text, len(s.frames)) for s in scene.shots)
+    shots = (
+        ShotRecord((s.frames,), (), nothing, s.text, len(s.frames), alone_text=s.alone)
+        for s in scene.shots
+    )
     return SceneRecord(scene.name, scene.split, nothing, nothing, scene.full, scene.brief, shots)

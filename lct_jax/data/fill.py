@@ -6,12 +6,13 @@ as its slowest row: *time fill* is the mean work of a row over the largest of it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.data.planner import Cost, Row
+from lct_jax.data.planner import Cost, Planner, Row
 
 
 class Fill(NamedTuple):
@@ -33,3 +34,24 @@ def measure_fill(batches: Sequence[Sequence[Row]], *, video_tokens: int, cost: C
         tokens=float(np.mean(tokens) / video_tokens),
         time=float(work.mean() / work.max(axis=1).mean()),
     )
+
+
+def describe_cuts(planner: Planner) -> list[str]:
+    """Returns a line on what the samples of the first pool lost because no row holds them; none if they lost nothing.
+
+    All pools are drawn alike, so that this is what a run leaves out.
+    """
+    batches = [planner.batch(number) for number in range(planner.config.pool)]
+    samples = [sample for rows in batches for row in rows for sample in row]
+    cut = [sample for sample in samples if sample.left_out]
+    if not cut:
+        return []
+    lost, drawn = sum(s.left_out for s in cut), sum(len(s.shots) + s.left_out for s in samples)
+    fields = Counter(sample.short_of for sample in cut)
+    named = ", ".join(
+        f"data.{name} {getattr(planner.config, name)} for {n}" for name, n in fields.items()
+    )
+    return [
+        f"{len(cut)} of {len(samples):,} samples do not fit a row, {lost} of {drawn:,} shots are left out from their "
+        f"ends ({named})"
+    ]

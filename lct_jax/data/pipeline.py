@@ -16,9 +16,12 @@ import numpy as np
 
 from lct_jax.config import BackboneConfig, Config, DataConfig, LayoutConfig
 from lct_jax.costs.flops import Costs, count_work
+from lct_jax.data.joined import JoinedSets
+from lct_jax.data.mix import count_unusable
 from lct_jax.data.planner import Planner, Row, SampleDraw
 from lct_jax.data.sets.lengths import SPLITS
 from lct_jax.data.sets.records import PreparedSet
+from lct_jax.errors import InputError
 from lct_jax.layout import DUMMY_GRID, SceneTokens, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 
@@ -34,7 +37,7 @@ class BatchSource:
 
     def __init__(
         self,
-        prepared: PreparedSet,
+        prepared: PreparedSet | JoinedSets,
         planner: Planner,
         *,
         backbone: BackboneConfig,
@@ -70,8 +73,11 @@ class BatchSource:
         for draw in sample.shots:
             latent = self.prepared.read_latent(draw.shot, clip=draw.clip, still=draw.still)
             video.append(patchify(latent, self.backbone.patch))
+            alone = sample.scene is None
             text.append(
-                self.prepared.read_prompt(draw.shot) if sample.written else self.prepared.empty
+                self.prepared.read_prompt(draw.shot, alone=alone)
+                if sample.written
+                else self.prepared.empty
             )
         return SceneTokens(
             video=np.concatenate(video),
@@ -103,7 +109,7 @@ def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBat
 
 
 def make_source(
-    prepared: PreparedSet,
+    prepared: PreparedSet | JoinedSets,
     config: Config,
     costs: Costs,
     *,
@@ -118,22 +124,44 @@ def make_source(
     backbone, layout = config.backbone, config.layout
     prepared.check_fits(backbone, layout)
     cost = functools.partial(count_work, costs, context=config.training.context)
-    planner = Planner(prepared.lengths, config.data, patch=backbone.patch, cost=cost, split=split)
+    planner = Planner(
+        prepared.lengths, config.data, patch=backbone.patch, cost=cost, split=split,
+        parts=prepared.parts,
+    )  # fmt: skip
+    _check_captions(prepared, planner, layout)
+    for line in count_unusable(prepared.parts, prepared.lengths) if split == "train" else ():
+        print(line)
     return BatchSource(
         prepared, planner, backbone=backbone, layout=layout, data=config.data, rows=rows
     )
 
 
+def _check_captions(
+    prepared: PreparedSet | JoinedSets, planner: Planner, layout: LayoutConfig
+) -> None:
+    """Raises InputError where the caption that a shot has as a single shot is longer than its span."""
+    for pool in planner.mix.single:
+        lengths = prepared.lengths.shot_alone[pool.members]
+        if lengths.max() > layout.shot_span:
+            name = prepared.shot_names[pool.members[lengths.argmax()]]
+            raise InputError(
+                f"layout.shot_span: found {layout.shot_span}, expected at least {lengths.max()}, the tokens in the "
+                f"caption of {name} as a single shot in {prepared.folder}"
+            )
+
+
 def read_held_out(
-    prepared: PreparedSet,
+    prepared: PreparedSet | JoinedSets,
     config: Config,
     costs: Costs,
     *,
     rows: Sequence[int] | None = None,
 ) -> list[PackedBatch]:
-    """This process's rows of the batches of held-out scenes: always the same ones, with nothing dropped.
+    """Returns this process's rows of the batches of held-out data: always the same ones, with nothing dropped.
 
-    A set without held-out scenes, such as that of a single film, has none; a line says so.
+    They are one whole pool of the plan, so that they hold the mix as it is drawn: some batches of a larger pool would
+    be those of one kind of sample, since rows of neighbouring work form a batch. Sets without held-out scenes, such as
+    that of a single film, have none; a line says so, and also where one role has none.
     """
     if not config.training.eval_batches:
         return []
@@ -141,8 +169,11 @@ def read_held_out(
         print(f"{prepared.folder}: no held-out scene, the run is not validated")
         return []
     plain = dataclasses.replace(
-        config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
-    )
+        config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0,
+        pool=config.training.eval_batches,
+    )  # fmt: skip
     plainly = dataclasses.replace(config, data=plain)
     source = make_source(prepared, plainly, costs, split="held_out", rows=rows)
+    if source.planner.mix.missing:
+        print(f"{prepared.folder}: {source.planner.mix.missing}")
     return [source[number] for number in range(config.training.eval_batches)]

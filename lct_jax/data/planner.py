@@ -2,7 +2,7 @@
 
 Nothing is read here. A sample is drawn from `(seed, pool, position)` alone: single shot or scene, which
 consecutive shots, which clip, frame substitution, story and text dropout [LCT supplement A.1]. Samples of a
-pool of batches are packed together into the pool's rows. Rows equally full of tokens can differ several times in
+pool of batches are packed together into its rows. Rows equally full of tokens can differ several times in
 time, since attention grows with the square of a sample, and a step lasts as long as its slowest row: so a batch is
 formed of rows of neighbouring cost, and the batches of a pool come in a drawn order. Batch k is a function of seed
 and k; every host computes the same plan, and a run resumes from one integer.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lct_jax.config import DataConfig
+from lct_jax.data.mix import SetChoice, SetPart, draw_member, make_mix
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.errors import InputError
 from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
@@ -40,7 +41,8 @@ class SampleDraw:
     Attributes:
         scene: whose global prompt it carries; None for a single shot without one.
         story: whether that prompt has its story. written: False replaces all text by the empty prompt.
-        shots: in order. plan: the sizes of the whole.
+        shots: in order. plan: the sizes of the whole. left_out: shots that were drawn and do not fit an empty row.
+        short_of: the field of the budget that they exceed, "" where none is left out.
     """
 
     scene: int | None
@@ -48,6 +50,8 @@ class SampleDraw:
     written: bool
     shots: tuple[ShotDraw, ...]
     plan: ScenePlan
+    left_out: int = 0
+    short_of: str = ""
 
     @property
     def cost(self) -> np.ndarray:
@@ -57,6 +61,11 @@ class SampleDraw:
 
 
 Row = tuple[SampleDraw, ...]
+BUDGET = (
+    "video_tokens",
+    "text_tokens",
+    "groups",
+)  # fields of DataConfig, in the order of `SampleDraw.cost`
 Cost = Callable[[ScenePlan], float]
 
 
@@ -66,10 +75,10 @@ class Planner:
     Args:
         lengths: table of the set. config: what to draw and how to pack it. patch: latent patch of a token.
         cost: work of a sample, in any unit, such as the FLOPs of its forward pass.
-        split: "train" or "held_out".
+        split: "train" or "held_out". parts: what the sets of the table are drawn for; None: one set, for both roles.
 
     Raises:
-        InputError: the split has no scene, or its longest shot does not fit a row.
+        InputError: the split has no data of a kind that is to be drawn, or its longest shot does not fit a row.
     """
 
     def __init__(
@@ -80,11 +89,12 @@ class Planner:
         patch: tuple[int, int, int],
         cost: Cost,
         split: str = "train",
+        parts: Sequence[SetPart] | None = None,
     ) -> None:
         self.lengths, self.config, self.cost = lengths, config, cost
-        self.scenes = lengths.scenes_of(split)
-        self.shots = np.concatenate([np.asarray(lengths.shots_of(s)) for s in self.scenes])
-        self.budget = np.array([config.video_tokens, config.text_tokens, config.groups])
+        whole = (SetPart(SetChoice("the set"), 0, len(lengths.scene_split)),)
+        self.mix = make_mix(whole if parts is None else parts, lengths, config, split=split)
+        self.budget = np.array([getattr(config, name) for name in BUDGET])
         self.grids = [token_grid(grid, patch) for grid in lengths.clip_grid]
         self._check_budget()
         self._pool: tuple[int, list[Row]] | None = None
@@ -156,15 +166,15 @@ class Planner:
         return bins
 
     def _draw(self, rng: np.random.Generator) -> SampleDraw:
-        single = rng.random() < self.config.single_weight
+        single = rng.random() < self.mix.single_share
         story = rng.random() >= self.config.drop_story
         written = rng.random() >= self.config.drop_text
         if single:
-            scene, shots = None, [int(rng.choice(self.shots))]
+            scene, shots = None, [draw_member(self.mix.single, rng)]
         else:
-            scene = int(rng.choice(self.scenes))
+            scene = draw_member(self.mix.scenes, rng)
             shots = self._consecutive(scene, rng)
-        draws = [self._draw_shot(shot, rng, written) for shot in shots]
+        draws = [self._draw_shot(shot, rng, written, single=single) for shot in shots]
         return self._cut_to_budget(scene, story, written, self._join_takes(draws))
 
     def _consecutive(self, scene: int, rng: np.random.Generator) -> list[int]:
@@ -191,15 +201,19 @@ class Planner:
         starts = shots[: len(shots) - count + 1]
         return [s for s in starts if not any(s < shot < s + count - 1 for shot in torn)]
 
-    def _draw_shot(self, shot: int, rng: np.random.Generator, written: bool) -> ShotDraw:
+    def _draw_shot(
+        self, shot: int, rng: np.random.Generator, written: bool, *, single: bool
+    ) -> ShotDraw:
+        """Draws a clip of a shot or, in a scene, one of its stills [LCT supplement A.1: of scene data alone]."""
         first, end = self.lengths.clip_start[shot : shot + 2]
         clip = int(rng.integers(end - first))
         still = int(rng.integers(max(self.lengths.shot_still[shot], 1)))
         frame = rng.random() < self.config.frame_probability and self.lengths.shot_still[shot] > 0
+        frame = frame and not single
         grid = self.grids[first + clip]
         if frame:
             grid = (1, *grid[1:])
-        text = self.lengths.shot_text[shot] if written else self.lengths.empty_text[0]
+        text = self._text_length(shot, single=single) if written else self.lengths.empty_text[0]
         plan = GroupPlan(text=int(text), grid=grid)
         return ShotDraw(shot, None if frame else clip, still if frame else None, plan)
 
@@ -232,12 +246,21 @@ class Planner:
     ) -> SampleDraw:
         """Drops shots from the end until the sample fits an empty row; one shot always does."""
         length = None if scene is None else self._global_length(scene, story, written)
-        while True:
-            plan = ScenePlan(length, tuple(draw.plan for draw in draws))
-            sample = SampleDraw(scene, story, written, tuple(draws), plan)
-            if (sample.cost <= self.budget).all():
+        short_of = ""
+        for count in range(len(draws), 0, -1):
+            plan = ScenePlan(length, tuple(draw.plan for draw in draws[:count]))
+            left_out, kept = len(draws) - count, tuple(draws[:count])
+            sample = SampleDraw(scene, story, written, kept, plan, left_out, short_of)
+            over = sample.cost > self.budget
+            if not over.any():
                 return sample
-            draws = draws[:-1]
+            short_of = short_of or BUDGET[int(over.argmax())]
+        raise AssertionError("one shot fits an empty row, as was checked")
+
+    def _text_length(self, shot: int, *, single: bool) -> int:
+        """Text tokens of a shot; as a single shot it has the caption that stands alone, where there is one."""
+        alone = int(self.lengths.shot_alone[shot])
+        return alone if single and alone > 0 else int(self.lengths.shot_text[shot])
 
     def _global_length(self, scene: int, story: bool, written: bool) -> int:
         if not written:
@@ -250,11 +273,12 @@ class Planner:
         video = (
             max(GroupPlan(0, grid).video for grid in self.grids) + GroupPlan(0, DUMMY_GRID).video
         )
-        text = int(max(self.lengths.scene_full.max(), self.lengths.empty_text[0]))
-        text += int(max(self.lengths.shot_text.max(), self.lengths.empty_text[0]))
-        if self.config.single_weight == 1.0:  # no scene is ever drawn, so no global prompt either
+        empty = int(self.lengths.empty_text[0])
+        text = max(int(self.lengths.shot_text.max()), int(self.lengths.shot_alone.max()), empty)
+        if self.mix.single_share == 1.0:  # no scene is ever drawn, so no global prompt either
             video -= 1
-            text = int(max(self.lengths.shot_text.max(), self.lengths.empty_text[0]))
+        else:
+            text += max(int(self.lengths.scene_full.max()), empty)
         for name, found, needed in (
             ("video_tokens", self.config.video_tokens, video),
             ("text_tokens", self.config.text_tokens, text),

@@ -29,7 +29,7 @@ from lct_jax.data.scene_file import (
 )
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
-from lct_jax.directing.script import render_global, render_shot
+from lct_jax.directing.script import Script, find_characters, render_global, render_shot
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_own_rate, read_shape
@@ -45,12 +45,14 @@ class RawShot:
         text: its prompt. frames: uint8 [frames, height, width, 3].
         joined: whether it goes on, without a cut, from the shot before it in its scene. followed: whether the next one
             goes on from it.
+        alone: the caption of a scene of one shot that needs no global prompt, "" where the text itself needs none.
     """
 
     text: str
     frames: np.ndarray
     joined: bool = False
     followed: bool = False
+    alone: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def _iter_film(
             waiting[part.scene.id, part.shot] = part.frames
         joined = [False, *(not other.cut for other in scene.script.shots[1:]), False]
         text = render_shot(scene.script.shots[shot])
-        return RawShot(text, waiting.pop((scene.id, shot)), joined[shot], joined[shot + 1])
+        frames, alone = waiting.pop((scene.id, shot)), render_alone(scene.script)
+        return RawShot(text, frames, joined[shot], joined[shot + 1], alone)
 
     for scene in sorted(annotated.scenes, key=lambda scene: scene.ranges[0].start):
         shots = (take(scene, shot) for shot in range(len(scene.ranges)))
@@ -181,6 +184,20 @@ def _iter_film(
 def _render_texts(scene: AnnotatedScene) -> SceneTexts:
     full, brief = (_render_scene(scene, story=story) for story in (True, False))
     return SceneTexts(scene.id, full, brief, tuple(map(render_shot, scene.script.shots)))
+
+
+def render_alone(script: Script) -> str:
+    """Returns the caption of a scene of one shot as a single shot, which has no global prompt.
+
+    It describes whomever the prompt names, in the form of the global prompt, and is "" where the prompt names nobody or
+    the scene has more shots.
+    """
+    names = find_characters(script.shots[0].text) if len(script.shots) == 1 else ()
+    if not names or script.prompt is None:
+        return ""
+    told = " ".join(f"Character {name}: {script.prompt.characters[name]}" for name in names)
+    shot = script.shots[0]
+    return render_shot(dataclasses.replace(shot, text=f"{told} {shot.text}"))
 
 
 def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
@@ -261,9 +278,9 @@ def _iter_pixels(folder: Path) -> Iterator[RawScene]:
 
     def take(number: int) -> RawShot:
         record = load(shots.read([number])[0])
-        return RawShot(
-            text(record, "text"), record["clip_0"], number in joined, number + 1 in joined
-        )
+        alone = text(record, "alone_text") if "alone_text" in record else ""
+        following = number + 1 in joined
+        return RawShot(text(record, "text"), record["clip_0"], number in joined, following, alone)
 
     for number, name in enumerate(names):
         record = load(scenes.read([number])[0])

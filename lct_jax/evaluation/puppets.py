@@ -36,6 +36,7 @@ from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import write_script
 from lct_jax.sampling.modes import MODES
+from lct_jax.seeds import make_key
 
 SEED = 1_000_003  # of no scene that is trained on
 # One size and one length, so that all scenes share their compiled programs.
@@ -61,7 +62,7 @@ def sample_shots(
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
     settings = choose_settings(generator, row, guidance)
     height, width = scene.size
-    seed = jax.random.key(settings["seed"])
+    seed = make_key(settings["seed"])
     sampled = generator.sample(
         write_script(scene),
         mode=row.mode,

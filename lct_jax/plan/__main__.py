@@ -1,12 +1,13 @@
 """Says before launch whether a run fits, what it computes and sends, and how long it takes at least.
 
     python -m lct_jax.plan --config=configs/lct_3b.py --topology=v5p:4x4x4 [--shots=9 --frames=125 --aspect=16:9]
-        [--mode=train|joint|autoregressive|causal] [--search] [--compile] [--steps=N] [--json]
-        [--config.training.seq_shards=16 ...]
+        [--mode=train|joint|autoregressive|causal] [--search] [--compile] [--steps=N] [--json] [--data=SETS]
+        [--config.compute.seq_shards=16 ...]
 
 Needs none of the chips it speaks of. Without `--compile` everything is counted and estimated from shapes, in seconds.
 With it the program itself is compiled for the topology (minutes at 3B), and the compiler's memory and collectives take
-the place of estimates.
+the place of estimates. Of training it warns of rows that would be left empty or scenes that would be cut short; with
+`--data`, as `train.py` takes it, this is counted on the sets.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from lct_jax.plan.sampling import plan_sampling
 from lct_jax.plan.search import advise_sampling, advise_training, search, search_sampling
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
+from lct_jax.plan.warnings import count_set, warn_of_sizes
 from lct_jax.plan.workload import SceneTarget, parse_aspect
 
 MODES = ("train", "joint", "autoregressive", "causal")
@@ -61,6 +63,7 @@ READ = flags.DEFINE_bool("read", False, "With --compile of training: where memor
 GPU_SPEC = flags.DEFINE_string(
     "gpu_spec", None, "With --compile for GPUs: what XLA is told of one."
 )
+DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 
 
@@ -70,6 +73,7 @@ def main(argv: Sequence[str]) -> None:
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
     wish = SceneTarget(SHOTS.value, FRAMES.value, aspect)
+    warnings: list[str] = []
     spec = None if GPU_SPEC.value is None else Path(GPU_SPEC.value)
     if MODE.value == "train":
         plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
@@ -77,16 +81,18 @@ def main(argv: Sequence[str]) -> None:
         plan = plan if compiled is None else refine_training(plan, compiled)
         found = search(config, topology, wish) if SEARCH.value or not plan.fits else []
         advice = [] if plan.fits else advise_training(plan, wish, found)
+        warnings = count_set(DATA.value, config) if DATA.value else warn_of_sizes(config)
     else:
         plan = plan_sampling(config, topology, wish, MODE.value)
         plan = refine_sampling(plan, spec) if COMPILE.value else plan
         found = search_sampling(config, topology, wish, MODE.value) if not plan.fits else []
         advice = [] if plan.fits else advise_sampling(topology, found)
     if JSON.value:
-        print(json.dumps(to_json(plan) | {"advice": advice, "options": to_plain(found)}, indent=1))
+        more = {"advice": advice, "options": to_plain(found), "warnings": warnings}
+        print(json.dumps(to_json(plan) | more, indent=1))
         return
     describe = describe_training if MODE.value == "train" else describe_sampling
-    print(describe(plan, advice=advice))
+    print("\n".join([describe(plan, advice=advice), *warnings]))
     if MODE.value == "train" and SEARCH.value:
         print(describe_search(found, topology))
     if MODE.value == "train" and READ.value and compiled is not None:

@@ -144,7 +144,7 @@ def describe_workload(work: Workload) -> list[tuple[str, str]]:
         (
             "a scene",
             f"{len(work.scene.shots)} shots: {work.scene_video:,} video tokens, {work.scene_text:,} of text "
-            "(prompts half as long as their spans)",
+            "(prompts half as long as their spans, or padded)",
         ),
         (
             "a row",

@@ -22,7 +22,7 @@ from lct_jax.plan.memory import Memory
 from lct_jax.plan.parameters import Parameters, place_parameters
 from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
 from lct_jax.plan.topology import Topology
-from lct_jax.plan.workload import PROMPT_FILL, SceneTarget, find_grid
+from lct_jax.plan.workload import SceneTarget, count_text, find_grid
 from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
 from lct_jax.sampling.guidance import BRANCHES
 from lct_jax.sampling.request import SceneRequest
@@ -116,8 +116,8 @@ def make_wished_request(config: Config, wish: SceneTarget) -> SceneRequest:
     return make_request(
         shots,
         grid=grid,
-        text=config.layout.shot_span // PROMPT_FILL,
-        scene_text=config.layout.scene_span // PROMPT_FILL if shots > 1 else 0,
+        text=count_text(config, config.layout.shot_span),
+        scene_text=count_text(config, config.layout.scene_span) if shots > 1 else 0,
         width=config.backbone.text_width,
         channels=config.backbone.patch_channels,
     )

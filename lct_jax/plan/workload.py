@@ -2,7 +2,8 @@
 
 `make_workload` makes a `Workload` of a config and a `SceneTarget`. Sizes come from the same functions as in
 preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
-to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
+to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it. Those of an
+encoder that pads every text to one length have that length.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import dataclass
 
 from lct_jax.codecs.patch import STRIDE
 from lct_jax.config import Config
+from lct_jax.encoders.prompts import SD3
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan, token_grid
 from lct_jax.media.frames import fit_size
 
 PROMPT_FILL = 2  # a prompt fills one part of so many of its span
+# Tokens of every text, by encoders whose base model sees padding (`codecs/t5.py`).
+PADDED = {"t5": SD3.max_tokens}
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,14 @@ def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[i
 
 def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> ScenePlan:
     """A scene of equal shots; one shot alone has no global prompt, as in training."""
-    span = lambda length: max(1, length // PROMPT_FILL)
-    shot = GroupPlan(span(config.layout.shot_span), grid)
-    return ScenePlan(span(config.layout.scene_span) if shots > 1 else None, (shot,) * shots)
+    shot = GroupPlan(count_text(config, config.layout.shot_span), grid)
+    scene = count_text(config, config.layout.scene_span) if shots > 1 else None
+    return ScenePlan(scene, (shot,) * shots)
+
+
+def count_text(config: Config, span: int) -> int:
+    """Text tokens of a prompt with such a span."""
+    return PADDED.get(config.prepare.encoder) or max(1, span // PROMPT_FILL)
 
 
 def parse_aspect(text: str) -> float:

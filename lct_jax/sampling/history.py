@@ -1,8 +1,10 @@
 """Which shots a new shot sees: the last ones, or those that have most to do with it, within a budget.
 
-Candidates are the shots before it and given ones after it. "recent" takes the nearest. "relevant" takes, in this order,
+Candidates are the shots before it and given ones after it. "recent" takes the shot before, then given pictures, which
+show who somebody is or what a place looks like for the whole scene, then the nearest. "relevant" takes, in this order,
 the shots that a script refers to by number and the one that a shot goes on from; those that share a character or a
-place it refers to; and then the others by characters and place in common and by how alike the prompts are. A person
+place it refers to; given pictures; and then the others by characters and place in common and by how alike the prompts
+are. A person
 who picks history by hand does about this [LCT section 3.4 has people choose]; the ranking is ours.
 """
 
@@ -34,10 +36,16 @@ def count_tokens(shot: ShotRequest) -> int:
 
 
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
-    """The shots before, nearest first, then given ones after, nearest first."""
+    """The shot before, then given pictures, the other shots before and given videos after, each nearest first."""
     after = range(shot + 1, len(request.shots))
     given = [other for other in after if request.shots[other].given is not None]
-    return [*reversed(range(shot)), *given]
+    nearest = [*reversed(range(shot)), *given]
+    return sorted(nearest, key=lambda o: (o != shot - 1, not is_picture(request.shots[o])))
+
+
+def is_picture(shot: ShotRequest) -> bool:
+    """Whether a shot is a given picture, such as one of somebody's face or of a place, and no video."""
+    return shot.given is not None and shot.grid[0] == 1
 
 
 def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
@@ -46,7 +54,7 @@ def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
     return sorted(ranks, key=ranks.__getitem__, reverse=True)  # stable: ties stay nearest first
 
 
-def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, float]:
+def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool, float]:
     new, old = request.shots[shot], request.shots[other]
     mine, theirs = new.ties, old.ties
     asked = other in mine.shots or (mine.goes_on and other == shot - 1)
@@ -54,7 +62,12 @@ def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, floa
     every = mine.characters | theirs.characters
     shared = len(mine.characters & theirs.characters) / len(every) if every else 0.0
     same_place = mine.place != "" and mine.place == theirs.place
-    return asked, named, shared + same_place + _likeness(new.prompt.text, old.prompt.text)
+    return (
+        asked,
+        named,
+        is_picture(old),
+        shared + same_place + _likeness(new.prompt.text, old.prompt.text),
+    )
 
 
 def _likeness(one_LE: np.ndarray, other_LE: np.ndarray) -> float:

@@ -57,7 +57,8 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
     """Shot after shot, each behind its history, in the order in which shots are made.
 
     A given shot has a window in which nothing is denoised. One that comes later in the script than a shot that sees it
-    is made before that shot, and stands before it from then on.
+    is made before that shot, and stands before all others in its window; the others stand in the script's order. So
+    the shot that a new one may go on from is right before it, whatever is given later.
     """
     _check_some(request)
     plans, made = [], []
@@ -68,7 +69,7 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
         seen = choose_history(request, shot, config)
         early = [] if is_given else [other for other in seen if other not in made]
         for new in (*early, shot):
-            before = (other for other in made if other in seen)
+            before = sorted((o for o in made if o in seen), key=lambda o: (o < new, o))
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
     return tuple(plans)

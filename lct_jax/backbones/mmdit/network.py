@@ -6,6 +6,8 @@ axis and scanned, so that 3 layers and 28 compile equally fast; each may be reco
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -62,6 +64,10 @@ def time_features(time_BS: jax.Array, width: int) -> jax.Array:
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
+# A layer that is float32 on every platform: TPU and GPU would round what a product takes in to bfloat16 or TF32.
+float_linear = functools.partial(nnx.Linear, precision=jax.lax.Precision.HIGHEST)
+
+
 class TimeModulation(nnx.Module):
     """Makes modulation vectors of each group's time, in float32 throughout; zero at initialisation."""
 
@@ -69,11 +75,11 @@ class TimeModulation(nnx.Module):
         width = config.width
         zero = nnx.initializers.zeros_init()
         self.features = config.time_features
-        self.embed_in = nnx.Linear(config.time_features, width, rngs=rngs)
-        self.embed_out = nnx.Linear(width, width, rngs=rngs)
-        self.text = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
-        self.video = nnx.Linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
-        self.final = nnx.Linear(width, 2 * width, kernel_init=zero, rngs=rngs)
+        self.embed_in = float_linear(config.time_features, width, rngs=rngs)
+        self.embed_out = float_linear(width, width, rngs=rngs)
+        self.text = float_linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.video = float_linear(width, MODULATIONS * width, kernel_init=zero, rngs=rngs)
+        self.final = float_linear(width, 2 * width, kernel_init=zero, rngs=rngs)
 
     def __call__(self, time_BS: jax.Array) -> tuple[Streams, jax.Array]:
         """Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
@@ -96,7 +102,7 @@ class MMDiT(nnx.Module):
         self.text_in = nnx.Linear(backbone.text_width, width, dtype=dtype, rngs=rngs)
         self.time = TimeModulation(backbone, rngs=rngs)
         self.blocks = _stack_blocks(config, rngs)
-        self.video_out = nnx.Linear(
+        self.video_out = float_linear(
             width,
             channels,
             kernel_init=nnx.initializers.zeros_init(),

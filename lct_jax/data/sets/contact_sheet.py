@@ -109,8 +109,10 @@ def _read_text(
     """The text in the set whose tokens these are."""
     if np.array_equal(tokens, prepared.empty):
         return "(empty prompt)"
-    if shot is not None and np.array_equal(tokens, prepared.read_prompt(shot)):
-        return prepared.read_shot(shot)["text"].tobytes().decode()
+    for alone in (False, True) if shot is not None else ():
+        if np.array_equal(tokens, prepared.read_prompt(shot, alone=alone)):
+            name = "alone_text" if alone else "text"
+            return prepared.read_shot(shot)[name].tobytes().decode()
     for story in (True, False) if shot is None else ():
         if np.array_equal(tokens, prepared.read_global(sample.scene, story=story)):
             record = prepared.read_scene(sample.scene)
@@ -153,7 +155,7 @@ if __name__ == "__main__":
     COUNT = flags.DEFINE_integer(
         "count", 6, "Shots drawn at random where none is named.", lower_bound=1
     )
-    SEED = flags.DEFINE_integer("seed", 0, "Of that draw.")
+    SEED = flags.DEFINE_integer("seed", 0, "Of that draw.", lower_bound=0)
     BATCH = flags.DEFINE_integer("batch", None, "Number of a batch to look at.", lower_bound=0)
     ROWS = flags.DEFINE_integer("rows", 2, "Packed rows of the batch.", lower_bound=1)
     CONFIG = define_config()

@@ -12,6 +12,7 @@ from lct_jax.errors import InputError
 from lct_jax.tensors import load_tensors_of
 
 SPLITS = ("train", "held_out")
+NAMES_PEOPLE = -1  # in `shot_alone`
 MAKE_AGAIN = "the preparation did not finish or the set is damaged, prepare it again"
 
 
@@ -22,6 +23,8 @@ class LengthTable:
     Attributes:
         scene_split: [scenes] position in `SPLITS`. scene_start: [scenes + 1] first shot of each scene.
         scene_full, scene_brief: [scenes] text tokens of the global prompt with and without its story.
+        shot_alone: [shots] text tokens of the caption that stands alone, for a single shot without a global prompt;
+            0 where the prompt itself does, `NAMES_PEOPLE` where it names people and there is no such caption.
         shot_text: [shots] text tokens. shot_still: [shots] stills. shot_cut: [shots] 0 where it goes on without a cut.
         clip_start: [shots + 1] first clip of each shot. clip_grid: [clips, 3] latent grid.
         empty_text: [1] tokens of the empty prompt.
@@ -37,12 +40,21 @@ class LengthTable:
     clip_start: np.ndarray
     clip_grid: np.ndarray
     empty_text: np.ndarray
+    shot_alone: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.shot_alone is None:
+            object.__setattr__(self, "shot_alone", np.zeros_like(self.shot_text))
 
     @classmethod
     def load(cls, path: Path) -> LengthTable:
-        """Reads a table; raises InputError where it is damaged or not there."""
+        """Reads a table; raises InputError where it is damaged or not there.
+
+        Tables of earlier versions say nothing of captions that stand alone: prompts are taken to do so.
+        """
+        names = [field.name for field in fields(cls) if field.name != "shot_alone"]
         try:
-            return cls(**load_tensors_of(path, [field.name for field in fields(cls)]))
+            return cls(**load_tensors_of(path, names, optional=["shot_alone"]))
         except InputError as error:
             raise InputError(f"{error}: {MAKE_AGAIN}") from None
 

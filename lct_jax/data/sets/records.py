@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from lct_jax.config import BackboneConfig, LayoutConfig
+from lct_jax.data.mix import SetChoice, SetPart
 from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
 from lct_jax.data.sets.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
@@ -164,9 +165,15 @@ class PreparedSet:
         name = f"clip_{clip}" if still is None else f"still_{still}"
         return self.read_shot(shot)[name].astype(np.float32)
 
-    def read_prompt(self, shot: int) -> np.ndarray:
-        """The prompt of a shot: float32 [L E]."""
-        return self.read_shot(shot)["prompt"].astype(np.float32)
+    def read_prompt(self, shot: int, *, alone: bool = False) -> np.ndarray:
+        """Returns the prompt of a shot, or with `alone` the caption it has as a single shot: float32 [L E]."""
+        own = alone and self.lengths.shot_alone[shot] > 0
+        return self.read_shot(shot)["alone" if own else "prompt"].astype(np.float32)
+
+    @property
+    def parts(self) -> tuple[SetPart, ...]:
+        """The part that a set plays which is alone in a run: both roles."""
+        return (SetPart(SetChoice(str(self.folder)), 0, len(self.lengths.scene_split)),)
 
     def read_global(self, scene: int, *, story: bool) -> np.ndarray:
         """The global prompt of a scene, with or without its story: float32 [L E]."""

@@ -2,7 +2,8 @@
 
 Scenes of one film enter, shot by shot; a folder leaves, renamed into place when all of it is written:
 
-    shots.array_record      one record a shot: clip_0.., still_0.. float16 [T X Y c], prompt float16 [L E], text
+    shots.array_record      one record a shot: clip_0.., still_0.. float16 [T X Y c], prompt float16 [L E], text;
+                            where a single shot needs another caption: alone float16 [L E], alone_text
     scenes.array_record     one record a scene: full, brief (without the story) float16 [L E], their texts
     lengths.safetensors     the `LengthTable` of the shard
     shard.json              the film, names of scenes and shots, frames of each shot, picture size
@@ -21,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from lct_jax.data.sets.lengths import SPLITS, LengthTable
-from lct_jax.directing.script import SHOT_CUT_TAG
+from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
+from lct_jax.directing.script import SHOT_CUT_TAG, find_characters
 from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
@@ -34,13 +35,19 @@ _WRITING = "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class ShotRecord:
-    """One shot: clips and stills as latents float32 [T X Y c], its prompt float32 [L E], what it was encoded from."""
+    """One shot: clips and stills as latents float32 [T X Y c], its prompt float32 [L E], what it was encoded from.
+
+    `alone` is the caption for a single shot, float32 [L E], where the prompt names people whom only the global prompt
+    describes, and None elsewhere.
+    """
 
     clips: tuple[np.ndarray, ...]
     stills: tuple[np.ndarray, ...]
     prompt: np.ndarray
     text: str
     frames: int
+    alone: np.ndarray | None = None
+    alone_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,9 @@ class _Measure:
 
     def add_shot(self, shot: ShotRecord) -> None:
         cut = shot.text.startswith(SHOT_CUT_TAG)
-        self._shots.append((len(shot.prompt), len(shot.stills), len(shot.clips), cut))
+        alone = NAMES_PEOPLE if find_characters(shot.text) else 0
+        alone = alone if shot.alone is None else len(shot.alone)
+        self._shots.append((len(shot.prompt), len(shot.stills), len(shot.clips), cut, alone))
         self._clips += [clip.shape[:3] for clip in shot.clips]
 
     def add_scene(self, scene: SceneRecord, shots: int) -> None:
@@ -146,7 +155,7 @@ class _Measure:
     def table(self, empty: int) -> LengthTable:
         column = lambda values: np.asarray(values, np.int32)
         scenes = column(self._scenes).reshape(-1, 4)
-        shots = column(self._shots).reshape(-1, 4)
+        shots = column(self._shots).reshape(-1, 5)
         return LengthTable(
             scene_split=scenes[:, 0],
             scene_start=column(np.cumsum([0, *scenes[:, 1]])),
@@ -158,13 +167,17 @@ class _Measure:
             clip_start=column(np.cumsum([0, *shots[:, 2]])),
             clip_grid=column(self._clips).reshape(-1, 3),
             empty_text=column([empty]),
+            shot_alone=shots[:, 4],
         )
 
 
 def _shot_bytes(shot: ShotRecord) -> bytes:
     latents = {f"clip_{i}": clip for i, clip in enumerate(shot.clips)}
     latents |= {f"still_{i}": still for i, still in enumerate(shot.stills)}
-    return _half(latents | {"prompt": shot.prompt}, {"text": shot.text})
+    texts = {"text": shot.text} | ({"alone_text": shot.alone_text} if shot.alone_text else {})
+    if shot.alone is not None:
+        latents["alone"] = shot.alone
+    return _half(latents | {"prompt": shot.prompt}, texts)
 
 
 def _scene_bytes(scene: SceneRecord) -> bytes:

@@ -17,6 +17,7 @@ from absl import flags
 
 from lct_jax.cli import run
 from lct_jax.codecs.registry import load_codec
+from lct_jax.data.sets.lengths import NAMES_PEOPLE
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
 from lct_jax.data.sets.set_info import PIXELS
 from lct_jax.errors import InputError
@@ -72,6 +73,12 @@ def _expect_shot(prepared: PreparedSet, shot: int) -> dict[str, tuple[int, ...]]
     shapes = {f"clip_{n}": (*grid, card.channels) for n, grid in enumerate(grids)}
     still = (1, *grids[0][1:], card.channels)
     shapes |= {f"still_{n}": still for n in range(lengths.shot_still[shot])}
+    if lengths.shot_alone[shot] > 0:
+        shapes |= {"alone": (int(lengths.shot_alone[shot]), card.text_width), "alone_text": ()}
+    if card.codec == PIXELS and lengths.shot_alone[shot] == NAMES_PEOPLE:
+        scene = int(np.searchsorted(lengths.scene_start, shot, side="right")) - 1
+        # Not yet encoded: the caption of a scene of one shot is there as text alone.
+        shapes |= {"alone_text": ()} if len(lengths.shots_of(scene)) == 1 else {}
     return shapes | {"prompt": (int(lengths.shot_text[shot]), card.text_width), "text": ()}
 
 
