@@ -17,18 +17,18 @@ from absl import flags, logging
 from tqdm import tqdm
 
 import lct_jax
-from lct_jax.cli import run
+from lct_jax.cli import define_path, run
 from lct_jax.config import SamplingConfig
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
 from lct_jax.sampling.modes import MODES
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
+CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
 define_place()
-CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
-SCRIPT = flags.DEFINE_string("script", None, "Script of the scene (JSON).", required=True)
+CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
+SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
-OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+OUT = define_path("out", "Folder to write to.", required=True)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
 DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 SETTINGS = {

@@ -17,7 +17,7 @@ from absl import flags, logging
 
 from lct_jax.attention.attend import name_kernel
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.costs.step import Program
@@ -46,7 +46,7 @@ from lct_jax.training.step import jit_step, make_step
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
 define_place()
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = define_path("workdir", "Folder of the run.", required=True)
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 

@@ -1,6 +1,7 @@
 """Command lines: `define_config` and `run`, with which every mistake on one is a single line.
 
-A program defines its flags at the top (absl), the config's with `define_config`, and ends in `run(main)`:
+A program defines its flags at the top (absl), the config's with `define_config`, a path with `define_path`, and ends in
+`run(main)`:
 
     CONFIG = define_config()    # --config=FILE, and --config.SECTION.FIELD=VALUE for any field of it
     ...
@@ -10,6 +11,7 @@ A program defines its flags at the top (absl), the config's with `define_config`
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import traceback
@@ -25,17 +27,19 @@ from ml_collections import ConfigDict, config_flags
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
+from lct_jax.paths import local_path
 
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs `main(argv)` as `absl.app.run` does, and exits.
+    r"""Runs `main(argv)` as `absl.app.run` does, and exits.
 
     An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
-    code is 2.
+    code is 2. What the terminal's encoding cannot show is printed as `\u` and a number.
     """
     sys.argv = take_former_names(sys.argv)
+    _print_anything()
     app.run(exit_on_input_error(main), flags_parser=exit_on_input_error(parse_flags))
 
 
@@ -59,6 +63,13 @@ def define_config() -> flags.FlagHolder:
     flags.FLAGS["config"].parser = _ConfigFile()  # its own answers a bad file with a traceback
     flags.mark_flag_as_required("config")
     return holder
+
+
+def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHolder:
+    """Defines a flag that holds a file or a folder, as text or None; `local_path` says which paths are taken."""
+    return flags.DEFINE(
+        _LocalPath(name), name, None, help, required=required, serializer=flags.ArgumentSerializer()
+    )
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -96,15 +107,33 @@ def load_config(path: str) -> ConfigDict:
     return ConfigDict(translate(values.to_dict())) if "model" in values else values
 
 
+class _LocalPath(flags.ArgumentParser):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def parse(self, argument: str) -> str:
+        return local_path(argument, f"--{self._name}")
+
+    def flag_type(self) -> str:
+        return "path"
+
+
 class _ConfigFile(flags.ArgumentParser):
     def parse(self, argument: str) -> ConfigDict:
-        values = load_config(argument)
+        values = load_config(local_path(argument, "--config"))
         for edit in filter(None, map(_EDIT.fullmatch, sys.argv)):
             _check_edit(edit[1], edit[2], values)
         return values
 
     def flag_type(self) -> str:
         return "config file"
+
+
+def _print_anything() -> None:
+    """Keeps a character that stdout cannot encode, as under PYTHONIOENCODING=ascii, from ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_edit(path: str, text: str | None, values: Any) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from absl import flags, logging
 
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.cli import run
+from lct_jax.cli import define_path, run
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.weights import save_weights
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a run.", required=True)
-OUT = flags.DEFINE_string("out", None, "File to write.", required=True)
+CHECKPOINT = define_path("checkpoint", "Folder of a run.", required=True)
+OUT = define_path("out", "File to write.", required=True)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights.")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "How to store them.")
 

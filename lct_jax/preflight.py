@@ -31,7 +31,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lct_jax.backbones.registry import build_abstract, find_family
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.joined import open_data
 from lct_jax.data.mix import make_mix
@@ -46,7 +46,7 @@ from lct_jax.training.state import init_state
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set or sets, the same on all processes.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, shared.", required=True)
+WORKDIR = define_path("workdir", "Folder of the run, shared.", required=True)
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds within which all checks are done.")
 define_place()
 

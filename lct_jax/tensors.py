@@ -97,11 +97,16 @@ def iter_rows(
                     yield Rows(name, start, file.get_slice(name)[start : min(start + length, rows)])
 
 
-def find_shards(folder: Path, stem: str) -> list[Path]:
-    """The files of weights published as `STEM.safetensors`, or in parts with `STEM.safetensors.index.json`."""
-    index = folder / f"{stem}.safetensors.index.json"
+def find_shards(folder: Path, stem: str, *, variant: str = "") -> list[Path]:
+    """Returns the files of weights published as `STEM.safetensors`, or in parts with `STEM.safetensors.index.json`.
+
+    A `variant` such as "fp16" stands in these names as diffusers has it: `STEM.fp16.safetensors`,
+    `STEM.safetensors.index.fp16.json`.
+    """
+    dotted = f".{variant}" if variant else ""
+    index = folder / f"{stem}.safetensors.index{dotted}.json"
     if not index.exists():
-        return [folder / f"{stem}.safetensors"]
+        return [folder / f"{stem}{dotted}.safetensors"]
     names = read_config(index).get("weight_map", {}).values()
     wrong = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     if wrong or not names:
@@ -109,6 +114,15 @@ def find_shards(folder: Path, stem: str) -> list[Path]:
             f"{index}: weight_map: found {wrong[:1]}, expected names of files beside it"
         )
     return [folder / name for name in sorted(set(names))]
+
+
+def list_names(paths: Sequence[str | Path]) -> list[str]:
+    """Returns the names of the tensors in files, read from their headers; raises InputError as `iter_tensors`."""
+    names: list[str] = []
+    for path in paths:
+        with _open(path) as file:
+            names += file.keys()
+    return names
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lct_jax.directing.script import GlobalPrompt
 from lct_jax.errors import InputError
-from lct_jax.media.storyboard import StoryboardRow, draw_storyboard, pick_evenly, wrap
+from lct_jax.media.storyboard import StoryboardRow, draw_storyboard, pick_evenly
 
 
 def _row(height: int, width: int, count: int = 9, color=(250, 0, 0)) -> StoryboardRow:
@@ -20,14 +20,6 @@ def test_picks_first_last_and_evenly_between():
     assert pick_evenly(11, 6) == [0, 2, 4, 6, 8, 10]
     assert pick_evenly(3, 6) == [0, 1, 2]
     assert pick_evenly(1, 6) == [0]
-
-
-def test_wrapping_keeps_all_words_within_the_width():
-    text = "A rather long line of words — and one unbreakablyimmenselylongword."
-    lines = wrap(text, size=30, width=200)
-    assert "".join(lines).replace(" ", "") == text.replace("—", "-").replace(" ", "")
-    assert len(lines) > 3
-    assert wrap("Rain.", size=30, width=200) == ["Rain."]
 
 
 def test_page_holds_rows_of_every_aspect_ratio(tmp_path):

@@ -18,6 +18,7 @@ from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.codecs.tiling import Tiling, apply_in_tiles, tile_starts
 from lct_jax.codecs.wan_layers import FrameConv
 from lct_jax.codecs.wan_network import WanConfig
+from lct_jax.codecs.wan_single_file import PUBLISHED, name_of_authors
 from lct_jax.codecs.wan_vae import WanVAE, abstract_network, fill_network, published_shapes
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
@@ -188,6 +189,51 @@ def test_save_and_load(vae, tmp_path, folder):
     assert saved.identity == published.identity == vae.identity
     for name, tensor in published._tensors.items():
         np.testing.assert_array_equal(tensor, saved._tensors[name])
+
+
+@pytest.mark.parametrize("named", [lambda n: n, lambda n: name_of_authors(n, CONFIG)])
+def test_one_file_without_a_config_is_the_same_vae(vae, tmp_path, monkeypatch, named):
+    monkeypatch.setattr("lct_jax.codecs.wan_single_file.PUBLISHED", CONFIG)
+    path = tmp_path / "wan_2.1_vae.safetensors"
+    save_file({named(name): tensor for name, tensor in draw_tensors().items()}, path)
+    assert import_codec("wan_vae", path, channels=2).identity == vae.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "authors"),
+    [
+        ("quant_conv.weight", "conv1.weight"),
+        ("post_quant_conv.bias", "conv2.bias"),
+        ("encoder.conv_in.weight", "encoder.conv1.weight"),
+        ("decoder.conv_in.bias", "decoder.conv1.bias"),
+        ("encoder.norm_out.gamma", "encoder.head.0.gamma"),
+        ("decoder.conv_out.weight", "decoder.head.2.weight"),
+        ("encoder.down_blocks.0.norm1.gamma", "encoder.downsamples.0.residual.0.gamma"),
+        ("encoder.down_blocks.3.conv1.weight", "encoder.downsamples.3.residual.2.weight"),
+        ("encoder.down_blocks.3.conv_shortcut.bias", "encoder.downsamples.3.shortcut.bias"),
+        ("encoder.down_blocks.2.resample.1.bias", "encoder.downsamples.2.resample.1.bias"),
+        ("encoder.down_blocks.5.time_conv.bias", "encoder.downsamples.5.time_conv.bias"),
+        ("encoder.mid_block.resnets.0.norm2.gamma", "encoder.middle.0.residual.3.gamma"),
+        ("decoder.mid_block.resnets.1.conv2.bias", "decoder.middle.2.residual.6.bias"),
+        ("decoder.mid_block.attentions.0.to_qkv.bias", "decoder.middle.1.to_qkv.bias"),
+        ("decoder.up_blocks.0.resnets.2.conv1.bias", "decoder.upsamples.2.residual.2.bias"),
+        ("decoder.up_blocks.1.resnets.0.conv_shortcut.bias", "decoder.upsamples.4.shortcut.bias"),
+        ("decoder.up_blocks.3.resnets.2.norm1.gamma", "decoder.upsamples.14.residual.0.gamma"),
+        ("decoder.up_blocks.0.upsamplers.0.time_conv.bias", "decoder.upsamples.3.time_conv.bias"),
+        ("decoder.up_blocks.2.upsamplers.0.resample.1.bias", "decoder.upsamples.11.resample.1.bias"),
+    ],
+)  # fmt: skip
+def test_names_of_the_authors(name, authors):
+    """As in the authors' wan/modules/vae.py and in diffusers' own conversion."""
+    assert name_of_authors(name, PUBLISHED) == authors
+
+
+def test_the_published_vae_in_one_file():
+    shapes = published_shapes(PUBLISHED)
+    assert len(shapes) == 194
+    assert len({name_of_authors(name, PUBLISHED) for name in shapes}) == 194
+    assert (len(PUBLISHED.latents_mean), len(PUBLISHED.latents_std)) == (16, 16)
+    assert (PUBLISHED.latents_mean[0], PUBLISHED.latents_std[-1]) == (-0.7571, 1.9160)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from lct_jax.codecs.lpips import Lpips
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
 from lct_jax.errors import InputError
+from lct_jax.paths import LocalPath
 from lct_jax.seeds import make_key
 from lct_jax.tensors import name_leaves
 
@@ -55,7 +56,7 @@ class CodecTrainingConfig:
     fine_depth: int = 2
     pixel_width: int = 32
     pixel_depth: int = 0
-    init_from: str = ""
+    init_from: LocalPath = ""
     clip_frames: int = 9
     crop: int = 64
     batch: int = 6

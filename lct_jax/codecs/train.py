@@ -17,11 +17,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from flax import nnx
 from tqdm import tqdm
 
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import load_lpips
 from lct_jax.codecs.patch import fit_patch_codec
@@ -202,5 +201,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     CONFIG = define_config()
-    WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    WORKDIR = define_path("workdir", "Folder of the run.", required=True)
     run(main)

@@ -1,9 +1,9 @@
 """The Wan 2.1 video VAE as a codec: published weights in, latents as the diffusion model sees them out.
 
-Weights are read from a folder in diffusers' layout (`config.json`, `diffusion_pytorch_model.safetensors`), or from
-the one file that `save` writes. A video passes in chunks, its first frame alone and then four frames (one latent
-frame) at a time, so memory does not grow with its length. Inside `jax.set_mesh(mesh)` the rows or columns of each
-frame are spread over the mesh.
+Weights are read from a folder in diffusers' layout (`config.json`, `diffusion_pytorch_model.safetensors`), from one
+file of the published weights alone (`wan_single_file.py`), or from the one that `save` writes. A video passes in
+chunks, its first frame alone and then four frames (one latent frame) at a time, so memory does not grow with its
+length. Inside `jax.set_mesh(mesh)` the rows or columns of each frame are spread over the mesh.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lct_jax.codecs import wan_single_file
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
@@ -99,15 +100,23 @@ class WanVAE:
     def load(
         cls, path: Path, *, channels: int, dtype: str = "float32", tiling: Tiling | None = None
     ) -> WanVAE:
-        """Reads a published folder or what `save` wrote.
+        """Reads a published folder, one published file, or what `save` wrote.
 
         Raises:
             InputError: config, channels, names, shapes or dtypes are not the expected ones.
         """
-        config, files = read_published(path) if path.is_dir() else (read_saved(path), [path])
+        alone = path.is_file() and "codec" not in read_metadata(path)
+        if path.is_dir():
+            config, files = read_published(path)
+        else:
+            config, files = wan_single_file.PUBLISHED if alone else read_saved(path), [path]
         if config.z_dim != channels:
             raise InputError(f"{path}: found {config.z_dim} channels, expected {channels}")
-        tensors = dict(iter_tensors(files, shapes=published_shapes(config), dropped={}))
+        shapes = published_shapes(config)
+        if alone:
+            tensors = wan_single_file.read_tensors(path, shapes, config)
+        else:
+            tensors = dict(iter_tensors(files, shapes=shapes, dropped={}))
         return cls(config, tensors, dtype=dtype, tiling=tiling)
 
     def _tiled(self, apply: Any, x: np.ndarray, unit_in: int, unit_out: int) -> np.ndarray:

@@ -17,6 +17,7 @@ import pydantic
 from pydantic import Field
 
 from lct_jax.errors import InputError
+from lct_jax.paths import is_path, local_path
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -66,7 +67,7 @@ def build(kind: Any, values: Any, *, path: str) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{path}: found {values!r}, expected a section of fields")
     kind = _choose(kind, values, path=path)
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise InputError(
@@ -132,7 +133,8 @@ _EXPECTED = {
 
 
 def _is_section(hint: Any) -> bool:
-    return all(dataclasses.is_dataclass(kind) for kind in typing.get_args(hint) or (hint,))
+    kinds = typing.get_args(hint) or (hint,)
+    return all(dataclasses.is_dataclass(kind) for kind in kinds)
 
 
 def _choose(kind: Any, values: Mapping[str, Any], *, path: str) -> Any:
@@ -151,4 +153,6 @@ def _choose(kind: Any, values: Mapping[str, Any], *, path: str) -> Any:
 def _read(hint: Any, value: Any, path: str) -> Any:
     if _is_section(hint):
         return build(hint, value, path=path)
+    if is_path(hint) and isinstance(value, str):
+        return local_path(value, path.removeprefix("config."))
     return tuple(value) if isinstance(value, list) else value

@@ -6,6 +6,7 @@ from typing import Literal
 
 from lct_jax.config.fields import Positive, PositiveFloat, settings
 from lct_jax.errors import InputError
+from lct_jax.paths import LocalPath
 
 
 @settings("prepare")
@@ -35,9 +36,9 @@ class PrepareConfig:
     clips: Positive = 1
     stills: Positive = 4
     codec: str = "patch"
-    codec_from: str = ""
+    codec_from: LocalPath = ""
     encoder: str = "minilm"
-    encoder_from: str = ""
+    encoder_from: LocalPath = ""
 
     def __post_init__(self) -> None:
         if self.max_frames % 4 != 1:

@@ -9,6 +9,7 @@ from pydantic import Field
 from lct_jax.config.compute import Context
 from lct_jax.config.fields import Count, NonNegativeFloat, Positive, PositiveFloat, Share, settings
 from lct_jax.errors import InputError
+from lct_jax.paths import LocalPath
 
 
 @settings("training")
@@ -41,7 +42,7 @@ class TrainingConfig:
     accumulate: Positive = 1
     seed: Count = 0
     context: Context = "full"
-    init_from: str = ""
+    init_from: LocalPath = ""
     init_weights: Literal["ema", "params"] = "ema"
     spike: PositiveFloat = 5.0
     most_skipped: Positive = 20

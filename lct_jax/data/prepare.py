@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags, logging
 
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.encode import (
@@ -299,10 +299,10 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     # Not at the top: a program that imports `prepare` has flags of its own.
-    SCENES = flags.DEFINE_string("scenes", None, "Scene file (JSON) of a film.")
-    VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos.")
-    PIXELS_SET = flags.DEFINE_string("pixels", None, "Set of raw pixels, to be encoded.")
-    OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    SCENES = define_path("scenes", "Scene file (JSON) of a film.")
+    VIDEOS = define_path("videos", "Folder of videos.")
+    PIXELS_SET = define_path("pixels", "Set of raw pixels, to be encoded.")
+    OUT = define_path("out", "Folder of the prepared set.", required=True)
     CREDIT = flags.DEFINE_string("credit", "", "Whom the videos are owed to, kept with the set.")
     UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")
     RUNNER = flags.DEFINE_enum("runner", "local", ("local", "ray"), "Where films are prepared.")

@@ -1,7 +1,7 @@
 """T5 and UMT5 as text encoders, from local files in transformers' layout.
 
-A folder holds `config.json`, `model.safetensors` (or its parts with an index) and `tokenizer.json` or `spiece.model`,
-which may lie in a folder `tokenizer` beside it, as pipelines are published. Weights are read tensor by tensor, large
+A folder holds `config.json`, weights and `tokenizer.json` or `spiece.model`, which may lie in a folder `tokenizer`
+beside it, as pipelines are published (`t5_files.py` says under which names). Weights are read tensor by tensor, large
 ones in pieces, each cast to the dtype asked for and put in place before the next one is read: an encoder of XXL size is
 in memory once (benchmarks/encoder_load.py). The table of embeddings stays on the host, layers run one by one through
 one compiled program.
@@ -22,10 +22,11 @@ from flax import nnx
 
 from lct_jax.encoders.prompts import SD3, PromptRules
 from lct_jax.encoders.protocol import TokenCounter, check_texts
+from lct_jax.encoders.t5_files import find_weights, sort_names
 from lct_jax.encoders.t5_network import Block, Norm, T5Config, bucket_distances
 from lct_jax.encoders.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
-from lct_jax.tensors import find_shards, iter_rows, read_config
+from lct_jax.tensors import iter_rows, read_config
 
 BUCKETS = (
     32,
@@ -34,7 +35,6 @@ BUCKETS = (
     256,
     512,
 )  # lengths that texts are padded to, so that all share a few programs
-_DROPPED = {"encoder.embed_tokens.weight": "the same as shared.weight"}
 _BLOCK = "encoder.block.{}.layer."
 # Our modules -> the published ones.
 _PUBLISHED = {
@@ -144,9 +144,12 @@ class _Weights:
         digest = hashlib.sha256()
         own: dict[str, np.ndarray] = {}
         filled: list[dict[tuple, Any]] = [{} for _ in parts]
-        files = find_shards(folder, "model")
-        for piece in iter_rows(files, shapes=shapes, dropped=_DROPPED):
-            name, stop = piece.name, piece.start + len(piece.rows)
+        files = find_weights(folder)
+        names = sort_names(files, shapes)
+        expected = {names.found.get(name, name): shape for name, shape in shapes.items()}
+        ours = {theirs: name for name, theirs in names.found.items()}
+        for piece in iter_rows(files, shapes=expected, dropped=names.dropped):
+            name, stop = ours[piece.name], piece.start + len(piece.rows)
             if piece.start == 0:
                 digest.update(name.encode())
                 own[name] = np.empty(shapes[name], dtype)

@@ -8,6 +8,7 @@ token in `tokenizer.json` and these letters in `spiece.model`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ END = 1  # of both models, as 0 is their padding
 
 
 def load_tokenizer(folder: Path, config: T5Config) -> Tokenize:
-    """The tokenizer in a folder, or in a folder `tokenizer` beside it; what it pads or cuts by itself is undone.
+    """The tokenizer in a folder, or in a folder `tokenizer` beside it (`tokenizer_3` for `text_encoder_3`).
+
+    What it pads or cuts by itself is undone.
 
     Args:
         config: of the encoder, whose table of embeddings the numbers point into.
@@ -42,7 +45,9 @@ def load_tokenizer(folder: Path, config: T5Config) -> Tokenize:
 
 def _find(folder: Path) -> tuple[Path, Callable[[Path], tuple[Tokenize, int]]]:
     readers = {"tokenizer.json": _read_json, "spiece.model": _read_sentencepiece}
-    folders = (folder, folder.parent / "tokenizer")
+    # Pipelines with several encoders number them: text_encoder_3 has its words in tokenizer_3, and not in tokenizer.
+    number = re.fullmatch(r"text_encoder(_\d+)", folder.name)
+    folders = (folder, folder.parent / f"tokenizer{number[1] if number else ''}")
     for name, read in readers.items():
         for place in folders:
             if (place / name).is_file():

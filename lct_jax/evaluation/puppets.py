@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags, logging
 from tqdm import tqdm
 
-from lct_jax.cli import run
+from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.measures import Share, Tally, judge_scene
 from lct_jax.evaluation.table import ROWS, Row, summarize, to_markdown
@@ -179,11 +179,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
-    CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
+    CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
+    CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
-    OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
+    OUT = define_path("out", "Folder of the results.", required=True)
     run(main)

@@ -39,7 +39,7 @@ def open_video(path: str | Path) -> Iterator[av.VideoStream]:
     """
     check_file(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(literal_name(path)) as container:
             yield _choose_stream(container, path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
@@ -65,6 +65,11 @@ def decode_stream(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
 def is_transmitted(stream: av.VideoStream) -> bool:
     """Whether timestamps of a stream's format may begin anew and packets may be lost (MPEG-TS, MPEG-PS and others)."""
     return bool(stream.container.format.flags & Flags.ts_discont.value)
+
+
+def literal_name(path: str | Path) -> str:
+    """Names a file so that FFmpeg takes nothing in the name for a protocol, as it would in `12:30/film.mp4`."""
+    return f"file:{path}"
 
 
 def check_file(path: str | Path) -> None:

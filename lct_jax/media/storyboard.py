@@ -6,17 +6,16 @@ somebody who has no player at hand, with the credit of the footage on it.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from lct_jax.directing.script import GlobalPrompt
 from lct_jax.files import replace_atomically
+from lct_jax.media.page_text import draw_line, wrap
 from lct_jax.media.video import resize
 
 # Lengths are pixels of the finished page.
@@ -28,9 +27,6 @@ _ROW_SPACE = 72
 _BACKGROUND, _RULE = "#141518", "#2a2c31"
 _BRIGHT, _PLAIN, _MUTED = "#f1eee7", "#c3c1bb", "#85878d"
 _AMBER, _TEAL = "#e2b36b", "#74bfb4"
-
-# The built-in font has neither dashes nor most accents.
-_REPLACED = str.maketrans({"–": "-", "—": "-", "−": "-", "×": "x", "→": ">", "•": "·", "ß": "ss"})
 
 
 @dataclass(frozen=True)
@@ -97,23 +93,6 @@ def pick_evenly(count: int, wanted: int) -> list[int]:
     return np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
 
 
-def wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines of `text` at most `width` pixels wide in the font of `size`; words too long break."""
-    lines = [""]
-    for word in _printable(text).split():
-        line = f"{lines[-1]} {word}".strip()
-        if _measure(line, size) <= width:
-            lines[-1] = line
-            continue
-        if lines[-1]:
-            lines.append("")
-        for letter in word:
-            if lines[-1] and _measure(lines[-1] + letter, size) > width:
-                lines.append("")
-            lines[-1] += letter
-    return lines
-
-
 def _draw_header(title: str, prompt: GlobalPrompt | None) -> Image.Image:
     parts: list[tuple[str, str]] = []
     if prompt is not None:
@@ -125,7 +104,7 @@ def _draw_header(title: str, prompt: GlobalPrompt | None) -> Image.Image:
     block, draw = _blank(height + 112)
     top = _write(draw, titles, (_MARGIN, _MARGIN), 76, 92, _BRIGHT) + 28
     for name, lines in texts:
-        draw.text((_MARGIN, top), _printable(name), _AMBER, _font(30))
+        draw_line(draw, (_MARGIN, top), name, 30, _AMBER)
         top = _write(draw, lines, (_MARGIN + _GUTTER, top), 30, 44, _PLAIN) + 10
     draw.line((_MARGIN, top + 22, _PAGE - _MARGIN, top + 22), _RULE, 2)
     return block
@@ -140,8 +119,8 @@ def _draw_row(number: int, row: StoryboardRow, columns: int) -> Image.Image:
     count = len(row.frames)
     length = "still image" if count == 1 else f"{count} frames, {count / row.fps:.1f} s"
     # The digits' ink starts below the top of their line; this brings it level with the frames.
-    draw.text((_MARGIN - 3, -18), str(number), _BRIGHT, _font(84))
-    draw.text((_MARGIN, 92), _printable(row.label), _color(row.label), _font(28))
+    draw_line(draw, (_MARGIN - 3, -18), str(number), 84, _BRIGHT)
+    draw_line(draw, (_MARGIN, 92), row.label, 28, _color(row.label))
     notes = wrap(length, 24, _GUTTER - 24) + ([] if row.cut else ["no cut"])
     _write(draw, notes, (_MARGIN, 130), 24, 34, _MUTED)
     return block
@@ -185,7 +164,7 @@ def _write(
 ) -> int:
     left, top = at
     for line in lines:
-        draw.text((left, top), line, color, _font(size))
+        draw_line(draw, (left, top), line, size, color)
         top += leading
     return top
 
@@ -200,17 +179,3 @@ def _rounded(width: int, height: int) -> Image.Image:
     box = (0, 0, 4 * width - 1, 4 * height - 1)
     ImageDraw.Draw(mask).rounded_rectangle(box, 4 * _CORNER, 255)
     return mask.resize((width, height), Image.Resampling.BOX)
-
-
-def _printable(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text.translate(_REPLACED))
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
-
-
-def _measure(text: str, size: int) -> float:
-    return _font(size).getlength(text)

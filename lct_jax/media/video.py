@@ -23,7 +23,7 @@ from PIL import Image
 from lct_jax.errors import InputError, one_line
 from lct_jax.files import replace_atomically
 from lct_jax.media.colour import to_rgb8
-from lct_jax.media.decoding import check_file, decode_stream, open_video
+from lct_jax.media.decoding import check_file, decode_stream, literal_name, open_video
 from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
@@ -176,7 +176,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -
     first = next(frames)
     # The index goes to the front, so that browsers start before the file has arrived.
     options = {"movflags": "+faststart"}
-    with av.open(str(path), "w", format="mp4", options=options) as container:
+    with av.open(literal_name(path), "w", format="mp4", options=options) as container:
         if credit:
             container.metadata["comment"] = credit
         # 1001 is the largest denominator in use: 23.976 is 24000/1001.

@@ -21,7 +21,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips 
 
 from absl import flags, logging
 
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
 from lct_jax.plan.report import (
@@ -60,9 +60,7 @@ SEARCH = flags.DEFINE_bool(
 )
 COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
-GPU_SPEC = flags.DEFINE_string(
-    "gpu_spec", None, "With --compile for GPUs: what XLA is told of one."
-)
+GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: what XLA is told of one.")
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 

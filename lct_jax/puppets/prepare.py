@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags, logging
 
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.encode import keep_scene
 from lct_jax.data.prepare import PREPARING, prepare_pixels
@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+    OUT = define_path("out", "Folder of the prepared set.", required=True)
     SCENES = flags.DEFINE_integer("scenes", 1000, "How many scenes.", lower_bound=1)
     SHOTS = flags.DEFINE_string("shots", "2-9", "Shots of a scene: a number, or a range.")
     WITHHOLD = flags.DEFINE_float(

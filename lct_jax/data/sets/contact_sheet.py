@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from lct_jax.backbones.registry import count_costs
-from lct_jax.cli import define_config, run
+from lct_jax.cli import define_config, define_path, run
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
@@ -149,8 +149,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    DATA = flags.DEFINE_string("data", None, "Prepared set.", required=True)
-    OUT = flags.DEFINE_string("out", None, "The sheet, a PNG.", required=True)
+    DATA = define_path("data", "Prepared set.", required=True)
+    OUT = define_path("out", "The sheet, a PNG.", required=True)
     SHOTS = flags.DEFINE_string("shots", "", "Names of shots, with commas between them.")
     COUNT = flags.DEFINE_integer(
         "count", 6, "Shots drawn at random where none is named.", lower_bound=1

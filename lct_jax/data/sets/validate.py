@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from absl import flags
 
-from lct_jax.cli import run
+from lct_jax.cli import define_path, run
 from lct_jax.codecs.registry import load_codec
 from lct_jax.data.sets.lengths import NAMES_PEOPLE
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
@@ -134,5 +133,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    DATA = flags.DEFINE_string("data", None, "Prepared set.", required=True)
+    DATA = define_path("data", "Prepared set.", required=True)
     run(main)

@@ -32,7 +32,8 @@ from jax.sharding import Mesh
 from lct_jax.config import TrainingConfig
 from lct_jax.distributed.sharding import place_tree, state_sharding
 from lct_jax.errors import InputError, make_folder
-from lct_jax.training.checkpoint.integrity import choose, measure_size, seal
+from lct_jax.training.checkpoint.integrity import choose, find_missing, measure_size, seal
+from lct_jax.training.checkpoint.literal_path import LiteralPath
 from lct_jax.training.checkpoint.silence import OrbaxSilence
 from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
 from lct_jax.training.state import TrainState, init_state
@@ -76,7 +77,7 @@ class Checkpoints:
             max_to_keep=keep, create=False, enable_async_checkpointing=self._beside
         )
         self._manager = ocp.CheckpointManager(
-            self.folder, item_names=("state", "meta"), options=options
+            LiteralPath(self.folder), item_names=("state", "meta"), options=options
         )
         self._sealer = ThreadPoolExecutor(1)
         self._sealing: Future[None] | None = None
@@ -181,10 +182,9 @@ class Checkpoints:
             yield
             self._quiet.end()
         except (OSError, ValueError) as error:
-            there = [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
             raise InputError(
                 f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); "
-                f"the last checkpoint is that of step {max(there, default=None)}"
+                f"the last checkpoint is that of step {max(_list_whole(self.folder), default=None)}"
             ) from error
 
 
@@ -255,6 +255,12 @@ def describe_origin(origin: Path, *, which: str) -> str:
     if not origin.is_dir():
         return f"{origin} ({made})"
     return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
+
+
+def _list_whole(folder: Path) -> list[int]:
+    """Steps of the checkpoints that have all that a restore needs."""
+    paths = [path for path in folder.glob("*") if path.name.isdigit()]
+    return [int(path.name) for path in paths if find_missing(path) is None]
 
 
 def _find_reason(error: Exception) -> str:

@@ -6,8 +6,9 @@
 Orbax checks some of what it reads and not all: a flipped byte of metadata or of a small array comes through. So every
 file is read once more after a save and before a restore, by the first process alone, in `THREADS` threads; OpenSSL's
 SHA-256 does 1.7 GB/s a core with the instructions that processors have had since about 2017, and disks are slower.
-Without a manifest (an earlier version's checkpoint, or a kill came between it and the save) only what must be there
-is looked for.
+A checkpoint gets its manifest only if all that a restore needs is there: the files of `REQUIRED`, and every array that
+the tree names, in the database into which the processes' files were merged. Without a manifest (an earlier version's
+checkpoint, or a kill came between it and the save) that alone is looked for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import tensorstore
 from jax.experimental import multihost_utils
 
 from lct_jax.errors import InputError
@@ -36,7 +39,9 @@ THREADS = 8
 UNFINISHED = (
     ".orbax-checkpoint-tmp"  # in the name of a folder that Orbax is writing, or was when it ended
 )
-REQUIRED = ("_CHECKPOINT_METADATA", "meta/metadata", "state/_METADATA", "state/manifest.ocdbt")
+TREE, MERGED = "state/_METADATA", "state/manifest.ocdbt"
+REQUIRED = ("_CHECKPOINT_METADATA", "meta/metadata", TREE, MERGED)
+ZARR = "/.zarray"
 NO_STEP = -1
 
 
@@ -54,7 +59,10 @@ class Choice(NamedTuple):
 
 
 def seal(checkpoint: Path) -> None:
-    """Writes the manifest of a complete checkpoint."""
+    """Writes the manifest of a complete checkpoint; raises InputError where it could not be restored."""
+    missing = find_missing(checkpoint)
+    if missing is not None:
+        raise InputError(f"it could not be restored: {missing}")
     files = {name: [size, digest] for name, size, digest in _examine(checkpoint)}
     text = json.dumps({"format": FORMAT, "digest": _digest(files), "files": files}, indent=1)
     with replace_atomically(checkpoint / MANIFEST) as unfinished:
@@ -67,6 +75,43 @@ def find_damage(checkpoint: Path) -> str | None:
         return _compare(checkpoint)
     except (OSError, InputError) as error:  # a disk that gives an error for a file has lost it
         return str(error)
+
+
+def find_missing(checkpoint: Path) -> str | None:
+    """Names what a restore needs and the checkpoint has not, a file or an array; None if it has all.
+
+    The names of the arrays are read, and not the arrays.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    for name in REQUIRED:
+        if not (checkpoint / name).is_file():
+            return f"{name}: missing"
+    try:
+        tree = json.loads((checkpoint / TREE).read_bytes())["tree_metadata"].values()
+        arrays = [leaf for leaf in tree if not leaf["value_metadata"]["skip_deserialize"]]
+        wanted = [".".join(str(step["key"]) for step in leaf["key_metadata"]) for leaf in arrays]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"{TREE}: cannot be read ({error})"
+    try:
+        there = _list_arrays(checkpoint / "state")
+    except ValueError as error:  # of TensorStore, and a page long
+        return f"{MERGED}: cannot be read ({textwrap.shorten(str(error), 200)})"
+    lost = [name for name in wanted if name not in there]
+    return (
+        f"{MERGED}: has no array {lost[0]!r}, {len(lost)} of {len(wanted)} are missing"
+        if lost
+        else None
+    )
+
+
+def _list_arrays(state: Path) -> set[str]:
+    """Returns the names of the arrays in a database of Orbax: those that have zarr's description of an array."""
+    base = {"driver": "file", "path": f"{state}/"}
+    database = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    keys = (key.decode() for key in database.list().result())
+    return {key.removesuffix(ZARR) for key in keys if key.endswith(ZARR)}
 
 
 def choose(folder: Path, *, owner: bool) -> Choice:
@@ -111,8 +156,7 @@ def _compare(checkpoint: Path) -> str | None:
         if manifest["format"] != FORMAT or manifest["digest"] != _digest(expected):
             return f"{MANIFEST}: is not what was written"
     except FileNotFoundError:
-        missing = [name for name in REQUIRED if not (checkpoint / name).is_file()]
-        return f"{missing[0]}: missing" if missing else None
+        return find_missing(checkpoint)
     except (ValueError, LookupError, TypeError) as error:
         return f"{MANIFEST}: cannot be read ({error})"
     files = _list_files(checkpoint)

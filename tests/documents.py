@@ -1,0 +1,104 @@
+"""What the project's documents and docstrings say that can be checked: commands, paths and links."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+_DOCUMENTS = ("*.md", "docs/*.md", "*/README.md", "examples/*/README.md")
+_SOURCES = ("*.py", "lct_jax/**/*.py", "benchmarks/*.py", "configs/**/*.py", "tests/*.py")
+DOCUMENTS = sorted({path for pattern in _DOCUMENTS for path in ROOT.glob(pattern)})
+SOURCES = sorted({path for pattern in _SOURCES for path in ROOT.glob(pattern)})
+_ROOMS = "lct_jax|docs|tests|configs|benchmarks|examples|results|notebooks"
+_COMMAND = re.compile(r"(?:^|[\s`\"])(?:[\w./]*/)?python3? ((?:-m [\w.]+|[\w/]+\.py)[^`#;]*)")
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)")
+
+
+class Command(NamedTuple):
+    """A command line of one of our programs.
+
+    Attributes:
+        where: the document. program: "train.py" or "lct_jax.plan". arguments: behind it. partial: whether the document
+            leaves some of them out.
+    """
+
+    where: str
+    program: str
+    arguments: tuple[str, ...]
+    partial: bool
+
+
+def find_commands() -> list[Command]:
+    """Returns the commands of documents and of the docstrings of modules that run a program of this repository."""
+    found = []
+    for path in [*DOCUMENTS, *SOURCES]:
+        for line in _join_lines(_read_words(path)):
+            for match in _COMMAND.finditer(line):
+                command = _read_command(str(path.relative_to(ROOT)), match[1])
+                found += [command] if command else []
+    return found
+
+
+def find_paths(path: Path) -> Iterator[str]:
+    """Yields what a file calls by the path that it has in this repository."""
+    pattern = (
+        rf"(?<![\w/.:-])((?:\.\./)*(?:{_ROOMS})/[\w./*-]+|(?<!/)\b[a-z]\w*\.(?:py|md))(?![\w/*(-])"
+    )
+    for match in re.finditer(pattern, _read_words(path)):
+        if not re.search(r"\b[A-Z]+\b(?!\.md)", match[1]):  # NAME stands for any name
+            yield match[1].rstrip(".")
+
+
+def find_links(path: Path) -> Iterator[Path]:
+    """Yields the files that a document links to."""
+    for match in _LINK.finditer(path.read_text()):
+        if "://" not in match[1]:
+            yield path.parent / match[1]
+
+
+def find_outputs(path: Path) -> list[tuple[str, str]]:
+    """Returns the commands of a document whose whole output follows in a block of its own, and that output."""
+    pattern = r"```sh\n((?:(?!```).)*)```\n\n```text\n((?:(?!```).)*)```"
+    return re.findall(pattern, path.read_text(), flags=re.DOTALL)
+
+
+def _read_words(path: Path) -> str:
+    """Returns a document, or the docstrings and comments of a source."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        return text
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    comments = re.findall(r"^\s*# (.*)$", text, flags=re.MULTILINE)
+    return "\n".join([*(ast.get_docstring(node) or "" for node in nodes), *comments])
+
+
+def _join_lines(text: str) -> list[str]:
+    """Returns lines with those joined to them that go on: behind a backslash, or that begin with flags."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    # In a docstring, what a backslash has joined is blanks alone.
+    return re.sub(r"(\n\s+| +)(?=\[?--\w)", " ", text).splitlines()
+
+
+def _read_command(where: str, text: str) -> Command | None:
+    text = re.split(r"\s{3,}|\s[|>]\s|\s-> ", text.strip())[0]
+    try:
+        words = shlex.split(text)
+    except ValueError:  # an apostrophe of the prose behind the command
+        words = text.split()
+    module = words[0] == "-m"
+    program, *rest = words[1:] if module else words
+    ours = program.startswith(("lct_jax.", "benchmarks.")) if module else program in _SCRIPTS
+    if not ours:
+        return None
+    rest = ["" if ".." in word else word.strip("[]").rstrip(",.:)") for word in rest]
+    flags = tuple(word for word in rest if re.fullmatch(r"--[\w.]+(=[^.].*|=)?", word))
+    return Command(where, program.rstrip(".,:"), flags, partial=len(flags) < len(rest) or not rest)
+
+
+_SCRIPTS = ("train.py", "sample.py", "evaluate.py")

@@ -1,0 +1,90 @@
+"""Text of many scripts: each letter has a picture, lines break where they may, and letters are joined and in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from lct_jax.media.page_text import _runs, draw_line, measure, wrap
+
+TEXTS = {
+    "latin": "café naïve Łódź Việt Nam Straße İstanbul ñ",
+    "greek": "Κοντινό πλάνο: η γυναίκα, Ἀρχή",
+    "cyrillic": "Общий план: ждёт, під дощем, її",
+    "arabic": "لقطة واسعة: تمشي المرأة، الله لا إله إلا",
+    "persian": "او می‌رود، پنجره، گل و چای",
+    "hebrew": "אישה במעיל אדום",
+    "japanese": "雨の夜、赤いコートの女性「もう来ない」カメラ",
+    "chinese": "一位穿红色大衣的女人，國語繁體。",
+    "korean": "빨간 코트를 입은 여자",
+}
+
+
+def draw(text: str) -> np.ndarray:
+    """The picture of a line: uint8 [rows, columns]."""
+    page = Image.new("L", (900, 60))
+    draw_line(ImageDraw.Draw(page), (10, 10), text, 30, "white")
+    return np.array(page)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_letter_has_a_picture_of_its_own(name):
+    """A letter that no font has would look like one that none can have."""
+    missing = draw("\u0378").nonzero()
+    for letter in set(TEXTS[name]) - set(" \u200c"):
+        found = draw(letter).nonzero()
+        assert len(found[0]) > 0, letter
+        assert [x.tolist() for x in found] != [x.tolist() for x in missing], letter
+
+
+def test_a_line_in_one_script_has_one_font():
+    assert _runs("Rain (1).") == [("", "Rain (1).")]
+    assert [face for face, _ in _runs(TEXTS["cyrillic"])] == ["DejaVuSans.ttf"]
+    assert [face for face, _ in _runs("駅の Kai 夜")] == [
+        *("DroidSansFallback.ttf", "", "DroidSansFallback.ttf")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        # Beh and lam and yeh in their joined forms, from the left as they are seen.
+        ("بلي", "\ufef2\ufee0\ufe91"),
+        ("لا", "\ufefb"),  # lam and alef are one letter
+        ("الله", "\ufeea\ufee0\ufedf\ufe8d"),
+        ("אב (ab) ג 12:30", "12:30 ג (ab) בא"),
+        ("ab אב cd", "ab בא cd"),
+        ("(אב)", "(בא)"),
+    ],
+)
+def test_letters_are_joined_and_in_the_order_that_is_seen(text, shown):
+    assert "".join(part for _, part in _runs(text)) == shown
+
+
+def test_every_line_goes_the_way_of_the_whole_text():
+    lines = wrap("אבג Character 1 דהו", size=30, width=180)
+    assert [line.strip("\u200f") for line in lines] == ["אבג", "Character 1", "דהו"]
+    lines = wrap("אבג abc, דהו", size=30, width=1000)
+    assert "".join(part for _, part in _runs(lines[0])) == "והד ,abc גבא"
+
+
+def test_wrapping_keeps_all_words_within_the_width():
+    text = "A rather long line of words — and one unbreakablyimmenselylongword."
+    lines = wrap(text, size=30, width=200)
+    assert "".join(lines).replace(" ", "") == text.replace("—", "-").replace(" ", "")
+    assert len(lines) > 3
+    assert max(measure(line, 30) for line in lines) <= 200
+    assert wrap("Rain.", size=30, width=200) == ["Rain."]
+    assert wrap("", size=30, width=200) == [""]
+
+
+def test_chinese_and_japanese_break_anywhere_but_before_a_closing_mark():
+    assert wrap("雨の夜、赤い。", size=30, width=100) == ["雨の", "夜、赤", "い。"]
+    assert wrap("雨「夜」雨", size=30, width=95) == ["雨", "「夜」", "雨"]
+    assert wrap("A red 赤いコート", size=30, width=150) == ["A red 赤い", "コート"]
+
+
+def test_accents_stay_on_their_letters():
+    np.testing.assert_array_equal(draw("cafe\u0301"), draw("café"))
+    assert np.abs(draw("café").astype(int) - draw("cafe")).max() > 0
