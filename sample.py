@@ -2,7 +2,8 @@
 
     python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
-`--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. Every field of
+`--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. `--encoder=FOLDER`
+names the text encoder where it no longer lies in the folder that the set was prepared with. Every field of
 the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with
 cached keys and values, from weights tuned with causal context.
 """
@@ -19,13 +20,14 @@ from tqdm import tqdm
 import lct_jax
 from lct_jax.cli import define_path, run
 from lct_jax.config import SamplingConfig
-from lct_jax.hosts.place import define_place
-from lct_jax.hosts.together import together
+from lct_jax.distributed.process_spec import define_process_flags
+from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.sampling.modes import MODES
 
 CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
-define_place()
+define_process_flags()
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
+ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = define_path("out", "Folder to write to.", required=True)
@@ -42,7 +44,9 @@ SETTINGS = {
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
-    generator = lct_jax.load(CHECKPOINT.value, codec=CODEC.value, weights=WEIGHTS.value)
+    generator = lct_jax.load(
+        CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
+    )
     settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
     with tqdm(desc=MODE.value, unit="step", disable=jax.process_index() > 0) as bar:
         scene = generator.sample(SCRIPT.value, mode=MODE.value, on_step=bar.update, **settings)
@@ -53,4 +57,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(together(main))
+    run(run_distributed(main))

@@ -24,16 +24,15 @@ from lct_jax.costs.step import Program
 from lct_jax.data.fill import describe_cuts
 from lct_jax.data.joined import open_data
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
+from lct_jax.distributed.process_spec import define_process_flags
+from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
-from lct_jax.hosts.place import define_place
-from lct_jax.hosts.together import together
+from lct_jax.distributed.stop_signal import StopSignal
 from lct_jax.seeds import make_key
-from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard, guard_step
-from lct_jax.training.interruption import Interruption
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.report.meter import Meter
 from lct_jax.training.report.metrics import measure_step
@@ -45,16 +44,14 @@ from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
-define_place()
+define_process_flags()
 WORKDIR = define_path("workdir", "Folder of the run.", required=True)
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    interruption = Interruption()
-    if jax.process_count() > 1:
-        interruption.defer()  # they leave together, which takes a step
+    stop = StopSignal()
     logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
@@ -125,17 +122,15 @@ def main(argv: Sequence[str]) -> None:
     for line in describe_cuts(source.planner):
         reporter.note(line)
     meter, recompilations = Meter(throughput), Recompilations("measured", "errors")
-    interruption.defer()
-    agreement = Agreement(mesh)
+    stop.defer()
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         with profile.before(number):
             state, metrics = step(state, place_batch(batch, mesh), key)
         meter.add(number, metrics)
         if profile.after(number, metrics):
             meter.restart_clock()
-        told = agreement.name(interruption.signal or 0)  # by any process, and seen by all alike
-        interruption.adopt(told)
-        last, leaving = number == training.steps, told != 0
+        # A stop signal that any process received; identical on all processes.
+        last, leaving = number == training.steps, stop.poll(mesh)
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
         # A report at every save too: means that reach back behind it would not survive a kill.
@@ -160,11 +155,11 @@ def main(argv: Sequence[str]) -> None:
     profile.close()
     reporter.close()
     checkpoints.close()
-    if interruption.signal is not None:
-        print(f"{workdir}: {interruption.describe()}; the same command goes on")
-        sys.exit(interruption.exit_code)
+    if stop.received is not None:
+        print(f"{workdir}: {stop.describe()}; the same command goes on")
+        sys.exit(stop.exit_code)
     print(f"{workdir}: {training.steps} steps done")
 
 
 if __name__ == "__main__":
-    run(together(main))
+    run(run_distributed(main))

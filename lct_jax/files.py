@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lct_jax.errors import InputError, one_line
 
@@ -70,11 +70,39 @@ def _claim(path: Path) -> Iterator[None]:
 
 def _is_own(file: IO[bytes], path: Path) -> bool:
     """Locks an open file, when it is its turn, and says whether it still has its name."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        return True  # some network file systems know no locks: two writers at once may fail there, in a line
+    if lock(file, wait=True) is not None:
+        return True  # two writers at once may fail there, in a line
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+def lock(file: IO[Any], *, wait: bool) -> str | None:
+    """Locks an open file for as long as it is open: until the process ends, in whatever way.
+
+    Args:
+        wait: for another process that holds the lock.
+
+    Returns:
+        None, or what the system says where the file system knows no locks, such as Lustre mounted without `-o flock`:
+        then nobody guards the file, and the caller must do without.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and `wait` is False.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        return one_line(error)
+    return None
+
+
+def describe_unguarded(folder: Path, reason: str) -> str:
+    """Returns the line about a folder whose file system knows no locks. `reason` is what `lock` returned."""
+    return (
+        f"{folder}: this file system has no locks ({reason}), so nobody guards the folder: "
+        "do not run two programs in it"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO
 from absl import logging
 
 from lct_jax.errors import InputError, one_line
+from lct_jax.files import describe_unguarded, lock
 
 LOCK_FILE = ".lock"
 
@@ -48,15 +48,12 @@ def _take(path: Path, doing: str) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unguarded = lock(file, wait=False)
         except BlockingIOError:
             holder = _read_holder(file)
             raise InputError(f"{path.parent}: another process {holder}is {doing}") from None
-        except OSError as error:
-            logging.warning(
-                "%s: this file system has no locks (%s), so nobody guards the folder: do not run two programs in it",
-                path.parent, one_line(error),
-            )  # fmt: skip
+        if unguarded is not None:
+            logging.warning(describe_unguarded(path.parent, unguarded))
             return file
         if _has_name(file, path):
             file.truncate(0)

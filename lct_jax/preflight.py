@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import os
 import shutil
 import socket
 import sys
@@ -35,12 +34,13 @@ from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.joined import open_data
 from lct_jax.data.mix import make_mix
+from lct_jax.distributed.facts import find_differences, hash_code, read_flags, read_versions
+from lct_jax.distributed.peers import Alone, Peers
+from lct_jax.distributed.process_spec import ProcessSpec, define_process_flags, read_spec
+from lct_jax.distributed.run_distributed import run_with_peers
 from lct_jax.distributed.sharding import check_mesh, make_mesh, replicated
 from lct_jax.errors import InputError, describe, make_folder
-from lct_jax.hosts.facts import find_differences, hash_code, read_flags, read_versions
-from lct_jax.hosts.place import Place, define_place, read_place
-from lct_jax.hosts.team import Alone, Team, join
-from lct_jax.hosts.together import start_jax
+from lct_jax.files import describe_unguarded, lock
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import init_state
 
@@ -48,22 +48,22 @@ CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set or sets, the same on all processes.")
 WORKDIR = define_path("workdir", "Folder of the run, shared.", required=True)
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds within which all checks are done.")
-define_place()
+define_process_flags()
 
 MARGIN = 5.0  # seconds for an answer to arrive behind the check that it is of
 Judge = Callable[[list[Any]], str]
 
 
 class Checks:
-    """Runs checks on all processes at once, and prints what came of each on process 0.
+    """Runs checks on all processes at once, and prints what came of each; only process 0 is heard.
 
     Args:
-        team: of all processes. first: whether this one is process 0. seconds: until everything is to be done.
+        peers: the processes. end: when everything is to be done, as time.monotonic() counts.
     """
 
-    def __init__(self, team: Team | Alone, *, first: bool, seconds: float) -> None:
+    def __init__(self, peers: Peers | Alone, *, end: float) -> None:
         self.failed = 0
-        self._team, self._first, self._end = team, first, time.monotonic() + seconds
+        self._peers, self._end = peers, end
 
     def run(self, name: str, look: Callable[[], Any], judge: Judge) -> list[Any] | None:
         """One check: every process looks, and all that they found is judged alike on each of them.
@@ -78,7 +78,7 @@ class Checks:
         left = max(self._end - time.monotonic(), 0.0)
         value, wrong = attempt(look, seconds=left)
         try:
-            answers = self._team.gather(name, [value, wrong], timeout=left + MARGIN)
+            answers = self._peers.gather(name, [value, wrong], timeout=left + MARGIN)
             complaints = [f"process {p}: {bad}" for p, (_, bad) in enumerate(answers) if bad]
             if complaints:
                 raise InputError("; ".join(complaints))
@@ -91,8 +91,7 @@ class Checks:
         return [value for value, _ in answers]
 
     def _say(self, verdict: str, name: str, text: str) -> None:
-        if self._first:
-            print(f"{verdict:4} {name}: {text}", flush=True)
+        print(f"{verdict:4} {name}: {text}", flush=True)
 
 
 def attempt(look: Callable[[], Any], *, seconds: float) -> tuple[Any, str]:
@@ -132,10 +131,8 @@ def alike(values: list[Any], *, words: str) -> str:
     return words
 
 
-def describe_devices(place: Place | None, team: Team | Alone, config: Config) -> str:
-    """The devices of all processes and the mesh over them, as this process sees them."""
-    if place is not None:
-        start_jax(place, service=team.service)
+def describe_devices(config: Config) -> str:
+    """Returns the devices of all processes and the mesh over them, as this process sees them."""
     mesh = make_mesh(seq=config.compute.seq_shards)
     check_mesh(mesh, config)
     order = hashlib.sha256(str([d.id for d in mesh.devices.flat]).encode()).hexdigest()[:8]
@@ -184,10 +181,22 @@ def read_notes(folder: Path, notes: dict[str, str]) -> int:
     return len(notes)
 
 
-def check_folder(checks: Checks, folder: Path, *, process: int, processes: int) -> bool:
+def try_lock(folder: Path, name: str) -> str:
+    """Locks a file in the work folder, as a run does; returns what the system says where it cannot be, or ""."""
+    with (folder / name).open() as file:
+        return lock(file, wait=False) or ""
+
+
+def judge_locks(values: list[Any], folder: Path) -> str:
+    """Returns whether the work folder can be guarded. A run does without locks, so that nothing is wrong without."""
+    reason = next(filter(None, values), "")
+    return describe_unguarded(folder, reason) if reason else "one run at a time"
+
+
+def check_folder(checks: Checks, folder: Path, peers: Peers | Alone) -> bool:
     """Every process writes a file into the work folder and reads those of all others; False where any cannot write."""
     name = functools.partial("preflight.{}".format)
-    mine = name(process)
+    mine, processes = name(peers.process), peers.processes
     try:
         written = checks.run(
             "work folder, writing",
@@ -196,6 +205,11 @@ def check_folder(checks: Checks, folder: Path, *, process: int, processes: int) 
         )
         if written is None:
             return False
+        checks.run(
+            "work folder, locks",
+            lambda: try_lock(folder, mine),
+            functools.partial(judge_locks, folder=folder),
+        )
         checks.run(
             "work folder, reading",
             lambda: read_notes(folder, {name(p): text for p, text in enumerate(written)}),
@@ -232,59 +246,38 @@ def judge_space(values: list[Any]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    config, folder, end = (
-        freeze(CONFIG.value),
-        Path(WORKDIR.value),
-        time.monotonic() + TIMEOUT.value,
-    )
     if TIMEOUT.value < 1:
         raise InputError(f"--timeout: found {TIMEOUT.value:g}, expected at least 1 second")
-    place = read_place()
-    place = None if place is None or place.processes == 1 else place
-    process, processes = (0, 1) if place is None else (place.process, place.processes)
-    if process == 0:
-        print(f"preflight of {processes} processes, at most {TIMEOUT.value:g} s", flush=True)
-    team: Team | Alone = Alone()
-    if place is not None:
-        try:
-            patient = dataclasses.replace(place, join_timeout=TIMEOUT.value)
-            team = join(patient, on_loss=lambda lost: None)
-        except InputError as error:
-            print(f"FAIL processes: {error}" if process == 0 else f"{place.name}: FAIL {error}")
-            sys.exit(1)
-    checks = Checks(team, first=process == 0, seconds=end - time.monotonic())
-    run_checks(checks, place, team, config=config, folder=folder)
-    if process == 0:
-        print("ready" if not checks.failed else f"not ready: {checks.failed} failed", flush=True)
-    if place is not None:
-        _part(team, failed=checks.failed > 0)
-    sys.exit(1 if checks.failed else 0)
+    freeze(CONFIG.value)
+    spec = read_spec()
+    if spec is not None:
+        spec = dataclasses.replace(spec, join_timeout=TIMEOUT.value)
+    run_with_peers(check_all, spec, alike=False, report=report_loss)
 
 
-def run_checks(
-    checks: Checks, place: Place | None, team: Team | Alone, *, config: Config, folder: Path
-) -> None:
-    """All checks in their order; one that fails does not keep back those that do not need it."""
-    process, processes = (0, 1) if place is None else (place.process, place.processes)
+def check_all(peers: Peers | Alone) -> None:
+    """Runs all checks in their order, and exits; one that fails does not keep back those that do not need it."""
+    config, folder = freeze(CONFIG.value), Path(WORKDIR.value)
+    checks = Checks(peers, end=time.monotonic() + TIMEOUT.value)
+    print(f"preflight of {peers.processes} processes, at most {TIMEOUT.value:g} s", flush=True)
     checks.run("processes", socket.gethostname, lambda hosts: f"{len(hosts)}, {', '.join(hosts)}")
     checks.run("code", hash_code, same)
     checks.run("versions", read_versions, functools.partial(alike, words="the same"))
     checks.run("config and flags", read_flags, functools.partial(alike, words="the same"))
     checks.run("prepared set", lambda: hash_set(DATA.value, config), same)
-    if check_folder(checks, folder, process=process, processes=processes):
+    if check_folder(checks, folder, peers):
         checks.run("space", lambda: measure_space(folder, config), judge_space)
-    seen = checks.run("devices", lambda: describe_devices(place, team, config), same)
+    seen = checks.run("devices", lambda: describe_devices(config), same)
     if seen is not None:
         checks.run("a sum over all devices", lambda: sum_over_devices(config), same)
+    print("ready" if not checks.failed else f"not ready: {checks.failed} failed", flush=True)
+    sys.exit(1 if checks.failed else 0)
 
 
-def _part(team: Team, *, failed: bool) -> None:
-    if not failed:
-        jax.distributed.shutdown()
-    team.leave()
-    if failed:  # JAX may be half started, and would wait for what does not come
-        sys.stdout.flush()
-        os._exit(1)
+def report_loss(spec: ProcessSpec, text: str, code: int) -> int:
+    """Prints that a process did not come or was lost, as the check that it is; returns the exit code."""
+    print(f"{'' if spec.process == 0 else f'{spec.name}: '}FAIL processes: {text}", flush=True)
+    return 1
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiny_film import Result, start_program
@@ -22,7 +22,7 @@ def find_port() -> int:
         return server.getsockname()[1]
 
 
-def name_place(port: int, process: int, *, join_timeout: float = PATIENCE) -> list[str]:
+def name_process(port: int, process: int, *, join_timeout: float = PATIENCE) -> list[str]:
     """The flags of one of two processes."""
     return [
         f"--coordinator=127.0.0.1:{port}",
@@ -56,9 +56,9 @@ class Pair:
             time.sleep(0.002)
 
 
-def run_alone(*arguments: str) -> Result:
+def run_alone(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
     """Runs a program as one process to its end."""
-    [result] = Pair((start_program(*arguments),)).wait()
+    [result] = Pair((start_program(*arguments, environment=environment),)).wait()
     return result
 
 
@@ -67,7 +67,7 @@ def start_pair(*arguments: str, extra: Sequence[Sequence[str]] = ((), ())) -> Pa
     port = find_port()
     return Pair(
         tuple(
-            start_program(*arguments, *name_place(port, process), *extra[process])
+            start_program(*arguments, *name_process(port, process), *extra[process])
             for process in (0, 1)
         )
     )

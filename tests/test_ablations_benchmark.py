@@ -87,6 +87,7 @@ def probe(folder: Path, fault: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_every_fault_changes_what_it_says_and_no_more(tmp_path):
     whole = probe(tmp_path, "")

@@ -34,6 +34,8 @@ from lct_jax.training.checkpoint.checkpoints import (
 )
 from lct_jax.training.optimizer import make_optimizer
 
+pytestmark = pytest.mark.programs
+
 
 def make_config(**model: object) -> Config:
     """The shared run's config with causal context and a schedule of its own, from the shared run."""

@@ -123,6 +123,15 @@ def test_encoders_by_name():
     )
 
 
+def test_the_folder_of_an_encoder_that_was_moved_is_named(tmp_path):
+    with pytest.raises(InputError) as caught:
+        make_encoder("t5", width=8, folder=str(tmp_path / "moved"))
+    assert str(caught.value) == (
+        f"prepare.encoder_from: {tmp_path / 'moved'}: no such folder, expected that of the t5 encoder; where a run is "
+        "sampled, --encoder=FOLDER names another"
+    )
+
+
 def test_a_codec_that_cannot_be_fitted_needs_weights(tmp_path):
     made = tiny_film.make_tiny_film(tmp_path)
     config = tiny_film.CONFIG

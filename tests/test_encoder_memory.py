@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 SIZE = ("--layers=16", "--width=1024", "--vocabulary=131072")  # 654 MB in bfloat16
 
 

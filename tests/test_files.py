@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically, replace_folder
+from lct_jax.files import describe_unguarded, lock, replace_atomically, replace_folder
 from lct_jax.tensors import load_tensors_of, save_tensors
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.report.reporter import drop_later
 
 # Children of these tests write files and know nothing of JAX, whose threads a fork leaves behind.
@@ -117,3 +120,42 @@ def test_lines_that_will_be_written_again_are_dropped(tmp_path):
     log.write_text('{"step": 1}\n{"step": 3}\n{"step": 2}\n{"ste')
     drop_later(log, 2)
     assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without flock, as Lustre mounted without `-o flock`."""
+
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_lock_is_held_until_its_file_is_closed(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("w") as file:
+        assert lock(file, wait=False) is None
+        with path.open("w") as other, pytest.raises(BlockingIOError):
+            lock(other, wait=False)
+    with path.open("w") as file:
+        assert lock(file, wait=True) is None
+
+
+def test_a_file_is_written_where_the_file_system_knows_no_locks(tmp_path, no_locks):
+    path = tmp_path / "a"
+    with path.open("w") as file:
+        assert lock(file, wait=False) == "Function not implemented"
+    with replace_atomically(path) as unfinished:
+        unfinished.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+def test_a_run_notes_that_nobody_guards_its_folder(tmp_path, no_locks, capsys):
+    Checkpoints(tmp_path, keep=1).close()
+    line = describe_unguarded(tmp_path, "Function not implemented")
+    assert capsys.readouterr().err == f"note: {line}\n"
+    assert line == (
+        f"{tmp_path}: this file system has no locks (Function not implemented), so nobody guards the folder: "
+        "do not run two programs in it"
+    )

@@ -113,6 +113,7 @@ def test_credits_and_black_are_gone(takes):
     assert lost == []
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_the_set_trains_with_no_further_step(out, tmp_path, config):
     prepared = PreparedSet(out)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-import lct_jax.folder_lock
+import lct_jax.files
 from lct_jax.errors import InputError
 from lct_jax.folder_lock import lock_folder
 
@@ -36,7 +36,7 @@ def test_without_locks_a_warning_says_that_nobody_guards(tmp_path, monkeypatch, 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lct_jax.folder_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(lct_jax.files.fcntl, "flock", refuse)
     said = []
     monkeypatch.setattr(
         lct_jax.folder_lock.logging, "warning", lambda form, *x: said.append(form % x)

@@ -71,6 +71,7 @@ def check_failed(result: Result, run: Path, error: str) -> None:
     assert 8 not in finished(run)
 
 
+@pytest.mark.programs
 def test_a_save_cut_short_by_a_limit_leaves_the_last_checkpoint(tmp_path):
     run = start_at_six(tmp_path)
     through = [sys.executable, "-c", ON_LIMIT, str(LIMIT)]
@@ -78,6 +79,7 @@ def test_a_save_cut_short_by_a_limit_leaves_the_last_checkpoint(tmp_path):
     check_failed(result, run, "File too large")
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["tmpfs"] if may_mount() else ["limit"])
 def test_after_a_full_disk_a_run_goes_on_to_the_same_end(tmp_path, way):
@@ -108,6 +110,7 @@ def test_a_report_that_cannot_be_written_is_an_error_in_one_line(tmp_path):
     reporter.close()
 
 
+@pytest.mark.programs
 def test_a_disk_with_too_little_room_is_told_of_early_and_once(tmp_path, monkeypatch):
     usage, free = namedtuple("usage", "free"), [10**12]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(free[0]))

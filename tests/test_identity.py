@@ -12,7 +12,7 @@ from tiny_film import run_program, shared_film, shared_run, train_arguments
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.data.sets.records import PreparedSet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 
 def write_other_codec(path) -> str:

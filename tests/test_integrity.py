@@ -29,6 +29,8 @@ from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import TrainState, init_state
 
+pytestmark = pytest.mark.programs
+
 SHAPES = build_abstract(CONFIG.network).params
 
 

@@ -22,6 +22,8 @@ from lct_jax.data.sets.validate import find_problems
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def copy(tmp_path) -> TinyFilm:

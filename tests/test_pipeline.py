@@ -22,6 +22,8 @@ from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.types import PackedBatch
 
+pytestmark = pytest.mark.programs
+
 FRAME = 2 * 3  # tokens of a latent frame
 CLIP = 3 * FRAME
 

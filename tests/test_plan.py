@@ -38,7 +38,13 @@ BIG = Config(
 
 @pytest.mark.parametrize(
     ("name", "chips", "devices"),
-    [("v6e:8x8", 64, 64), ("v5p:4x4x4", 64, 64), ("tpu7x:2x2x1", 4, 8), ("h100:64", 64, 64)],
+    [
+        ("v6e:8x8", 64, 64),
+        ("v5p:4x4x4", 64, 64),
+        ("tpu7x:2x2x1", 4, 8),
+        ("h100:64", 64, 64),
+        ("a100-40:16", 16, 16),
+    ],
 )
 def test_a_topology_by_its_name(name, chips, devices):
     found = parse_topology(name)
@@ -50,7 +56,8 @@ def test_a_topology_by_its_name(name, chips, devices):
     [
         (
             "v9:2x2",
-            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, h100:16, h200:16, cpu",
+            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, a100-40:16, "
+            "h100:16, h100-nvl:16, h100-pcie:16, h800:16, h200:16, b200:16, cpu",
         ),
         ("v6e", "expected a size such as v6e:4x4"),
         ("v6e:2x2x2", "expected a size such as v6e:4x4"),
@@ -59,7 +66,8 @@ def test_a_topology_by_its_name(name, chips, devices):
         ("h100:12", "expected a multiple of 8 GPUs, the size of a node"),
         (
             "",
-            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, h100:16, h200:16, cpu",
+            "expected one of v5e:4x4, v6e:4x4, v5p:2x2x4, tpu7x:2x2x4, a100:16, a100-40:16, "
+            "h100:16, h100-nvl:16, h100-pcie:16, h800:16, h200:16, b200:16, cpu",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from process_pair import find_port, name_place, run_alone, start_pair
+from process_pair import find_port, name_process, run_alone, start_pair
 from tiny_film import shared_film
 
 
@@ -23,11 +23,12 @@ def verdicts(stdout: str) -> dict[str, str]:
 
 CHECKS = (
     *("processes", "code", "versions", "config and flags", "prepared set"),
-    *("work folder, writing", "work folder, reading", "space"),
+    *("work folder, writing", "work folder, locks", "work folder, reading", "space"),
     *("devices", "a sum over all devices"),
 )
 
 
+@pytest.mark.programs
 def test_preflight_of_one_process_finds_all_that_is_wrong(tmp_path):
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "run"
@@ -50,6 +51,7 @@ def test_preflight_of_one_process_finds_all_that_is_wrong(tmp_path):
     )
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_preflight_finds_two_processes_ready(tmp_path):
     first, second = start_pair(*preflight(tmp_path / "new")).wait()
@@ -60,6 +62,7 @@ def test_preflight_finds_two_processes_ready(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_preflight_names_what_differs_and_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
@@ -76,10 +79,11 @@ def test_preflight_names_what_differs_and_a_folder_that_cannot_be_made(tmp_path)
     assert first.stdout.splitlines()[-1] == "not ready: 2 failed"
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_preflight_names_who_is_missing_in_the_stated_time(tmp_path):
-    place = name_place(find_port(), 0)
-    result = run_alone(*preflight(tmp_path, *place, "--timeout=2"))
+    spec = name_process(find_port(), 0)
+    result = run_alone(*preflight(tmp_path, *spec, "--timeout=2"))
     assert result.code == 1
     assert result.stdout.splitlines()[-1] == (
         "FAIL processes: process 1 of 2 did not come within 2 s"

@@ -18,6 +18,8 @@ from lct_jax.data.prepare import prepare_videos
 from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 
+pytestmark = pytest.mark.programs
+
 MOMENTS = 20
 # Forked from a server that has only imported: a kill then meets the work and not the start of Python.
 CONTEXT = multiprocessing.get_context("forkserver")

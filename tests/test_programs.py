@@ -33,6 +33,8 @@ from tiny_film import (
 from lct_jax.config.network import put
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.programs
+
 SCRIPT = {
     "format": "lct_jax.script/1",
     "characters": {"1": "A woman in a red coat."},
@@ -264,6 +266,7 @@ def test_sampling_refuses_a_script(tmp_path, change, expected):
         (["--negative_shot=" + "fog " * 40], ["sampling.negative_shot", "found", "at most 32"]),
         (["--out=README.md"], ["README.md"]),
         (["--checkpoint=nowhere"], ["nowhere"]),
+        (["--encoder=moved"], ["prepare.encoder_from: moved: no such folder", "--encoder=FOLDER"]),
     ],
 )
 def test_sampling_refuses(tmp_path, flags, expected):

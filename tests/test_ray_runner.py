@@ -15,6 +15,8 @@ from tiny_film import CONFIG, ROOT, run_program, shared_film, start_program, wri
 
 from lct_jax.data.prepare import SOURCE_FILE
 
+pytestmark = pytest.mark.programs
+
 # Two workers, however many cores there are. Ray gives its own processes 30 seconds to start and no way to say more,
 # which a busy machine may need: so a cluster that did not come up is asked for again.
 DRIVER = """

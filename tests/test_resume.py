@@ -107,6 +107,7 @@ def finish(workdir: Path) -> Result:
     return result
 
 
+@pytest.mark.programs
 def test_a_run_reports_every_step_once_and_keeps_the_last_checkpoints():
     steps = [line["step"] for line in read_metrics(shared_run()) if "loss" in line]
     assert steps == [2, 3, 4, 6, 8]  # every second, and where it is saved: every third and the last
@@ -117,6 +118,7 @@ def test_a_run_reports_every_step_once_and_keeps_the_last_checkpoints():
     assert finished(shared_run()) == [6, 8]
 
 
+@pytest.mark.programs
 def test_a_report_says_how_fast_and_full_a_run_is_and_where_its_loss_comes_from():
     lines = [json.loads(line) for line in (shared_run() / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "loss" in line]
@@ -135,6 +137,7 @@ def test_a_report_says_how_fast_and_full_a_run_is_and_where_its_loss_comes_from(
     }
 
 
+@pytest.mark.programs
 def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
     # Before the first checkpoint, in the middle of one, and between two.
     assert kill_when(tmp_path, lambda: reported(tmp_path) >= 2)
@@ -152,6 +155,7 @@ def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
     check_same_end(tmp_path)
 
 
+@pytest.mark.programs
 def test_a_finished_run_is_left_as_it_is_and_notices_another_set(tmp_path):
     before = (shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())
     other = shutil.copytree(shared_film().prepared, tmp_path / "other")
@@ -178,6 +182,7 @@ def test_reports_later_than_the_checkpoint_are_dropped(tmp_path):
     assert read_metrics(tmp_path)[-1] == {"step": 4, "loss": 0.5}
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_many_moments_a_run_ends_the_same(tmp_path, seed):

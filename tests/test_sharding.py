@@ -30,7 +30,6 @@ from lct_jax.distributed.sharding import (
     state_sharding,
 )
 from lct_jax.errors import InputError
-from lct_jax.training.agreement import Agreement
 
 
 def test_places_by_the_largest_axis_that_divides(mesh):
@@ -148,14 +147,3 @@ def test_a_mesh_for_sampling_has_a_row_a_guidance_branch_if_it_can():
     assert [tuple(shape.values()) for shape in shapes] == [(1, 1), (2, 4), (1, 8)]
     with pytest.raises(InputError, match="found 3, expected a divisor of 16 heads"):
         make_sampling_mesh(3, heads=16)
-
-
-def test_a_number_is_agreed_on_at_once_by_one_process(mesh):
-    agreement = Agreement(mesh)
-    assert [agreement.name(number) for number in (0, 15, 0)] == [0, 15, 0]
-
-
-def test_a_number_is_agreed_on_by_all_devices_one_step_later(mesh, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)  # so that devices are asked
-    agreement = Agreement(mesh)
-    assert [agreement.name(number) for number in (0, 15, 0, 2)] == [0, 0, 15, 0]

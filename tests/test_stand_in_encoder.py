@@ -30,6 +30,7 @@ def test_numbers_are_literal():
     np.testing.assert_allclose(tokens_LE[1], [0.047775, -0.825509, -1.601275], atol=1e-6)
 
 
+@pytest.mark.programs
 def test_another_process_agrees():
     program = (
         "import sys; from lct_jax.encoders.stand_in import StandInEncoder;"

@@ -169,5 +169,21 @@ def test_rates_are_over_the_peak_of_all_devices():
 def test_chips_are_found_by_what_jax_calls_their_devices():
     assert find_chip("TPU v6 lite") is CHIPS["v6e"]
     assert find_chip("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
+    assert find_chip("TPU7x") is find_chip("TPU7") is CHIPS["tpu7x"]
     assert find_chip(jax.devices()[0].device_kind) is None
     assert set(DEVICE_KINDS.values()) <= set(CHIPS)
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "tera", "memory"),
+    [
+        ("NVIDIA A100-SXM4-40GB", 312, 40),
+        ("NVIDIA H100 NVL", 835, 94),
+        ("NVIDIA H100 PCIe", 756, 80),
+        ("NVIDIA H800", 989, 80),
+        ("NVIDIA B200", 2250, 180),
+    ],
+)
+def test_gpus_have_their_published_peak_and_memory(device_kind, tera, memory):
+    chip = find_chip(device_kind)
+    assert (chip.flops, chip.memory) == (tera * 1e12, memory * 1e9)

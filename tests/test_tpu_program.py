@@ -15,7 +15,7 @@ from compile_for_tpu import LONG, MODEL, ROWS, TEXT, VIDEO
 
 from lct_jax.backbones.mmdit.blocks import MODULATIONS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.programs]
 TOKENS = TEXT + VIDEO
 
 

@@ -36,6 +36,7 @@ def test_packed_and_padded_rows_hold_the_same_scenes():
         assert sum(int(seen.sum()) for seen in scene) == case.useful
 
 
+@pytest.mark.programs
 @pytest.mark.slow
 def test_the_command_compares_the_sides_and_prints_tables():
     """A tiny case, one turn: PyTorch's velocity and gradient must be ours, or the command ends with an error."""

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lct_jax.distributed import stop_signal
+from lct_jax.distributed.stop_signal import STOPPING, StopSignal
 from lct_jax.errors import InputError
-from lct_jax.training.interruption import STOPPING, Interruption
 from lct_jax.training.report.profile import Profile
 from lct_jax.training.report.recompilations import Recompilations
 
@@ -73,25 +74,56 @@ def test_a_program_compiled_again_is_counted_and_told_of():
 
 
 @pytest.fixture
-def interruption():
+def stop():
     before = {number: signal.getsignal(number) for number in STOPPING}
-    yield Interruption()
+    yield StopSignal()
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_before_the_first_step_a_signal_ends_the_process(interruption, capsys, number, code):
+def test_before_the_first_step_a_signal_ends_the_process(stop, capsys, number, code):
     with pytest.raises(SystemExit) as caught:
         signal.raise_signal(number)
     assert caught.value.code == code
     assert capsys.readouterr().err == f"{number.name} before the first step: nothing to save\n"
 
 
-def test_from_then_on_it_is_noted_with_its_time(interruption):
-    interruption.defer()
-    assert interruption.signal is None
+def test_a_stop_signal_after_the_first_step_is_noted_with_its_time(stop, mesh):
+    stop.defer()
+    assert not stop.poll(mesh)
     signal.raise_signal(signal.SIGTERM)
-    assert interruption.signal == signal.SIGTERM
-    assert interruption.exit_code == 0
-    assert re.fullmatch(r"SIGTERM, saved \d+\.\d s after it came", interruption.describe())
+    assert stop.received == signal.SIGTERM
+    assert stop.poll(mesh)
+    assert stop.exit_code == 0
+    assert re.fullmatch(r"SIGTERM, saved \d+\.\d s after it came", stop.describe())
+
+
+def test_a_second_ctrl_c_ends_the_process(stop):
+    stop.defer()
+    signal.raise_signal(signal.SIGINT)
+    assert stop.exit_code == 130
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_stop_signal_of_several_processes_is_acted_upon_one_step_later(mesh, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)  # so that devices are asked
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    stop = StopSignal()
+    found = [stop.poll(mesh)]
+    signal.raise_signal(signal.SIGTERM)
+    found += [stop.poll(mesh), stop.poll(mesh)]
+    assert found == [False, False, True]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_stop_signal_that_another_process_received_is_taken_over(stop, mesh, monkeypatch):
+    monkeypatch.setattr(stop, "_several", True)
+    stop.defer()
+    monkeypatch.setattr(
+        stop_signal, "_find_largest", lambda number, mesh: jnp.int32(signal.SIGTERM)
+    )
+    assert [stop.poll(mesh), stop.poll(mesh)] == [False, True]
+    assert stop.received == signal.SIGTERM

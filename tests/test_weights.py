@@ -228,6 +228,7 @@ def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, mon
     assert Checkpoints(tmp_path).latest == 3
 
 
+@pytest.mark.programs
 def test_a_run_gives_its_ema_or_its_parameters():
     run = shared_run()
     meta = read_meta(run)
@@ -241,6 +242,7 @@ def test_a_run_gives_its_ema_or_its_parameters():
     assert 0 < shift.max() < 0.1  # of a run of eight steps at 1e-2
 
 
+@pytest.mark.programs
 def test_weights_trained_on_eight_devices_are_exported_on_one(params, tmp_path):
     optimizer = make_optimizer(CONFIG.training, decays=decays)
     state = init_state(jax.tree.map(jnp.asarray, params), optimizer)

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -232,12 +232,14 @@ def run_program(*arguments: str | Path, through: Sequence[str | Path] = ()) -> R
 
 
 def start_program(
-    *arguments: str | Path, through: Sequence[str | Path] = ()
+    *arguments: str | Path,
+    through: Sequence[str | Path] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
 
     Args:
-        through: a command that runs the command line given behind it.
+        through: a command that runs the command line given behind it. environment: variables to add.
     """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {
@@ -251,7 +253,7 @@ def start_program(
     return subprocess.Popen(
         [*map(str, through), sys.executable, "-W", "error", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={**os.environ, **settings, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

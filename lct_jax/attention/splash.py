@@ -22,6 +22,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info
 
 from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
 from lct_jax.attention.mask import KeySpans
+from lct_jax.jax_internals import splash_backward_keys, splash_backward_queries
 
 LANES = 128  # of a vector unit; blocks are multiples of it
 BLOCK, COMPUTE = (
@@ -133,14 +134,14 @@ def _backward_row(
         "interpret": interpret,
     } | {f"{x}_layout": kernels.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
     # Two kernels and not the fused one, which keeps a gradient of the queries for every block of keys.
-    _, dk, dv = kernels._splash_attention_bwd_dkv(
+    _, dk, dv = splash_backward_keys(
         *given,
         mask_info=_mask(row, sizes, over=0),
         bkv_compute=_compute_size(sizes.k),
         use_fused_bwd_kernel=False,
         **shared,
     )
-    dq = kernels._splash_attention_bwd_dq(*given, mask_info=_mask(row, sizes, over=1), **shared)
+    dq = splash_backward_queries(*given, mask_info=_mask(row, sizes, over=1), **shared)
     return _scaled(dq), dk, dv
 
 

@@ -1,7 +1,8 @@
 """Peaks of accelerators as their vendors publish them: the one table that plans, metrics and benchmarks divide by.
 
 A name such as `v6e` or `h100` enters, a `Chip` leaves. Sources: docs.cloud.google.com/tpu/docs/v5e, /v5p, /v6e and
-/tpu7x; NVIDIA's data sheets of A100, H100 and H200 (SXM) and of DGX systems (one 200 or 400 Gbit/s adapter a GPU).
+/tpu7x; NVIDIA's data sheets of A100, H100, H800, H200 and B200 and of DGX systems (one 200 or 400 Gbit/s
+adapter a GPU). An H100 NVL is joined to one other by NVLink bridges, an H100 PCIe to the others by PCIe 5 alone.
 Rates are without sparsity. What a program may really have of a TPU's memory is what its compiler says when it is too
 little.
 """
@@ -49,8 +50,21 @@ CHIPS = {
     # Of a GPU's memory the driver, the context and NCCL take a part; its published 80e9 bytes leave about 5 of 79.6
     # GiB.
     "a100": Chip("A100 SXM", 312e12, 2039e9, 80e9, 80e9, link=300e9, torus=0, node=8, network=25e9),
+    "a100-40": Chip(
+        "A100 SXM 40 GB", 312e12, 1555e9, 40e9, 40e9, link=300e9, torus=0, node=8, network=25e9
+    ),
     "h100": Chip("H100 SXM", 989e12, 3350e9, 80e9, 80e9, link=450e9, torus=0, node=8, network=50e9),
+    "h100-nvl": Chip(
+        "H100 NVL", 835e12, 3900e9, 94e9, 94e9, link=300e9, torus=0, node=2, network=50e9
+    ),
+    "h100-pcie": Chip(
+        "H100 PCIe", 756e12, 2000e9, 80e9, 80e9, link=64e9, torus=0, node=8, network=50e9
+    ),
+    "h800": Chip("H800 SXM", 989e12, 3350e9, 80e9, 80e9, link=200e9, torus=0, node=8, network=50e9),
     "h200": Chip(
         "H200 SXM", 989e12, 4800e9, 141e9, 141e9, link=450e9, torus=0, node=8, network=50e9
+    ),
+    "b200": Chip(
+        "B200 SXM", 2250e12, 8000e9, 180e9, 180e9, link=900e9, torus=0, node=8, network=50e9
     ),
 }

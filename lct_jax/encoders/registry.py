@@ -25,6 +25,11 @@ def make_encoder(name: str, *, width: int, folder: str = "") -> TextEncoder:
     Raises:
         InputError: there is no such encoder, files are missing or another model's, or the width differs.
     """
+    if folder and not Path(folder).is_dir():
+        raise InputError(
+            f"prepare.encoder_from: {folder}: no such folder, expected that of the {name} encoder; where a run is "
+            "sampled, --encoder=FOLDER names another"
+        )
     encoder = _find(name).load(Path(folder) if folder else None, width=width)
     if encoder.width != width:
         raise InputError(

@@ -157,7 +157,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
-    generator = Generator.load(origin, codec=CODEC.value)
+    generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
     names = choose_rows(ROWS_WANTED.value, causal=causal)
     make_folder(out)
@@ -181,6 +181,9 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
     CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
+    ENCODER = define_path(
+        "encoder", "Folder of the text encoder, where it was moved after training."
+    )
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)

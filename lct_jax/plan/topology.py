@@ -15,7 +15,7 @@ from lct_jax.costs.chips import CHIPS, Chip
 from lct_jax.errors import InputError
 
 CPU = "cpu"
-_FORM = re.compile(r"([a-z0-9]+)(?::(\d+(?:x\d+)*))?")
+_FORM = re.compile(r"([a-z0-9-]+)(?::(\d+(?:x\d+)*))?")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ from jax.sharding import Mesh
 from lct_jax.config import TrainingConfig
 from lct_jax.distributed.sharding import place_tree, state_sharding
 from lct_jax.errors import InputError, make_folder
+from lct_jax.files import describe_unguarded, lock
 from lct_jax.training.checkpoint.integrity import choose, find_missing, measure_size, seal
 from lct_jax.training.checkpoint.literal_path import LiteralPath
 from lct_jax.training.checkpoint.silence import OrbaxSilence
@@ -270,13 +271,15 @@ def _find_reason(error: Exception) -> str:
 
 
 def _lock(path: Path) -> IO[str]:
-    """An open file, locked for as long as it is open: until the process ends, in whatever way."""
+    """An open file, locked for as long as it is open; a line on stderr where the file system knows no locks."""
     file = path.open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        reason = lock(file, wait=False)
     except BlockingIOError:
         file.close()
         raise InputError(f"{path.parent}: another process is training into this folder") from None
+    if reason is not None:
+        print(f"note: {describe_unguarded(path.parent, reason)}", file=sys.stderr)
     return file
 
 

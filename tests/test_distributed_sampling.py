@@ -13,7 +13,7 @@ from test_causal_tuning import causal_run
 from test_programs import SAMPLING, write_script
 from tiny_film import shared_folder, shared_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 
 @functools.cache

@@ -16,8 +16,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from lct_jax.distributed.peers import Peers
 from lct_jax.errors import InputError
-from lct_jax.hosts.team import Team
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 OWN = ("process_id",)  # flags that may differ
@@ -27,12 +27,12 @@ Facts = Mapping[str, str]
 
 
 def read_facts() -> Facts:
-    """Code, versions and flags of this process by name."""
+    """Returns code, versions and flags of this process by name."""
     return {"code": hash_code(), **read_versions(), **read_flags()}
 
 
 def hash_code(root: Path = ROOT) -> str:
-    """A hash of the package's sources, and of train.py and sample.py where they lie beside it."""
+    """Returns a hash of the package's sources, and of train.py and sample.py where they lie beside it."""
     files = [*sorted(root.rglob("*.py")), root.parent / "train.py", root.parent / "sample.py"]
     digest = hashlib.sha256()
     for file in files:
@@ -43,12 +43,12 @@ def hash_code(root: Path = ROOT) -> str:
 
 
 def read_versions() -> Facts:
-    """Versions of Python and of what a step depends on."""
+    """Returns the versions of Python and of what a step depends on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def read_flags() -> Facts:
-    """Every flag that this project defines, fields of the config one by one: `--config.training.steps` -> `8`."""
+    """Returns every flag that this project defines, each field of a config by itself: `--config.data.seed` -> `0`."""
     found: dict[str, str] = {}
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith(("absl", "jax", "grain", "orbax")):
@@ -59,18 +59,18 @@ def read_flags() -> Facts:
     return found
 
 
-def check_alike(team: Team, facts: Facts, *, timeout: float) -> None:
+def check_alike(peers: Peers, facts: Facts, *, timeout: float) -> None:
     """Raises InputError, on every process, naming the first fact that is not the same on all."""
     digest = hashlib.sha256(json.dumps(sorted(facts.items())).encode()).hexdigest()
-    digests = team.gather("what is run", digest, timeout=timeout)
+    digests = peers.gather("what is run", digest, timeout=timeout)
     if len(set(digests)) == 1:
         return
-    for complaint in find_differences(team.gather("facts", dict(facts), timeout=timeout)):
+    for complaint in find_differences(peers.gather("facts", dict(facts), timeout=timeout)):
         raise InputError(complaint)
 
 
 def find_differences(facts: list[Facts]) -> list[str]:
-    """One line for every fact in which a process differs from process 0: what was found where."""
+    """Returns one line for every fact in which a process differs from process 0: what was found where."""
     lines = []
     for name in dict.fromkeys(name for own in facts for name in own):
         values = [own.get(name, "nothing") for own in facts]

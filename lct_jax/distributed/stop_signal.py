@@ -1,0 +1,96 @@
+"""A request to stop, from the system or from the keyboard, as a value that the training loop reads between steps.
+
+SIGTERM is how schedulers announce preemption; Ctrl-C is how people do. Either way the step under way is finished and
+saved: that takes two steps at most (one may be queued), an evaluation if one is due just then, and a save with its
+manifest; how long it took is said at the end. Before the first step there is nothing to save, and the process ends at
+once. So it does at a second Ctrl-C.
+
+A notice of preemption may reach one process alone, and a save takes all of them. So after every step the largest signal
+number that any process has received is found by a collective of four bytes a device, and read one step later, when it
+is there: no process waits for another, and all stop after the same step, at most two steps after the signal.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignal:
+    """Listens from its creation on; `received` is the first signal, None without one.
+
+    In a run of several processes a signal is never acted upon before the first step: all processes stop together, which
+    takes a step.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._several = jax.process_count() > 1
+        self._came: float | None = None
+        self._deferred = self._several
+        self._largest: jax.Array | None = None
+        for number in STOPPING:
+            signal.signal(number, self._note)
+
+    def defer(self) -> None:
+        """Notes a signal from now on instead of ending the process: there is something to save."""
+        self._deferred = True
+
+    def poll(self, mesh: Mesh) -> bool:
+        """Returns whether to stop after this step; identical on all processes, each of which calls it after every step.
+
+        Args:
+            mesh: over all devices.
+        """
+        if not self._several:
+            return self.received is not None
+        before = 0 if self._largest is None else int(self._largest)
+        self._largest = _find_largest(self.received or 0, mesh)
+        if before and self.received is None:  # another process received it
+            self._note(before, None)
+        return before != 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C."""
+        return 130 if self.received == signal.SIGINT else 0
+
+    def describe(self) -> str:
+        """Returns which signal came, once the state is saved, and how long ago."""
+        return f"{self.received.name}, saved {time.monotonic() - self._came:.1f} s after it came"
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received, self._came = signal.Signals(number), time.monotonic()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not self._deferred:
+            print(f"{self.received.name} before the first step: nothing to save", file=sys.stderr)
+            sys.exit(self.exit_code)
+
+
+def _find_largest(number: int, mesh: Mesh) -> jax.Array:
+    """Returns the largest number that any process gives, int32[], on every device."""
+    spread = NamedSharding(mesh, P(mesh.axis_names))
+    numbers = jax.make_array_from_callback(
+        (mesh.size,),
+        spread,
+        lambda index: np.full(len(range(mesh.size)[index[0]]), number, np.int32),
+    )
+    return _make_max(mesh)(numbers)
+
+
+@functools.cache
+def _make_max(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, P()))

@@ -1,0 +1,177 @@
+"""Rows of the table in docs/hosts.md with real processes of a small program: what is said, and with which code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from process_pair import LOST_TIMEOUT, PATIENCE, Pair, find_port, name_process, run_alone
+from tiny_film import start_program
+
+from lct_jax.distributed.peers import AGAIN
+
+pytestmark = [pytest.mark.slow, pytest.mark.programs]
+
+PROGRAM = str(Path(__file__).with_name("small_program.py"))
+HOST = socket.gethostname()
+PATHS = {"PYTHONPATH": "."}  # of the program, which does not lie in the root
+
+
+def start(ready: Path, *acts: str, extra: tuple[str, ...] = ()) -> Pair:
+    """Starts two processes; `extra` are arguments of the second one, which come last."""
+    port = find_port()
+    more = ((), extra)
+    return Pair(
+        tuple(
+            start_program(
+                PROGRAM, act, *name_process(port, process), f"--ready={ready}", *more[process],
+                environment=PATHS,
+            )
+            for process, act in enumerate(acts)
+        )
+    )  # fmt: skip
+
+
+def check_ends(pair: Pair, *ends: tuple[int, str] | None) -> None:
+    """Checks the exit codes and all that is said of those processes of which ends are given."""
+    for process, (result, end) in enumerate(zip(pair.wait(), ends, strict=True)):
+        if end is not None:
+            code, said = end
+            line = f"process {process}/2: error: {said}\n" if said else ""
+            assert (result.code, result.stderr.lstrip("\n")) == (code, line)
+
+
+def gone(process: int, why: str) -> str:
+    return f"process {process} on {HOST} is gone: {why}{AGAIN}"
+
+
+def find_child(pair: Pair, process: int) -> int:
+    """The process that the one that was started runs as its child."""
+    parent = pair.processes[process].pid
+    [child] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(child)
+
+
+def wait_for_end(child: int) -> None:
+    """Returns when a process is gone, which nobody here is the parent of."""
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for_all(pair: Pair, ready: Path, *acts: str) -> None:
+    pair.wait_until(lambda: all(Path(f"{ready}.{act}").exists() for act in acts))
+
+
+def test_only_process_0_prints_and_an_exit_code_of_all_is_that_of_the_program(tmp_path):
+    pair = start(tmp_path / "a", "return", "return")
+    first, second = pair.wait()
+    assert (first.code, first.stderr, second.code, second.stderr) == (0, "", 0, "")
+    said = [r.stdout.replace("\n", " ").count("said by return") for r in (first, second)]
+    assert said == [1, 0]
+    check_ends(start(tmp_path / "b", "stop", "stop"), (0, ""), (0, ""))
+
+
+def test_what_is_wrong_on_one_process_ends_the_others_with_the_same_code(tmp_path):
+    wrong = "--data: found nothing, expected a set"
+    pair = start(tmp_path / "a", "refuse", "wait")
+    check_ends(pair, (2, wrong), (2, gone(0, f"it ended with: {wrong}")))
+    first, second = start(tmp_path / "b", "wait", "break").wait()
+    said = "ZeroDivisionError: one by none"
+    assert (first.code, second.code) == (1, 1)
+    assert first.stderr.lstrip("\n") == (
+        f"process 0/2: error: {gone(1, f'it ended with: {said}')}\n"
+    )
+    assert second.stderr.startswith("Traceback")
+    assert second.stderr.endswith(f"{said}\nprocess 1/2: error: {said}\n")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_is_killed_ends_the_others_at_once(tmp_path, lost):
+    acts = ("wait", "sleep")
+    pair = start(tmp_path / "a", *acts)
+    wait_for_all(pair, tmp_path / "a", *acts)
+    child = find_child(pair, lost)
+    pair.processes[lost].kill()
+    ends = [(3, gone(lost, "it ended without a word"))] * 2
+    ends[lost] = None
+    check_ends(pair, *ends)
+    wait_for_end(child)
+
+
+def test_a_process_that_is_killed_while_it_waits_for_others_leaves_no_child_behind(tmp_path):
+    port = find_port()
+    pair = Pair((start_program(PROGRAM, "return", *name_process(port, 0), environment=PATHS),))
+    pair.wait_until(lambda: is_open(port))
+    child = find_child(pair, 0)
+    pair.processes[0].kill()
+    pair.wait()
+    wait_for_end(child)
+
+
+def test_processes_without_a_sign_of_life_are_lost_after_the_stated_time(tmp_path):
+    acts, kinds = ("wait", "sleep"), ("killed", "frozen", "parent_frozen")
+    pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}  # at once, for they wait
+    for kind, pair in pairs.items():
+        wait_for_all(pair, tmp_path / kind, *acts)
+    parents = {kind: pair.processes[1].pid for kind, pair in pairs.items()}
+    children = {kind: find_child(pair, 1) for kind, pair in pairs.items()}
+    os.kill(children["killed"], signal.SIGKILL)
+    for process in (parents["frozen"], children["frozen"], parents["parent_frozen"]):
+        os.kill(process, signal.SIGSTOP)
+    line = f"process 0/2: error: {gone(1, f'no sign of it for {LOST_TIMEOUT} s')}\n"
+    for kind, pair in pairs.items():
+        [first] = Pair(pair.processes[:1]).wait()
+        assert (kind, first.code, first.stderr.lstrip("\n")) == (kind, 3, line)
+    [named] = Pair(pairs["killed"].processes[1:]).wait()
+    assert (named.code, named.stderr) == (3, f"process 1/2: error: ended by SIGKILL{AGAIN}\n")
+    for process in (children["frozen"], parents["frozen"], parents["parent_frozen"]):
+        os.kill(process, signal.SIGKILL)
+    for kind in ("frozen", "parent_frozen"):
+        pairs[kind].processes[1].communicate(timeout=PATIENCE)
+
+
+def test_processes_that_are_not_alike_are_refused_on_both(tmp_path):
+    pair = start(tmp_path / "a", "return", "return", extra=("--lost_timeout=21",))
+    said = "--lost_timeout: found 21.0 on process 1, expected 20.0 as on process 0"
+    check_ends(pair, (2, said), (2, said))
+    pair = start(tmp_path / "b", "return", "return", extra=("--processes=3",))
+    said = f"process 1 on {HOST} was started as one of 3, process 0 as one of 2"
+    first, second = pair.wait()
+    assert (first.code, second.code) == (2, 2)
+    assert first.stderr == f"\nprocess 0/2: error: {said}\n"
+    assert second.stderr == f"process 1/3: error: {said}\n"
+
+
+def alone(*arguments: str) -> tuple[int, str]:
+    result = run_alone(PROGRAM, "return", *arguments, environment=PATHS)
+    return result.code, result.stderr.lstrip("\n")
+
+
+def test_a_process_that_finds_no_others_says_so_in_the_stated_time():
+    port = find_port()
+    first, second = (name_process(port, process, join_timeout=2) for process in (0, 1))
+    assert alone(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")
+    said = f"127.0.0.1:{port}: no coordinator reached within 2 s (Connection refused)"
+    assert alone(*second) == (
+        2,
+        f"process 1/2: error: {said}, expected process 0 to run there and the port to be open\n",
+    )
+    with socket.create_server(("", port)):
+        said = f"127.0.0.1:{port}: the coordinator cannot listen there (Address already in use)"
+        assert alone(*first) == (2, f"process 0/2: error: {said}\n")
+    said = "found no TPU pod, Slurm step, Open MPI job or Kubernetes job, expected one, or"
+    assert alone("--coordinator=auto") == (
+        2,
+        f"process: error: --coordinator=auto: {said} --coordinator=HOST:PORT --processes=N --process_id=I\n",
+    )
