@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import flags, logging
+from absl import flags
 from flax import nnx
 from tqdm import tqdm
 
@@ -36,6 +36,7 @@ from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import sample_scene
 from lct_jax.sampling.window import SamplingScene
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
@@ -44,6 +45,7 @@ CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the
 SCRIPT = flags.DEFINE_string("script", None, "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
 DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 OVERRIDES = {
@@ -56,7 +58,7 @@ OVERRIDES = {
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
 
     # ---- what was trained --------------------------------------------------------------------
     origin = Path(CHECKPOINT.value)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import flags, logging
+from absl import flags
 from flax import nnx
 
 from lct_jax.attention.attend import name_kernel
@@ -27,6 +27,7 @@ from lct_jax.data.sets.records import PreparedSet
 from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.hosts.place import define_place
 from lct_jax.hosts.together import together
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
 from lct_jax.training.checkpoint.weights import Meta
@@ -44,6 +45,7 @@ CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
 define_place()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+define_compilation_cache()
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 
@@ -52,10 +54,10 @@ def main(argv: Sequence[str]) -> None:
     interruption = Interruption()
     if jax.process_count() > 1:
         interruption.defer()  # they leave together, which takes a step
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
     profile = Profile(PROFILE.value, workdir / "profile")
+    use_compilation_cache(workdir)
 
     # ---- devices, and the rows that this process reads for its own ---------------------------
     mesh = make_mesh(seq=training.seq_shards)

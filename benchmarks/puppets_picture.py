@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
 from lct_jax.cli import run
@@ -66,7 +66,6 @@ def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     origin = Path(CHECKPOINT.value)
     model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
     jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))

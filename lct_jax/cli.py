@@ -19,11 +19,12 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
+from lct_jax.startup import skip_missing_tpu
 
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -32,9 +33,17 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs `main(argv)` as `absl.app.run` does, and exits.
 
     An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
-    code is 2.
+    code is 2. Libraries log warnings only, unless `--verbosity` is given, and no TPU is looked for where there is none.
     """
-    app.run(exit_on_input_error(main), flags_parser=exit_on_input_error(parse_flags))
+
+    def start(argv: Sequence[str]) -> None:
+        # JAX reports every backend that it does not find, and Orbax every save in a dozen lines.
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        skip_missing_tpu()
+        main(argv)
+
+    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse_flags))
 
 
 def define_config() -> flags.FlagHolder:

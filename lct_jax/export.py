@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 from flax import nnx
 
 from lct_jax.backbones.mmdit.network import MMDiT
@@ -27,7 +27,6 @@ DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "How to st
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     checkpoints = Checkpoints(CHECKPOINT.value)
     meta = checkpoints.read_meta()
     shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(meta.config.model, rngs=nnx.Rngs(0))))[1]

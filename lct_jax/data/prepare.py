@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.patch import fit_patch_codec
@@ -185,7 +185,6 @@ def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
     out, config = Path(OUT.value), freeze(CONFIG.value)
     if [SCENES.value, VIDEOS.value, PIXELS_SET.value].count(None) != 2:
         raise InputError("--scenes, --videos, --pixels: expected one of them")

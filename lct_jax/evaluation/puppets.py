@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from flax import nnx
 from tqdm import tqdm
 
@@ -48,6 +48,7 @@ from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import sample_scene
 from lct_jax.sampling.window import SamplingScene
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
 
 SEED = 1_000_003  # of no scene that is trained on
@@ -187,7 +188,7 @@ def choose_rows(text: str, *, causal: bool) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
     if origin.is_file() and CODEC.value is None:
         raise InputError(
@@ -216,4 +217,5 @@ if __name__ == "__main__":
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
+    define_compilation_cache()
     run(main)
