@@ -14,10 +14,9 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from flax import nnx
 
 from lct_jax.attention.attend import name_kernel
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
 from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
 from lct_jax.costs.recompute import KERNELS, POLICIES
@@ -32,14 +31,16 @@ from lct_jax.training.agreement import Agreement
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
-from lct_jax.training.guard import check_guard
+from lct_jax.training.guard import check_guard, guard_step
 from lct_jax.training.interruption import Interruption
+from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.report.meter import Meter
+from lct_jax.training.report.metrics import measure_step
 from lct_jax.training.report.profile import Profile
 from lct_jax.training.report.recompilations import Recompilations
 from lct_jax.training.report.reporter import make_reporter
 from lct_jax.training.report.throughput import Throughput, find_chip
-from lct_jax.training.state import jit_step, make_optimizer, make_step
+from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set (lct_jax.data.prepare).", required=True)
@@ -60,20 +61,19 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache(workdir)
 
     # ---- devices, and the rows that this process reads for its own ---------------------------
-    mesh = make_mesh(seq=training.seq_shards)
+    mesh = make_mesh(seq=config.compute.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
     rows = find_rows(mesh, config.data.rows)
 
     # ---- data --------------------------------------------------------------------------------
-    prepared = PreparedSet(DATA.value)
-    source = make_source(prepared, config, rows=rows)
-    held_out = read_held_out(prepared, config, rows=rows)
+    prepared, costs = PreparedSet(DATA.value), count_costs(config.network)
+    source = make_source(prepared, config, costs, rows=rows)
+    held_out = read_held_out(prepared, config, costs, rows=rows)
 
     # ---- model -------------------------------------------------------------------------------
-    build = lambda: MMDiT(config.model, rngs=nnx.Rngs(training.seed))  # noqa: E731
-    graph, shapes = nnx.split(nnx.eval_shape(build))
-    optimizer = make_optimizer(training)
+    graph, shapes = build_abstract(config.network)
+    optimizer = make_optimizer(training, decays=find_family(config.network).decays)
     held_out = [place_batch(batch, mesh) for batch in held_out]
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
         shapes,
         optimizer,
         mesh,
-        initialize=lambda: nnx.state(build()),
+        initialize=lambda: build(config.network, seed=training.seed).params,
     )
     start = int(state.step)
     if jax.process_index() == 0:
@@ -102,17 +102,19 @@ def main(argv: Sequence[str]) -> None:
         slots=config.data.groups,
         samples=source.planner.samples_a_batch,
     )
+    step = measure_step(guard_step(step, spike=training.spike), slots=config.data.groups)
     step = jit_step(step, state, mesh)
     evaluate = make_evaluator(
         graph, times=training.eval_times, context=training.context, slots=config.data.groups
     )
     key = jax.random.key(training.seed)
     device = mesh.devices.flat[0]
-    kernel = name_kernel(config.model.kernel, device.platform)
+    kernel = name_kernel(config.compute.kernel, device.platform)
     rows_a_call = config.data.rows // training.accumulate // mesh.shape["data"]
     program = Program(
+        costs,
         KERNELS[kernel],
-        POLICIES[config.model.remat].again,
+        POLICIES[config.compute.remat].again,
         sharing=rows_a_call if kernel == "chunked" else 1,
     )
     chip = find_chip(device.device_kind)
@@ -120,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
     reporter = make_reporter(workdir, start=start, stop=training.steps)
-    meter, recompilations = Meter(throughput), Recompilations("step", "errors")
+    meter, recompilations = Meter(throughput), Recompilations("measured", "errors")
     interruption.defer()
     agreement = Agreement(mesh)
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):

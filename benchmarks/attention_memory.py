@@ -6,7 +6,7 @@
 For TPU it needs libtpu; for GPU jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version, installed with `--no-deps`,
 and a description of the chip as XLA's compiler takes it: `xla/backends/gpu/target_config/specs/h100_sxm.txtpb` of its
 repository. Queries, keys and values of one row are bfloat16, boundaries are run-time values, and what is printed is
-what lies in the chip's memory besides inputs and gradients. Kernels are those of `model.kernel`, the dense reference,
+what lies in the chip's memory besides inputs and gradients. Kernels are those of `compute.kernel`, the dense reference,
 and what JAX brings and was not taken: its Triton kernel, its Mosaic kernel, and cuDNN.
 """
 
@@ -70,7 +70,7 @@ def _find_device() -> Any:
 def _compile(mix: Mix, length: int, mesh: jax.sharding.Mesh) -> jax.stages.Compiled:
     shape = (1, HEADS.value, length, HEAD_DIM.value)
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=place)  # noqa: E731
+    of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
     number = of((1, length), np.int32)
     index = TokenIndex(number, number, number, of((1, length, 3), np.int32))
 
@@ -84,7 +84,7 @@ def _compile(mix: Mix, length: int, mesh: jax.sharding.Mesh) -> jax.stages.Compi
 
 def _choose(name: str) -> Mix:
     """A kernel as a function of queries, keys, values [B H L K] and the index."""
-    turn = lambda x: x.swapaxes(1, 2)  # [B L H K], and back  # noqa: E731
+    turn = lambda x: x.swapaxes(1, 2)  # [B L H K], and back
     context, scale = CONTEXT.value, HEAD_DIM.value**-0.5
     if name == "dense":
         return lambda q, k, v, index: attend_dense(q, k, v, visible(index, index, context)).value

@@ -25,7 +25,7 @@ from lct_jax.types import GLOBAL_SHOT, TokenIndex
 def break_attention() -> None:
     """No shot sees another one: itself and the global prompt alone."""
 
-    def find_sights(
+    def find_key_spans(
         self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
     ) -> tuple[KeySpans, ...]:
         del self, streams, context
@@ -33,7 +33,7 @@ def break_attention() -> None:
         common, shots = hide(index, ~is_global), hide(index, is_global)
         return find_spans(index, common, "full"), find_spans(index, shots, "own")
 
-    mmdit.MMDiT._find_sights = find_sights
+    mmdit.MMDiT._find_key_spans = find_key_spans
 
 
 def break_rope() -> None:
@@ -60,7 +60,7 @@ def break_time() -> None:
 def break_time_of_groups() -> None:
     """Every group is modulated by the time of the group before it."""
     right = blocks.of_group
-    wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)  # noqa: E731
+    wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)
     blocks.of_group = mmdit.of_group = wrong
 
 

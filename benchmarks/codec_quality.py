@@ -22,12 +22,12 @@ from PIL import Image
 
 from lct_jax.cli import define_config, run
 from lct_jax.codecs.lpips import load_lpips
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.tiny_training import CodecTrainingConfig
 from lct_jax.codecs.train import read_shots
 from lct_jax.config import freeze
-from lct_jax.data.prepare import fitting_length
+from lct_jax.data.encode import fitting_length
 
 CODECS = flags.DEFINE_list("codecs", None, "Files with weights of codecs.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder for the picture and the numbers.", required=True)

@@ -34,7 +34,7 @@ def draw_lengths(shots: int, *, seed: int = 0) -> LengthTable:
     shape_of_scene = rng.choice(len(SHAPES), len(counts), p=list(SHAPES.values()))
     sides = np.array([[h // 8, w // 16 * 2] for h, w in SHAPES])[np.repeat(shape_of_scene, counts)]
     frames = np.clip(rng.lognormal(np.log(4 * FPS), 0.8, total), FPS, LONGEST).astype(int)
-    column = lambda values: np.asarray(values, np.int32)  # noqa: E731
+    column = lambda values: np.asarray(values, np.int32)
     brief = rng.integers(60, 240, len(counts))
     return LengthTable(
         scene_split=column(np.zeros(len(counts))),

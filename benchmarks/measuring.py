@@ -18,15 +18,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from lct_jax.attention.attend import attend
 from lct_jax.attention.cache import attend_history
 from lct_jax.attention.chunked import merge
 from lct_jax.attention.mask import find_spans
 from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.backbones.registry import build, describe
+from lct_jax.config import SamplingConfig
+from lct_jax.config.network import make_network
 from lct_jax.plan.scenes import MODES, make_request, plan_mode
 from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.euler import run_steps, time_grid
@@ -35,7 +35,7 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.types import History, TokenIndex
 
-MODEL = ModelConfig(
+MODEL = make_network(
     width=128, depth=2, heads=2, head_dim=64, channels=4, text_width=64, rope_split=(16, 24, 24),
     scene_span=32, shot_span=32, dtype="float32", remat="none",
 )  # fmt: skip
@@ -50,13 +50,17 @@ class Scene:
     """A scene of equal shots and a model with random weights, sampled in any mode."""
 
     def __init__(self, shots: int) -> None:
-        build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))  # noqa: E731
-        graph, params = nnx.split(build())
-        params = randomise(params)
+        network = build(MODEL, seed=0)
+        network = network._replace(params=randomise(network.params))
         self.full, self.causal = (
-            Denoiser(graph, params, config=MODEL, context=context) for context in ("full", "causal")
+            Denoiser(network, spec=describe(MODEL), context=context)
+            for context in ("full", "causal")
         )
-        sizes = {"grid": GRID, "width": MODEL.text_width, "channels": MODEL.patch_channels}
+        sizes = {
+            "grid": GRID,
+            "width": MODEL.backbone.text_width,
+            "channels": MODEL.backbone.patch_channels,
+        }
         self.requests = [
             make_request(n + 1, text=TEXT, scene_text=TEXT - 1, **sizes) for n in range(shots)
         ]
@@ -65,16 +69,16 @@ class Scene:
     def time_windows(self, mode: str, shots: int) -> list[float]:
         """Seconds of every window of a scene, one after the other."""
         request = self.bare if mode == "independent" else self.requests[shots - 1]
-        job = _make_job(request)
+        sampling_scene = _make_sampling_scene(request)
         plan = plan_mode(mode, request, SAMPLING)
         times = time_grid(SAMPLING.steps, 1.0)
         executor = (
-            CachedPass(self.causal, job, plan, times)
+            CachedPass(self.causal, sampling_scene, plan, times)
             if mode == "causal"
-            else FullPass(self.full.forward, job, times)
+            else FullPass(self.full.forward, sampling_scene, times)
         )
         marks = [time.perf_counter()]
-        for _ in sample_scene(executor, job, plan):
+        for _ in sample_scene(executor, sampling_scene, plan):
             marks.append(time.perf_counter())
         if mode == "joint":  # its shots are finished together
             return [marks[1] - marks[0]]
@@ -121,8 +125,10 @@ def measure_attention(shots: int, repeats: int) -> dict[str, list[float]]:
     """
     size = int(np.prod(GRID)) + TEXT
     rng = np.random.default_rng(0)
-    draw = lambda length: tuple(  # noqa: E731
-        jnp.asarray(rng.normal(size=(2, MODEL.heads, length, MODEL.head_dim)), jnp.float32)
+    draw = lambda length: tuple(
+        jnp.asarray(
+            rng.normal(size=(2, MODEL.backbone.heads, length, MODEL.backbone.head_dim)), jnp.float32
+        )
         for _ in range(3)
     )
     kept = [x[None] for x in draw((shots - 1) * size)[:2]]
@@ -160,24 +166,26 @@ def measure_int8(shots: int = 4) -> float:
         scene = Scene(shots)
         request = scene.requests[-1]
         config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
-        job = SamplingScene(request, config, MODEL, jax.random.key(0))
+        sampling_scene = SamplingScene(request, config, MODEL, jax.random.key(0))
         plan = plan_mode("causal", request, config)
-        cached = CachedPass(scene.causal, job, plan, time_grid(config.steps, 1.0))
-        made[kept_as] = list(sample_scene(cached, job, plan))[-1].tokens
+        cached = CachedPass(scene.causal, sampling_scene, plan, time_grid(config.steps, 1.0))
+        made[kept_as] = list(sample_scene(cached, sampling_scene, plan))[-1].tokens
     return float(np.linalg.norm(made["int8"] - made["model"]) / np.linalg.norm(made["model"]))
 
 
 def randomise(params: Any) -> Any:
     """Weights that are zero at initialisation would make every velocity zero: noise for all."""
     rng = np.random.default_rng(0)
-    fan_in = lambda x: x.shape[-2] if x.ndim > 1 else 25  # noqa: E731
+    fan_in = lambda x: x.shape[-2] if x.ndim > 1 else 25
     return jax.tree.map(
         lambda x: x + rng.normal(size=x.shape).astype("f4") * fan_in(x) ** -0.5, params
     )
 
 
-def _make_job(request: SceneRequest) -> SamplingScene:
-    return SamplingScene(request, SAMPLING, MODEL, jax.random.key(0))
+def _make_sampling_scene(request: SceneRequest) -> SamplingScene:
+    return SamplingScene(
+        request, SAMPLING, layout=MODEL.layout, keeps_text=True, key=jax.random.key(0)
+    )
 
 
 def _one_group(length: int) -> TokenIndex:

@@ -19,11 +19,13 @@ from absl import flags
 from benchmarks.drawing import draw
 from benchmarks.machine import find_machine
 from benchmarks.measuring import measure_attention, measure_int8, measure_modes
-from lct_jax.backbones.mmdit.network import count_parameters
+from lct_jax.backbones.registry import count_costs, count_parameters
+from lct_jax.backbones.registry import describe as describe_network
 from lct_jax.cli import run
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import NetworkConfig, SamplingConfig
+from lct_jax.config.network import make_network
 from lct_jax.costs.chips import CHIPS
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.plan.scenes import BYTES, MODES, count_cache, count_scene, make_request
 
 SHOTS = 9
@@ -55,14 +57,14 @@ def main(argv: Sequence[str]) -> None:
 
 def count_3b() -> dict[str, Any]:
     """FLOPs, cache and roofline of one to nine full shots at the 3B shape."""
-    model, config = ModelConfig(), SamplingConfig()
+    model, config = make_network(), SamplingConfig()
     weights = BYTES * count_parameters(model)
     counted: dict[str, Any] = {"linear": {}, "attention": {}, "roofline_seconds": {}}
     for mode in MODES:
         linear, attention, seconds = [], [], {CHIPS[name].title: [] for name in SHOWN}
         for shots in range(1, SHOTS + 1):
             scene = FULL_SHOT | ({"scene_text": 0} if mode == "independent" else {})
-            costs = count_scene(model, make_request(shots, **scene), config, mode)
+            costs = count_scene(count_costs(model), make_request(shots, **scene), config, mode)
             linear.append(sum(cost.flops.linear for cost in costs))
             attention.append(sum(cost.flops.attention for cost in costs))
             read = sum(cost.passes * weights + cost.cached * _token_bytes(model) for cost in costs)
@@ -72,7 +74,7 @@ def count_3b() -> dict[str, Any]:
         counted["linear"][mode], counted["attention"][mode] = linear, attention
         counted["roofline_seconds"][mode] = seconds
     request = make_request(SHOTS, **FULL_SHOT)
-    cache = [count_cache(model, request, shots) for shots in range(SHOTS)]
+    cache = [count_cache(describe_network(model).cache, request, shots) for shots in range(SHOTS)]
     counted["cache_bytes_before_shot"] = cache
     counted["chips_for_weights_and_cache"] = {
         # The cache, the history gathered from it, and the weights.
@@ -147,8 +149,8 @@ def describe(results: dict[str, Any]) -> str:
     )
 
 
-def _token_bytes(model: ModelConfig) -> int:
-    return 2 * BYTES * model.depth * model.heads * model.head_dim
+def _token_bytes(model: NetworkConfig) -> int:
+    return 2 * BYTES * model.backbone.depth * model.backbone.heads * model.backbone.head_dim
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.made_up_lengths import draw_lengths
+from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import load_config
 from lct_jax.config import Config, freeze
 from lct_jax.costs.chips import CHIPS
@@ -108,7 +109,12 @@ def report_loading(config: Config) -> None:
     hosts = NUMBER // NUMBER_A_HOST
     with tempfile.TemporaryDirectory() as folder:
         _write_made_up_set(Path(folder), config, shots=48)
-        source = make_source(PreparedSet(folder), config, rows=range(config.data.rows // hosts))
+        source = make_source(
+            PreparedSet(folder),
+            config,
+            count_costs(config.network),
+            rows=range(config.data.rows // hosts),
+        )
         work = [
             source.planner.work(row) for k in range(LOADED.value) for row in source.planner.batch(k)
         ]
@@ -117,7 +123,7 @@ def report_loading(config: Config) -> None:
         for number in range(LOADED.value):
             source[number]
         rows = LOADED.value * config.data.rows // hosts / (time.process_time() - started)
-    remat = 1.0 if config.model.remat == "block" else 0.0
+    remat = 1.0 if config.compute.remat == "block" else 0.0
     print(f"\nloading: {rows:.2f} rows a second of CPU time")
     for chip in ("v5p", "v6e", "tpu7x"):
         peak = NUMBER * CHIPS[chip].flops
@@ -160,25 +166,34 @@ def _batched(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
     """Random latents in the shapes of made-up lengths; every value is read, none has a meaning."""
     lengths, rng = draw_lengths(shots), np.random.default_rng(0)
-    model = config.model
+    model = config.network
     values = rng.standard_normal(2**22).astype(
         np.float32
     )  # more than any array needs; all are views of it
-    draw = lambda *shape: values[: np.prod(shape)].reshape(shape)  # noqa: E731
-    text = lambda length: draw(length, model.text_width)  # noqa: E731
+    draw = lambda *shape: values[: np.prod(shape)].reshape(shape)
+    text = lambda length: draw(length, model.backbone.text_width)
     scenes = []
     for scene in range(len(lengths.scene_split)):
         records = []
         for shot in lengths.shots_of(scene):
             grid = tuple(lengths.clip_grid[shot].tolist())
-            stills = tuple(draw(1, *grid[1:], model.channels) for _ in range(4))
-            clip = draw(*grid, model.channels)
+            stills = tuple(draw(1, *grid[1:], model.backbone.channels) for _ in range(4))
+            clip = draw(*grid, model.backbone.channels)
             records.append(
                 ShotRecord((clip,), stills, text(lengths.shot_text[shot]), "", 4 * grid[0] - 3)
             )
         full, brief = text(lengths.scene_full[scene]), text(lengths.scene_brief[scene])
         scenes.append(SceneRecord(f"scene_{scene}", "train", full, brief, "", "", records))
-    made = SetInfo("made up", "made up", model.channels, model.text_width, 480, 480, 12.0, text(1))
+    made = SetInfo(
+        "made up",
+        "made up",
+        model.backbone.channels,
+        model.backbone.text_width,
+        480,
+        480,
+        12.0,
+        text(1),
+    )
     write_set(folder, scenes, maker=made, credit="")
 
 
@@ -186,8 +201,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = freeze(load_config(EXPERIMENT.value))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=0))
-    cost = functools.partial(count_work, config.model, context=config.training.context)
-    planner = Planner(draw_lengths(SHOTS.value), config.data, patch=config.model.patch, cost=cost)
+    cost = functools.partial(
+        count_work, count_costs(config.network), context=config.training.context
+    )
+    planner = Planner(
+        draw_lengths(SHOTS.value), config.data, patch=config.backbone.patch, cost=cost
+    )
     report_packing(planner, config)
     if LOADED.value:
         report_loading(config)

@@ -27,10 +27,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from absl import flags
 
 from lct_jax.cli import load_config, run
-from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig, freeze
+from lct_jax.config import Config, DataConfig, TrainingConfig, freeze
+from lct_jax.config.network import make_network, put, sections
 from lct_jax.costs.chips import GIB
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.plan.refine import compile_step
 from lct_jax.plan.report import to_plain
 from lct_jax.plan.topology import parse_topology
@@ -63,23 +64,23 @@ def make_config(
     **more: Any,
 ) -> Config:
     """A model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
-    fields = {f.name for f in dataclasses.fields(ModelConfig)}
-    model = {key: value for key, value in more.items() if key in fields}
-    training = {key: value for key, value in more.items() if key not in fields}
+    fields = {f.name for f in dataclasses.fields(TrainingConfig)}
+    training = {key: value for key, value in more.items() if key in fields}
+    network = {key: value for key, value in more.items() if key not in fields}
+    sizes = {"width": width, "depth": depth, "heads": width // 128, "text_width": 1024}
     return Config(
         name=name,
-        model=ModelConfig(width=width, depth=depth, heads=width // 128, text_width=1024, **model),
+        **sections(make_network(**sizes, seq_shards=seq, **network)),
         data=DataConfig(rows=rows, video_tokens=video, text_tokens=text, groups=16),
-        training=TrainingConfig(seq_shards=seq, **training),
+        training=TrainingConfig(**training),
     )
 
 
-def make_3b(name: str, **training: Any) -> Config:
+def make_3b(name: str, *, seq_shards: int, accumulate: int) -> Config:
     """`configs/lct_3b.py`: nine full shots a row."""
     config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / "lct_3b.py")))
-    return dataclasses.replace(
-        config, name=name, training=dataclasses.replace(config.training, **training)
-    )
+    training = dataclasses.replace(config.training, accumulate=accumulate)
+    return put(dataclasses.replace(config, name=name, training=training), seq_shards=seq_shards)
 
 
 PAIRS = {
@@ -155,7 +156,7 @@ def measure(name: str) -> dict[str, Any]:
         "rows": config.data.rows,
         "accumulate": config.training.accumulate,
         "tokens": config.data.video_tokens + config.data.text_tokens,
-        "remat": config.model.remat,
+        "remat": config.compute.remat,
         "parameters": plan.parameters.count,
         "compiled": read_assignment(_find(folder, ASSIGNMENT)[0].read_text()),
         "versions": {n: importlib.metadata.version(n) for n in ("jax", "libtpu")},

@@ -2,8 +2,9 @@ r"""One puppet scene sampled in several ways, on one picture: a row a way, a col
 
     python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=14 --out=docs/puppets.png
 
-A run's folder, or weights with `--codec=FILE`, enters, as in `lct_jax.evaluation.puppets`; a PNG leaves. The first row is
-the scene as it was drawn, of which prompts tell only a part; what is withheld may come out otherwise, but alike.
+`--checkpoint` is a run's folder, or weights with `--codec=FILE`, as in `lct_jax.evaluation.puppets`. The first row of
+the PNG is the scene as it was drawn, of which prompts tell only a part; what is withheld may come out
+otherwise, but alike.
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
+import lct_jax
 from lct_jax.cli import run
-from lct_jax.data.sets.records import CODEC_FILE
-from lct_jax.distributed.sharding import make_sampling_mesh
-from lct_jax.evaluation.puppets import DRAWING, SEED, Model, choose_rows, sample_shots
+from lct_jax.evaluation.puppets import DRAWING, SEED, choose_rows, sample_shots
 from lct_jax.evaluation.table import ROWS
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import PuppetScene, draw_scene
 
@@ -66,14 +65,13 @@ def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    origin = Path(CHECKPOINT.value)
-    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
-    jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
+    generator = lct_jax.load(CHECKPOINT.value, codec=CODEC.value)
     scene = draw_scene(SEED, SCENE.value, DRAWING)
-    middle = lambda shots: [frames[len(frames) // 2] for frames in shots]  # noqa: E731
+    middle = lambda shots: [frames[len(frames) // 2] for frames in shots]
     rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
-    for name in choose_rows(WANTED.value, causal=model.config.training.context == "causal"):
-        rows[TITLES.get(name, name)] = middle(sample_shots(model, scene, ROWS[name]))
+    for name in choose_rows(WANTED.value, causal=generator.config.training.context == "causal"):
+        shots = sample_shots(generator, scene, ROWS[name], guidance=GUIDANCE.value)
+        rows[TITLES.get(name, name)] = middle(shots)
     with replace_atomically(Path(OUT.value)) as unfinished:
         draw(rows, describe(scene)).save(unfinished, format="PNG")
 

@@ -21,10 +21,10 @@ from absl import app
 from lct_jax.cli import load_config
 from lct_jax.config import Config, FootageConfig, freeze
 from lct_jax.data.footage import grouping
-from lct_jax.data.footage.cuts import track_film
+from lct_jax.data.footage.cuts import track_video
 from lct_jax.data.footage.takes import Takes, find_takes
 from lct_jax.data.scene_file import SceneFile, load_scene_file
-from lct_jax.media.frames import iter_at_rate, read_shape
+from lct_jax.media.frames import read_shape
 
 SCENES = Path("examples/big_buck_bunny/scenes.json")
 FIELDS = {
@@ -61,7 +61,7 @@ def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
 def find_film_takes(annotated: SceneFile, config: Config) -> Takes:
     """What lies between the cuts of the film."""
     film, fps = annotated.film.file, config.prepare.fps
-    track = track_film(iter_at_rate(film, fps), config.footage, fps=fps)
+    track = track_video(film, config.footage, fps=fps)
     shape = read_shape(film)
     return find_takes(track, config.footage, size=(shape.height, shape.width))
 

@@ -8,8 +8,8 @@ is counted as in `scene_boundaries.py`, against the scene file, for
 
 - the changes of place, and those alone that the scene file has: a rule that finds all of these and errs nowhere;
 - the latter where what is longer than a scene may be is divided by chance, into the fewest pieces;
-- the rule of `lct_jax/data/footage/grouping.py` with its distances from pictures, and with distances from places; its numbers
-  chosen on the whole film (fitted), or on three quarters of it and counted on the fourth (cross-validated).
+- the rule of `lct_jax/data/footage/grouping.py` with its distances from pictures, and with distances from places; its
+  numbers chosen on the whole film (fitted), or on three quarters of it and counted on the fourth (cross-validated).
 """
 
 from __future__ import annotations

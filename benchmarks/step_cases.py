@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.made_up_lengths import draw_lengths
+from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import load_config
-from lct_jax.config import Config, DataConfig, ModelConfig, freeze
+from lct_jax.config import Config, DataConfig, NetworkConfig, freeze
+from lct_jax.config.network import change
 from lct_jax.costs.flops import BACKWARD, Flops, count_forward, count_work
 from lct_jax.data.planner import Planner
 from lct_jax.data.sets.lengths import LengthTable
-from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack
 from lct_jax.types import PackedBatch
 
 Rows = tuple[tuple[ScenePlan, ...], ...]
@@ -36,7 +38,7 @@ class Case:
         video_tokens, text_tokens, slots: length of a row in both streams and in groups, padding included.
     """
 
-    model: ModelConfig
+    model: NetworkConfig
     rows: Rows
     video_tokens: int
     text_tokens: int
@@ -61,13 +63,13 @@ class Case:
         """FLOPs of a step that are of use: forward and backward over scenes alone, each seeing all of itself."""
         total = Flops(0.0, 0.0)
         for scene in self.scenes:
-            total = total.plus(count_forward(self.model, scene, context="full"))
+            total = total.plus(count_forward(count_costs(self.model), scene, context="full"))
         return total.times(1.0 + BACKWARD)
 
 
-def make_case(model: ModelConfig, rows: Rows) -> Case:
+def make_case(model: NetworkConfig, rows: Rows) -> Case:
     """A case whose rows are as long as the longest needs."""
-    count = lambda part: max(sum(part(scene) for scene in row) for row in rows)  # noqa: E731
+    count = lambda part: max(sum(part(scene) for scene in row) for row in rows)
     return Case(
         model,
         rows,
@@ -81,21 +83,19 @@ def film_tiny() -> Case:
     """Rows of `configs/film_tiny.py` filled by one scene of five shots of 17 frames: 1,126 video, 400 text tokens."""
     config = _load("configs/film_tiny.py")
     scene = ScenePlan(150, (GroupPlan(50, (5, 5, 9)),) * 5)
-    return make_case(config.model, ((scene,),) * config.data.rows)
+    return make_case(config.network, ((scene,),) * config.data.rows)
 
 
 def width_512() -> Case:
     """Four blocks of width 512 and one row: a shot of 1,024 video and 128 text tokens."""
-    model = dataclasses.replace(
-        _load("configs/film_tiny.py").model, width=512, heads=8, shot_span=128
-    )
+    model = change(_load("configs/film_tiny.py").network, width=512, heads=8, shot_span=128)
     return make_case(model, ((ScenePlan(None, (GroupPlan(128, (4, 16, 16)),)),),))
 
 
 def tiny() -> Case:
     """One block of width 32, to try things out."""
-    model = dataclasses.replace(
-        _load("configs/film_tiny.py").model, width=32, depth=1, heads=1, head_dim=32,
+    model = change(
+        _load("configs/film_tiny.py").network, width=32, depth=1, heads=1, head_dim=32,
         rope_split=(8, 12, 12), text_width=16, time_features=16,
     )  # fmt: skip
     return make_case(model, ((ScenePlan(3, (GroupPlan(5, (2, 3, 4)),)),),) * 2)
@@ -103,10 +103,10 @@ def tiny() -> Case:
 
 def mixed() -> tuple[Case, Case]:
     """Scenes of mixed lengths, in rows as the planner packs them and a row each; two blocks of film_tiny's width."""
-    model = dataclasses.replace(_load("configs/film_tiny.py").model, depth=2)
+    model = change(_load("configs/film_tiny.py").network, depth=2)
     data = DataConfig(rows=2, video_tokens=1_536, text_tokens=256, groups=32, pool=16)
-    cost = functools.partial(count_work, model, context="full")
-    planner = Planner(shrink(draw_lengths(2_000)), data, patch=model.patch, cost=cost)
+    cost = functools.partial(count_work, count_costs(model), context="full")
+    planner = Planner(shrink(draw_lengths(2_000)), data, patch=model.backbone.patch, cost=cost)
     # The batch of middling work in a pool, by the work of its scenes alone.
     batches = [planner.batch(number) for number in range(data.pool)]
     work = [sum(map(planner.work, batch)) for batch in batches]
@@ -119,8 +119,8 @@ def mixed() -> tuple[Case, Case]:
 def shrink(lengths: LengthTable) -> LengthTable:
     """The same films in small: the sides of a picture and the lengths of texts divided, times kept."""
     t, x, y = lengths.clip_grid.T
-    side = lambda length: np.maximum(length // (2 * SHRINK), 1) * 2  # noqa: E731
-    text = lambda length: -(-length // SHRINK)  # noqa: E731
+    side = lambda length: np.maximum(length // (2 * SHRINK), 1) * 2
+    text = lambda length: -(-length // SHRINK)
     return dataclasses.replace(
         lengths,
         clip_grid=np.stack([t, side(x), side(y)], axis=1),
@@ -133,20 +133,19 @@ def shrink(lengths: LengthTable) -> LengthTable:
 def make_batch(case: Case, *, seed: int = 0) -> PackedBatch:
     """Random values at the places of the case's tokens."""
     rng = np.random.default_rng(seed)
-    spans = Spans.of(case.model)
 
     def fill(scene: ScenePlan) -> SceneTokens:
-        layout = lay_out(scene, spans=spans)
-        draw = lambda index, width: rng.standard_normal((len(index.shot), width), np.float32)  # noqa: E731
-        video = draw(layout.video, case.model.patch_channels)
-        return SceneTokens(video, draw(layout.text, case.model.text_width), layout)
+        layout = lay_out(scene, layout=case.model.layout)
+        draw = lambda index, width: rng.standard_normal((len(index.shot), width), np.float32)
+        video = draw(layout.video, case.model.backbone.patch_channels)
+        return SceneTokens(video, draw(layout.text, case.model.backbone.text_width), layout)
 
     return pack(
         [[fill(scene) for scene in row] for row in case.rows],
         video_tokens=case.video_tokens,
         text_tokens=case.text_tokens,
-        channels=case.model.patch_channels,
-        text_width=case.model.text_width,
+        channels=case.model.backbone.patch_channels,
+        text_width=case.model.backbone.text_width,
     )
 
 

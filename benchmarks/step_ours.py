@@ -18,11 +18,14 @@ from lct_jax import flow
 from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
 from lct_jax.backbones.mmdit.blocks import StreamBlock, project_tokens
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.tensors import save_tensors
 from lct_jax.training.checkpoint.weights import name_leaves
-from lct_jax.training.state import init_state, loss_and_gradient, make_optimizer, make_step
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import init_state
+from lct_jax.training.step import Part, find_gradient, make_step
 from lct_jax.types import TokenIndex
 
 TRAINING = TrainingConfig(steps=1_000, warmup=10)
@@ -37,9 +40,9 @@ class Ours:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.batch = jax.tree.map(jnp.asarray, make_batch(case))
-        self.graph, params = nnx.split(MMDiT(case.model, rngs=nnx.Rngs(0)))
+        self.graph, params = build(case.model, seed=0)
         self.params = randomise(params)
-        optimizer = make_optimizer(TRAINING)
+        optimizer = make_optimizer(TRAINING, decays=decays)
         self.state = init_state(jax.tree.map(jnp.copy, self.params), optimizer)
         how = {"training": TRAINING, "slots": case.slots}
         step = make_step(
@@ -49,7 +52,9 @@ class Ours:
 
         def gradient(params: Any, batch: Any, key: jax.Array) -> Any:
             added = flow.draw(key, batch, slots=case.slots, config=FLOW)
-            return loss_and_gradient(self.graph, params, batch, added, **how)
+            part = Part(batch, added, flow.loss_weights(batch.video.index, case.slots))
+            samples = float(len(case.scenes))
+            return find_gradient(self.graph, params, part, TRAINING, samples=samples)
 
         self._gradient = jax.jit(gradient)
         self.key = jax.random.key(0)
@@ -95,18 +100,18 @@ def make_attention(case: Case) -> Action:
     pairs = zip(batch.text.index, batch.video.index, strict=True)
     index = TokenIndex(*(jnp.concatenate(pair, axis=1) for pair in pairs))
     model = case.model
-    shape = (len(case.rows), model.heads, index.shot.shape[1], model.head_dim)
+    shape = (len(case.rows), model.backbone.heads, index.shot.shape[1], model.backbone.head_dim)
     q, k, v, cotangent = (jnp.asarray(rng.standard_normal(shape, np.float32)) for _ in range(4))
 
     @jax.jit
     def run(q: jax.Array, k: jax.Array, v: jax.Array, cotangent: jax.Array) -> Any:
         spans = find_spans(index, index, "full")
-        mix = lambda q, k, v: attend(q, k, v, spans=spans).value  # noqa: E731
+        mix = lambda q, k, v: attend(q, k, v, spans=spans).value
         value, pull = jax.vjp(mix, q, k, v)
         return value, pull(cotangent)
 
     def act() -> None:
-        for _ in range(model.depth):
+        for _ in range(model.backbone.depth):
             jax.block_until_ready(run(q, k, v, cotangent))
 
     return act
@@ -115,8 +120,8 @@ def make_attention(case: Case) -> Action:
 def make_linear(case: Case) -> Action:
     """Projections with QK norm, output projection and MLP of both streams, forward and backward, in all blocks."""
     rng, model = np.random.default_rng(0), case.model
-    draw = lambda length: jnp.asarray(  # noqa: E731
-        rng.standard_normal((len(case.rows), length, model.width), np.float32)
+    draw = lambda length: jnp.asarray(
+        rng.standard_normal((len(case.rows), length, model.backbone.width), np.float32)
     )
     graph, params = nnx.split([StreamBlock(model, rngs=nnx.Rngs(n)) for n in range(2)])
 
@@ -136,7 +141,7 @@ def make_linear(case: Case) -> Action:
     inputs, cotangent = ([draw(n) for n in (case.text_tokens, case.video_tokens)] for _ in range(2))
 
     def act() -> None:
-        for _ in range(model.depth):
+        for _ in range(model.backbone.depth):
             jax.block_until_ready(run(params, inputs, cotangent))
 
     return act

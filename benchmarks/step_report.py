@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.step_cases import Case
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 BEGIN, END = "<!-- made by benchmarks.train_step -->", "<!-- end -->"
 NAMES = {"ours": "ours", "eager": "PyTorch", "compiled": "PyTorch, compiled"}
@@ -17,8 +17,8 @@ def describe_case(case: Case) -> dict[str, Any]:
     """Sizes of a case, and FLOPs of its step that are of use."""
     flops, model = case.count(), case.model
     return {
-        "width": model.width,
-        "depth": model.depth,
+        "width": model.backbone.width,
+        "depth": model.backbone.depth,
         "rows": len(case.rows),
         "row_tokens": case.tokens // len(case.rows),
         "useful_tokens": case.useful,
@@ -85,7 +85,7 @@ def split_seconds(case: dict[str, Any]) -> dict[str, dict[str, float]]:
         part: {side: median(answers["wall"]) for side, answers in sides.items()}
         for part, sides in case["parts"].items()
     }
-    left = lambda whole, *parts: {  # noqa: E731
+    left = lambda whole, *parts: {
         side: alone[whole][side] - sum(alone[part][side] for part in parts) for side in alone[whole]
     }
     return {

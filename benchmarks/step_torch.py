@@ -23,7 +23,7 @@ from benchmarks.step_cases import Case, make_batch
 from benchmarks.step_torch_weights import load_weights
 from benchmarks.turns import Action
 from lct_jax.attention.rope import frequencies
-from lct_jax.config import ModelConfig, TrainingConfig
+from lct_jax.config import NetworkConfig, TrainingConfig
 from lct_jax.tensors import load_tensors_of
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
@@ -44,22 +44,23 @@ class Modulation(nn.Module):
 class TorchMMDiT(nn.Module):
     """(video [B L C], text [B M E], time [B], rotation, mask) -> velocity [B L C]."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width, channels = config.width, config.patch_channels
-        self.features = config.time_features
+        width, channels = config.backbone.width, config.backbone.patch_channels
+        self.features = config.backbone.time_features
         self.video_in, self.text_in = (
             nn.Linear(channels, width),
-            nn.Linear(config.text_width, width),
+            nn.Linear(config.backbone.text_width, width),
         )
         self.embed_in, self.embed_out = (
-            nn.Linear(config.time_features, width),
+            nn.Linear(config.backbone.time_features, width),
             nn.Linear(width, width),
         )
         self.time_video, self.time_text = (nn.Linear(width, 6 * width) for _ in range(2))
         self.final, self.video_out = nn.Linear(width, 2 * width), nn.Linear(width, channels)
         self.blocks = nn.ModuleList(
-            FluxTransformerBlock(width, config.heads, config.head_dim) for _ in range(config.depth)
+            FluxTransformerBlock(width, config.backbone.heads, config.backbone.head_dim)
+            for _ in range(config.backbone.depth)
         )
         for block in self.blocks:
             block.norm1.linear = Modulation(self.time_video)
@@ -183,11 +184,11 @@ class Theirs:
     def make_attention(self) -> Action:
         """Attention alone, forward and backward, as often as the model has blocks."""
         model, rows = self.case.model, len(self.case.rows)
-        shape = rows, model.heads, self.case.tokens // rows, model.head_dim
+        shape = rows, model.backbone.heads, self.case.tokens // rows, model.backbone.head_dim
         q, k, v, cotangent = (torch.randn(shape, requires_grad=n < 3) for n in range(4))
 
         def act() -> None:
-            for _ in range(model.depth):
+            for _ in range(model.backbone.depth):
                 value = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
                 torch.autograd.grad(value, (q, k, v), cotangent)
 
@@ -197,11 +198,11 @@ class Theirs:
         """Projections with QK norm, output projection and MLP of both streams, forward and backward, in all blocks."""
         model, rows = self.case.model, len(self.case.rows)
         lengths = self.case.text_tokens, self.case.video_tokens
-        inputs = [torch.randn(rows, n, model.width, requires_grad=True) for n in lengths]
-        cotangents = [torch.randn(rows, n, model.width) for n in lengths]
+        inputs = [torch.randn(rows, n, model.backbone.width, requires_grad=True) for n in lengths]
+        cotangents = [torch.randn(rows, n, model.backbone.width) for n in lengths]
 
         def stream(x, to_q, to_k, to_v, norm_q, norm_k, out, mlp):  # modules of a block
-            heads = lambda projected: projected.unflatten(-1, (model.heads, -1))  # noqa: E731
+            heads = lambda projected: projected.unflatten(-1, (model.backbone.heads, -1))
             q, k, v = norm_q(heads(to_q(x))), norm_k(heads(to_k(x))), heads(to_v(x))
             return out((q + k + v).flatten(-2)) + mlp(x)
 
@@ -222,9 +223,9 @@ class Theirs:
         return act
 
 
-def make_rotation(coord_L3: np.ndarray, config: ModelConfig) -> Rotation:
+def make_rotation(coord_L3: np.ndarray, config: NetworkConfig) -> Rotation:
     """Cosines and sines [L K] of neighbouring pairs, as Flux's blocks take them."""
-    angle = coord_L3 @ frequencies(config.rope_split, config.rope_base)
+    angle = coord_L3 @ frequencies(config.backbone.rope_split, config.backbone.rope_base)
     return tuple(
         torch.from_numpy(np.repeat(f(angle), 2, axis=1).astype(np.float32))
         for f in (np.cos, np.sin)

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from lct_jax.config import ModelConfig
+from lct_jax.config import NetworkConfig
 
 SIMPLE = ("video_in", "text_in", "video_out")
 TIME = {
@@ -21,14 +21,14 @@ TIME = {
 }
 
 
-def load_weights(model: nn.Module, path: Path, config: ModelConfig) -> None:
+def load_weights(model: nn.Module, path: Path, config: NetworkConfig) -> None:
     """Copies every parameter, and is an error where one of either side is left."""
     found = load_file(path)
     weights = {n.removeprefix("params."): w for n, w in found.items() if n.startswith("params.")}
     state = {}
     for ours, theirs in [*((n, n) for n in SIMPLE), *((f"time.{n}", t) for n, t in TIME.items())]:
         state |= _linear(weights, ours, theirs)
-    for layer in range(config.depth):
+    for layer in range(config.backbone.depth):
         block = {n: w[layer] for n, w in weights.items() if n.startswith("blocks.")}
         state |= _block(block, f"blocks.{layer}", config)
     state = {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in state.items()}
@@ -42,9 +42,9 @@ def load_weights(model: nn.Module, path: Path, config: ModelConfig) -> None:
         raise ValueError(f"found {count} parameters, expected {expected}")
 
 
-def _block(weights: dict[str, np.ndarray], to: str, config: ModelConfig) -> dict[str, np.ndarray]:
+def _block(weights: dict[str, np.ndarray], to: str, config: NetworkConfig) -> dict[str, np.ndarray]:
     state = {}
-    pairs = np.arange(config.head_dim).reshape(2, -1).T.reshape(-1)  # 0 K/2 1 K/2+1 ...
+    pairs = np.arange(config.backbone.head_dim).reshape(2, -1).T.reshape(-1)  # 0 K/2 1 K/2+1 ...
     names = {
         "text": (("add_q_proj", "add_k_proj", "add_v_proj"), "to_add_out", "added_", "_context"),
         "video": (("to_q", "to_k", "to_v"), "to_out.0", "", ""),
@@ -52,7 +52,7 @@ def _block(weights: dict[str, np.ndarray], to: str, config: ModelConfig) -> dict
     for stream, (projections, out, added, context) in names.items():
         ours = f"blocks.{stream}"
         kernel, bias = weights[f"{ours}.qkv.kernel"], weights[f"{ours}.qkv.bias"]
-        kernel = kernel.reshape(len(kernel), 3, config.heads, config.head_dim)
+        kernel = kernel.reshape(len(kernel), 3, config.backbone.heads, config.backbone.head_dim)
         bias = bias.reshape(kernel.shape[1:])
         for part, name in enumerate(projections):
             order = slice(None) if name.endswith(("v", "v_proj")) else pairs

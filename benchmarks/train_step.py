@@ -29,7 +29,7 @@ from benchmarks.step_report import describe, describe_case, write_tables
 from benchmarks.turns import Action, Worker, ask, serve, start_worker, stop_worker
 from lct_jax.cli import run
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 RESULTS = Path(__file__).with_name("results") / "train_step.json"
 README = Path(__file__).with_name("README.md")
@@ -63,7 +63,7 @@ def measure(name: str, turns: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.train_step", f"--runs={name}"]
-        start = lambda side: start_worker([*command, f"--worker={side}", f"--folder={folder}"])  # noqa: E731
+        start = lambda side: start_worker([*command, f"--worker={side}", f"--folder={folder}"])
         workers = {"ours": start("ours")}
         for case, (at, _) in plan.items():
             if len(at) > 1:

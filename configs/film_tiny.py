@@ -9,17 +9,19 @@ A few minutes on two CPU cores:
 """
 
 from lct_jax.config import (
+    ComputeConfig,
     Config,
     DataConfig,
     FlowConfig,
-    ModelConfig,
+    LayoutConfig,
+    MMDiTConfig,
     PrepareConfig,
     SamplingConfig,
     TrainingConfig,
     editable,
 )
 
-MODEL = ModelConfig(
+BACKBONE = MMDiTConfig(
     width=256,
     depth=4,
     heads=4,
@@ -27,8 +29,12 @@ MODEL = ModelConfig(
     channels=16,
     text_width=384,
     rope_split=(8, 28, 28),
+)
+LAYOUT = LayoutConfig(
     scene_span=192,
     shot_span=64,
+)
+COMPUTE = ComputeConfig(
     dtype="float32",  # two CPU cores compute float32 faster than bfloat16
     remat="none",
 )
@@ -59,7 +65,9 @@ def get_config():
         Config(
             name="film_tiny",
             prepare=PREPARE,
-            model=MODEL,
+            backbone=BACKBONE,
+            layout=LAYOUT,
+            compute=COMPUTE,
             flow=FLOW,
             data=DataConfig(
                 rows=2, video_tokens=1126, text_tokens=400, groups=8, max_shots=5, pool=8

@@ -15,7 +15,9 @@ def get_config():
         Config(
             name="film_tiny_base",
             prepare=film_tiny.PREPARE,
-            model=film_tiny.MODEL,
+            backbone=film_tiny.BACKBONE,
+            layout=film_tiny.LAYOUT,
+            compute=film_tiny.COMPUTE,
             flow=film_tiny.FLOW,
             # A row has room for one shot: little of the attention is between samples that do not see each other.
             data=DataConfig(

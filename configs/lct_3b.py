@@ -12,7 +12,7 @@ from lct_jax.config import (
     Config,
     DataConfig,
     FlowConfig,
-    ModelConfig,
+    MMDiTConfig,
     SamplingConfig,
     TrainingConfig,
     editable,
@@ -23,7 +23,7 @@ def get_config():
     return editable(
         Config(
             name="lct_3b",
-            model=ModelConfig(),
+            backbone=MMDiTConfig(),
             flow=FlowConfig(shift=3.0),
             data=DataConfig(
                 rows=64,

@@ -10,17 +10,19 @@ hour or less on two CPU cores. All four, and what each reaches, are in examples/
 """
 
 from lct_jax.config import (
+    ComputeConfig,
     Config,
     DataConfig,
     FlowConfig,
-    ModelConfig,
+    LayoutConfig,
+    MMDiTConfig,
     PrepareConfig,
     SamplingConfig,
     TrainingConfig,
     editable,
 )
 
-MODEL = ModelConfig(
+BACKBONE = MMDiTConfig(
     width=128,
     depth=6,
     heads=4,
@@ -29,9 +31,13 @@ MODEL = ModelConfig(
     patch=(1, 1, 1),  # a frame has 16 to 20 tokens as it is
     text_width=384,
     rope_split=(8, 12, 12),
+)
+LAYOUT = LayoutConfig(
     scene_span=56,
     shot_span=36,
-    group_stride=44,  # seven turns of the fastest frequency: docs/ablations.md
+    stride=44,  # seven turns of the fastest frequency: docs/ablations.md
+)
+COMPUTE = ComputeConfig(
     dtype="float32",  # two CPU cores compute float32 faster than bfloat16
     remat="none",
 )
@@ -65,7 +71,9 @@ def get_config():
         Config(
             name="puppets",
             prepare=PREPARE,
-            model=MODEL,
+            backbone=BACKBONE,
+            layout=LAYOUT,
+            compute=COMPUTE,
             flow=FLOW,
             data=DataConfig(
                 rows=4,

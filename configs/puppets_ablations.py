@@ -4,7 +4,7 @@ Some ten minutes each on one CPU core. All begin with the same weights, scenes, 
 
     python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/reference
     python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/same \
-        --config.model.positions=same
+        --config.layout.positions=same
 
 docs/ablations.md lists them, with what each does.
 """

@@ -17,7 +17,9 @@ def get_config():
         Config(
             name="puppets_base",
             prepare=puppets.PREPARE,
-            model=puppets.MODEL,
+            backbone=puppets.BACKBONE,
+            layout=puppets.LAYOUT,
+            compute=puppets.COMPUTE,
             flow=FlowConfig(shift=2.0),
             # A row holds three shots: little is padding, and little attention is between samples that do not meet.
             data=DataConfig(

@@ -1,3 +1,39 @@
-"""Long Context Tuning (LCT) for video diffusion transformers in JAX: scenes of many shots, one model."""
+"""Long Context Tuning (LCT) for video diffusion transformers in JAX: scenes of many shots, one model.
 
-__version__ = "0.1.0"
+generator = lct_jax.load("runs/film_tiny")
+generator.sample("script.json", mode="joint").save("out")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lct_jax.generator import Generator
+
+__version__ = "0.2.0"
+
+
+def load(
+    checkpoint: str | Path,
+    *,
+    codec: str | Path | None = None,
+    encoder: str | Path | None = None,
+    weights: str = "ema",
+) -> Generator:
+    """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
+
+    Args:
+        checkpoint: a run's folder, or weights saved by `lct_jax.export`.
+        codec: file with the codec's weights; None takes those in the run's folder.
+        encoder: folder with the text encoder's files; None takes the one that the run's config names.
+        weights: "ema" or "params", of a run's folder.
+
+    Raises:
+        InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
+    """
+    # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
+    from lct_jax.generator import Generator
+
+    return Generator.load(checkpoint, codec=codec, encoder=encoder, weights=weights)

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 Checked = TypeVar("Checked")
 Message = dict[str, Any]

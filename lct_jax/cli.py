@@ -22,6 +22,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
 from lct_jax.startup import skip_missing_tpu
@@ -43,7 +44,19 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         skip_missing_tpu()
         main(argv)
 
+    sys.argv = take_former_names(sys.argv)
     app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse_flags))
+
+
+def take_former_names(argv: Sequence[str]) -> list[str]:
+    """Returns a command line with the present names of config fields; a line on stderr says which were replaced."""
+    arguments = []
+    for argument in argv:
+        argument, note = translate_flag(argument)
+        arguments.append(argument)
+        if note:
+            print(note, file=sys.stderr)
+    return arguments
 
 
 def define_config() -> flags.FlagHolder:
@@ -89,7 +102,7 @@ def load_config(path: str) -> ConfigDict:
     if not isinstance(values, ConfigDict):
         found = type(values).__name__
         raise InputError(f"{path}: get_config() gave {found}, expected editable(Config(...))")
-    return values
+    return ConfigDict(translate(values.to_dict())) if "model" in values else values
 
 
 class _ConfigFile(flags.ArgumentParser):

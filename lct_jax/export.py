@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from flax import nnx
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import build_abstract
 from lct_jax.cli import run
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.weights import save_weights
@@ -29,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     checkpoints = Checkpoints(CHECKPOINT.value)
     meta = checkpoints.read_meta()
-    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(meta.config.model, rngs=nnx.Rngs(0))))[1]
+    shapes = build_abstract(meta.config.network).params
     params = checkpoints.restore_weights(WEIGHTS.value, shapes)
     save_weights(Path(OUT.value), params, meta, dtype=DTYPE.value)
     print(f"{OUT.value}: {WEIGHTS.value} of step {checkpoints.latest}")

@@ -61,7 +61,7 @@ def find_groups(index: TokenIndex, slots: int) -> Groups:
     """Reads the groups of every row off its video tokens (each group has some: group 0 its dummy)."""
     rows = jnp.arange(index.scene.shape[0])[:, None]
     empty = jnp.zeros((index.scene.shape[0], slots), jnp.int32)
-    write = lambda values: empty.at[rows, index.slot].max(values)  # noqa: E731
+    write = lambda values: empty.at[rows, index.slot].max(values)
     return Groups(scene=write(index.scene), shot=write(index.shot))
 
 
@@ -76,7 +76,7 @@ def draw_time(key: jax.Array, groups: Groups, config: FlowConfig) -> jax.Array:
     Shots of a scene that share one time take that of the slot that has their scene's number.
     """
     normal = config.mean + config.std * jax.random.normal(key, groups.shot.shape)
-    of_scene = lambda slots_BS: jnp.take_along_axis(slots_BS, groups.scene - 1, axis=1, mode="clip")  # noqa: E731
+    of_scene = lambda slots_BS: jnp.take_along_axis(slots_BS, groups.scene - 1, axis=1, mode="clip")
     if config.times == "per_scene":
         normal = of_scene(normal)
     elif config.times == "mixed":
@@ -118,28 +118,35 @@ def loss_weights(index: TokenIndex, slots: int) -> jax.Array:
     return share_BL / jnp.maximum(jnp.take_along_axis(shots_BS, index.scene, axis=1), 1.0)
 
 
-def weighted_error(
-    backbone: Backbone, batch: PackedBatch, added: Draw, weight_BL: jax.Array
-) -> jax.Array:
-    """Sum over tokens of weight times mean squared velocity error; divide by the samples it is to mean over.
-
-    Args:
-        backbone: the model. batch: clean tokens. added: time and noise. weight_BL: from `loss_weights`.
-    """
-    return (weight_BL * token_errors(backbone, batch, added)).sum()
+def count_samples(batch: PackedBatch) -> jax.Array:
+    """Returns the number of samples in a batch, at least 1; the scenes of a row are numbered from 1."""
+    scenes = jnp.where(batch.video.index.scene != PADDING_SCENE, batch.video.index.scene, 0)
+    return jnp.maximum(scenes.max(axis=1).sum().astype(jnp.float32), 1.0)
 
 
 def token_errors(backbone: Backbone, batch: PackedBatch, added: Draw) -> jax.Array:
-    """Mean squared velocity error of every video token, float32[B L]; arguments as of `weighted_error`."""
+    """Returns the mean squared velocity error of every video token, float32[B L].
+
+    Args:
+        backbone: the network. batch: clean tokens. added: time and noise.
+    """
     noisy = corrupt(batch.video, added.noise, added.time)
-    velocity_BLC = backbone(noisy, batch.text, added.time).astype(jnp.float32)
-    return jnp.square(velocity_BLC - (added.noise - batch.video.value)).mean(-1)
+    velocity_BLC = backbone(add_condition(noisy, batch), batch.text, added.time)
+    target_BLC = added.noise - batch.video.value
+    return jnp.square(velocity_BLC.astype(jnp.float32) - target_BLC).mean(-1)
+
+
+def add_condition(noisy: Tokens, batch: PackedBatch) -> Tokens:
+    """Returns noisy tokens with the condition channels of a batch behind their own, where it has any."""
+    if batch.condition is None:
+        return noisy
+    return noisy._replace(value=jnp.concatenate([noisy.value, batch.condition], axis=-1))
 
 
 def break_down(
     error_BL: jax.Array, weight_BL: jax.Array, index: TokenIndex, time_BS: jax.Array
 ) -> Breakdown:
-    """The sums behind `weighted_error`, by time and by shot: added up over parts, errors over weights are means."""
+    """Returns the sums behind the loss, by time and by shot: added up over batches, errors over weights are means."""
     slots = time_BS.shape[1]
     sums_BS = [sum_groups(x, index.slot, slots) for x in (weight_BL, weight_BL * error_BL)]
     bucket_BS = jnp.minimum((time_BS * TIME_BUCKETS).astype(jnp.int32), TIME_BUCKETS - 1)

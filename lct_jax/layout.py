@@ -7,8 +7,8 @@ same place in both.
 Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text
 token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
 text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
-o + max(F, H, W), or a little further (`Spans`). So positions depend on the sizes of shots alone: editing a prompt
-moves nothing.
+o + max(F, H, W), or a little further (`layout.stride`). So positions depend on the sizes of shots alone:
+editing a prompt moves nothing.
 """
 
 from __future__ import annotations
@@ -20,43 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from einops import rearrange
 
-from lct_jax.config import ModelConfig
+from lct_jax.config import LayoutConfig
 from lct_jax.errors import InputError
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
 DUMMY_GRID = (1, 1, 1)  # the global prompt's video: one token, so that group 0 is an ordinary group
-
-
-@dataclass(frozen=True)
-class Spans:
-    """How a model puts groups along the diagonal; the fields of `ModelConfig` say why.
-
-    Attributes:
-        scene, shot: positions reserved for the text of a global prompt and of a shot.
-        stride: every group takes a multiple of it (0: what it needs). same: all shots start where the first one does.
-    """
-
-    scene: int
-    shot: int
-    stride: int = 0
-    same: bool = False
-
-    @classmethod
-    def of(cls, model: ModelConfig) -> Spans:
-        """Those of a model."""
-        same = model.positions == "same"
-        return cls(model.scene_span, model.shot_span, model.group_stride, same)
-
-    def advance(self, group_start: int, plan: GroupPlan, *, shot: int) -> int:
-        """Where the group behind one that starts at `group_start` starts."""
-        if self.same and shot != GLOBAL_SHOT:
-            return group_start
-        length = self.of_text(shot) + max(plan.grid)
-        return group_start + length + (-length % self.stride if self.stride else 0)
-
-    def of_text(self, shot: int) -> int:
-        """Positions reserved for the text of a shot, or of the global prompt."""
-        return self.scene if shot == GLOBAL_SHOT else self.shot
 
 
 @dataclass(frozen=True)
@@ -107,12 +75,25 @@ class SceneTokens(NamedTuple):
     layout: SceneLayout
 
 
-def lay_out(plan: ScenePlan, *, spans: Spans) -> SceneLayout:
+def find_span(layout: LayoutConfig, *, shot: int) -> int:
+    """Returns the positions reserved for the text of a shot, or of the global prompt (shot 0)."""
+    return layout.scene_span if shot == GLOBAL_SHOT else layout.shot_span
+
+
+def find_next_start(layout: LayoutConfig, start: int, plan: GroupPlan, *, shot: int) -> int:
+    """Returns the diagonal position at which the group behind one that starts at `start` starts."""
+    if layout.positions == "same" and shot != GLOBAL_SHOT:
+        return start
+    length = find_span(layout, shot=shot) + max(plan.grid)
+    return start + length + (-length % layout.stride if layout.stride else 0)
+
+
+def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
     """Places every token of a scene on the diagonal.
 
     Args:
         plan: the scene's sizes.
-        spans: of the model, in positions.
+        layout: spans, stride and positions of the run.
 
     Raises:
         InputError: a text is longer than its span, or a scene has no shot.
@@ -122,11 +103,11 @@ def lay_out(plan: ScenePlan, *, spans: Spans) -> SceneLayout:
     video, text, start = [], [], 0
     for group, sizes in enumerate(plan.groups):
         shot = plan.first_shot + group
-        span = spans.of_text(shot)
+        span = find_span(layout, shot=shot)
         _check_span(sizes.text, span=span, shot=shot)
         text.append(_index(_diagonal(start, sizes.text), shot=shot, group=group))
         video.append(_index(start + span + _grid(sizes.grid), shot=shot, group=group))
-        start = spans.advance(start, sizes, shot=shot)
+        start = find_next_start(layout, start, sizes, shot=shot)
     return SceneLayout(video=_join(video), text=_join(text))
 
 
@@ -203,7 +184,7 @@ def _grid(grid: tuple[int, int, int]) -> np.ndarray:
 
 
 def _index(coord_L3: np.ndarray, *, shot: int, group: int) -> TokenIndex:
-    fill = lambda value: np.full(len(coord_L3), value, np.int32)  # noqa: E731
+    fill = lambda value: np.full(len(coord_L3), value, np.int32)
     return TokenIndex(scene=fill(1), shot=fill(shot), slot=fill(group), coord=coord_L3)
 
 
@@ -212,7 +193,7 @@ def _join(parts: Sequence[TokenIndex]) -> TokenIndex:
 
 
 def _empty_tokens(rows: int, length: int, width: int) -> Tokens:
-    zeros = lambda *shape: np.zeros((rows, length, *shape), np.int32)  # noqa: E731
+    zeros = lambda *shape: np.zeros((rows, length, *shape), np.int32)
     index = TokenIndex(scene=zeros(), shot=zeros(), slot=zeros(), coord=zeros(3))
     return Tokens(value=np.zeros((rows, length, width), np.float32), index=index)
 

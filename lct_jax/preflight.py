@@ -27,11 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from flax import nnx
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.sets.records import PreparedSet
@@ -41,7 +40,8 @@ from lct_jax.hosts.facts import find_differences, hash_code, read_flags, read_ve
 from lct_jax.hosts.place import Place, define_place, read_place
 from lct_jax.hosts.team import Alone, Team, join
 from lct_jax.hosts.together import start_jax
-from lct_jax.training.state import init_state, make_optimizer
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import init_state
 
 CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set, the same on all processes.")
@@ -135,7 +135,7 @@ def describe_devices(place: Place | None, team: Team | Alone, config: Config) ->
     """The devices of all processes and the mesh over them, as this process sees them."""
     if place is not None:
         start_jax(place, service=team.service)
-    mesh = make_mesh(seq=config.training.seq_shards)
+    mesh = make_mesh(seq=config.compute.seq_shards)
     check_mesh(mesh, config)
     order = hashlib.sha256(str([d.id for d in mesh.devices.flat]).encode()).hexdigest()[:8]
     return (
@@ -146,7 +146,7 @@ def describe_devices(place: Place | None, team: Team | Alone, config: Config) ->
 
 def sum_over_devices(config: Config) -> str:
     """A sum to which every device gives one: the network between hosts is used as training uses it."""
-    mesh = make_mesh(seq=config.training.seq_shards)
+    mesh = make_mesh(seq=config.compute.seq_shards)
     spread = NamedSharding(mesh, P(mesh.axis_names))
     ones = jax.make_array_from_callback(
         (mesh.size,), spread, lambda index: np.ones(len(range(mesh.size)[index[0]]), np.int32)
@@ -161,7 +161,7 @@ def hash_set(folder: str | None, config: Config) -> str:
     """A hash of a prepared set's card and lengths, after the set has been opened and held against the model."""
     if folder is None:
         return "not looked at, without --data"
-    PreparedSet(folder).check_model(config.model)
+    PreparedSet(folder).check_fits(config.backbone, config.layout)
     files = [Path(folder) / name for name in ("card.json", "lengths.safetensors")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
@@ -207,9 +207,8 @@ def check_folder(checks: Checks, folder: Path, *, process: int, processes: int) 
 
 def measure_space(folder: Path, config: Config) -> list[float]:
     """Free bytes where checkpoints go, and bytes of the checkpoints that a run keeps and of the one being written."""
-    build = lambda: MMDiT(config.model, rngs=nnx.Rngs(0))  # noqa: E731
-    shapes = nnx.split(nnx.eval_shape(build))[1]
-    optimizer = make_optimizer(config.training)
+    shapes = build_abstract(config.network).params
+    optimizer = make_optimizer(config.training, decays=find_family(config.network).decays)
     state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     there = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))

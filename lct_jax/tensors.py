@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NAMES_SHOWN = 8

@@ -59,10 +59,13 @@ class PackedBatch(NamedTuple):
     Attributes:
         video: Tokens of all shots of a row, dummies of global prompts included.
         text: Tokens of all prompts of a row.
+        condition: float[B L C'], channels that networks of some families take beside the noisy ones of each video
+            token, such as a first frame; None for networks that take none.
     """
 
     video: Tokens
     text: Tokens
+    condition: Array | None = None
 
 
 class Quantised(NamedTuple):
@@ -103,14 +106,61 @@ class History(NamedTuple):
     count: Array
 
 
-class Observation(NamedTuple):
-    """A pass that also tells what a cache keeps of it.
+class KeyValues(NamedTuple):
+    """Keys and values of the tokens of one pass, from which a cache is written.
 
     Attributes:
-        velocity: float32[B L C] of the video tokens.
-        k, v: [N B H L K] of text then video tokens, keys normalised and before rotation.
+        k, v: [N B H L K] of text tokens, then video tokens; keys are normalised and not yet rotated.
+    """
+
+    k: Array
+    v: Array
+
+
+class Prediction(NamedTuple):
+    """What a network gives for a batch.
+
+    Attributes:
+        velocity: float32[B L C] of the video tokens; what stands at padding and dummy tokens means nothing.
+        kept: keys and values of the pass, None where they were not asked for.
     """
 
     velocity: Array
-    k: Array
-    v: Array
+    kept: KeyValues | None
+
+
+class CacheSpec(NamedTuple):
+    """What a cache of keys and values needs to know of a network.
+
+    Attributes:
+        layers: N, attention layers that are cached. heads: H. head_dim: K. dtype: of keys and values.
+        rope_split, rope_base: of the rotary embedding, by which keys are turned when they are gathered.
+        keeps_text: whether the prompt of a shot is seen by other shots, and so is cached with it.
+    """
+
+    layers: int
+    heads: int
+    head_dim: int
+    dtype: str
+    rope_split: tuple[int, int, int]
+    rope_base: float
+    keeps_text: bool
+
+
+class BackboneSpec(NamedTuple):
+    """What data and sampling need to know of a network.
+
+    Attributes:
+        channels: of a latent. patch: latent (T, X, Y) folded into one token. text_width: E.
+        cache: what its cache holds.
+    """
+
+    channels: int
+    patch: tuple[int, int, int]
+    text_width: int
+    cache: CacheSpec
+
+    @property
+    def patch_channels(self) -> int:
+        """C: latent channels times latent positions of a patch."""
+        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]

@@ -51,7 +51,7 @@ def window_velocities(
         for e, tokens in own.items()
     }
     hidden = {e: [_time_hidden(weights, config, t.time) for t in own[e]] for e in windows}
-    for layer in range(config.depth):
+    for layer in range(config.backbone.depth):
         block = {
             n.removeprefix("blocks."): w[layer]
             for n, w in weights.items()
@@ -71,7 +71,9 @@ def _lay_out(config, window, held, grids, prompts, global_prompt) -> dict[int, l
     """Tokens of every entry that a window holds, where they sit in it; values are patches as they are."""
     groups = [Group(global_prompt, None, None, 0.0)]
     for shot in window:
-        latent = np.zeros((*np.multiply(grids[shot], config.patch), config.channels))
+        latent = np.zeros(
+            (*np.multiply(grids[shot], config.backbone.patch), config.backbone.channels)
+        )
         groups.append(Group(prompts[shot], latent, latent, held[shot][1]))
     tokens = place_tokens(config, groups)
     found = {}
@@ -87,7 +89,7 @@ def _lay_out(config, window, held, grids, prompts, global_prompt) -> dict[int, l
 
 
 def _run_layer(w, config, seen, hidden, x) -> dict[int, np.ndarray]:
-    shape = (3, config.heads, config.head_dim)
+    shape = (3, config.backbone.heads, config.backbone.head_dim)
     made = {}
     for entry in seen:
         made[entry] = []
@@ -101,7 +103,7 @@ def _run_layer(w, config, seen, hidden, x) -> dict[int, np.ndarray]:
     for entry, placed in seen.items():
         keys, values = [], []
         for other, tokens in placed.items():
-            hides_text = config.prompts == "own" and other not in (GLOBAL, entry)
+            hides_text = config.layout.prompts == "own" and other not in (GLOBAL, entry)
             for token, (_, _, k, v) in zip(tokens, made[other], strict=True):
                 if hides_text and token.stream == "text":
                     continue
@@ -110,7 +112,7 @@ def _run_layer(w, config, seen, hidden, x) -> dict[int, np.ndarray]:
         rows = []
         for token, h, (m, q, _, _) in zip(placed[entry], x[entry], made[entry], strict=True):
             q = _turn(q, token.coord, config)
-            score = np.einsum("HK,MHK->HM", q, np.stack(keys)) / np.sqrt(config.head_dim)
+            score = np.einsum("HK,MHK->HM", q, np.stack(keys)) / np.sqrt(config.backbone.head_dim)
             share = np.exp(score - score.max(1, keepdims=True))
             share /= share.sum(1, keepdims=True)
             mixed = np.einsum("HM,MHK->HK", share, np.stack(values)).reshape(-1)

@@ -13,7 +13,9 @@ from jax.tree_util import Partial
 from scenes import TINY, TinyModel
 
 from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import describe
+from lct_jax.config import NetworkConfig, SamplingConfig
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.passes import Executor, sample_scene
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
@@ -36,7 +38,7 @@ OUT_OF_ORDER = (
 
 def make_prompt(rng: np.random.Generator, text: int, negative: int) -> Prompt:
     """Random tokens of two lengths."""
-    draw = lambda length: rng.normal(size=(length, TINY.text_width)).astype(np.float32)  # noqa: E731
+    draw = lambda length: rng.normal(size=(length, TINY.backbone.text_width)).astype(np.float32)
     return Prompt(text=draw(text), negative=draw(negative))
 
 
@@ -53,7 +55,7 @@ def make_request(
     requests = []
     for number in range(shots):
         grid = GRIDS[0 if alike else number % len(GRIDS)]
-        clean = rng.normal(size=(np.prod(grid), TINY.patch_channels)).astype(np.float32)
+        clean = rng.normal(size=(np.prod(grid), TINY.backbone.patch_channels)).astype(np.float32)
         requests.append(
             ShotRequest(
                 prompt=make_prompt(rng, 1 + number % 5, 2),
@@ -63,26 +65,35 @@ def make_request(
             )
         )
     prompt = None if bare else make_prompt(rng, 5, 3)
-    return SceneRequest(prompt=prompt, shots=tuple(requests), channels=TINY.patch_channels)
+    return SceneRequest(prompt=prompt, shots=tuple(requests), channels=TINY.backbone.patch_channels)
 
 
-def make_job(
-    request: SceneRequest, config: SamplingConfig = CONFIG, *, model: ModelConfig = TINY
+def make_sampling_scene(
+    request: SceneRequest, config: SamplingConfig = CONFIG, *, network: NetworkConfig = TINY
 ) -> SamplingScene:
     """A scene with its noise."""
-    return SamplingScene(request, config, model=model, key=jax.random.key(0))
+    return SamplingScene(
+        request,
+        config,
+        layout=network.layout,
+        keeps_text=network.layout.prompts == "all",
+        key=jax.random.key(0),
+    )
 
 
 @functools.cache
-def serve(config: ModelConfig = TINY) -> Denoiser:
+def serve(config: NetworkConfig = TINY) -> Denoiser:
     """The tiny model with random weights everywhere and causal context; its programs are shared."""
     model = TinyModel(config)
-    return Denoiser(model.graph, model.params, config=config, context="causal")
+    network = Network(model.graph, model.params)
+    return Denoiser(network, spec=describe(config), context="causal")
 
 
-def sample(executor: Executor, job: SamplingScene, plan: Sequence[Window]) -> dict[int, np.ndarray]:
+def sample(
+    executor: Executor, scene: SamplingScene, plan: Sequence[Window]
+) -> dict[int, np.ndarray]:
     """Clean tokens by shot."""
-    return {shot.number: shot.tokens for shot in sample_scene(executor, job, plan)}
+    return {shot.number: shot.tokens for shot in sample_scene(executor, scene, plan)}
 
 
 def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
@@ -95,39 +106,39 @@ def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
     return clean
 
 
-def make_entries(
-    job: SamplingScene, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Denoiser
+def make_cache(
+    scene: SamplingScene, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Denoiser
 ) -> ShotCache:
     """ShotCache of all shots, made from latents that are at hand."""
-    entries = ShotCache(model, job, plan, keep_all=True)
+    cache = ShotCache(model, scene, plan, keep_all=True)
     for window in plan:
         shot = window.shots[-1]
-        entries.held[shot] = job.hold(shot, clean[shot])
-        entries.make(shot)
-    return entries
+        cache.held[shot] = scene.hold(shot, clean[shot])
+        cache.make(shot)
+    return cache
 
 
 def compare_with_full_pass(
-    job: SamplingScene, plan: Sequence[Window], model: Denoiser, *, atol: float
+    scene: SamplingScene, plan: Sequence[Window], model: Denoiser, *, atol: float
 ) -> dict[int, np.ndarray]:
     """Holds the velocity of every shot behind the cache against one causal pass over all shots.
 
     In that pass the shots before it are held and it is at a time of its own; those behind it do not matter.
     Returns the velocities behind the cache, by shot.
     """
-    entries = make_entries(job, plan, draw_clean(job.request), model)
+    cache = make_cache(scene, plan, draw_clean(scene.request), model)
     order, rng, found = plan[-1].shots, np.random.default_rng(6), {}
-    first = 0 if job.request.prompt is None else 1
+    first = 0 if scene.request.prompt is None else 1
     for place, shot in enumerate(order):
-        held = [entries.held[s] for s in order]
+        held = [cache.held[s] for s in order]
         time, noisy = 0.9 - 0.2 * place, rng.normal(size=held[place].tokens.shape)
         noisy = noisy.astype(np.float32)
-        own = entries.pack(shot, noisy)
-        seen = model.observe(
-            entries.recall(shot), own.video, own.text, np.full((2, 1), time, np.float32)
+        own = cache.pack(shot, noisy)
+        seen = model.prefill(
+            cache.gather(shot), own.video, own.text, np.full((2, 1), time, np.float32)
         )
         video = [h.tokens for h in held[:place]] + [noisy] + [h.tokens for h in held[place + 1 :]]
-        whole = pack_window(job, order, video)
+        whole = pack_window(scene, order, video)
         time_BS = np.zeros((2, first + len(order)), np.float32)
         time_BS[:, first:] = [h.time for h in held]
         time_BS[:, first + place] = time
@@ -139,24 +150,30 @@ def compare_with_full_pass(
     return found
 
 
-def compare_with_plain_pass(job: SamplingScene, plan: Sequence[Window], model: Denoiser) -> None:
+def compare_with_plain_pass(
+    scene: SamplingScene,
+    plan: Sequence[Window],
+    model: Denoiser,
+    *,
+    network: NetworkConfig = TINY,
+) -> None:
     """Holds the velocity of the last shot behind the cache against the plain reference, for both guidance branches."""
     last = plan[-1].shots[-1]
-    clean = draw_clean(job.request)
-    entries = make_entries(job, plan, clean, model)
+    clean = draw_clean(scene.request)
+    cache = make_cache(scene, plan, clean, model)
     noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
-    own, time_BS = entries.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
-    found = model.observe(entries.recall(last), own.video, own.text, time_BS)
-    held = {shot: (kept.tokens, kept.time) for shot, kept in entries.held.items()}
+    own, time_BS = cache.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
+    found = model.prefill(cache.gather(last), own.video, own.text, time_BS)
+    held = {shot: (np.asarray(kept.tokens), kept.time) for shot, kept in cache.held.items()}
     for branch, part in enumerate(("text", "negative")):
         expected = window_velocities(
-            TinyModel(job.model).weights,
-            job.model,
+            TinyModel(network).weights,
+            network,
             [window.shots for window in plan],
             held | {last: (noisy, 0.6)},
-            grids=[shot.grid for shot in job.request.shots],
-            prompts=[getattr(shot.prompt, part) for shot in job.request.shots],
-            global_prompt=getattr(job.request.prompt, part),
+            grids=[shot.grid for shot in scene.request.shots],
+            prompts=[getattr(shot.prompt, part) for shot in scene.request.shots],
+            global_prompt=getattr(scene.request.prompt, part),
         )
         np.testing.assert_allclose(found.velocity[branch], expected, atol=1e-5)
 

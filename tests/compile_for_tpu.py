@@ -28,13 +28,17 @@ from jax.sharding import PartitionSpec as P
 
 from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
+from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
+from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.config.network import make_network
 from lct_jax.distributed.sharding import make_mesh, state_sharding
-from lct_jax.training.state import init_state, make_optimizer, make_step
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import init_state
+from lct_jax.training.step import make_step
 from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
-MODEL = ModelConfig(width=256, depth=2, heads=2, text_width=64, remat="save_attention")
+MODEL = make_network(width=256, depth=2, heads=2, text_width=64, remat="save_attention")
 # Enough tokens of both streams that weights are the smaller side of every product: the compiler gathers that one.
 TEXT, VIDEO, ROWS, SLOTS = 512, 512, 4, 4
 LONG = 2304  # tokens of attention alone: three blocks that they do not fill
@@ -43,16 +47,16 @@ LONG = 2304  # tokens of attention alone: three blocks that they do not fill
 def compile_step(mesh: Mesh) -> jax.stages.Compiled:
     """The train step of a small model in bfloat16, rows over `data` and tokens over `seq`."""
     training = TrainingConfig(steps=10, warmup=1)
-    optimizer = make_optimizer(training)
-    build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))  # noqa: E731
+    optimizer = make_optimizer(training, decays=decays)
+    build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))
     graph, params = nnx.split(nnx.eval_shape(build))
     state = jax.eval_shape(partial(init_state, optimizer=optimizer), params)
     places = state_sharding(state, mesh)
-    place = lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)  # noqa: E731
+    place = lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)
     spread = partial(_abstract, NamedSharding(mesh, P("data", "seq")))
     batch = PackedBatch(
-        Tokens(spread(ROWS, VIDEO, MODEL.patch_channels), _index(spread, VIDEO)),
-        Tokens(spread(ROWS, TEXT, MODEL.text_width), _index(spread, TEXT)),
+        Tokens(spread(ROWS, VIDEO, MODEL.backbone.patch_channels), _index(spread, VIDEO)),
+        Tokens(spread(ROWS, TEXT, MODEL.backbone.text_width), _index(spread, TEXT)),
     )
     step = make_step(
         graph,

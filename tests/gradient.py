@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from reference import scene_loss
-from scenes import Scene, TinyModel, to_reference
+from scenes import SLOTS, Scene, TinyModel, to_reference
 
-from lct_jax.config import ModelConfig
+from lct_jax import flow
+from lct_jax.config import NetworkConfig, TrainingConfig
 from lct_jax.training.checkpoint.weights import name_leaves
+from lct_jax.training.step import Part, find_gradient
+from lct_jax.types import PackedBatch
 
-Gradient = tuple[jax.Array, Any]  # loss, and the tree of its derivatives
 STEP = 1e-5  # of a difference quotient in float64
 
 
+class Gradient(NamedTuple):
+    """Of a batch, as means over its samples: the loss, its derivatives by parameter, and where the loss comes from."""
+
+    loss: jax.Array
+    tree: Any
+    breakdown: flow.Breakdown
+
+
+def compile_gradient(model: TinyModel, training: TrainingConfig) -> Any:
+    """Returns (params, batch, added) -> `Gradient`, compiled."""
+
+    def compute(params: Any, batch: PackedBatch, added: flow.Draw) -> Gradient:
+        weight_BL, samples = flow.loss_weights(batch.video.index, SLOTS), flow.count_samples(batch)
+        part = Part(batch, added, weight_BL)
+        tree, error_BL = find_gradient(model.graph, params, part, training, samples=samples)
+        breakdown = flow.break_down(error_BL, weight_BL, batch.video.index, added.time)
+        return Gradient((weight_BL * error_BL).sum() / samples, tree, breakdown)
+
+    return jax.jit(compute)
+
+
 def check_against_dense(
-    found: Gradient, model: TinyModel, scenes: Sequence[Scene], config: ModelConfig
+    found: tuple[jax.Array, Any], model: TinyModel, scenes: Sequence[Scene], config: NetworkConfig
 ) -> None:
     """The mean loss over scenes is that of the dense reference, and so is its slope in a random direction."""
     loss, gradient = found
@@ -36,7 +59,7 @@ def check_against_dense(
     np.testing.assert_allclose(along, slope, rtol=1e-4)
 
 
-def check_same(found: Gradient, expected: Gradient) -> None:
+def check_same(found: tuple[jax.Array, Any], expected: tuple[jax.Array, Any]) -> None:
     """Loss and gradient agree to 1e-5 of the largest value of each parameter's gradient."""
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     leaves, wanted = name_leaves(found[1]), name_leaves(expected[1])

@@ -15,13 +15,17 @@ import numpy as np
 from flax import nnx
 
 from lct_jax import flow
+from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import FlowConfig, ModelConfig, TrainingConfig
-from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
-from lct_jax.training.state import init_state, make_backbone, make_optimizer, make_step
+from lct_jax.config import FlowConfig, NetworkConfig, TrainingConfig
+from lct_jax.config.network import make_network
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack, patchify
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import init_state
+from lct_jax.training.step import make_backbone, make_step
 from lct_jax.types import PackedBatch
 
-MODEL = ModelConfig(
+MODEL = make_network(
     width=64,
     depth=2,
     heads=2,
@@ -51,7 +55,7 @@ class Overfit:
         before, after: mean loss at each of `TIMES`, with the same noise.
     """
 
-    config: ModelConfig
+    config: NetworkConfig
     graph: Any
     params: Any
     plan: ScenePlan
@@ -63,9 +67,9 @@ class Overfit:
 
 def draw_square(shot: int, grid: tuple[int, int, int]) -> np.ndarray:
     """A latent [T X Y c] of unit scale: a ground and a square, of the shot's own colours, moving right."""
-    frames, rows, columns = np.multiply(grid, MODEL.patch)
+    frames, rows, columns = np.multiply(grid, MODEL.backbone.patch)
     rng = np.random.default_rng(shot)
-    ground, square = rng.choice([-1.0, 1.0], size=(2, MODEL.channels))
+    ground, square = rng.choice([-1.0, 1.0], size=(2, MODEL.backbone.channels))
     latent = np.tile(ground.astype(np.float32), (frames, rows, columns, 1))
     for frame in range(frames):
         latent[frame, 1:4, frame + shot : frame + shot + 3] = square
@@ -78,11 +82,12 @@ def overfit_scene() -> Overfit:
     clean = tuple(draw_square(shot, grid) for shot, grid in enumerate(GRIDS))
     rng = np.random.default_rng(7)
     prompts = tuple(
-        rng.normal(size=(group.text, MODEL.text_width)).astype(np.float32) for group in plan.groups
+        rng.normal(size=(group.text, MODEL.backbone.text_width)).astype(np.float32)
+        for group in plan.groups
     )
     batch = _pack(plan, clean, prompts)
     graph = nnx.split(nnx.eval_shape(_make_model))[0]
-    optimizer = make_optimizer(TRAINING)
+    optimizer = make_optimizer(TRAINING, decays=decays)
     state = jax.jit(lambda: init_state(nnx.state(_make_model()), optimizer))()
     step = jax.jit(
         make_step(
@@ -104,18 +109,20 @@ def _make_model() -> MMDiT:
 
 
 def _pack(plan: ScenePlan, clean: tuple, prompts: tuple) -> PackedBatch:
-    dummy = np.zeros((1, MODEL.patch_channels), np.float32)
+    dummy = np.zeros((1, MODEL.backbone.patch_channels), np.float32)
     scene = SceneTokens(
-        video=np.concatenate([dummy, *(patchify(latent, MODEL.patch) for latent in clean)]),
+        video=np.concatenate(
+            [dummy, *(patchify(latent, MODEL.backbone.patch) for latent in clean)]
+        ),
         text=np.concatenate(prompts),
-        layout=lay_out(plan, spans=Spans.of(MODEL)),
+        layout=lay_out(plan, layout=MODEL.layout),
     )
     return pack(
         [[scene]] * ROWS,
         video_tokens=len(scene.video),
         text_tokens=len(scene.text),
-        channels=MODEL.patch_channels,
-        text_width=MODEL.text_width,
+        channels=MODEL.backbone.patch_channels,
+        text_width=MODEL.backbone.text_width,
     )
 
 
@@ -128,6 +135,6 @@ def _losses(graph: Any, params: Any, batch: PackedBatch) -> jax.Array:
         time_BS = jnp.zeros((ROWS, SLOTS)).at[:, 1:].set(time)
         backbone = make_backbone(graph, params, TRAINING.context)
         added = flow.Draw(time=time_BS, noise=noise_BLC)
-        return flow.weighted_error(backbone, batch, added, weight_BL) / ROWS
+        return (weight_BL * flow.token_errors(backbone, batch, added)).sum() / ROWS
 
     return jax.lax.map(at, jnp.asarray(TIMES))

@@ -57,7 +57,7 @@ def scene_velocity(
     tokens = place_tokens(config, groups)
     hidden = [_time_hidden(weights, config, token.time) for token in tokens]
     x = np.stack([_dense(weights, f"{token.stream}_in", token.value) for token in tokens])
-    for layer in range(config.depth):
+    for layer in range(config.backbone.depth):
         block = {
             n.removeprefix("blocks."): w[layer]
             for n, w in weights.items()
@@ -68,13 +68,13 @@ def scene_velocity(
     out = []
     for h, time in zip(x, hidden, strict=True):
         shift, scale = np.split(_dense(weights, "time.final", time), 2)
-        mean = h.mean() if config.final_norm == "layer" else 0.0
+        mean = h.mean() if config.backbone.final_norm == "layer" else 0.0
         normal = (h - mean) / np.sqrt(np.mean((h - mean) ** 2) + EPSILON)
         out.append(_dense(weights, "video_out", normal * (1 + scale) + shift))
     return [
         _join_patches(
             [out[i] for i, t in enumerate(tokens) if t.stream == "video" and t.group == number],
-            config.patch,
+            config.backbone.patch,
             group.clean.shape,
         )
         for number, group in enumerate(groups)
@@ -89,16 +89,18 @@ def place_tokens(config: Any, groups: list[Group]) -> list[Token]:
         is_global = group.clean is None
         for j, value in enumerate(group.text):
             tokens.append(Token("text", value, (start + j,) * 3, number, group.time))
-        origin = start + (config.scene_span if is_global else config.shot_span)
+        origin = start + (config.layout.scene_span if is_global else config.layout.shot_span)
         if is_global:
-            dummy = np.zeros(config.channels * int(np.prod(config.patch)))
+            dummy = np.zeros(config.backbone.channels * int(np.prod(config.backbone.patch)))
             tokens.append(Token("video", dummy, (origin,) * 3, number, 0.0))
             start = origin + 1
             continue
         noisy = (1 - group.time) * group.clean.astype(float) + group.time * group.noise
-        grid = [side // size for side, size in zip(noisy.shape[:3], config.patch, strict=True)]
+        grid = [
+            side // size for side, size in zip(noisy.shape[:3], config.backbone.patch, strict=True)
+        ]
         for f, h, w in product(*map(range, grid)):
-            value = _cut_patch(noisy, (f, h, w), config.patch)
+            value = _cut_patch(noisy, (f, h, w), config.backbone.patch)
             coord = (origin + f, origin + h, origin + w)
             tokens.append(Token("video", value, coord, number, group.time))
         start = origin + max(grid)
@@ -106,7 +108,7 @@ def place_tokens(config: Any, groups: list[Group]) -> list[Token]:
 
 
 def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: str) -> np.ndarray:
-    shape = (3, config.heads, config.head_dim)
+    shape = (3, config.backbone.heads, config.backbone.head_dim)
     modulations, queries, keys, values = [], [], [], []
     for token, h, time in zip(tokens, x, hidden, strict=True):
         stream = token.stream
@@ -121,8 +123,10 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
     for i, token in enumerate(tokens):
         seen = [j for j, key in enumerate(tokens) if _sees(token, key, config, context)]
         mixed = []
-        for head in range(config.heads):
-            score = [queries[i][head] @ keys[j][head] / np.sqrt(config.head_dim) for j in seen]
+        for head in range(config.backbone.heads):
+            score = [
+                queries[i][head] @ keys[j][head] / np.sqrt(config.backbone.head_dim) for j in seen
+            ]
             share = np.exp(np.array(score) - max(score))
             share /= share.sum()
             mixed.append(sum(s * values[j][head] for s, j in zip(share, seen, strict=True)))
@@ -137,20 +141,20 @@ def _sees(query: Token, key: Token, config, context: str) -> bool:
     if context == "causal" and key.group > query.group:
         return False
     # With prompts of their own, what is written of another shot is not seen; group 0 is written of all.
-    return config.prompts == "all" or key.stream == "video" or key.group in (0, query.group)
+    return config.layout.prompts == "all" or key.stream == "video" or key.group in (0, query.group)
 
 
 def _time_hidden(w, config, time: float) -> np.ndarray:
-    half = config.time_features // 2
+    half = config.backbone.time_features // 2
     angle = np.array([1000.0 * time / 10_000.0 ** (i / half) for i in range(half)])
     features = np.concatenate([np.cos(angle), np.sin(angle)])
     return _silu(_dense(w, "time.embed_out", _silu(_dense(w, "time.embed_in", features))))
 
 
 def _qk_norm(w, config, name: str, x_HK: np.ndarray) -> np.ndarray:
-    if config.qk_norm == "none":
+    if config.backbone.qk_norm == "none":
         return x_HK
-    if config.qk_norm == "all":
+    if config.backbone.qk_norm == "all":
         return x_HK / np.sqrt(np.mean(x_HK**2) + EPSILON) * w[f"{name}.scale"][:, 0]
     heads = [x / np.sqrt(np.mean(x**2) + EPSILON) * w[f"{name}.scale"] for x in x_HK]
     return np.stack(heads)
@@ -159,8 +163,8 @@ def _qk_norm(w, config, name: str, x_HK: np.ndarray) -> np.ndarray:
 def _turn(x_HK: np.ndarray, coord: tuple[int, int, int], config) -> np.ndarray:
     """Rotary embedding as multiplication of complex numbers; their halves lie K/2 apart."""
     angles = [
-        place * config.rope_base ** (-2 * i / dims)
-        for place, dims in zip(coord, config.rope_split, strict=True)
+        place * config.backbone.rope_base ** (-2 * i / dims)
+        for place, dims in zip(coord, config.backbone.rope_split, strict=True)
         for i in range(dims // 2)
     ]
     half = x_HK.shape[1] // 2

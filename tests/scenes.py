@@ -16,14 +16,15 @@ import numpy as np
 from flax import nnx
 from reference import Group
 
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.config import NetworkConfig
+from lct_jax.config.network import make_network
 from lct_jax.flow import Draw
-from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack, patchify
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack, patchify
 from lct_jax.training.checkpoint.weights import name_leaves
 from lct_jax.types import PackedBatch
 
-TINY = ModelConfig(
+TINY = make_network(
     width=32,
     depth=2,
     heads=2,
@@ -75,17 +76,19 @@ def make_scene(
     *,
     shots: Sequence[tuple[int, tuple[int, int, int], float]],
     global_text: int | None = None,
-    config: ModelConfig = TINY,
+    config: NetworkConfig = TINY,
 ) -> Scene:
     """A scene of random values; each shot is (text tokens, token grid, time)."""
     rng = np.random.default_rng(seed)
     plan = ScenePlan(global_text, tuple(GroupPlan(text, grid) for text, grid, _ in shots))
 
     def latents() -> tuple[np.ndarray, ...]:
-        sides = [np.multiply(grid, config.patch) for _, grid, _ in shots]
-        return tuple(rng.normal(size=(*s, config.channels)).astype(np.float32) for s in sides)
+        sides = [np.multiply(grid, config.backbone.patch) for _, grid, _ in shots]
+        return tuple(
+            rng.normal(size=(*s, config.backbone.channels)).astype(np.float32) for s in sides
+        )
 
-    prompts = (rng.normal(size=(group.text, config.text_width)) for group in plan.groups)
+    prompts = (rng.normal(size=(group.text, config.backbone.text_width)) for group in plan.groups)
     return Scene(
         plan=plan,
         clean=latents(),
@@ -95,7 +98,7 @@ def make_scene(
     )
 
 
-def make_scenes(seed: int = 0, *, config: ModelConfig = TINY) -> dict[str, Scene]:
+def make_scenes(seed: int = 0, *, config: NetworkConfig = TINY) -> dict[str, Scene]:
     """Four scenes of mixed aspect ratios; "single" is one shot without a global prompt."""
     trio = [(2, (1, 2, 3), 0.25), (4, (2, 2, 1), 0.875), (1, (1, 1, 4), 0.5)]
     pair = [(3, (1, 2, 2), 1.0), (2, (3, 1, 1), 0.375)]
@@ -111,7 +114,7 @@ def make_scenes(seed: int = 0, *, config: ModelConfig = TINY) -> dict[str, Scene
     }
 
 
-def pack_scenes(rows: Sequence[Sequence[Scene]], *, config: ModelConfig = TINY) -> Packed:
+def pack_scenes(rows: Sequence[Sequence[Scene]], *, config: NetworkConfig = TINY) -> Packed:
     """Packs scenes, their noise and their times into rows of the shared budget."""
     times = np.zeros((len(rows), SLOTS), np.float32)
     for row, scenes in enumerate(rows):
@@ -158,9 +161,9 @@ def randomise(shapes: Any, *, seed: int = 0) -> Any:
 class TinyModel:
     """A model from shapes and random weights, and its forward pass, compiled once a context and shape."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         self.config = config
-        self.graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0))))
+        self.graph, shapes = build_abstract(config)
         self.params = randomise(shapes)
         self._forward = jax.jit(self._run, static_argnames="context")
 
@@ -180,28 +183,28 @@ class TinyModel:
         )
 
     def _run(self, params: Any, video: Any, text: Any, time_BS: jax.Array, context: str) -> Any:
-        return nnx.merge(self.graph, params)(video, text, time_BS, context=context)
+        network = nnx.merge(self.graph, params)
+        return network(video, text, time_BS, context=context).velocity
 
 
-def _tokens(scene: Scene, part: str, config: ModelConfig) -> SceneTokens:
+def _tokens(scene: Scene, part: str, config: NetworkConfig) -> SceneTokens:
     """One scene's tokens; the noise of a dummy is not zero, for it must not count."""
-    video = [patchify(latent, config.patch) for latent in getattr(scene, part)]
+    video = [patchify(latent, config.backbone.patch) for latent in getattr(scene, part)]
     if scene.plan.global_text is not None:
         fill = 0.0 if part == "clean" else 1.0
-        video.insert(0, np.full((1, config.patch_channels), fill, np.float32))
-    spans = Spans.of(config)
+        video.insert(0, np.full((1, config.backbone.patch_channels), fill, np.float32))
     return SceneTokens(
         video=np.concatenate(video),
         text=np.concatenate(scene.prompts),
-        layout=lay_out(scene.plan, spans=spans),
+        layout=lay_out(scene.plan, layout=config.layout),
     )
 
 
-def _pack(rows: Sequence[Sequence[SceneTokens]], config: ModelConfig) -> PackedBatch:
+def _pack(rows: Sequence[Sequence[SceneTokens]], config: NetworkConfig) -> PackedBatch:
     return pack(
         rows,
         video_tokens=VIDEO_TOKENS,
         text_tokens=TEXT_TOKENS,
-        channels=config.patch_channels,
-        text_width=config.text_width,
+        channels=config.backbone.patch_channels,
+        text_width=config.backbone.text_width,
     )

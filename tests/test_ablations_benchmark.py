@@ -64,7 +64,7 @@ def velocity(clean=scene.clean, times=scene.times):
     changed = dataclasses.replace(scene, clean=clean, noise=clean, times=times)
     return model.forward(pack_scenes([[changed]]))[0, 1:7].reshape(2, 3, -1)
 differ = lambda one, other: bool(np.abs(one - other).max() > 1e-4)
-whole, rolled = velocity(), np.roll(first, TINY.patch[2], axis=2)
+whole, rolled = velocity(), np.roll(first, TINY.backbone.patch[2], axis=2)
 print(json.dumps({
     "shots": differ(velocity(clean=(first, -second)), whole),
     "places": differ(np.roll(velocity(clean=(rolled, second)), -1, axis=1), whole),

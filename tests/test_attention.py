@@ -15,7 +15,8 @@ from lct_jax.attention import chunked, splash, triton
 from lct_jax.attention.attend import attend, attend_dense
 from lct_jax.attention.chunked import MASKED, merge
 from lct_jax.attention.mask import find_spans, visible
-from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, Spans, lay_out, pack
+from lct_jax.config import LayoutConfig
+from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack
 from lct_jax.types import TokenIndex
 
 # A scene with a global prompt, a wide still and a tall clip; then one shot without a global prompt.
@@ -63,7 +64,7 @@ def _index(plans: list[ScenePlan], *, video: int, text: int) -> TokenIndex:
     """Index of text then video tokens of one row."""
     row = []
     for plan in plans:
-        layout = lay_out(plan, spans=Spans(2, 2))
+        layout = lay_out(plan, layout=LayoutConfig(scene_span=2, shot_span=2))
         sizes = (len(layout.video.shot), 1), (len(layout.text.shot), 1)
         row.append(SceneTokens(*(np.ones(size, np.float32) for size in sizes), layout))
     batch = pack([row], video_tokens=video, text_tokens=text, channels=1, text_width=1)
@@ -181,13 +182,13 @@ def test_kernels_agree_with_the_whole_mask(kernel, dtype, small_blocks):
     check = functools.partial(np.testing.assert_allclose, atol=TOLERANCES[dtype])
 
     def values_and_gradients(mix, q, k, v, weights):
-        weigh = lambda qkv: sum((w * x).sum() for w, x in zip(weights, mix(*qkv), strict=True))  # noqa: E731
+        weigh = lambda qkv: sum((w * x).sum() for w, x in zip(weights, mix(*qkv), strict=True))
         return mix(q, k, v), jax.grad(weigh)((q, k, v))
 
     @jax.jit
     def both(spans, seen, q, k, v, weights):
-        finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))  # noqa: E731
-        dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))  # noqa: E731
+        finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))
+        dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))
 
         def fast(q, k, v):
             q, k, v = (x.astype(dtype) for x in (q, k, v))
@@ -218,9 +219,9 @@ def test_intervals_are_the_mask(context):
     seen = (spans.start[..., None] <= place) & (place < spans.end[..., None])
     sorted_mask = np.take_along_axis(
         np.take_along_axis(
-            np.asarray(visible(query, key, context)), spans.query.there[..., None], 1
+            np.asarray(visible(query, key, context)), spans.query.order[..., None], 1
         ),
-        spans.key.there[:, None],
+        spans.key.order[:, None],
         2,
     )
     np.testing.assert_array_equal(seen, sorted_mask)
@@ -269,7 +270,7 @@ def test_no_program_holds_a_mask_of_all_pairs(kernel):
     index = TokenIndex(*(np.ones((1, length), np.int32),) * 3, np.zeros((1, length, 3), np.int32))
     x = jnp.zeros((1, 1, length, 8))
     spans = find_spans(index, index, "full")
-    mixed = lambda q, k, v: attend(q, k, v, spans=spans, kernel=kernel).value.sum()  # noqa: E731
+    mixed = lambda q, k, v: attend(q, k, v, spans=spans, kernel=kernel).value.sum()
     text = jax.jit(jax.grad(mixed, argnums=(0, 1, 2))).lower(x, x, x).compile().as_text()
     sizes = [
         np.prod([int(side) for side in shape.split(",")])

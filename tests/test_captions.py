@@ -22,7 +22,7 @@ from lct_jax.data.footage.captions import (
 )
 from lct_jax.data.footage.report import Report
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.directing.script import GlobalPrompt
 from lct_jax.errors import InputError
@@ -141,7 +141,7 @@ def asking(tmp_path) -> Callable[[], Report]:
         prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec),
         footage=dataclasses.replace(CONFIG.footage, captions="chat", caption_frames=2),
     )
-    runner = partial(run_local, processes=1)
+    runner = run_here
     return partial(prepare_videos, folder, tmp_path / "set", config, runner=runner)
 
 

@@ -14,15 +14,16 @@ from causal_scene import (
     compare_with_full_pass,
     compare_with_plain_pass,
     draw_clean,
-    make_entries,
-    make_job,
+    make_cache,
     make_request,
+    make_sampling_scene,
     sample,
     serve,
 )
 from jax.tree_util import Partial
+from uncached_pass import UncachedPass
 
-from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
+from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.euler import run_steps
 from lct_jax.sampling.passes import FullPass
 from lct_jax.sampling.schedule import Window, plan_causal
@@ -35,19 +36,19 @@ PLANS = {
 
 @pytest.mark.parametrize("case", [{"given": (1,)}, {"bare": True}], ids=["given", "bare"])
 def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
-    job = make_job(make_request(4, **case))
-    plan = plan_causal(job.request, CONFIG)
+    scene = make_sampling_scene(make_request(4, **case))
+    plan = plan_causal(scene.request, CONFIG)
     assert len(plan[-1].shots) == 4
-    compare_with_full_pass(job, plan, serve(), atol=1e-5)
+    compare_with_full_pass(scene, plan, serve(), atol=1e-5)
 
 
 def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
-    job = make_job(make_request(4, given=(0, 2)))
-    plan = plan_causal(job.request, CONFIG)
+    scene = make_sampling_scene(make_request(4, given=(0, 2)))
+    plan = plan_causal(scene.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 2), (0, 2, 1), (0, 2, 1, 3)]
-    cached = sample(CachedPass(serve(), job, plan, TIMES), job, plan)
+    cached = sample(CachedPass(serve(), scene, plan, TIMES), scene, plan)
     generated = [window for window in plan if window.denoised]
-    expected = sample(FullPass(serve().forward, job, TIMES), job, generated)
+    expected = sample(FullPass(serve().forward, scene, TIMES), scene, generated)
     assert cached.keys() == expected.keys() == {1, 3}
     for shot, tokens in cached.items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)  # four guided steps add up
@@ -57,30 +58,32 @@ def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
 @pytest.mark.parametrize("name", PLANS)
 def test_any_plan_equals_itself_without_a_cache(name, cache):
     plan = PLANS[name]
-    job = make_job(make_request(4), dataclasses.replace(CONFIG, cache=cache))
-    cached, uncached = (kind(serve(), job, plan, TIMES) for kind in (CachedPass, UncachedPass))
-    expected = sample(uncached, job, plan)
-    for shot, tokens in sample(cached, job, plan).items():
+    scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, cache=cache))
+    cached, uncached = (kind(serve(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass))
+    expected = sample(uncached, scene, plan)
+    for shot, tokens in sample(cached, scene, plan).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
-    assert len(cached.entries.passes) == 4  # of the global prompt and of every shot but the last
-    assert len(uncached.entries.passes) > 30
+    assert len(cached.cache.passes) == 4  # of the global prompt and of every shot but the last
+    assert len(uncached.cache.passes) > 30
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_any_plan_equals_a_plain_pass_over_its_windows(name):
     """The reference has no cache, no merging and no code of the package; a token sees what its window says."""
-    compare_with_plain_pass(make_job(make_request(4)), PLANS[name], serve())
+    compare_with_plain_pass(make_sampling_scene(make_request(4)), PLANS[name], serve())
 
 
 def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
-    job = make_job(make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3))
-    plan = plan_causal(job.request, job.config)
-    cached = CachedPass(serve(), job, plan, TIMES)
-    shots = sample(cached, job, plan)
-    held = cached.entries.held[0]
+    scene = make_sampling_scene(
+        make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3)
+    )
+    plan = plan_causal(scene.request, scene.config)
+    cached = CachedPass(serve(), scene, plan, TIMES)
+    shots = sample(cached, scene, plan)
+    held = cached.cache.held[0]
     assert held.time == 0.25
-    assert cached.entries.passes == [0, 1]  # the global prompt and shot 0; nothing sees shot 1
-    renoised = job.hold(0, shots[0])
+    assert cached.cache.passes == [0, 1]  # the global prompt and shot 0; nothing sees shot 1
+    renoised = scene.hold(0, shots[0])
     assert renoised.time == 0.3
     assert np.abs(renoised.tokens - held.tokens).max() > 0.01
 
@@ -88,13 +91,13 @@ def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
 def test_long_scenes_go_on_within_the_window():
     """The twelfth and the thirtieth shot equal the same plan without a cache."""
     config = dataclasses.replace(CONFIG, window=3, steps=2)
-    job, times = make_job(make_request(30, alike=True), config), TIMES[::2]
-    plan, clean = plan_causal(job.request, config), draw_clean(job.request)
+    scene, times = make_sampling_scene(make_request(30, alike=True), config), TIMES[::2]
+    plan, clean = plan_causal(scene.request, config), draw_clean(scene.request)
     assert plan[29].shots == (27, 28, 29)
-    cached = CachedPass(serve(), job, plan, times, retain="all")
-    cached.entries = make_entries(job, plan, clean, serve())
-    uncached = UncachedPass(serve(), job, plan, times)
-    uncached.entries.held |= cached.entries.held
+    cached = CachedPass(serve(), scene, plan, times, retain="all")
+    cached.cache = make_cache(scene, plan, clean, serve())
+    uncached = UncachedPass(serve(), scene, plan, times)
+    uncached.cache.held |= cached.cache.held
     for number in (29, 11):
         found = cached.denoise(plan[number], clean, lambda: None)
         expected = uncached.denoise(plan[number], clean, lambda: None)
@@ -104,9 +107,9 @@ def test_long_scenes_go_on_within_the_window():
 def test_entries_that_no_later_window_sees_make_room():
     """A scene of thirty shots needs the slots of one window."""
     config = dataclasses.replace(CONFIG, window=3)
-    job = make_job(make_request(30, alike=True), config)
-    cached = CachedPass(serve(), job, plan_causal(job.request, config), TIMES)
-    capacity = cached.entries._cache.index.scene.shape[1]
+    scene = make_sampling_scene(make_request(30, alike=True), config)
+    cached = CachedPass(serve(), scene, plan_causal(scene.request, config), TIMES)
+    capacity = cached.cache._cache.index.scene.shape[1]
     assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
 
 
@@ -119,8 +122,8 @@ def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop(
         def __init__(self, served):
             self.served = served
 
-        def extend(self, history):
-            return Partial(count, self.served.extend(history))
+        def denoise(self, history):
+            return Partial(count, self.served.denoise(history))
 
         def __getattr__(self, name):
             return getattr(self.served, name)
@@ -131,9 +134,9 @@ def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop(
 
     before = run_steps._cache_size()
     for shots in (3, 4):  # prompts of many lengths, histories of none to three shots
-        job = make_job(make_request(shots, alike=True))
-        plan = plan_causal(job.request, CONFIG)
-        sample(CachedPass(Counted(serve()), job, plan, TIMES), job, plan)
+        scene = make_sampling_scene(make_request(shots, alike=True))
+        plan = plan_causal(scene.request, CONFIG)
+        sample(CachedPass(Counted(serve()), scene, plan, TIMES), scene, plan)
     assert (len(calls), run_steps._cache_size() - before) == (1, 1)
 
 
@@ -141,13 +144,13 @@ def test_int8_keeps_keys_and_values_to_about_a_hundredth():
     """The error of a velocity, relative to its size: measured 0.006."""
     plan, found = PLANS["sliding"], {}
     for kept_as in ("model", "int8"):
-        job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))
-        entries = make_entries(job, plan, draw_clean(job.request), serve())
-        own = entries.pack(3, job.draw_noise(3))
-        history = entries.recall(3)
+        scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))
+        cache = make_cache(scene, plan, draw_clean(scene.request), serve())
+        own = cache.pack(3, scene.draw_noise(3))
+        history = cache.gather(3)
         stored = jax.tree.leaves(history.k)
         assert stored[0].dtype == {"model": np.float32, "int8": np.int8}[kept_as]
         time_BS = np.full((2, 1), 0.6, np.float32)
-        found[kept_as] = np.asarray(serve().observe(history, own.video, own.text, time_BS).velocity)
+        found[kept_as] = np.asarray(serve().prefill(history, own.video, own.text, time_BS).velocity)
     error = np.linalg.norm(found["int8"] - found["model"]) / np.linalg.norm(found["model"])
     assert 1e-4 < error < 0.02

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import numpy as np
 from causal_scene import (
     CONFIG,
     compare_with_full_pass,
     draw_clean,
-    make_entries,
-    make_job,
+    make_cache,
     make_request,
+    make_sampling_scene,
     serve,
 )
 from scenes import TINY
 
+from lct_jax.config.network import change
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.sampling.schedule import plan_causal
 
-FOUR_HEADS = dataclasses.replace(TINY, heads=4)
+FOUR_HEADS = change(TINY, heads=4)
 
 
 def test_a_cache_sharded_over_heads_changes_nothing():
-    job = make_job(make_request(2, given=(0,)))
-    plan, model = plan_causal(job.request, CONFIG), serve(FOUR_HEADS)
-    alone = compare_with_full_pass(job, plan, model, atol=1e-5)
+    scene = make_sampling_scene(make_request(2, given=(0,)))
+    plan, model = plan_causal(scene.request, CONFIG), serve(FOUR_HEADS)
+    alone = compare_with_full_pass(scene, plan, model, atol=1e-5)
     with jax.set_mesh(make_mesh(seq=4)):
-        entries = make_entries(job, plan, draw_clean(job.request), model)
-        history = entries.recall(1)
-        spread = compare_with_full_pass(job, plan, model, atol=1e-5)
+        cache = make_cache(scene, plan, draw_clean(scene.request), model)
+        history = cache.gather(1)
+        spread = compare_with_full_pass(scene, plan, model, atol=1e-5)
     for shot, velocity in alone.items():
         np.testing.assert_allclose(spread[shot], velocity, atol=1e-5)
-    for kept in (entries._cache.k, entries._cache.v, history.k, history.v):
+    for kept in (cache._cache.k, cache._cache.v, history.k, history.v):
         assert len(kept.sharding.device_set) == 8
         assert kept.addressable_shards[0].data.shape == (2, 1, 1, 128, 16)  # of 2 rows and 4 heads

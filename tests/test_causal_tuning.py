@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from safetensors.numpy import load_file
 from tiny_film import (
     CONFIG,
@@ -21,8 +20,10 @@ from tiny_film import (
     write_config,
 )
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import Config
+from lct_jax.config.network import change, sections
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint.checkpoints import (
@@ -31,7 +32,7 @@ from lct_jax.training.checkpoint.checkpoints import (
     read_weights,
     start_state,
 )
-from lct_jax.training.state import make_optimizer
+from lct_jax.training.optimizer import make_optimizer
 
 
 def make_config(**model: object) -> Config:
@@ -48,7 +49,7 @@ def make_config(**model: object) -> Config:
         CONFIG,
         name="tiny_causal",
         training=training,
-        model=dataclasses.replace(CONFIG.model, **model),
+        **sections(change(CONFIG.network, **model)),
     )
 
 
@@ -70,7 +71,7 @@ def causal_run() -> tuple[Path, str]:
 
 def start(config: Config, workdir: Path):
     """The state that a run of this config starts from."""
-    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))[1]
+    shapes = build_abstract(config.network).params
     meta = dataclasses.replace(read_meta(shared_run()), config=config)
     checkpoints = Checkpoints(workdir, keep=1)
     try:
@@ -79,7 +80,7 @@ def start(config: Config, workdir: Path):
             meta,
             config.training,
             shapes,
-            make_optimizer(config.training),
+            make_optimizer(config.training, decays=decays),
             make_mesh(devices=jax.devices()[:1]),
             initialize=lambda: pytest.fail("random weights"),
         )
@@ -109,7 +110,7 @@ def test_it_starts_from_the_ema_or_the_raw_weights_by_choice(which, tmp_path, ca
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         start(make_config(depth=2), tmp_path)
-    assert str(caught.value) == f"{shared_run()}: made with model.depth 1, found 2"
+    assert str(caught.value) == f"{shared_run()}: made with backbone.depth 1, found 2"
 
 
 def sample(run: Path, out: Path, mode: str, *flags: str):

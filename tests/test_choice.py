@@ -18,7 +18,7 @@ RELEVANT = dataclasses.replace(CONFIG, history="relevant")
 def make_request(ties: list[ShotLinks], *, topics: list[int] | None = None) -> SceneRequest:
     """Shots of two text tokens and four video tokens; prompts of one topic are alike, others at right angles."""
     topics = topics or [0] * len(ties)
-    text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))  # noqa: E731
+    text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))
     shots = (
         ShotRequest(Prompt(text(topic), text(7)), grid=(1, 2, 2), ties=tie)
         for tie, topic in zip(ties, topics, strict=True)

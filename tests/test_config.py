@@ -10,12 +10,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from lct_jax.cli import load_config
-from lct_jax.config import Config, ModelConfig, SamplingConfig, TrainingConfig, editable, freeze
+from lct_jax.config import Config, MMDiTConfig, SamplingConfig, TrainingConfig, editable, freeze
+from lct_jax.config.former import translate_flag
 from lct_jax.errors import InputError
 
 CONFIG = Config(
     name="some",
-    model=ModelConfig(width=64, heads=4, head_dim=16, rope_split=(4, 6, 6)),
+    backbone=MMDiTConfig(width=64, heads=4, head_dim=16, rope_split=(4, 6, 6)),
     training=TrainingConfig(steps=50, warmup=0, eval_times=(0.25, 0.75)),
     sampling=SamplingConfig(negative_scene="blurry"),
 )
@@ -50,12 +51,12 @@ def test_an_edited_field_is_the_only_change():
 
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        CONFIG.model.width = 3  # type: ignore[misc]
+        CONFIG.backbone.width = 3  # type: ignore[misc]
 
 
 def test_patch_channels():
-    assert ModelConfig(channels=16, patch=(1, 2, 2)).patch_channels == 64
-    assert ModelConfig(channels=3, patch=(2, 1, 4)).patch_channels == 24
+    assert MMDiTConfig(channels=16, patch=(1, 2, 2)).patch_channels == 64
+    assert MMDiTConfig(channels=3, patch=(2, 1, 4)).patch_channels == 24
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -64,39 +65,47 @@ def test_patch_channels():
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("model.width", -1, "model.width: found -1, expected more than 0"),
-        ("model.width", 0, "model.width: found 0, expected more than 0"),
-        ("model.width", 64.0, "model.width: found 64.0, expected int"),
-        ("model.width", "64", "model.width: found '64', expected int"),
-        ("model.width", True, "model.width: found True, expected int"),
-        ("model.rope_base", float("nan"), "model.rope_base: found nan, expected more than 0"),
+        ("backbone.width", -1, "backbone.width: found -1, expected more than 0"),
+        ("backbone.width", 0, "backbone.width: found 0, expected more than 0"),
+        ("backbone.width", 64.0, "backbone.width: found 64.0, expected int"),
+        ("backbone.width", "64", "backbone.width: found '64', expected int"),
+        ("backbone.width", True, "backbone.width: found True, expected int"),
         (
-            "model.qk_norm",
+            "backbone.rope_base",
+            float("nan"),
+            "backbone.rope_base: found nan, expected a finite number",
+        ),
+        (
+            "backbone.qk_norm",
             "Head",
-            "model.qk_norm: found 'Head', expected one of 'head', 'all', 'none'",
+            "backbone.qk_norm: found 'Head', expected one of 'head', 'all', 'none'",
         ),
-        ("model.patch", (1, 2), "model.patch: found (1, 2), expected 3 of int"),
-        ("model.patch", (1, 2, 0), "model.patch: found 0, expected more than 0"),
-        ("model.patch", (1, 2, 1.5), "model.patch: found 1.5, expected int"),
-        ("model.patch", 2, "model.patch: found 2, expected 3 of int"),
+        ("backbone.patch", (1, 2), "backbone.patch: found (1, 2), expected 3 of int"),
+        ("backbone.patch", (1, 2, 0), "backbone.patch: found 0, expected more than 0"),
+        ("backbone.patch", (1, 2, 1.5), "backbone.patch: found 1.5, expected int"),
+        ("backbone.patch", 2, "backbone.patch: found 2, expected 3 of int"),
         (
-            "model.rope_split",
+            "backbone.rope_split",
             (4, 6, 8),
-            "model.rope_split: found (4, 6, 8), expected three even numbers that sum to head_dim 16",
+            "backbone.rope_split: found (4, 6, 8), expected three even numbers that sum to head_dim 16",
         ),
-        ("model.rope_split", (5, 5, 6), "model.rope_split: found (5, 5, 6), expected three even"),
+        (
+            "backbone.rope_split",
+            (5, 5, 6),
+            "backbone.rope_split: found (5, 5, 6), expected three even",
+        ),
         ("flow.std", 0.0, "flow.std: found 0.0, expected more than 0"),
-        ("flow.shift", float("inf"), "flow.shift: found inf, expected more than 0"),
+        ("flow.shift", float("inf"), "flow.shift: found inf, expected a finite number"),
         (
             "flow.times",
             "each",
             "flow.times: found 'each', expected one of 'per_shot', 'per_scene', 'mixed'",
         ),
-        ("data.drop_text", 1.1, "data.drop_text: found 1.1, expected 0.0 to 1.0"),
+        ("data.drop_text", 1.1, "data.drop_text: found 1.1, expected at most 1"),
         ("data.drop_text", -0.1, "data.drop_text: found -0.1, expected 0 or more"),
-        ("data.groups", 1, "data.groups: found 1, expected at least 2"),
+        ("data.groups", 1, "data.groups: found 1, expected 2 or more"),
         ("data.rows", 0, "data.rows: found 0, expected more than 0"),
-        ("training.ema", 1.5, "training.ema: found 1.5, expected 0.0 to 1.0"),
+        ("training.ema", 1.5, "training.ema: found 1.5, expected at most 1"),
         ("training.warmup", 50, "training.warmup: found 50, expected fewer than training.steps 50"),
         ("training.init_from", 3, "training.init_from: found 3, expected text"),
         (
@@ -104,13 +113,13 @@ def test_patch_channels():
             (),
             "training.eval_times: found (), expected at least one of float",
         ),
-        ("training.eval_times", (0.5, 2.0), "training.eval_times: found 2.0, expected 0.0 to 1.0"),
+        ("training.eval_times", (0.5, 2.0), "training.eval_times: found 2.0, expected at most 1"),
         (
             "training.accumulate",
             3,
             "training.accumulate: found 3, expected a divisor of data.rows 8",
         ),
-        ("sampling.history_time", 2.0, "sampling.history_time: found 2.0, expected 0.0 to 1.0"),
+        ("sampling.history_time", 2.0, "sampling.history_time: found 2.0, expected at most 1"),
         ("sampling.frames", 16, "sampling.frames: found 16, expected 4n + 1"),
         ("prepare.max_frames", 16, "prepare.max_frames: found 16, expected 4n + 1"),
         ("prepare.encoder", 3, "prepare.encoder: found 3, expected text"),
@@ -120,7 +129,7 @@ def test_patch_channels():
             "training.context: found 'half', expected one of 'full', 'causal'",
         ),
         ("prepare", 3, "config.prepare: found 3, expected a section of fields"),
-        ("model.widht", 3, "config.model.widht: no such field; there are channels, depth, "),
+        ("backbone.widht", 3, "config.backbone.widht: no such field; there are channels, depth, "),
     ],
 )
 def test_a_bad_value_is_refused_by_its_field(path, value, expected):
@@ -154,12 +163,60 @@ def test_a_value_at_the_edge_is_taken(path, value):
 
 def test_a_config_without_a_name_is_refused():
     with pytest.raises(InputError, match=r"^config.name: missing, expected a string$"):
-        freeze({"model": {}})
+        freeze({"backbone": {}})
+
+
+# ---- the shape up to version 0.1 -------------------------------------------------------------------
+
+
+def test_a_config_of_the_former_shape_is_read():
+    former = {
+        "name": "old",
+        "model": {"width": 64, "depth": 3, "group_stride": 44, "dtype": "float32"},
+    }
+    found = freeze(former | {"training": {"seq_shards": 4}})
+    assert (found.backbone.width, found.backbone.depth) == (64, 3)
+    assert (found.layout.stride, found.compute.dtype, found.compute.seq_shards) == (
+        44,
+        "float32",
+        4,
+    )
+    with pytest.raises(InputError, match=r"^config\.model: no such field; there are backbone, "):
+        freeze({"name": "old", "model": {"widht": 64}})
+
+
+def test_a_flag_of_the_former_shape_is_taken_and_answered_with_its_name_of_now():
+    assert translate_flag("--config.model.width=64") == (
+        "--config.backbone.width=64",
+        "--config.model.width is now --config.backbone.width",
+    )
+    assert translate_flag("--config.training.seq_shards=2")[0] == "--config.compute.seq_shards=2"
+    for same in ("--config.data.rows=2", "--config=configs/puppets.py", "--config.model.widht=1"):
+        assert translate_flag(same) == (same, "")
+
+
+def test_a_config_file_that_imports_the_former_section_is_told_where_its_fields_are(tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("from lct_jax.config import ModelConfig\n")
+    with pytest.raises(
+        InputError, match=r"ImportError: lct_jax\.config has no ModelConfig any more"
+    ):
+        load_config(str(path))
+
+
+def test_families_are_told_apart():
+    with pytest.raises(InputError, match=r"^config.backbone.family: found 'dit', expected one of "):
+        freeze({"name": "x", "backbone": {"family": "dit"}})
 
 
 # ---- files ---------------------------------------------------------------------------------------
 
-GOOD = "from lct_jax.config import *\n\n\ndef get_config():\n    return editable(Config(name='good'))\n"
+GOOD = """from lct_jax.config import Config, MMDiTConfig, editable
+
+
+def get_config():
+    return editable(Config(name='good'))
+"""
 
 
 def test_a_file_is_loaded_as_it_is_written(tmp_path):
@@ -182,8 +239,8 @@ def test_a_file_is_loaded_as_it_is_written(tmp_path):
         ),
         (GOOD.replace("name=", "nam="), ", line 5: TypeError: "),
         (
-            GOOD.replace("name='good'", "name='a', model=ModelConfig(width=-1)"),
-            ", line 5: model.width: found -1, expected more than 0",
+            GOOD.replace("name='good'", "name='a', backbone=MMDiTConfig(width=-1)"),
+            ", line 5: backbone.width: found -1, expected more than 0",
         ),
     ],
 )

@@ -6,7 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from causal_scene import CONFIG, TIMES, make_job, make_prompt, make_request, sample, serve
+from causal_scene import (
+    CONFIG,
+    TIMES,
+    make_prompt,
+    make_request,
+    make_sampling_scene,
+    sample,
+    serve,
+)
 
 from lct_jax.errors import InputError
 from lct_jax.sampling.cached_pass import CachedPass
@@ -22,9 +30,9 @@ NEW = make_prompt(np.random.default_rng(9), 4, 2)
 @pytest.fixture(scope="module")
 def session():
     """A sampled scene whose entries are all kept, and its latents."""
-    job = make_job(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
-    cached = CachedPass(serve(), job, PLAN, TIMES[::2], retain="all")
-    return cached, sample(cached, job, PLAN)
+    scene = make_sampling_scene(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
+    cached = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
+    return cached, sample(cached, scene, PLAN)
 
 
 @pytest.mark.parametrize(
@@ -38,22 +46,22 @@ def session():
 )
 def test_exactly_the_entries_that_saw_a_prompt_are_made_again(session, shot, affected, passes):
     cached, _ = session
-    before = len(cached.entries.passes)
+    before = len(cached.cache.passes)
     assert cached.edit(shot, NEW) == affected
-    assert cached.entries.passes[before:] == passes
+    assert cached.cache.passes[before:] == passes
 
 
 def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session):
     cached, clean = session
     cached.edit(1, NEW)
-    job = cached.job
-    assert job.request.shots[1].prompt is NEW
-    fresh = CachedPass(serve(), job, PLAN, TIMES[::2], retain="all")
+    scene = cached.scene
+    assert scene.request.shots[1].prompt is NEW
+    fresh = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
     for window in PLAN:
-        fresh.entries.held[window.shots[-1]] = job.hold(window.shots[-1], clean[window.shots[-1]])
-        fresh.entries.make(window.shots[-1])
+        fresh.cache.held[window.shots[-1]] = scene.hold(window.shots[-1], clean[window.shots[-1]])
+        fresh.cache.make(window.shots[-1])
     for shot in (2, 4, 5):
-        edited, written = (session.entries.recall(shot) for session in (cached, fresh))
+        edited, written = (session.cache.gather(shot) for session in (cached, fresh))
         used = np.arange(edited.k.shape[3]) < np.asarray(edited.count)[:, None]
         for found, expected in ((edited.k, written.k), (edited.v, written.v)):
             found, expected = (
@@ -65,14 +73,14 @@ def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session)
 def test_latents_are_made_anew_only_when_asked(session):
     cached, clean = session
     affected = cached.edit(1, make_prompt(np.random.default_rng(10), 5, 2))
-    before = len(cached.entries.passes)
+    before = len(cached.cache.passes)
     anew = {shot.number: shot.tokens for shot in cached.resample(affected, clean)}
     assert anew.keys() == {1, 2, 4}
-    assert cached.entries.passes[before:] == [2, 3, 5]
+    assert cached.cache.passes[before:] == [2, 3, 5]
     assert all(np.abs(anew[shot] - clean[shot]).max() > 1e-3 for shot in anew)
 
 
 def test_a_scene_without_a_global_prompt_has_none_to_edit():
-    job = make_job(make_request(6, alike=True, bare=True))
+    scene = make_sampling_scene(make_request(6, alike=True, bare=True))
     with pytest.raises(InputError, match="found none in this scene"):
-        CachedPass(serve(), job, PLAN, TIMES, retain="all").edit(None, NEW)
+        CachedPass(serve(), scene, PLAN, TIMES, retain="all").edit(None, NEW)

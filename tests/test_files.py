@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically, replace_folder
+from lct_jax.files import replace_atomically, replace_folder
 from lct_jax.tensors import load_tensors_of, save_tensors
-from lct_jax.training.report.meter import drop_later
+from lct_jax.training.report.reporter import drop_later
 
 # Children of these tests write files and know nothing of JAX, whose threads a fork leaves behind.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

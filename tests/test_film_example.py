@@ -8,9 +8,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax import nnx
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import build_abstract
 from lct_jax.cli import load_config
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
@@ -71,11 +70,11 @@ def test_every_scene_describes_just_whom_it_shows():
 
 def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
     config, encoder = get_config(), MiniLMEncoder()
-    count = lambda texts: max(len(tokens) for tokens in encoder.encode(texts))  # noqa: E731
+    count = lambda texts: max(len(tokens) for tokens in encoder.encode(texts))
     scene = count([render_global(scene.script.prompt) for scene in load().scenes])
     shot = count([render_shot(shot) for scene in load().scenes for shot in scene.script.shots])
-    assert scene <= config.model.scene_span
-    assert shot <= config.model.shot_span
+    assert scene <= config.layout.scene_span
+    assert shot <= config.layout.shot_span
     # A scene of as many shots as the model is tuned on fits a row whole.
     assert scene + config.data.max_shots * shot <= config.data.text_tokens
 
@@ -83,11 +82,11 @@ def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
 def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_uses():
     """Or `make demo` would end with a line about it after the film is prepared."""
     config = get_config()
-    codec = load_codec(ROOT / config.prepare.codec_from, channels=config.model.channels)
+    codec = load_codec(ROOT / config.prepare.codec_from, channels=config.backbone.channels)
     mine = Meta(config, codec.identity, MiniLMEncoder().identity, load().film.fps, "")
     base = ROOT / config.training.init_from
     read_weights_meta(base).check_same(str(base), mine)
-    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))[1]
+    shapes = build_abstract(config.network).params
     leaves = jax.tree.leaves(load_weights(base, shapes))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
     assert "Blender Foundation" in read_weights_meta(base).credit

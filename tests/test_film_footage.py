@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from lct_jax.cli import load_config
 from lct_jax.config import Config, freeze
 from lct_jax.data.footage.takes import REASONS, Takes
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
@@ -55,7 +54,7 @@ def out(tmp_path_factory, config) -> Path:
             start, end = (frame / 12 for frame in shot["frames"])
             lines.append({"start": start, "end": end, "prompt": shot["prompt"]})
     (folder / "bunny.captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    runner = functools.partial(run_local, processes=1)
+    runner = run_here
     report = prepare_videos(folder, folder / "set", config, runner=runner)
     assert report.rows[0].outcome == "prepared"
     return folder / "set"
@@ -118,7 +117,7 @@ def test_credits_and_black_are_gone(takes):
 def test_the_set_trains_with_no_further_step(out, tmp_path, config):
     prepared = PreparedSet(out)
     assert list(find_problems(prepared)) == []
-    prepared.check_model(config.model)
+    prepared.check_fits(config.backbone, config.layout)
     assert prepared.card.counts["held_out"]["films"] == 0  # a film is never divided
     flags = {"config": "configs/film_tiny.py", "data": out, "workdir": tmp_path}
     training = {"steps": 3, "warmup": 1}

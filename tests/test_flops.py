@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig
+from lct_jax.backbones.registry import build_abstract, count_costs
+from lct_jax.config.network import make_network
 from lct_jax.costs.flops import Flops, count_attention, count_forward, count_pairs, count_pairs_of
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.types import TokenIndex, Tokens
@@ -32,8 +32,8 @@ def test_sums_and_multiples():
 
 
 def test_attention_is_two_products_a_pair():
-    model = ModelConfig(depth=3, heads=16, head_dim=128)
-    assert count_attention(model, 10) == 3 * 10 * 16 * (2 * 128 + 2 * 128)
+    model = make_network(depth=3, heads=16, head_dim=128)
+    assert count_attention(count_costs(model), 10) == 3 * 10 * 16 * (2 * 128 + 2 * 128)
 
 
 def test_count_agrees_with_the_compiler():
@@ -42,7 +42,7 @@ def test_count_agrees_with_the_compiler():
     Nothing reads the text stream behind the last block, so the compiler drops its output layer and MLP there; in a scan
     of more blocks it cannot, and so the count keeps them.
     """
-    model = ModelConfig(
+    model = make_network(
         width=512, depth=1, heads=8, head_dim=64, rope_split=(16, 24, 24), text_width=64,
         patch=(1, 2, 2), dtype="float32", remat="none",
     )  # fmt: skip
@@ -50,15 +50,18 @@ def test_count_agrees_with_the_compiler():
     group = plan.shots[0]
 
     def tokens(length: int, width: int) -> Tokens:
-        shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)  # noqa: E731
+        shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)
         index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(jax.ShapeDtypeStruct((1, length, width), jnp.float32), index)
 
-    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
-    forward = lambda p, *x: nnx.merge(graph, p)(*x, context="full")  # noqa: E731
-    inputs = tokens(group.video, model.patch_channels), tokens(group.text, model.text_width)
+    graph, params = build_abstract(model)
+    forward = lambda p, *x: nnx.merge(graph, p)(*x, context="full")
+    inputs = (
+        tokens(group.video, model.backbone.patch_channels),
+        tokens(group.text, model.backbone.text_width),
+    )
     time_BS = jax.ShapeDtypeStruct((1, 1), jnp.float32)
     compiled = jax.jit(forward).lower(params, *inputs, time_BS).compile()
-    counted = count_forward(model, plan, context="full").total
-    dropped = 2 * group.text * (1 + 2 * model.mlp_ratio) * model.width**2
+    counted = count_forward(count_costs(model), plan, context="full").total
+    dropped = 2 * group.text * (1 + 2 * model.backbone.mlp_ratio) * model.backbone.width**2
     assert counted - dropped == pytest.approx(compiled.cost_analysis()["flops"], rel=0.03)

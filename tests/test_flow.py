@@ -140,7 +140,8 @@ def test_the_velocity_noise_minus_clean_has_no_loss():
     target = added.noise - batch.video.value
 
     def loss(velocity):
-        return float(flow.weighted_error(lambda *_: jnp.asarray(velocity), batch, added, weight))
+        errors = flow.token_errors(lambda *_: jnp.asarray(velocity), batch, added)
+        return float((weight * errors).sum())
 
     assert loss(target) == 0.0
     np.testing.assert_allclose(loss(target + 2.0), 4.0 * 3, rtol=1e-6)  # three samples
@@ -156,8 +157,7 @@ def test_the_backbone_gets_noisy_tokens_text_and_times():
         seen.update(video=video, text=text, time=time_BS)
         return jnp.zeros_like(video.value)
 
-    weight = flow.loss_weights(packed.batch.video.index, SLOTS)
-    flow.weighted_error(backbone, packed.batch, packed.added, weight)
+    flow.token_errors(backbone, packed.batch, packed.added)
     assert seen["text"] is packed.batch.text
     assert seen["time"].tolist() == [[0.0, 1.0, 0.375, 0.0, 0.0, 0.0, 0.0]]
     noise, clean = packed.added.noise[0], packed.batch.video.value[0]
@@ -174,7 +174,8 @@ def test_dummies_and_padding_are_out_of_the_loss():
     weight = flow.loss_weights(index, SLOTS)
 
     def loss(velocity):
-        return flow.weighted_error(lambda *_: velocity, packed.batch, packed.added, weight)
+        errors = flow.token_errors(lambda *_: velocity, packed.batch, packed.added)
+        return (weight * errors).sum()
 
     gradient = np.asarray(jax.grad(loss)(jnp.full(packed.added.noise.shape, 0.5)))
     counted = (index.scene > 0) & (index.shot > 0)

@@ -23,7 +23,7 @@ from tiny_film import Result, run_program, shared_film, shared_run, train_argume
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta
 from lct_jax.training.checkpoint.integrity import find_damage
-from lct_jax.training.report.meter import Reporter
+from lct_jax.training.report.reporter import Reporter
 
 LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files
 ROOM, PAGE = 64_000, 4096  # bytes that are left on the disk: a checkpoint takes several times that

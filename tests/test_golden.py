@@ -10,10 +10,10 @@ from pathlib import Path
 
 import jax
 import pytest
-from flax import nnx
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import build, build_abstract
 from lct_jax.config import Config, freeze, read_beside
+from lct_jax.config.network import put
 from lct_jax.tensors import name_leaves
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +40,7 @@ def flatten(values: dict, prefix: str = "") -> list[str]:
 
 def describe_parameters(config: Config) -> list[str]:
     """`name dtype[shape]` lines and the number of parameters, from shapes alone."""
-    model = nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0)))
-    leaves = name_leaves(nnx.state(model, nnx.Param))
+    leaves = name_leaves(build_abstract(config.network).params)
     lines = sorted(f"{name} {x.dtype}{list(x.shape)}" for name, x in leaves.items())
     return [*lines, f"total {sum(x.size for x in leaves.values()):,}"]
 
@@ -56,8 +55,15 @@ def compare(name: str, lines: list[str]) -> None:
 
 
 @each_config
-def test_config_is_as_written(path):
-    compare(f"{path.stem}.config.txt", sorted(flatten(dataclasses.asdict(load_config(path)))))
+def test_config_differs_from_the_defaults_as_written(path):
+    """A new default is then one line in one diff."""
+    usual = set(flatten(dataclasses.asdict(Config(name=""))))
+    lines = flatten(dataclasses.asdict(load_config(path)))
+    compare(f"{path.stem}.config.txt", sorted(line for line in lines if line not in usual))
+
+
+def test_defaults_are_as_written():
+    compare("defaults.config.txt", sorted(flatten(dataclasses.asdict(Config(name="")))))
 
 
 @each_config
@@ -78,16 +84,15 @@ def test_docstring_has_the_command(path):
 
 def test_every_golden_file_has_a_config():
     expected = {f"{path.stem}.{kind}.txt" for path in CONFIGS for kind in ("config", "params")}
+    expected.add("defaults.config.txt")
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 
 def test_names_and_totals_agree_with_a_real_model():
     """The description is of what is trained: made for real, one small model has these leaves."""
     config = load_config(ROOT / "configs/film_tiny.py")
-    small = dataclasses.replace(
-        config.model, width=16, depth=2, heads=2, head_dim=8, rope_split=(4, 2, 2), text_width=8
-    )
-    lines = describe_parameters(dataclasses.replace(config, model=small))
-    params = nnx.state(MMDiT(small, rngs=nnx.Rngs(0)))
+    small = put(config, width=16, depth=2, heads=2, head_dim=8, rope_split=(4, 2, 2), text_width=8)
+    lines = describe_parameters(small)
+    params = build(small.network, seed=0).params
     assert lines[-1] == f"total {sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     assert "blocks.video.qkv.kernel float32[2, 16, 48]" in lines

@@ -15,24 +15,19 @@ import numpy as np
 import optax
 import pytest
 from collectives import Collective, list_collectives
-from gradient import Gradient, check_against_dense, check_same
+from gradient import Gradient, check_against_dense, check_same, compile_gradient
 from scenes import SLOTS, TINY, Packed, Scene, TinyModel, make_scenes, pack_scenes
 
 from lct_jax import flow
+from lct_jax.backbones.mmdit.names import decays
 from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.config.network import change
 from lct_jax.distributed.sharding import place_batch, state_sharding
+from lct_jax.flow import count_samples
 from lct_jax.training.checkpoint.weights import name_leaves
-from lct_jax.training.state import (
-    TrainState,
-    count_samples,
-    decayed,
-    init_state,
-    loss_and_gradient,
-    make_backbone,
-    make_optimizer,
-    make_step,
-    scale_to_plan,
-)
+from lct_jax.training.optimizer import make_optimizer, mark_decayed
+from lct_jax.training.state import TrainState, init_state
+from lct_jax.training.step import StepOutput, make_backbone, make_step
 
 TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
 SAMPLES = 5.0  # that a batch is planned to hold; this one holds eight
@@ -64,8 +59,7 @@ def _packed_rows() -> list[list[Scene]]:
 
 
 def _compile(tiny: TinyModel, *, accumulate: int = 1) -> Any:
-    training = dataclasses.replace(TRAINING, accumulate=accumulate)
-    return jax.jit(partial(loss_and_gradient, tiny.graph, training=training, slots=SLOTS))
+    return compile_gradient(tiny, dataclasses.replace(TRAINING, accumulate=accumulate))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +121,7 @@ def spread(tiny, packed, mesh) -> Spread:
 
 @pytest.mark.parametrize("policy", ["save_attention", "offload"])
 def test_blocks_recomputed_around_attention_give_the_same_gradient(tiny, packed, expected, policy):
-    recomputed = TinyModel(dataclasses.replace(TINY, remat=policy))
+    recomputed = TinyModel(change(TINY, remat=policy))
     check_same(_compile(recomputed)(tiny.params, packed.batch, packed.added), expected)
 
 
@@ -159,7 +153,7 @@ def test_activations_are_exchanged_and_never_gathered(spread, tiny):
 
 
 def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, packed, expected):
-    recomputed = TinyModel(dataclasses.replace(TINY, remat="block"))
+    recomputed = TinyModel(change(TINY, remat="block"))
     index = packed.batch.video.index
     weight = flow.loss_weights(index, SLOTS)
 
@@ -169,13 +163,13 @@ def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, pack
             text=packed.batch.text._replace(value=text),
         )
         backbone = make_backbone(recomputed.graph, params, "full")
-        return flow.weighted_error(backbone, batch, packed.added, weight) / 8
+        return (weight * flow.token_errors(backbone, batch, packed.added)).sum() / 8
 
     values = packed.batch.video.value, packed.batch.text.value
     compute = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
     found, (gradient, *inputs) = compute(tiny.params, *values)
     check_same((found, gradient), expected)
-    for values, tokens in zip(inputs, packed.batch, strict=True):
+    for values, tokens in zip(inputs, packed.batch[:2], strict=True):
         padding = tokens.index.scene == 0
         values = np.asarray(values)
         assert np.isfinite(values).all()
@@ -192,11 +186,12 @@ def test_a_sample_weighs_the_same_in_whatever_batch_it_lies(tiny, gradient_of, e
     ]
     found = [gradient_of(tiny.params, packed.batch, packed.added) for packed in batches]
     assert [float(count_samples(packed.batch)) for packed in batches] == [3.0, 5.0]
+    counts = [count_samples(packed.batch) for packed in batches]
     scaled = [
-        scale_to_plan(gradient, packed.batch, samples=4.0)
-        for (_, gradient, _), packed in zip(found, batches, strict=True)
+        jax.tree.map(lambda leaf, n=count: leaf * n / 4.0, gradient)
+        for (_, gradient, _), count in zip(found, counts, strict=True)
     ]
-    mean = lambda trees: jax.tree.map(lambda a, b: (a + b) / 2, *trees)  # noqa: E731
+    mean = lambda trees: jax.tree.map(lambda a, b: (a + b) / 2, *trees)
     check_same((expected[0], mean(scaled)), expected)
     # Means over each batch's own samples would favour those of the smaller one.
     with pytest.raises(AssertionError):
@@ -209,10 +204,10 @@ def test_counts_the_samples_of_all_rows(packed):
 
 
 @pytest.fixture(scope="module")
-def trained(tiny, packed, mesh) -> tuple[TrainState, dict[str, jax.Array]]:
+def trained(tiny, packed, mesh) -> tuple[TrainState, StepOutput]:
     """State and metrics after three whole steps of two micro-batches on eight devices."""
     training = dataclasses.replace(TRAINING, accumulate=2)
-    optimizer = make_optimizer(training)
+    optimizer = make_optimizer(training, decays=decays)
     state = jax.jit(partial(init_state, optimizer=optimizer))(tiny.params)
     with jax.set_mesh(mesh):
         step = jax.jit(
@@ -234,7 +229,7 @@ def trained(tiny, packed, mesh) -> tuple[TrainState, dict[str, jax.Array]]:
 
 
 def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradient_of, trained):
-    optimizer = make_optimizer(TRAINING)
+    optimizer = make_optimizer(TRAINING, decays=decays)
     update = jax.jit(optimizer.update)
     params = ema = jax.tree.map(np.asarray, tiny.params)
     opt_state = jax.jit(optimizer.init)(params)
@@ -250,10 +245,10 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
     state, metrics = trained
     assert int(state.step) == 3
     norm = np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)))
-    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-5)
+    np.testing.assert_allclose(metrics.gradient_norm, norm, rtol=1e-5)
     for moment in ("mu", "nu"):
         found, wanted = (optax.tree.get(s, moment) for s in (state.opt_state, opt_state))
-        check_same((metrics["loss"], found), (loss, wanted))
+        check_same((metrics.loss, found), (loss, wanted))
     for found, wanted in ((state.params, params), (state.ema, ema)):
         for name, leaf in name_leaves(wanted).items():
             np.testing.assert_allclose(name_leaves(found)[name], leaf, rtol=1e-5, atol=1e-5)
@@ -277,7 +272,7 @@ def test_large_leaves_lie_in_shards_and_small_ones_whole(trained):
 
 
 def test_weight_decay_spares_vectors_norms_and_modulation(tiny):
-    mask = name_leaves(decayed(tiny.params))
+    mask = name_leaves(mark_decayed(tiny.params, decays))
     streams = [
         f"blocks.{s}.{n}.kernel" for s in ("text", "video") for n in ("qkv", "out", "up", "down")
     ]

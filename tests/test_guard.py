@@ -8,26 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from scenes import SLOTS, TINY, make_scenes, pack_scenes
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build_abstract, count_costs
 from lct_jax.config import Config, FlowConfig, TrainingConfig
 from lct_jax.costs.flops import Kernel, Recompute
 from lct_jax.costs.step import Program, count_groups
 from lct_jax.errors import InputError
 from lct_jax.flow import Breakdown
-from lct_jax.training.guard import SETTLED, check_guard, init_guard, judge
+from lct_jax.training.guard import SETTLED, check_guard, guard_step, init_guard, judge
+from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.report.meter import Meter
+from lct_jax.training.report.metrics import Metrics, measure_step
 from lct_jax.training.report.throughput import Throughput
-from lct_jax.training.state import (
-    BREAKDOWN,
-    IN_A_ROW,
-    SIZES,
-    init_state,
-    make_optimizer,
-    make_step,
-)
+from lct_jax.training.state import init_state
+from lct_jax.training.step import make_step
 
 TRAINING = TrainingConfig(steps=10, warmup=1, spike=3.0, most_skipped=2)
 NAN, INFINITE = float("nan"), float("inf")
@@ -60,26 +56,25 @@ def test_a_spike_is_one_only_after_the_first_steep_fall():
 
 
 def test_a_refused_update_leaves_everything_but_the_step():
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
+    graph, shapes = build_abstract(TINY)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
-    optimizer = make_optimizer(TRAINING)
-    step = jax.jit(
-        make_step(
-            graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS, samples=1
-        )
+    optimizer = make_optimizer(TRAINING, decays=decays)
+    step = make_step(
+        graph, optimizer, flow_config=FlowConfig(), training=TRAINING, slots=SLOTS, samples=1
     )
+    step = jax.jit(measure_step(guard_step(step, spike=TRAINING.spike), slots=SLOTS))
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
     state, _ = step(init_state(params, optimizer), batch, jax.random.key(0))
     poisoned = batch.video._replace(value=np.full_like(batch.video.value, np.nan))
     after, metrics = step(state, batch._replace(video=poisoned), jax.random.key(0))
-    assert int(metrics["skipped_in_a_row"]) == int(after.guard.skipped) == 1
+    assert int(metrics.skipped_in_a_row) == int(after.guard.skipped) == 1
     assert int(after.step) == int(state.step) + 1
     for name in ("params", "ema", "opt_state"):
         before_and_after = (jax.tree.leaves(getattr(s, name)) for s in (state, after))
         for before, kept in zip(*before_and_after, strict=True):
             np.testing.assert_array_equal(kept, before)
     better, metrics = step(after, batch, jax.random.key(0))
-    assert int(metrics["skipped_in_a_row"]) == 0
+    assert int(metrics.skipped_in_a_row) == 0
     assert any(
         (np.asarray(a) != np.asarray(b)).any()
         for a, b in zip(jax.tree.leaves(better.params), jax.tree.leaves(after.params), strict=True)
@@ -87,18 +82,25 @@ def test_a_refused_update_leaves_everything_but_the_step():
 
 
 def make_meter() -> Meter:
-    program = Program(Kernel(256, 512, backward=5), Recompute(1.0, 1.0), sharing=1)
+    program = Program(
+        count_costs(TINY), Kernel(256, 512, backward=5), Recompute(1.0, 1.0), sharing=1
+    )
     return Meter(Throughput(Config(name="tiny"), program, devices=1, chip=None))
 
 
-def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> dict:
+def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> Metrics:
     """What a step gives: its whole loss is of shots at times below 0.1, in first place."""
     weights = np.zeros((2, 10), np.float32), np.zeros((2, SLOTS), np.float32)
     for sums in weights:
         sums[:, 0] = samples, samples * loss
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
-    values = {"loss": np.float32(loss), IN_A_ROW: np.int32(in_a_row)}
-    return values | {BREAKDOWN: Breakdown(*weights), SIZES: count_groups(batch, SLOTS)}
+    return Metrics(
+        loss=np.float32(loss),
+        gradient_norm=np.float32(1.0),
+        skipped_in_a_row=np.int32(in_a_row),
+        breakdown=Breakdown(*weights),
+        sizes=count_groups(batch, SLOTS),
+    )
 
 
 def test_a_report_names_the_steps_and_leaves_their_losses_out():

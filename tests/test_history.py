@@ -8,21 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from causal_scene import TIMES, make_job, make_request
-from flax import nnx
+from causal_scene import TIMES, make_request, make_sampling_scene
 from scenes import TINY
 
 from lct_jax.attention import chunked
-from lct_jax.attention.cache import attend_history, make_cache, quantise, read, recall, store
+from lct_jax.attention.cache import attend_history, gather, make_cache, quantise, read, store
 from lct_jax.attention.chunked import attend_chunked
 from lct_jax.attention.rope import make_rotation, rotate
 from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import build_abstract, describe
 from lct_jax.sampling.euler import make_loop_inputs, run_steps
 from lct_jax.sampling.window import pack_group
-from lct_jax.types import History, Observation, TokenIndex
+from lct_jax.types import History, KeyValues, TokenIndex
 
-SHAPE = (TINY.depth, 2, TINY.heads, 3, TINY.head_dim)  # N B H L K
+SHAPE = (TINY.backbone.depth, 2, TINY.backbone.heads, 3, TINY.backbone.head_dim)  # N B H L K
 
 
 def draw(seed: int, shape=SHAPE) -> jax.Array:
@@ -30,7 +30,7 @@ def draw(seed: int, shape=SHAPE) -> jax.Array:
 
 
 def make_index(entry: int) -> TokenIndex:
-    fill = lambda value: np.full((2, 3), value, np.int32)  # noqa: E731
+    fill = lambda value: np.full((2, 3), value, np.int32)
     return TokenIndex(fill(1), fill(entry), fill(0), np.full((2, 3, 3), 7, np.int32))
 
 
@@ -45,18 +45,20 @@ def test_int8_is_within_half_a_step():
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])
 def test_tokens_go_to_their_slots_and_come_back_rotated(kept_as):
-    cache = make_cache(TINY, rows=2, capacity=5, kept_as=kept_as)
+    cache = make_cache(describe(TINY).cache, rows=2, capacity=5, kept_as=kept_as)
     place = np.array([[1, 4, 5], [0, 2, 3]])  # the last token of the first row is padding
-    seen = Observation(None, draw(1), draw(2))
+    seen = KeyValues(draw(1), draw(2))
     cache = store(cache, seen, make_index(3), place)
     np.testing.assert_array_equal(cache.index.shot, [[0, 3, 0, 0, 3], [3, 0, 3, 3, 0]])
     np.testing.assert_array_equal(cache.index.scene, [[0, 1, 0, 0, 1], [1, 0, 1, 1, 0]])
     slots, coord = np.array([[4, 1], [2, 3]]), np.arange(12).reshape(2, 2, 3)
     count = np.array([2, 2])
-    history = recall(cache.k, cache.v, slots, coord, count, config=TINY)
+    history = gather(cache.k, cache.v, slots, coord, count, spec=describe(TINY).cache)
     tokens = np.array([[1, 0], [1, 2]])[None, :, None, :, None]  # that stood in these slots
-    k, v = (np.take_along_axis(np.asarray(x), tokens, axis=3) for x in seen[1:])
-    rotation = make_rotation(jnp.asarray(coord), split=TINY.rope_split, base=TINY.rope_base)
+    k, v = (np.take_along_axis(np.asarray(x), tokens, axis=3) for x in seen)
+    rotation = make_rotation(
+        jnp.asarray(coord), split=TINY.backbone.rope_split, base=TINY.backbone.rope_base
+    )
     turned = jax.vmap(lambda x: rotate(x, rotation))(jnp.asarray(k))
     tolerance = {"model": 1e-6, "int8": 0.05}[kept_as]
     np.testing.assert_allclose(read(history.k, "float32"), turned, atol=tolerance)
@@ -74,7 +76,7 @@ def test_slots_behind_the_count_are_not_read(kept_as, monkeypatch):
     expected = attend_chunked(q, k[1], v[1], start, np.repeat(count[:, None], 5, axis=1))
     if kept_as == "int8":
         k, v = quantise(k), quantise(v)
-    poison = lambda x: x if x.dtype == jnp.int8 else x.at[:, :, :, 8:].set(jnp.nan)  # noqa: E731
+    poison = lambda x: x if x.dtype == jnp.int8 else x.at[:, :, :, 8:].set(jnp.nan)
     k, v = jax.tree.map(poison, (k, v))
     found = attend_history(q, History(k, v, jnp.asarray(count)), jnp.int32(1))
     tolerance = {"model": 1e-6, "int8": 0.05}[kept_as]
@@ -84,7 +86,9 @@ def test_slots_behind_the_count_are_not_read(kept_as, monkeypatch):
 
 def test_an_empty_history_weighs_nothing():
     history = History(draw(6), draw(7), jnp.zeros(2, jnp.int32))
-    found = attend_history(draw(8, (2, TINY.heads, 4, TINY.head_dim)), history, jnp.int32(0))
+    found = attend_history(
+        draw(8, (2, TINY.backbone.heads, 4, TINY.backbone.head_dim)), history, jnp.int32(0)
+    )
     np.testing.assert_array_equal(found.value, 0.0)
     np.testing.assert_array_equal(found.lse, np.float32(chunked.MASKED))
 
@@ -93,17 +97,19 @@ def test_an_empty_history_weighs_nothing():
 def test_an_euler_step_copies_nothing_of_the_history(kept_as):
     """In the compiled loop, nothing as long as the history is made: it is passed on, and cut into blocks."""
     length = 4096
-    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0))))
-    served = Denoiser(graph, params, config=TINY, context="causal")
-    shape = jax.ShapeDtypeStruct((TINY.depth, 2, TINY.heads, length, TINY.head_dim), jnp.float32)
+    graph, params = build_abstract(TINY)
+    served = Denoiser(Network(graph, params), spec=describe(TINY), context="causal")
+    shape = jax.ShapeDtypeStruct(
+        (TINY.backbone.depth, 2, TINY.backbone.heads, length, TINY.backbone.head_dim), jnp.float32
+    )
     kept = jax.eval_shape(quantise, shape) if kept_as == "int8" else shape
     history = History(kept, kept, jax.ShapeDtypeStruct((2,), jnp.int32))
-    job = make_job(make_request(1))
-    batch = pack_group(job, (0,), 1, job.draw_noise(0))
-    course = make_loop_inputs(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
+    scene = make_sampling_scene(make_request(1))
+    batch = pack_group(scene, (0,), 1, scene.draw_noise(0))
+    inputs = make_loop_inputs(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
     noisy = jax.ShapeDtypeStruct(batch.video.value[0].shape, jnp.float32)
     step = np.int32(0)
-    text = run_steps.lower(served.extend(history), course, noisy, step, step).compile().as_text()
+    text = run_steps.lower(served.denoise(history), inputs, noisy, step, step).compile().as_text()
     made = re.findall(rf"= \w+\[[\d,]*{length}[\d,]*\]\S* ([\w-]+)\(", text)
     assert set(made) <= {"parameter", "get-tuple-element"}
     assert len(made) > 2

@@ -159,7 +159,7 @@ def pair() -> Iterator[list[Team]]:
 
 def gather_all(teams: list[Team], topic: str, values: list[object]) -> list[list[object]]:
     with ThreadPoolExecutor(len(teams)) as pool:
-        ask = lambda team, value: team.gather(topic, value, timeout=SPLIT)  # noqa: E731
+        ask = lambda team, value: team.gather(topic, value, timeout=SPLIT)
         return list(pool.map(ask, teams, values))
 
 

@@ -38,7 +38,7 @@ HEARD_OF = (
     30  # seconds in which the others end after a loss that is seen at once; on a busy machine
 )
 AGAIN = "; the same command on all processes goes on from the last save"
-SEQ = "--config.training.seq_shards=2"
+SEQ = "--config.compute.seq_shards=2"
 PLAIN = "--config.training.eval_batches=0"  # evaluation changes no state, and is compiled apart
 
 

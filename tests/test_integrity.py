@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from test_resume import check_same_end, finish, finished
 from tiny_film import CONFIG, shared_run, start_program
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build_abstract
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint import integrity
 from lct_jax.training.checkpoint.checkpoints import (
@@ -26,9 +26,10 @@ from lct_jax.training.checkpoint.checkpoints import (
     read_weights,
 )
 from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find_damage
-from lct_jax.training.state import TrainState, init_state, make_optimizer
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import TrainState, init_state
 
-SHAPES = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[1]
+SHAPES = build_abstract(CONFIG.network).params
 
 
 def truncate(path: Path) -> None:
@@ -66,7 +67,7 @@ def largest(run: Path, step: int) -> Path:
 @functools.cache
 def make_state() -> TrainState:
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), SHAPES)
-    return init_state(params, make_optimizer(CONFIG.training))
+    return init_state(params, make_optimizer(CONFIG.training, decays=decays))
 
 
 # ---- found ---------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_other_processes_do_not_look_but_are_told(run, monkeypatch, told, expect
     flip(largest(run, 8))
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    send = lambda mine: np.array(told)  # noqa: E731
+    send = lambda mine: np.array(told)
     monkeypatch.setattr(integrity.multihost_utils, "broadcast_one_to_all", send)
     assert choose(run / "checkpoints", owner=True) == expected
     assert finished(run) == [6, 8]
@@ -228,7 +229,7 @@ def test_other_processes_do_not_look_but_are_told(run, monkeypatch, told, expect
 def test_other_processes_end_too_where_none_is_whole(run, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    send = lambda mine: np.array([-1, 0, 1])  # noqa: E731
+    send = lambda mine: np.array([-1, 0, 1])
     monkeypatch.setattr(integrity.multihost_utils, "broadcast_one_to_all", send)
     with pytest.raises(InputError, match=r"no whole checkpoint, .* \(the first process names"):
         choose(run / "checkpoints", owner=True)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scenes import TINY, make_scenes, pack_scenes
 
+from lct_jax.config import LayoutConfig
 from lct_jax.errors import InputError
 from lct_jax.layout import (
     GroupPlan,
     ScenePlan,
     SceneTokens,
-    Spans,
     lay_out,
     pack,
     patchify,
@@ -19,14 +19,14 @@ from lct_jax.layout import (
     unpatchify,
 )
 
-SPANS = Spans(scene=3, shot=2)
+LAYOUT = LayoutConfig(scene_span=3, shot_span=2)
 # A global prompt of two tokens, then a wide still and a tall clip of two frames.
 TWO_SHOTS = ScenePlan(2, (GroupPlan(1, (1, 1, 2)), GroupPlan(2, (2, 2, 1))))
 ONE_SHOT = ScenePlan(None, (GroupPlan(1, (1, 1, 2)),))
 
 
 def test_coordinates_of_a_scene_of_two_aspect_ratios():
-    layout = lay_out(TWO_SHOTS, spans=SPANS)
+    layout = lay_out(TWO_SHOTS, layout=LAYOUT)
     assert layout.text.coord.tolist() == [
         [0, 0, 0],  # global prompt; its span ends at 3
         [1, 1, 1],
@@ -52,7 +52,7 @@ def test_coordinates_of_a_scene_of_two_aspect_ratios():
 
 
 def test_a_single_shot_is_group_0_but_shot_1():
-    layout = lay_out(ONE_SHOT, spans=SPANS)
+    layout = lay_out(ONE_SHOT, layout=LAYOUT)
     assert layout.text.coord.tolist() == [[0, 0, 0]]
     assert layout.video.coord.tolist() == [[2, 2, 2], [2, 2, 3]]
     assert layout.text.shot.tolist() == [1]
@@ -62,15 +62,15 @@ def test_a_single_shot_is_group_0_but_shot_1():
 
 
 def test_with_a_stride_every_group_takes_a_multiple_of_it():
-    layout = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, stride=5))
+    layout = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, stride=5))
     assert layout.text.coord[:, 0].tolist() == [0, 1, 5, 10, 11]  # 4 and 4 positions, up to 5
     assert layout.video.coord[:, 0].tolist() == [3, 7, 7, 12, 12, 13, 13]
-    exact = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, stride=4))
-    np.testing.assert_array_equal(exact.video.coord, lay_out(TWO_SHOTS, spans=SPANS).video.coord)
+    exact = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, stride=4))
+    np.testing.assert_array_equal(exact.video.coord, lay_out(TWO_SHOTS, layout=LAYOUT).video.coord)
 
 
 def test_at_the_same_places_shots_start_where_the_first_one_does():
-    layout = lay_out(TWO_SHOTS, spans=Spans(scene=3, shot=2, same=True))
+    layout = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, positions="same"))
     assert layout.text.coord[:, 0].tolist() == [0, 1, 4, 4, 5]
     assert layout.video.coord.tolist() == [
         [3, 3, 3],  # the dummy, in front of all shots
@@ -81,14 +81,17 @@ def test_at_the_same_places_shots_start_where_the_first_one_does():
         [7, 6, 6],
         [7, 7, 6],
     ]
-    one, two = (lay_out(ONE_SHOT, spans=Spans(3, 2, same=same)) for same in (False, True))
+    one, two = (
+        lay_out(ONE_SHOT, layout=LayoutConfig(scene_span=3, shot_span=2, positions=positions))
+        for positions in ("interleaved", "same")
+    )
     np.testing.assert_array_equal(one.video.coord, two.video.coord)
 
 
 def test_a_prompt_of_another_length_moves_nothing():
     shots = (GroupPlan(2, (1, 1, 2)), GroupPlan(0, (2, 2, 1)))
-    edited = lay_out(ScenePlan(3, shots), spans=SPANS)
-    original = lay_out(TWO_SHOTS, spans=SPANS)
+    edited = lay_out(ScenePlan(3, shots), layout=LAYOUT)
+    original = lay_out(TWO_SHOTS, layout=LAYOUT)
     np.testing.assert_array_equal(edited.video.coord, original.video.coord)
 
 
@@ -108,7 +111,7 @@ def test_a_prompt_of_another_length_moves_nothing():
 )
 def test_refuses_what_does_not_fit_its_span(plan, message):
     with pytest.raises(InputError) as caught:
-        lay_out(plan, spans=SPANS)
+        lay_out(plan, layout=LAYOUT)
     assert str(caught.value) == message
 
 
@@ -133,7 +136,7 @@ def test_token_grid_names_the_side_that_does_not_divide():
 
 
 def _scene_tokens(plan: ScenePlan, fill: float) -> SceneTokens:
-    layout = lay_out(plan, spans=SPANS)
+    layout = lay_out(plan, layout=LAYOUT)
     return SceneTokens(
         video=np.full((len(layout.video.shot), 2), fill, np.float32),
         text=np.full((len(layout.text.shot), 3), -fill, np.float32),
@@ -143,7 +146,8 @@ def _scene_tokens(plan: ScenePlan, fill: float) -> SceneTokens:
 
 def test_packs_scenes_one_behind_the_other_and_counts_their_groups_on():
     rows = [[_scene_tokens(TWO_SHOTS, 1.0), _scene_tokens(ONE_SHOT, 2.0)], []]
-    video, text = pack(rows, video_tokens=11, text_tokens=8, channels=2, text_width=3)
+    video, text, condition = pack(rows, video_tokens=11, text_tokens=8, channels=2, text_width=3)
+    assert condition is None
     assert video.value.shape == (2, 11, 2) and text.value.shape == (2, 8, 3)
     assert video.value.dtype == text.value.dtype == np.float32
     assert video.value[0, :, 0].tolist() == [1] * 7 + [2] * 2 + [0] * 2
@@ -175,6 +179,6 @@ def test_a_row_planned_over_its_budget_is_an_error_and_not_cut():
 def test_packing_keeps_every_value_of_mixed_scenes():
     scenes = make_scenes()
     batch = pack_scenes([[scenes["trio"], scenes["full_text"]]]).batch
-    clean = [patchify(latent, TINY.patch) for latent in scenes["trio"].clean]
+    clean = [patchify(latent, TINY.backbone.patch) for latent in scenes["trio"].clean]
     np.testing.assert_array_equal(batch.video.value[0, 1:15], np.concatenate(clean))
     np.testing.assert_array_equal(batch.text.value[0, 10:18], scenes["full_text"].prompts[0])

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.numpy import load, save
 from tiny_film import CONFIG, TinyFilm, run_program, shared_film, write_config
 
+from lct_jax.backbones.registry import count_costs
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.sets.contact_sheet import choose_shots, look_at_batch, look_at_shots
@@ -130,7 +131,7 @@ def test_a_batch_is_shown_as_the_model_sees_it():
     encoder, dropped, shown = StandInEncoder(16), 0, 0
     for number in range(4):
         rows = look_at_batch(prepared, config, number, rows=2)
-        plan = make_source(prepared, config).planner.batch(number)
+        plan = make_source(prepared, config, count_costs(config.network)).planner.batch(number)
         draws = [(sample, draw) for row in plan for sample in row for draw in sample.shots]
         for row, (sample, draw) in zip(rows, draws, strict=True):
             kept = prepared.read_latent(draw.shot, clip=draw.clip, still=draw.still)

@@ -8,8 +8,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from lct_jax.codecs.protocols import TextEncoder
 from lct_jax.encoders import minilm
+from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.errors import InputError
 from lct_jax.tensors import hash_file, load_tensors
 

@@ -11,7 +11,9 @@ from flax import nnx
 from reference import scene_velocity
 from scenes import TINY, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes, to_reference
 
-from lct_jax.backbones.mmdit.network import MMDiT, count_parameters
+from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.registry import count_parameters
+from lct_jax.config.network import change
 from lct_jax.layout import unpatchify
 
 CONTEXTS = ("full", "causal")
@@ -39,7 +41,7 @@ def check_against_reference(model: TinyModel, context: str) -> None:
             start = 1 - scene.plan.first_shot
             for shot, expected in zip(scene.plan.shots, wanted, strict=True):
                 patches = found_LC[start : start + shot.video]
-                found = unpatchify(patches, shot.grid, model.config.patch)
+                found = unpatchify(patches, shot.grid, model.config.backbone.patch)
                 assert expected.std() > 0.5
                 np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
                 start += shot.video
@@ -52,7 +54,7 @@ def test_agrees_with_the_dense_reference(tiny, context):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_agree_with_the_dense_reference(name):
-    model = TinyModel(dataclasses.replace(TINY, **VARIANTS[name]))
+    model = TinyModel(change(TINY, **VARIANTS[name]))
     for context in CONTEXTS:
         check_against_reference(model, context)
 

@@ -27,14 +27,17 @@ def test_the_loss_falls_at_least_fivefold_at_every_time(overfit):
 def test_its_joint_sample_is_the_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
-    forward = Partial(lambda *x: nnx.merge(overfit.graph, overfit.params)(*x, context="full"))
-    job = SamplingScene(request, SAMPLING, model=overfit.config, key=jax.random.key(3))
-    executor = FullPass(forward, job, time_grid(SAMPLING.steps, 1.0))
-    shots = list(sample_scene(executor, job, plan_joint(request, SAMPLING)))
+    network = nnx.merge(overfit.graph, overfit.params)
+    forward = Partial(lambda *x: network(*x, context="full").velocity)
+    scene = SamplingScene(
+        request, SAMPLING, layout=overfit.config.layout, keeps_text=True, key=jax.random.key(3)
+    )
+    executor = FullPass(forward, scene, time_grid(SAMPLING.steps, 1.0))
+    shots = list(sample_scene(executor, scene, plan_joint(request, SAMPLING)))
     apart = np.mean([_distance(*pair) for pair in itertools.combinations(overfit.clean, 2)])
     for shot in shots:
         grid = request.shots[shot.number].grid
-        found = unpatchify(shot.tokens, grid, overfit.config.patch)
+        found = unpatchify(shot.tokens, grid, overfit.config.backbone.patch)
         assert _distance(found, overfit.clean[shot.number]) <= 0.3 * apart
     assert [shot.number for shot in shots] == [0, 1, 2]
 
@@ -44,7 +47,7 @@ def _make_request(overfit) -> SceneRequest:
     shots = [
         ShotRequest(p, group.grid) for p, group in zip(prompts, overfit.plan.shots, strict=True)
     ]
-    channels = patchify(overfit.clean[0], overfit.config.patch).shape[1]
+    channels = patchify(overfit.clean[0], overfit.config.backbone.patch).shape[1]
     return SceneRequest(prompt=first, shots=tuple(shots), channels=channels)
 
 

@@ -9,14 +9,15 @@ import pytest
 from flax import nnx
 
 from lct_jax.attention import chunked
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.backbones.registry import build_abstract, count_costs, describe
+from lct_jax.config import SamplingConfig
+from lct_jax.config.network import make_network
 from lct_jax.costs.flops import count_extension
 from lct_jax.layout import GroupPlan
 from lct_jax.plan.scenes import MODES, count_cache, count_scene, make_request
 from lct_jax.types import History, TokenIndex, Tokens
 
-MODEL = ModelConfig()
+MODEL = make_network()
 PLAIN = SamplingConfig(steps=1, cache="reuse")
 
 
@@ -35,8 +36,8 @@ def test_nine_equal_shots_without_text_and_renoising(mode):
         "autoregressive": (285, 45),
         "causal": (45, 9),
     }
-    [one] = count_scene(MODEL, make(1), PLAIN, "independent")
-    costs = count_scene(MODEL, make(9), PLAIN, mode)
+    [one] = count_scene(count_costs(MODEL), make(1), PLAIN, "independent")
+    costs = count_scene(count_costs(MODEL), make(9), PLAIN, mode)
     attention = sum(cost.flops.attention for cost in costs) / one.flops.attention
     linear = sum(cost.flops.linear for cost in costs) / one.flops.linear
     assert (attention, linear) == pytest.approx(expected[mode])
@@ -45,7 +46,7 @@ def test_nine_equal_shots_without_text_and_renoising(mode):
 def test_text_and_renoising_add_to_the_causal_row():
     plain = SamplingConfig(cache="reuse")
     costs = [
-        count_scene(MODEL, make(3, text=10, scene_text=20), config, "causal")
+        count_scene(count_costs(MODEL), make(3, text=10, scene_text=20), config, "causal")
         for config in (plain, SamplingConfig())
     ]
     assert [cost.passes for cost in costs[0]] == [32, 32, 32]
@@ -57,8 +58,8 @@ def test_text_and_renoising_add_to_the_causal_row():
 
 def test_cache_of_eight_full_shots_at_3b():
     """53 GB a guidance branch."""
-    assert count_cache(MODEL, make(9), 8) / 2 == 2 * 2 * 28 * 2048 * 8 * 28_800
-    assert count_cache(MODEL, make(9), 8) / 2 == pytest.approx(52.8e9, rel=0.01)
+    assert count_cache(describe(MODEL).cache, make(9), 8) / 2 == 2 * 2 * 28 * 2048 * 8 * 28_800
+    assert count_cache(describe(MODEL).cache, make(9), 8) / 2 == pytest.approx(52.8e9, rel=0.01)
 
 
 def test_an_extension_agrees_with_the_compiler(monkeypatch):
@@ -68,26 +69,33 @@ def test_an_extension_agrees_with_the_compiler(monkeypatch):
     """
     monkeypatch.setattr(chunked, "QUERY_BLOCK", 1024)
     monkeypatch.setattr(chunked, "KEY_BLOCK", 1024)
-    model = ModelConfig(
+    model = make_network(
         width=256, depth=1, heads=4, head_dim=64, rope_split=(16, 24, 24), text_width=64,
         dtype="float32", remat="none",
     )  # fmt: skip
     group, seen = GroupPlan(40, (2, 10, 10)), 1000
 
     def tokens(length: int, width: int) -> Tokens:
-        shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)  # noqa: E731
+        shape = lambda *tail: jax.ShapeDtypeStruct((1, length, *tail), jnp.int32)
         index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(jax.ShapeDtypeStruct((1, length, width), jnp.float32), index)
 
     kept = jax.ShapeDtypeStruct((1, 1, 4, seen, 64), jnp.float32)
     history = History(kept, kept, jax.ShapeDtypeStruct((1,), jnp.int32))
-    graph, params = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
-    extend = lambda p, history, *x: nnx.merge(graph, p).observe(*x, history=history).velocity  # noqa: E731
-    inputs = tokens(group.video, model.patch_channels), tokens(group.text, model.text_width)
+    graph, params = build_abstract(model)
+
+    def denoise(params, history, *inputs):
+        network = nnx.merge(graph, params)
+        return network(*inputs, context="full", history=history).velocity
+
+    inputs = (
+        tokens(group.video, model.backbone.patch_channels),
+        tokens(group.text, model.backbone.text_width),
+    )
     time_BS = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-    compiled = jax.jit(extend).lower(params, history, *inputs, time_BS).compile()
-    counted = count_extension(model, group, seen=seen)
-    dropped = 2 * group.text * (1 + 2 * model.mlp_ratio) * model.width**2
+    compiled = jax.jit(denoise).lower(params, history, *inputs, time_BS).compile()
+    counted = count_extension(count_costs(model), group, seen=seen)
+    dropped = 2 * group.text * (1 + 2 * model.backbone.mlp_ratio) * model.backbone.width**2
     assert counted.attention > 0.3 * counted.total
     found = compiled.cost_analysis()["flops"]
     assert counted.total - dropped == pytest.approx(found, rel=0.05)

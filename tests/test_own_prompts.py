@@ -1,4 +1,4 @@
-"""`model.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
+"""`model.layout.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
 
 `test_model.py` holds the packed forward pass against the dense reference; here are gradient, mesh and cache.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import jax
 import numpy as np
@@ -18,24 +17,24 @@ from causal_scene import (
     compare_with_full_pass,
     compare_with_plain_pass,
     draw_clean,
-    make_entries,
-    make_job,
+    make_cache,
     make_request,
+    make_sampling_scene,
     sample,
     serve,
 )
-from gradient import check_against_dense, check_same
-from scenes import SLOTS, TINY, TinyModel, make_scenes, pack_scenes
+from gradient import check_against_dense, check_same, compile_gradient
+from scenes import TINY, TinyModel, make_scenes, pack_scenes
+from uncached_pass import UncachedPass
 
 from lct_jax.config import TrainingConfig
+from lct_jax.config.network import change
 from lct_jax.distributed.sharding import place_batch, state_sharding
-from lct_jax.errors import InputError
 from lct_jax.sampling.cache_slots import history_capacity
-from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
+from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.schedule import plan_causal
-from lct_jax.training.state import loss_and_gradient
 
-OWN = dataclasses.replace(TINY, prompts="own", kernel="chunked")
+OWN = change(TINY, prompts="own", kernel="chunked")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +48,12 @@ def make_rows() -> list:
 
 
 def compute_gradient(model: TinyModel):
-    training = TrainingConfig(steps=10, warmup=1)
-    return jax.jit(partial(loss_and_gradient, model.graph, training=training, slots=SLOTS))
+    return compile_gradient(model, TrainingConfig(steps=10, warmup=1))
 
 
 def test_another_shots_prompt_changes_nothing_but_by_what_is_shown(own):
     """One block: what another shot's words say could only come through that shot's video, a block later."""
-    shallow = TinyModel(dataclasses.replace(OWN, depth=1))
+    shallow = TinyModel(change(OWN, depth=1))
     scene = make_scenes(config=OWN)["trio"]
     prompts = list(scene.prompts)
     prompts[2] = prompts[2] + 1.0
@@ -86,38 +84,41 @@ def test_eight_devices_give_the_same_gradient(own, mesh):
 
 @pytest.mark.parametrize("case", [{"given": (1,)}, {"bare": True}], ids=["given", "bare"])
 def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
-    job = make_job(make_request(4, **case), model=OWN)
-    compare_with_full_pass(job, plan_causal(job.request, CONFIG), serve(OWN), atol=1e-5)
+    scene = make_sampling_scene(make_request(4, **case), network=OWN)
+    compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), serve(OWN), atol=1e-5)
 
 
 @pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
-    job = make_job(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), model=OWN)
-    cached, uncached = (
-        kind(serve(OWN), job, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
+    scene = make_sampling_scene(
+        make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), network=OWN
     )
-    expected = sample(uncached, job, OUT_OF_ORDER)
-    for shot, tokens in sample(cached, job, OUT_OF_ORDER).items():
+    cached, uncached = (
+        kind(serve(OWN), scene, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
+    )
+    expected = sample(uncached, scene, OUT_OF_ORDER)
+    for shot, tokens in sample(cached, scene, OUT_OF_ORDER).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
 
 
 def test_windows_out_of_order_equal_a_plain_pass_over_them():
-    compare_with_plain_pass(make_job(make_request(4), model=OWN), OUT_OF_ORDER, serve(OWN))
+    compare_with_plain_pass(
+        make_sampling_scene(make_request(4), network=OWN), OUT_OF_ORDER, serve(OWN), network=OWN
+    )
 
 
 def test_prompts_of_shots_take_no_room_in_the_cache():
     request = make_request(30, alike=True)
     config = dataclasses.replace(CONFIG, window=30, history_shots=29)
     plan = plan_causal(request, config)
-    sizes = [history_capacity(make_job(request, model=model), plan) for model in (TINY, OWN)]
+    sizes = [
+        history_capacity(make_sampling_scene(request, network=network), plan)
+        for network in (TINY, OWN)
+    ]
     # Behind the global prompt of 8 + 1 tokens 29 shots of 6 tokens, and with their spans of 6; in whole 128s.
     assert sizes == [384, 256]
-    entries = make_entries(make_job(request, model=OWN), plan[:2], draw_clean(request), serve(OWN))
-    held = entries._cache.index.shot[0][entries._cache.index.scene[0] != 0]
+    cache = make_cache(
+        make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), serve(OWN)
+    )
+    held = cache._cache.index.shot[0][cache._cache.index.scene[0] != 0]
     assert np.bincount(held).tolist() == [len(request.prompt.text) + 1, 6, 6]
-
-
-@pytest.mark.parametrize("kernel", ["auto", "splash", "triton"])
-def test_other_kernels_are_refused(kernel):
-    with pytest.raises(InputError, match=f"model.kernel: found '{kernel}', expected 'chunked'"):
-        dataclasses.replace(OWN, kernel=kernel)

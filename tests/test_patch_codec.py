@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lct_jax.codecs.patch import BLOCK, PatchCodec, fit_patch_codec
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.errors import InputError
 
 
@@ -189,7 +189,7 @@ def test_sizes_that_do_not_fit_are_refused(codec, shape, message):
 
 @pytest.mark.parametrize("channels", [0, 769])
 def test_channels_a_block_does_not_have_are_refused(channels):
-    with pytest.raises(InputError, match=f"model.channels: found {channels}, expected 1 to 768"):
+    with pytest.raises(InputError, match=f"backbone.channels: found {channels}, expected 1 to 768"):
         fit_patch_codec([film(1, 8, 8)], channels=channels)
 
 

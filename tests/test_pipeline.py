@@ -13,6 +13,7 @@ import pytest
 from absl import flags
 from tiny_film import CONFIG, describe_scenes, shared_film
 
+from lct_jax.backbones.registry import count_costs
 from lct_jax.data.pipeline import BatchSource, iterate, make_source, read_held_out
 from lct_jax.data.planner import SampleDraw, ShotDraw
 from lct_jax.data.sets.records import PreparedSet
@@ -32,7 +33,7 @@ def prepared() -> PreparedSet:
 
 @pytest.fixture
 def source(prepared) -> BatchSource:
-    return make_source(prepared, CONFIG)
+    return make_source(prepared, CONFIG, count_costs(CONFIG.network))
 
 
 def check_same(found: PackedBatch, expected: PackedBatch) -> None:
@@ -44,7 +45,7 @@ def check_same(found: PackedBatch, expected: PackedBatch) -> None:
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_iteration_from_anywhere_is_random_access(source, prepared, start):
-    other = make_source(prepared, CONFIG)
+    other = make_source(prepared, CONFIG, count_costs(CONFIG.network))
     batches = list(iterate(source, start=start, stop=7))
     assert len(batches) == 7 - start
     for number in (6, 4, 5, 3):
@@ -59,7 +60,9 @@ def test_a_run_that_is_done_has_no_batches(source):
 def test_worker_processes_change_nothing_and_end_with_the_iterator(source, prepared):
     flags.FLAGS(sys.argv[:1])  # Grain hands its flags on to its workers
     data = dataclasses.replace(CONFIG.data, workers=2)
-    working = make_source(prepared, dataclasses.replace(CONFIG, data=data))
+    working = make_source(
+        prepared, dataclasses.replace(CONFIG, data=data), count_costs(CONFIG.network)
+    )
     batches = iterate(working, start=2, stop=100)
     for number in (2, 3, 4):
         check_same(next(batches), source[number])
@@ -118,7 +121,13 @@ class FixedPlan:
 
 @pytest.fixture
 def known(prepared) -> PackedBatch:
-    return BatchSource(prepared, FixedPlan(prepared), model=CONFIG.model, data=CONFIG.data)[0]
+    return BatchSource(
+        prepared,
+        FixedPlan(prepared),
+        backbone=CONFIG.backbone,
+        layout=CONFIG.layout,
+        data=CONFIG.data,
+    )[0]
 
 
 def test_latents_lie_at_their_tokens(known, prepared):
@@ -139,7 +148,13 @@ def test_latents_lie_at_their_tokens(known, prepared):
 
 
 def test_a_batch_is_described_by_the_shots_in_it(prepared):
-    fixed = BatchSource(prepared, FixedPlan(prepared), model=CONFIG.model, data=CONFIG.data)
+    fixed = BatchSource(
+        prepared,
+        FixedPlan(prepared),
+        backbone=CONFIG.backbone,
+        layout=CONFIG.layout,
+        data=CONFIG.data,
+    )
     numbers = [draw.shot for row in fixed.planner.batch(0) for s in row for draw in s.shots]
     names = fixed.describe(0).split(", ")
     assert names == [prepared.shot_names[number] for number in dict.fromkeys(numbers)]
@@ -177,8 +192,8 @@ def test_dropped_text_is_the_empty_prompt_in_the_place_of_the_shots(known, prepa
 @pytest.mark.parametrize("rows", [(0, 1, 2, 3), (6, 7), (1, 4, 5)])
 def test_a_host_reads_its_rows_of_a_batch(prepared, rows):
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rows=8))
-    whole = make_source(prepared, config)[5]
-    part = make_source(prepared, config, rows=rows)[5]
+    whole = make_source(prepared, config, count_costs(CONFIG.network))[5]
+    part = make_source(prepared, config, count_costs(CONFIG.network), rows=rows)[5]
     check_same(part, jax.tree.map(lambda x: x[list(rows)], whole))
     assert len(whole.video.value) == 8
 
@@ -188,7 +203,7 @@ def test_held_out_batches_are_held_out_and_whole(prepared):
         CONFIG.data, drop_text=1.0, drop_story=1.0, frame_probability=1.0, seed=5
     )
     first, second = (
-        read_held_out(prepared, dataclasses.replace(CONFIG, data=data))
+        read_held_out(prepared, dataclasses.replace(CONFIG, data=data), count_costs(CONFIG.network))
         for data in (CONFIG.data, drop)
     )
     assert len(first) == 1
@@ -208,10 +223,15 @@ def test_without_held_out_scenes_there_is_no_validation_and_a_line_says_so(
 ):
     lengths = dataclasses.replace(prepared.lengths, scene_split=np.zeros(3, np.int32))
     monkeypatch.setattr(prepared, "lengths", lengths)
-    assert read_held_out(prepared, CONFIG) == []
+    assert read_held_out(prepared, CONFIG, count_costs(CONFIG.network)) == []
     assert capsys.readouterr().out == (
         f"{prepared.folder}: no held-out scene, the run is not validated\n"
     )
     off = dataclasses.replace(CONFIG.training, eval_batches=0)
-    assert read_held_out(prepared, dataclasses.replace(CONFIG, training=off)) == []
+    assert (
+        read_held_out(
+            prepared, dataclasses.replace(CONFIG, training=off), count_costs(CONFIG.network)
+        )
+        == []
+    )
     assert capsys.readouterr().out == ""

@@ -12,7 +12,9 @@ from flax import nnx
 from scenes import TINY
 
 from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from lct_jax.backbones.registry import count_costs
+from lct_jax.config import ComputeConfig, Config, DataConfig
+from lct_jax.config.network import make_network, sections
 from lct_jax.costs.chips import CHIPS, GIB
 from lct_jax.costs.flops import Kernel, count_attention, count_computed, count_useful
 from lct_jax.costs.recompute import POLICIES
@@ -30,7 +32,7 @@ from lct_jax.plan.workload import SceneTarget, find_grid, make_workload, parse_a
 BIG = Config(
     name="big",
     data=DataConfig(rows=64, video_tokens=259_328, text_tokens=3_072, groups=48),
-    training=TrainingConfig(seq_shards=16),
+    compute=ComputeConfig(seq_shards=16),
 )
 
 
@@ -123,26 +125,26 @@ def test_pairs_of_blocks_against_the_whole_mask():
             keys = np.flatnonzero(seen[first : first + 4].any(0))
             blocks += len(keys) and keys[-1] // 8 - keys[0] // 8 + 1
         found = count_computed(
-            TINY, plans, video=30, text=10, slots=5, context=context, kernel=kernel,
+            count_costs(TINY), plans, video=30, text=10, slots=5, context=context, kernel=kernel,
             again=POLICIES["none"].again,
         )  # fmt: skip
-        assert found.attention == count_attention(TINY, blocks * 4 * 8) * (1 + 5 / 2)
+        assert found.attention == count_attention(count_costs(TINY), blocks * 4 * 8) * (1 + 5 / 2)
 
 
 def test_flops_of_a_step_by_hand():
     """One block of width 8 with one head of 6, one shot of 6 video and 2 text tokens in a row of 8 and 4."""
-    model = ModelConfig(
+    model = make_network(
         width=8, depth=1, heads=1, head_dim=6, channels=2, patch=(1, 1, 1), text_width=3,
         rope_split=(2, 2, 2), time_features=2, scene_span=2, shot_span=2,
     )  # fmt: skip
     scene = ScenePlan(None, (GroupPlan(2, (1, 2, 3)),))
     a_token = 4 * 8 * 6 + 2 * 4 * 8 * 8  # q k v o, and the MLP up and down
     of_time = 8 * (2 + 8 + 2 * 6 * 8 + 2 * 8)
-    useful = count_useful(model, scene, context="full")
+    useful = count_useful(count_costs(model), scene, context="full")
     assert useful.linear == 3 * 2 * (a_token * 8 + 2 * 2 * 8 * 6 + 3 * 8 * 2 + of_time)
     assert useful.attention == 3 * (2 * 2 * 6) * 8 * 8
     computed = count_computed(
-        model, [scene], video=8, text=4, slots=3, context="full",
+        count_costs(model), [scene], video=8, text=4, slots=3, context="full",
         kernel=Kernel(query_block=4, key_block=12, backward=7), again=POLICIES["block"].again,
     )  # fmt: skip
     assert computed.linear == 4 * 2 * (a_token * 12 + 2 * 2 * 8 * 8 + 3 * 8 * 4 + of_time * 3)
@@ -256,10 +258,8 @@ def test_the_search_finds_settings_that_fit_and_larger_slices():
     assert [o.seconds for o in options] == sorted(o.seconds for o in options)
     best = dataclasses.replace(
         small,
-        model=dataclasses.replace(small.model, remat=options[0].remat),
-        training=dataclasses.replace(
-            small.training, seq_shards=options[0].seq, accumulate=options[0].accumulate
-        ),
+        compute=ComputeConfig(remat=options[0].remat, seq_shards=options[0].seq),
+        training=dataclasses.replace(small.training, accumulate=options[0].accumulate),
     )
     assert (
         plan_training(best, parse_topology("v5p:2x2x1"), SceneTarget(), steps=1).memory.total
@@ -275,12 +275,12 @@ def test_a_mesh_that_does_not_divide_is_refused():
         (
             "v5p:2x2x1",
             {"seq_shards": 3},
-            "training.seq_shards: found 3 over the 4 devices of v5p:2x2x1, expected a divisor",
+            "compute.seq_shards: found 3 over the 4 devices of v5p:2x2x1, expected a divisor",
         ),
         (
             "v5p:4x4x4",
             {"seq_shards": 64},
-            "model.heads: found 16, expected a multiple of 64 on this mesh",
+            "backbone.heads: found 16, expected a multiple of 64 on this mesh",
         ),
         (
             "v5p:4x4x4",
@@ -288,14 +288,19 @@ def test_a_mesh_that_does_not_divide_is_refused():
             "data.rows: found 64, expected a multiple of 128 on this mesh",
         ),
     ):
-        config = dataclasses.replace(BIG, training=dataclasses.replace(BIG.training, **change))
+        accumulate = change.pop("accumulate", 1)
+        config = dataclasses.replace(
+            BIG,
+            compute=dataclasses.replace(BIG.compute, **change),
+            training=dataclasses.replace(BIG.training, accumulate=accumulate),
+        )
         with pytest.raises(InputError) as caught:
             plan_training(config, parse_topology(topology), SceneTarget(), steps=1)
         assert str(caught.value) == message
 
 
 def test_a_cpu_has_memory_and_no_published_peak():
-    config = Config(name="tiny", model=TINY, data=DataConfig(rows=8, video_tokens=64_000))
+    config = Config(name="tiny", **sections(TINY), data=DataConfig(rows=8, video_tokens=64_000))
     plan = plan_training(config, parse_topology("cpu:8"), SceneTarget(shots=1, frames=5), steps=10)
     assert (plan.roofline, plan.mfu, plan.days) == (None, None, None)
     assert plan.fits

@@ -118,11 +118,11 @@ def test_collectives_of_a_program_compiled_here(mesh):
     """Three turns that gather over `data`, and one sum over `seq`."""
 
     def run(x, y):
-        gather = lambda x, _: (jax.lax.all_gather(x, "data", tiled=True)[: x.shape[0]] * 2.0, None)  # noqa: E731
+        gather = lambda x, _: (jax.lax.all_gather(x, "data", tiled=True)[: x.shape[0]] * 2.0, None)
         return jax.lax.scan(gather, x, length=3)[0], jax.lax.psum(y, "seq")
 
     specs = {"in_specs": (P("data"), P(None, "seq")), "out_specs": (P("data"), P(None))}
-    place = lambda spec, *shape: jax.ShapeDtypeStruct(  # noqa: E731
+    place = lambda spec, *shape: jax.ShapeDtypeStruct(
         shape, jnp.float32, sharding=NamedSharding(mesh, spec)
     )
     with jax.set_mesh(mesh):

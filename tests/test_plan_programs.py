@@ -50,7 +50,7 @@ def test_mistakes_are_single_lines(arguments, message):
 
 @pytest.mark.slow
 def test_a_program_that_the_tpu_compiler_refuses_is_an_answer():
-    small = ("--config.model.depth=1", "--config.data.rows=4")
+    small = ("--config.backbone.depth=1", "--config.data.rows=4")
     done = run_plan("--topology=v6e:2x2", "--compile", *small)
     assert done.returncode == 0, done.stderr
     [answer] = [line for line in done.stdout.splitlines() if line.startswith("does not fit: ")]
@@ -62,7 +62,7 @@ def test_a_program_that_the_tpu_compiler_refuses_is_an_answer():
 def test_nine_full_shots_of_the_3b_model_fit_on_64_chips():
     done = run_plan(
         *("--topology=v5p:4x4x4", "--compile", "--json"),
-        *("--config.training.seq_shards=8", "--config.training.accumulate=8"),
+        *("--config.compute.seq_shards=8", "--config.training.accumulate=8"),
     )
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)

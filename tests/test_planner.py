@@ -38,7 +38,7 @@ def make_table(
     Of every `uncut_every` shots the second goes on without a cut.
     """
     rng = np.random.default_rng(0)
-    column = lambda values: np.asarray(values, np.int32)  # noqa: E731
+    column = lambda values: np.asarray(values, np.int32)
     count = sum(shots)
     return LengthTable(
         scene_split=column([scene in held_out for scene in range(len(shots))]),
@@ -302,16 +302,42 @@ def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
     ]
     assert len(seams) > 300
     for before, after in seams:
-        assert (before.clip, before.still) in ((3, None), (None, 2))
-        assert (after.clip, after.still) in ((0, None), (None, 0))
+        if before.still is None and after.still is None:
+            assert (before.clip, after.clip) == (3, 0)
+    # A still has no motion to join: it is any one of its shot, and so is the clip beside it.
+    assert (
+        {before.still for before, _ in seams}
+        == {after.still for _, after in seams}
+        == {None, 0, 1, 2}
+    )
+    assert {after.clip for before, after in seams if before.still is not None} == {None, 0, 1, 2, 3}
     assert {(a.still is None, b.still is None) for a, b in seams} == {
         (True, True), (True, False), (False, True), (False, False)
     }  # fmt: skip
 
 
+def test_stills_and_many_clips_leave_shot_counts_as_they_are_drawn():
+    """Takes as they are divided: every shot but a take's last is one clip long. Counts are as without joins."""
+    table = make_table([12] * 4)
+    cut = np.arange(48) % 4 == 0
+    clips = np.where(np.roll(cut, -1), 3, 1)  # the last shot of a take has several
+    starts = np.r_[0, np.cumsum(clips)]
+    grid = np.repeat(np.asarray(GRIDS[:1], np.int32), starts[-1], axis=0)
+    table = dataclasses.replace(
+        table, shot_cut=cut.astype(np.int32), clip_start=starts.astype(np.int32), clip_grid=grid
+    )
+    config = dataclasses.replace(MIXED, single_weight=0.0)
+    samples = draw(make_planner(table, config), 3000)
+    counts = Counter(len(sample.shots) for sample in samples)
+    expected = {count: 3000 * count / 45 for count in range(1, 10)}
+    assert sum((counts[n] - e) ** 2 / e for n, e in expected.items()) < CHI_SQUARE_8
+    inside = [shot.still is not None for sample in samples for shot in sample.shots[1:-1]]
+    check_share(inside, 0.1)
+
+
 @pytest.mark.parametrize(("clips", "longest"), [(1, 9), (2, 2)])
 def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest):
-    """No shot here starts with a cut. Of two clips the second shot shows its first, and the third would leap."""
+    """No shot here starts with a cut. A shot of two clips is not shown to its end, and a third one would leap."""
     table = make_table([12], clips=clips)
     table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
     config = dataclasses.replace(MIXED, frame_probability=0.0)

@@ -24,8 +24,8 @@ POOLS = 2
 def paper() -> Planner:
     """10,000 made-up shots, nine a scene at most, in the rows of the paper's size."""
     config = freeze(load_config("configs/lct_3b.py"))
-    cost = functools.partial(count_work, config.model, context="full")
-    return Planner(draw_lengths(10_000), config.data, patch=config.model.patch, cost=cost)
+    cost = functools.partial(count_work, config.network, context="full")
+    return Planner(draw_lengths(10_000), config.data, patch=config.backbone.patch, cost=cost)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_fill_of_rows_known_by_hand():
             samples.append(SampleDraw(None, False, False, shots, ScenePlan(None, (plan,))))
         return tuple(samples)
 
-    square = lambda plan: float(plan.shots[0].video ** 2)  # noqa: E731
+    square = lambda plan: float(plan.shots[0].video ** 2)
     batches = [(row(8), row(4, 4)), (row(2, 2), row(2, 2))]
     # Tokens 8 + 8 + 4 + 4 of 4 x 10; work 64 and 32 in the first batch, 8 and 8 in the second.
     expected = Fill(tokens=24 / 40, time=pytest.approx((64 + 32 + 8 + 8) / 4 / ((64 + 8) / 2)))

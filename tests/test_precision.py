@@ -5,7 +5,6 @@ Also off the traced program: blocks are scanned, and recomputed where the config
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,14 +21,15 @@ from lct_jax.attention.mask import find_spans
 from lct_jax.attention.rope import make_rotation, rotate
 from lct_jax.backbones.mmdit.blocks import QKNorm, layer_norm, modulate, rms_norm
 from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig
+from lct_jax.config import NetworkConfig
+from lct_jax.config.network import change, make_network
 from lct_jax.types import TokenIndex
 
-BF16 = dataclasses.replace(TINY, dtype="bfloat16")
+BF16 = change(TINY, dtype="bfloat16")
 
 
 def test_parameters_are_float32_whatever_computes():
-    model = nnx.eval_shape(lambda: MMDiT(ModelConfig(), rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: MMDiT(make_network(), rngs=nnx.Rngs(0)))
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {np.dtype(np.float32)}
 
 
@@ -41,14 +41,14 @@ def _equations(jaxpr) -> Iterator:
             yield from _equations(inner)
 
 
-def _trace(config: ModelConfig):
+def _trace(config: NetworkConfig):
     model = TinyModel(config)
     packed = pack_scenes([[make_scenes()["trio"]]])
 
     def forward(params, video, text, time_BS):
-        return nnx.merge(model.graph, params)(video, text, time_BS, context="full")
+        return nnx.merge(model.graph, params)(video, text, time_BS, context="full").velocity
 
-    return jax.make_jaxpr(forward)(model.params, *packed.batch, packed.added.time)
+    return jax.make_jaxpr(forward)(model.params, *packed.batch[:2], packed.added.time)
 
 
 def _float_inputs(equation) -> tuple[str, ...]:
@@ -88,9 +88,7 @@ def test_matrix_products_of_the_blocks_are_bfloat16():
 
 
 def test_blocks_are_scanned_and_recomputed_on_request():
-    shallow, deep = (
-        list(_equations(_trace(dataclasses.replace(TINY, depth=n)).jaxpr)) for n in (2, 5)
-    )
+    shallow, deep = (list(_equations(_trace(change(TINY, depth=n)).jaxpr)) for n in (2, 5))
     assert len(shallow) == len(deep)
     kept, recomputed = (
         [
@@ -99,7 +97,7 @@ def test_blocks_are_scanned_and_recomputed_on_request():
             if equation.primitive.name in ("remat2", "checkpoint", "remat")
             for body in jaxprs_in_params(equation.params)
         ]
-        for config in (TINY, dataclasses.replace(TINY, remat="block"))
+        for config in (TINY, change(TINY, remat="block"))
     )
     assert set(kept) == {0}  # norms, gates and GELU, but no matrix product
     assert [count for count in recomputed if count] == [10]  # the block, with all of its products
@@ -110,11 +108,12 @@ def test_blocks_are_scanned_and_recomputed_on_request():
 )
 def test_attention_is_computed_again_unless_it_is_kept(policy, passes):
     """A pass over the blocks of attention is one loop: there, back, and there again where nothing is kept."""
-    model = TinyModel(dataclasses.replace(TINY, remat=policy))
+    model = TinyModel(change(TINY, remat=policy))
     packed = pack_scenes([[make_scenes()["trio"]]])
 
     def loss(params, time_BS):
-        return nnx.merge(model.graph, params)(*packed.batch, time_BS, context="full").sum()
+        network = nnx.merge(model.graph, params)
+        return network(*packed.batch[:2], time_BS, context="full").velocity.sum()
 
     program = jax.make_jaxpr(jax.grad(loss))(model.params, packed.added.time)
     assert sum(eq.primitive.name == "while" for eq in _equations(program.jaxpr)) == passes
@@ -136,7 +135,7 @@ def test_norms_of_bfloat16_are_computed_in_float32():
 
 
 def test_qk_norm_rounds_once():
-    norm = QKNorm(BF16)
+    norm = QKNorm(BF16.backbone)
     norm.scale[...] = jnp.linspace(0.5, 1.5, 16)
     x_BHLK = _bf16(1, 1, 2, 5, 16)
     exact = np.asarray(x_BHLK, np.float64)

@@ -31,7 +31,7 @@ CHECKS = (
 def test_preflight_of_one_process_finds_all_that_is_wrong(tmp_path):
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "run"
-    flags = ["--config.training.seq_shards=2", "--config.model.channels=4"]
+    flags = ["--config.compute.seq_shards=2", "--config.backbone.channels=4"]
     result = run_alone(*preflight(folder, *flags))
     assert result.code == 1, result.stderr
     wrong = dict.fromkeys(("prepared set", "work folder, writing", "devices"), "FAIL")
@@ -41,7 +41,7 @@ def test_preflight_of_one_process_finds_all_that_is_wrong(tmp_path):
     assert lines[0] == "preflight of 1 processes, at most 120 s"
     assert lines[-1] == "not ready: 3 failed"
     assert (
-        "FAIL devices: process 0: training.seq_shards: found 2 over 1 devices, expected a divisor"
+        "FAIL devices: process 0: compute.seq_shards: found 2 over 1 devices, expected a divisor"
         in lines
     )
     assert (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import re
 from pathlib import Path
@@ -23,16 +22,18 @@ from tiny_film import (
 )
 
 import lct_jax.data.encode
+import lct_jax.data.fit
 import lct_jax.data.prepare
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.config import Config
-from lct_jax.data.encode import clip_starts, fitting_length, load_encoder
+from lct_jax.config.network import put
+from lct_jax.data.encode import choose_clips, clip_starts, fitting_length, load_encoder
 from lct_jax.data.prepare import prepare_pixels, prepare_scene_file
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
-from lct_jax.data.sources import iter_footage
+from lct_jax.data.sources import RawShot, align_shots, iter_footage
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.media.video import read_video
@@ -94,11 +95,12 @@ def test_records_hold_the_frames_of_the_film():
     film = shared_film()
     prepared, frames = film.prepare(), read_video(film.film).frames
     codec = PatchCodec.load(film.prepared / "codec.safetensors", channels=8)
-    # Of six shots with 20, 13, 17, 8, 21 and 16 frames, at most 9 a clip: where the two clips and stills begin.
-    expected = (((0, 11), (0, 19)), ((0, 4), (0, 12)), ((0, 8), (0, 16)), ((0, 3), (0, 7)),
-                ((0, 12), (0, 20)), ((0, 7), (0, 15)))  # fmt: skip
+    # Of six shots with 20, 13, 17, 9, 20 and 16 frames, at most 9 a clip: where the two clips and stills begin. The
+    # fourth has 8 in the scene file; the fifth goes on from it without a cut and gives it one, for a clip of 4n + 1.
+    expected = (((0, 11), (0, 19)), ((0, 4), (0, 12)), ((0, 8), (0, 16)), ((0,), (0, 8)),
+                ((0, 11), (0, 19)), ((0, 7), (0, 15)))  # fmt: skip
     for shot, (clips, stills) in enumerate(expected):
-        start, length = CUTS[shot][0], 5 if shot == 3 else 9
+        start, length = CUTS[shot][0] + (shot == 4), 9
         for number, first in enumerate(clips):
             latent = codec.encode(frames[start + first : start + first + length])
             found = prepared.read_latent(shot, clip=number, still=None)
@@ -107,7 +109,7 @@ def test_records_hold_the_frames_of_the_film():
             latent = codec.encode(frames[start + first : start + first + 1])
             found = prepared.read_latent(shot, clip=None, still=number)
             np.testing.assert_array_equal(found, latent.astype(np.float16))
-    assert prepared.lengths.clip_start.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert prepared.lengths.clip_start.tolist() == [0, 2, 4, 6, 7, 9, 11]
 
 
 def test_records_hold_the_texts_of_the_scene_file():
@@ -178,8 +180,43 @@ def test_ranges_at_another_rate_are_taken_by_time(film):
     write_scenes(film.scenes, {("film", "fps"): 24})
     annotated, frames = load_scene_file(film.scenes), read_video(film.film).frames
     footage = list(iter_footage(annotated, fps=12.0, size=(HEIGHT, WIDTH)))
-    assert [len(part.frames) for part in footage] == [10, 6, 9, 4, 10, 8]
+    assert [len(part.frames) for part in footage] == [10, 7, 8, 4, 11, 8]
     np.testing.assert_array_equal(footage[3].frames, frames[26:30])
+
+
+def test_a_shot_in_which_no_frame_is_shown_is_refused(film):
+    """Frame 21 of 24 a second is on screen from 0.875 to 0.917 s, between the frames at 0.854 and 0.938 s."""
+    changes = {("film", "fps"): 24, ("scenes", 0, "shots", 1, "frames"): [21, 22]}
+    write_scenes(film.scenes, changes)
+    annotated = load_scene_file(film.scenes)
+    with pytest.raises(InputError) as caught:
+        next(iter_footage(annotated, fps=12.0, size=(HEIGHT, WIDTH)))
+    assert str(caught.value) == (
+        f"{film.film}: scene 'quay': shots[1].frames: found [21, 22] at 24 fps, expected a shot in which a frame"
+        " at prepare.fps 12 is shown"
+    )
+
+
+def test_shots_followed_without_a_cut_are_aligned_where_a_clip_holds_them(film):
+    """The shot before the seam, of 8 frames, gets a ninth; with clips of 5 frames it stays: its last clip ends it."""
+    annotated = load_scene_file(film.scenes)
+    assert [len(r) for r in align_shots(annotated, longest=9).scenes[1].ranges] == [9, 20]
+    assert align_shots(annotated, longest=5) == annotated
+
+
+@pytest.mark.parametrize(
+    ("joined", "followed", "clips", "expected"),
+    [
+        (False, False, 1, [0]),
+        (True, False, 1, [0]),
+        (False, True, 1, [125]),
+        (True, True, 1, [0, 125]),
+        (False, True, 3, [0, 62, 125]),
+    ],
+)
+def test_a_shot_that_is_followed_has_a_clip_that_ends_with_it(joined, followed, clips, expected):
+    shot = RawShot("", np.zeros((250, 1, 1, 3), np.uint8), joined, followed)
+    assert choose_clips(shot, length=125, clips=clips) == expected
 
 
 def test_a_scene_of_which_nothing_is_written_has_the_empty_global_prompt(film, given):
@@ -227,7 +264,7 @@ def test_a_changed_scene_file_is_prepared_again(film, given):
 def test_changed_settings_are_prepared_again(film, given):
     film.prepare(given)
     assert prepare_scene_file(film.scenes, film.prepared, change(given, stills=1))
-    wide = dataclasses.replace(given, model=dataclasses.replace(given.model, text_width=24))
+    wide = put(given, text_width=24)
     assert prepare_scene_file(film.scenes, film.prepared, wide)
     assert PreparedSet(film.prepared).card.text_width == 24
 
@@ -269,12 +306,13 @@ def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypa
         assert channels == 8
         return codec
 
-    monkeypatch.setattr(lct_jax.data.prepare, "fit_patch_codec", fit)
+    monkeypatch.setattr(lct_jax.data.fit, "fit_patch_codec", fit)
     frames = read_video(film.film).frames
     film.prepare()
-    lengths = (17, 13, 17, 5, 21)  # 4n + 1 of the five training shots
+    # 4n + 1 of the five training shots; the last goes on from the one before, which has got a frame of it.
+    lengths, starts = (17, 13, 17, 9, 17), (0, 20, 33, 52, 61)
     assert len(seen) == 5
-    for video, (start, _), length in zip(seen, CUTS, lengths, strict=False):
+    for video, start, length in zip(seen, starts, lengths, strict=True):
         np.testing.assert_array_equal(video, frames[start : start + length])
 
 
@@ -309,8 +347,7 @@ def test_a_missing_film_is_refused(film, given):
 
 
 def test_codec_weights_of_other_channels_are_refused(film, given):
-    model = dataclasses.replace(given.model, channels=4)
-    found = refusal(film, dataclasses.replace(given, model=model))
+    found = refusal(film, put(given, channels=4))
     assert found.startswith(f"{given.prepare.codec_from}: tensors differ")
 
 
@@ -358,9 +395,9 @@ def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, give
     assert list(find_problems(kept)) == []
     np.testing.assert_array_equal(kept.read_shot(1)["clip_0"], frames[20:33])
     with pytest.raises(InputError, match=r"found a set of pixels, expected latents \(lct_jax"):
-        kept.check_model(given.model)
+        kept.check_fits(given.backbone, given.layout)
     film.film.unlink()
-    runner = functools.partial(run_local, processes=1)
+    runner = run_here
     assert prepare_pixels(pixels, film.folder / "again", given, runner=runner)
     assert not prepare_pixels(pixels, film.folder / "again", given, runner=runner)
     again = PreparedSet(film.folder / "again")

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from tiny_film import CONFIG, shared_film
 
 from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 
 MOMENTS = 20
@@ -27,7 +26,7 @@ CONTEXT.set_forkserver_preload(["lct_jax.data.prepare"])
 
 def work(folder: Path, out: Path, config: Config) -> None:
     """What is killed."""
-    prepare_videos(folder, out, config, runner=partial(run_local, processes=1))
+    prepare_videos(folder, out, config, runner=run_here)
 
 
 def run_to_the_end(folder: Path, out: Path, config: Config) -> float:

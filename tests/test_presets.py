@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lct_jax.backbones.mmdit.network import count_parameters
-from lct_jax.config import Config, ModelConfig, freeze, read_beside
+from lct_jax.backbones.registry import count_parameters
+from lct_jax.config import Config, freeze, read_beside
+from lct_jax.config.network import make_network
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -17,21 +18,21 @@ def _load(name: str) -> Config:
 
 
 def test_the_paper_sized_model_has_3_billion_parameters():
-    model = _load("lct_3b").model
+    model = _load("lct_3b").network
     assert 2.8e9 <= count_parameters(model) <= 3.2e9
-    assert model.head_dim == 128
-    assert model.heads * model.head_dim == model.width
-    assert model.heads % 4 == 0  # sequence parallel over four devices
-    assert 2048 <= model.width <= 3072
-    assert (model.dtype, model.remat) == ("bfloat16", "block")
-    assert model == ModelConfig()
+    assert model.backbone.head_dim == 128
+    assert model.backbone.heads * model.backbone.head_dim == model.backbone.width
+    assert model.backbone.heads % 4 == 0  # sequence parallel over four devices
+    assert 2048 <= model.backbone.width <= 3072
+    assert (model.compute.dtype, model.compute.remat) == ("bfloat16", "block")
+    assert model == make_network()
 
 
 def test_the_film_model_is_small_enough_for_two_cores():
-    model = _load("film_tiny").model
+    model = _load("film_tiny").network
     assert 5e6 <= count_parameters(model) <= 10e6
-    assert model.dtype == "float32"
-    assert model == _load("film_tiny_base").model  # whose weights it starts from
+    assert model.compute.dtype == "float32"
+    assert model == _load("film_tiny_base").network  # whose weights it starts from
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import re
@@ -31,6 +30,7 @@ from tiny_film import (
     write_scenes,
 )
 
+from lct_jax.config.network import put
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 
 SCRIPT = {
@@ -210,11 +210,10 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_at(tmp_path, number, c
 
 def test_training_refuses_the_checkpoint_of_another_model(tmp_path):
     shutil.copytree(shared_run(), tmp_path / "run")
-    model = dataclasses.replace(CONFIG.model, depth=2)
-    write_config(tmp_path / "deeper.py", dataclasses.replace(CONFIG, model=model))
+    write_config(tmp_path / "deeper.py", put(CONFIG, depth=2))
     arguments = train_arguments(shared_film(), tmp_path / "run")
     result = run_program(*arguments, f"--config={tmp_path / 'deeper.py'}")
-    check_refused(result, str(tmp_path / "run"), "model.depth 1", "found 2")
+    check_refused(result, str(tmp_path / "run"), "model.backbone.depth 1", "found 2")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
-from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
+import lct_jax
+from lct_jax.backbones.registry import build, count_costs
 from lct_jax.codecs.registry import load_codec
-from lct_jax.config import Config, DataConfig, ModelConfig, PrepareConfig, SamplingConfig
+from lct_jax.config import Config, DataConfig, PrepareConfig, SamplingConfig
+from lct_jax.config.network import make_network, sections
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
 from lct_jax.directing.script import render_shot
@@ -24,15 +24,17 @@ from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.evaluation import puppets as evaluate
 from lct_jax.evaluation.measures import Tally, judge_scene
-from lct_jax.evaluation.puppets import Model, choose_rows, evaluate_row, write_table
+from lct_jax.evaluation.puppets import choose_rows, describe, evaluate_row, write_table
 from lct_jax.evaluation.table import COLUMNS, ROWS
+from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.render import render_shot as draw_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
+from lct_jax.training.checkpoint.weights import Meta
 
-MODEL = ModelConfig(
+MODEL = make_network(
     width=16,
     depth=1,
     heads=1,
@@ -52,7 +54,7 @@ CONFIG = Config(
     prepare=PrepareConfig(
         fps=8.0, height=32, width=32, max_frames=9, stills=1, encoder="stand_in", codec="patch"
     ),
-    model=MODEL,
+    **sections(MODEL),
     data=DataConfig(rows=2, video_tokens=400, text_tokens=300, groups=12, pool=1),
     sampling=SamplingConfig(steps=2, guidance=2.0, negative_scene="", negative_shot="", frames=5),
 )
@@ -93,7 +95,7 @@ def test_a_set_that_is_there_is_not_made_again():
 
 
 def test_puppets_are_packed_as_any_footage():
-    batch = make_source(prepared(), CONFIG)[0]
+    batch = make_source(prepared(), CONFIG, count_costs(CONFIG.network))[0]
     assert batch.video.value.shape == (2, 400, 8)
     assert np.isfinite(batch.video.value).all()
     assert batch.video.index.shot.max() >= 2
@@ -119,30 +121,31 @@ def test_more_characters_than_there_are_names_are_refused():
 
 
 @functools.cache
-def model() -> Model:
-    """A model with weights that are not those of its start, where every output is zero."""
-    graph, params = nnx.split(MMDiT(MODEL, rngs=nnx.Rngs(0)))
-    shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
-    backbone = Denoiser(graph, jax.tree.map(shake, params), config=MODEL, context="full")
+def generator() -> Generator:
+    """A generator with weights that are not those of its start, where every output is zero."""
+    network = build(MODEL, seed=0)
+    shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
+    network = network._replace(params=jax.tree.map(shake, network.params))
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
-    return Model(backbone, "0" * 16, CONFIG, codec, StandInEncoder(12))
+    encoder = StandInEncoder(12)
+    meta = Meta(CONFIG, codec.identity, encoder.identity, fps=8.0, credit="")
+    return Generator(meta, network, codec=codec, encoder=encoder)
 
 
 def test_a_row_is_sampled_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
     small = Drawing((2, 2), sizes=((32, 32),), frames=(5,))
     monkeypatch.setattr(evaluate, "DRAWING", small)
     file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]
-    first = list(evaluate_row(model(), row, 2, file))
+    first = list(evaluate_row(generator(), row, 2, file))
     lines = file.read_text().splitlines()
     assert len(lines) == 3  # what made them, and two scenes
     file.write_text("\n".join(lines[:2]) + "\n")
-    assert list(evaluate_row(model(), row, 2, file)) == first
+    assert list(evaluate_row(generator(), row, 2, file)) == first
     monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
-    assert list(evaluate_row(model(), row, 2, file)) == first
+    assert list(evaluate_row(generator(), row, 2, file)) == first
     assert all(isinstance(t, Tally) for tallies in first for t in tallies.values())
-    other = dataclasses.replace(model(), fingerprint="1" * 16)
     with pytest.raises(InputError, match="found results of other weights or settings"):
-        list(evaluate_row(other, row, 2, file))
+        list(evaluate_row(generator(), row, 2, file, guidance=7.0))
 
 
 def test_independent_shots_do_not_depend_on_each_other():
@@ -155,7 +158,7 @@ def test_independent_shots_do_not_depend_on_each_other():
     assert texts[0][0] == texts[1][0]
     assert texts[0][1] != texts[1][1]
     both = {
-        name: [evaluate.sample_shots(model(), s, ROWS[name])[0] for s in (scene, changed)]
+        name: [evaluate.sample_shots(generator(), s, ROWS[name])[0] for s in (scene, changed)]
         for name in ("independent", "joint")
     }
     np.testing.assert_array_equal(*both["independent"])
@@ -163,9 +166,11 @@ def test_independent_shots_do_not_depend_on_each_other():
 
 
 def test_a_row_can_give_a_shot_as_a_picture():
-    """It is what was drawn, it is not sampled, and the other shots are sampled with it in spans."""
+    """It is what was drawn, it is not sampled, and the other shots are sampled with it in sight."""
     scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
-    given, free = (evaluate.sample_shots(model(), scene, ROWS[r]) for r in ("joint_given", "joint"))
+    given, free = (
+        evaluate.sample_shots(generator(), scene, ROWS[r]) for r in ("joint_given", "joint")
+    )
     np.testing.assert_array_equal(given[0], draw_shot(scene, scene.shots[0])[:1])
     assert given[1].shape == free[1].shape
     assert (given[1] != free[1]).any()
@@ -197,10 +202,12 @@ def test_the_table_has_every_row_that_is_done(tmp_path):
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| a.joint", "| b.joint"]
 
 
-def test_shipped_weights_are_loaded_with_their_sampling_or_another_guidance():
-    files = EXAMPLE / "puppets.safetensors", EXAMPLE / "patch_codec.safetensors"
-    own, other = Model.load(*files), Model.load(*files, guidance=7.0)
-    assert own.fingerprint == other.fingerprint
-    asked = dataclasses.replace(own.config.sampling, guidance=7.0)
-    assert other.config == dataclasses.replace(own.config, sampling=asked)
-    assert own.config.sampling.guidance != 7.0
+def test_shipped_weights_are_sampled_with_their_settings_or_another_guidance():
+    shipped = lct_jax.load(
+        EXAMPLE / "puppets.safetensors", codec=EXAMPLE / "patch_codec.safetensors"
+    )
+    own = describe(shipped, ROWS["joint"], None)
+    assert own["sampling"] == dataclasses.asdict(shipped.config.sampling)
+    other = describe(shipped, ROWS["joint"], 7.0)
+    assert other == own | {"sampling": own["sampling"] | {"guidance": 7.0}}
+    assert own["sampling"]["guidance"] != 7.0

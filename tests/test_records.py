@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lct_jax.config import ModelConfig
+from lct_jax.config.network import change, make_network
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.data.sets.records import PreparedSet, SetInfo, write_set
 from lct_jax.data.sets.shards import SceneRecord, ShotRecord
 from lct_jax.errors import InputError
 
 CHANNELS, TEXT_WIDTH = 3, 5
-MODEL = ModelConfig(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
+MODEL = make_network(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
 EMPTY = np.full((2, TEXT_WIDTH), 0.25, np.float32)
 MAKER = SetInfo("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
 
@@ -197,34 +197,34 @@ def test_a_table_without_a_column_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("fields", "expected"),
     [
         ({}, None),
-        ({"channels": 4}, "model.channels: found 4, expected 3 of {}"),
-        ({"text_width": 4}, "model.text_width: found 4, expected 5 of {}"),
+        ({"channels": 4}, "backbone.channels: found 4, expected 3 of {}"),
+        ({"text_width": 4}, "backbone.text_width: found 4, expected 5 of {}"),
         (
             {"patch": (1, 2, 4)},
-            "model.patch: found (1, 2, 4); {}: latent Y side: found 6, expected a multiple of 4",
+            "backbone.patch: found (1, 2, 4); {}: latent Y side: found 6, expected a multiple of 4",
         ),
         (
             {"scene_span": 8},
-            "model.scene_span: found 8, expected at least 9, "
+            "layout.scene_span: found 8, expected at least 9, "
             "the tokens in the prompt of quay in {}",
         ),
         (
             {"shot_span": 5},
-            "model.shot_span: found 5, expected at least 6, "
+            "layout.shot_span: found 5, expected at least 6, "
             "the tokens in the prompt of quay/2 in {}",
         ),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused_by_field(folder, change, expected):
-    prepared, model = PreparedSet(folder), dataclasses.replace(MODEL, **change)
+def test_a_network_that_does_not_fit_is_refused_by_field(folder, fields, expected):
+    prepared, model = PreparedSet(folder), change(MODEL, **fields)
     if expected is None:
-        prepared.check_model(model)
+        prepared.check_fits(model.backbone, model.layout)
         return
     with pytest.raises(InputError) as caught:
-        prepared.check_model(model)
+        prepared.check_fits(model.backbone, model.layout)
     assert str(caught.value) == expected.format(folder)
 
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from scenes import TINY
 
+from lct_jax.backbones.registry import describe
 from lct_jax.config import SamplingConfig
+from lct_jax.config.network import change
 from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampling.encode_script import make_request
 
-MODEL = dataclasses.replace(TINY, scene_span=10, shot_span=9)
-ENCODER = StandInEncoder(TINY.text_width)
+MODEL = change(TINY, scene_span=10, shot_span=9)
+ENCODER = StandInEncoder(TINY.backbone.text_width)
 SAMPLING = SamplingConfig(
     frames=9, height=32, width=64, negative_scene="bad film", negative_shot="bad"
 )
@@ -27,7 +29,8 @@ def request(script: Script, *, sampling: SamplingConfig = SAMPLING, **given: np.
         script,
         encode=ENCODER.encode,
         given={int(number.removeprefix("shot_")): latent for number, latent in given.items()},
-        model=MODEL,
+        spec=describe(MODEL),
+        layout=MODEL.layout,
         sampling=sampling,
         stride=(4, 8, 8),
     )
@@ -52,7 +55,7 @@ def test_sizes_are_those_of_the_config_the_script_or_the_picture():
     found = request(Script(PROMPT, shots), shot_2=latent)
     assert [shot.grid for shot in found.shots] == [(3, 2, 4), (2, 2, 4), (1, 3, 1)]
     assert [shot.given is None for shot in found.shots] == [True, True, False]
-    assert found.shots[2].given.shape == (3, found.channels) == (3, MODEL.patch_channels)
+    assert found.shots[2].given.shape == (3, found.channels) == (3, MODEL.backbone.patch_channels)
 
 
 def test_a_scene_of_which_nothing_is_written_has_an_empty_global_prompt_as_in_training():

@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from jax.sharding import SingleDeviceSharding
 from tiny_film import (
     CONFIG,
@@ -24,19 +23,22 @@ from tiny_film import (
     train_arguments,
 )
 
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build_abstract
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
-from lct_jax.training.report.meter import CLOCKED, Reporter
-from lct_jax.training.state import TrainState, init_state, make_optimizer
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.report.meter import CLOCKED
+from lct_jax.training.report.reporter import Reporter
+from lct_jax.training.state import TrainState, init_state
 
 PATIENCE = 300  # seconds to wait for something to happen in a process
 
 
 def read_state(workdir: Path) -> TrainState:
     """All of the last checkpoint, on one device."""
-    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[1]
-    optimizer = make_optimizer(CONFIG.training)
+    shapes = build_abstract(CONFIG.network).params
+    optimizer = make_optimizer(CONFIG.training, decays=decays)
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     here = SingleDeviceSharding(jax.devices()[0])
     placed = jax.tree.map(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import SamplingConfig
+from lct_jax.config.network import make_network
 from lct_jax.errors import InputError
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.guidance import guide
@@ -19,7 +20,7 @@ from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
 from lct_jax.sampling.window import SamplingScene
 
-MODEL = ModelConfig(scene_span=8, shot_span=4)
+MODEL = make_network(scene_span=8, shot_span=4)
 CHANNELS = 3
 CONFIG = SamplingConfig(
     steps=4, guidance=2.0, condition_time=0.1, history_time=0.2, frames=5, height=16, width=16
@@ -59,7 +60,7 @@ class Recorder:
         self._calls, self.answer = [], answer
 
     def __call__(self, video, text, time_BS):
-        keep = lambda *asked: self._calls.append(jax.tree.map(np.asarray, asked))  # noqa: E731
+        keep = lambda *asked: self._calls.append(jax.tree.map(np.asarray, asked))
         jax.debug.callback(keep, video, text, time_BS, ordered=True)
         return self.answer(video, text, time_BS)
 
@@ -70,7 +71,9 @@ class Recorder:
 
 
 def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> SamplingScene:
-    return SamplingScene(request, config, model=MODEL, key=jax.random.key(seed))
+    return SamplingScene(
+        request, config, layout=MODEL.layout, keeps_text=True, key=jax.random.key(seed)
+    )
 
 
 def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None):
@@ -186,7 +189,7 @@ def test_equal_branches_give_the_unguided_result_bit_for_bit(scale: float) -> No
     np.testing.assert_array_equal(guide(pair, scale), velocity[0])
 
     request = make_request(2)
-    blind = lambda video, text, time_BS: jnp.sin(7.0 * video.value)  # noqa: E731
+    blind = lambda video, text, time_BS: jnp.sin(7.0 * video.value)
     plan = plan_joint(request, window(9))
     guided = run(request, plan, blind, config=dataclasses.replace(CONFIG, guidance=scale))
     unguided = run(request, plan, blind, config=dataclasses.replace(CONFIG, guidance=1.0))

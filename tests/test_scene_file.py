@@ -122,6 +122,11 @@ def test_loads_scenes_as_scripts_with_ranges(tmp_path):
             "",
             "scenes[0]: unknown key 'story_line', did you mean 'story'?",
         ),
+        (
+            ("scenes", 0, "shots", 1, "frames"),
+            [12, 31],
+            "scenes[0].shots[1].frames: starts at 12, expected 10, where the last shot ends: cut is false",
+        ),
         (("film", "fps"), 0, "film.fps: found 0.0, expected a number above 0"),
         (("film", "credit"), "", "film.credit: is empty"),
     ],

@@ -11,14 +11,14 @@ from einops import rearrange
 from PIL import Image
 from safetensors.numpy import load_file
 
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import SamplingConfig
+from lct_jax.config.network import make_network
 from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
 from lct_jax.errors import InputError
-from lct_jax.layout import patchify
-from lct_jax.media.scene_files import SceneWriter, fit_size, read_given
 from lct_jax.media.video import read_video, write_video
+from lct_jax.scene_files import SceneWriter, fit_size, read_given
 
-MODEL = ModelConfig(channels=3, patch=(1, 2, 2))
+MODEL = make_network(channels=3, patch=(1, 2, 2))
 SAMPLING = SamplingConfig(frames=9, height=32, width=64)
 CREDIT = "Film (c) somebody"
 
@@ -86,17 +86,16 @@ def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> N
     writer = SceneWriter(
         tmp_path / "out",
         script,
-        codec=FoldingCodec(),
-        model=MODEL,
         given=read(script),
         fps=12.0,
         credit=CREDIT,
     )
     latents = {n: np.full((2, 4, 8, 3), n / 4, np.float32) for n in (1, 2)}
-    first = writer.add(1, patchify(latents[1], MODEL.patch), grid=(2, 2, 4))
+    codec = FoldingCodec()
+    first = writer.add(1, latent=latents[1], frames=codec.decode(latents[1]))
     assert first == tmp_path / "out/shots/shot_02.mp4"
     assert first.exists()  # before the scene is done: a crash later loses nothing
-    writer.add(2, patchify(latents[2], MODEL.patch), grid=(2, 2, 4))
+    writer.add(2, latent=latents[2], frames=codec.decode(latents[2]))
     paths = writer.finish(mode="joint", sampling=SAMPLING)
 
     scene = read_video(tmp_path / "out/scene.mp4")

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from scenes import TINY
 
 from lct_jax.config import Config, DataConfig, TrainingConfig
+from lct_jax.config.network import sections
 from lct_jax.distributed.sharding import (
     check_mesh,
     count_shards,
@@ -74,27 +75,27 @@ def test_a_mesh_needs_a_number_of_devices_that_divides():
     assert dict(make_mesh(seq=4).shape) == {"data": 2, "seq": 4}
     with pytest.raises(InputError) as caught:
         make_mesh(seq=3)
-    assert str(caught.value) == "training.seq_shards: found 3 over 8 devices, expected a divisor"
+    assert str(caught.value) == "compute.seq_shards: found 3 over 8 devices, expected a divisor"
 
 
 @pytest.mark.parametrize(
-    ("section", "change", "message"),
+    ("section", "fields", "message"),
     [
         ("data", {"rows": 12}, "data.rows: found 12, expected a multiple of 8"),
         ("data", {"video_tokens": 27}, "data.video_tokens: found 27, expected a multiple of 2"),
         ("data", {"text_tokens": 25}, "data.text_tokens: found 25, expected a multiple of 2"),
-        ("model", {"heads": 3}, "model.heads: found 3, expected a multiple of 2"),
+        ("backbone", {"heads": 3}, "backbone.heads: found 3, expected a multiple of 2"),
     ],
 )
-def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, change, message):
+def test_a_config_that_does_not_divide_over_the_mesh_is_refused(mesh, section, fields, message):
     config = Config(
         name="test",
-        model=TINY,
+        **sections(TINY),
         data=DataConfig(rows=8, video_tokens=28, text_tokens=26),
         training=TrainingConfig(accumulate=2),
     )
     check_mesh(mesh, config)
-    part = dataclasses.replace(getattr(config, section), **change)
+    part = dataclasses.replace(getattr(config, section), **fields)
     with pytest.raises(InputError) as caught:
         check_mesh(mesh, dataclasses.replace(config, **{section: part}))
     assert str(caught.value) == f"{message} on this mesh"

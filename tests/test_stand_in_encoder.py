@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lct_jax.codecs.protocols import TextEncoder
+from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 

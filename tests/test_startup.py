@@ -80,7 +80,7 @@ def test_entries_cut_short_are_removed_once_and_others_stay(tmp_path):
     for name, content in contents.items():
         (tmp_path / f"{name}-cache").write_bytes(content)
     drop_broken(tmp_path)
-    names = lambda: sorted(path.name for path in tmp_path.iterdir())  # noqa: E731
+    names = lambda: sorted(path.name for path in tmp_path.iterdir())
     assert names() == [".checked", "a-cache", "d-cache"]
     # What was looked at before is not read again.
     (tmp_path / "a-cache").write_bytes(b"")

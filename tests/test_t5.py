@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from lct_jax.codecs.protocols import TextEncoder
-from lct_jax.codecs.registry import make_encoder
 from lct_jax.encoders.prompts import WAN, PromptRules, clean_prompt, keep_prompt
+from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.registry import make_encoder
 from lct_jax.encoders.t5 import T5Encoder
 from lct_jax.encoders.t5_network import T5Config, bucket_distances
 from lct_jax.encoders.umt5 import UMT5Encoder
@@ -198,7 +198,7 @@ def test_files_of_another_model_are_refused(tmp_path):
     folder = write_folder(tmp_path, "t5")
     with pytest.raises(InputError, match="model_type: found 't5', expected 'umt5'"):
         UMT5Encoder(folder)
-    with pytest.raises(InputError, match=r"model\.text_width: found 32, expected 16"):
+    with pytest.raises(InputError, match=r"backbone\.text_width: found 32, expected 16"):
         make_encoder("t5", width=32, folder=str(folder))
     with pytest.raises(InputError, match=r"prepare\.encoder_from: empty, expected the folder"):
         make_encoder("t5", width=16)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from lct_jax.config import FootageConfig
-from lct_jax.data.footage.cuts import FrameStats, find_bursts, track_film
+from lct_jax.data.footage.cuts import FrameStats, find_bursts, is_repeated, track_film
 from lct_jax.data.footage.grouping import SeenShots, group_takes
 from lct_jax.data.footage.similarity import measure_distances
 from lct_jax.data.footage.takes import LOOKS, REASONS, Takes, divide, find_takes
 from lct_jax.errors import InputError
+from lct_jax.media.frame_rate import first_frame
 
 CONFIG = FootageConfig(shortest=4)
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40))
@@ -40,7 +44,12 @@ def write_card(count: int, colours: tuple = (230,)) -> np.ndarray:
 
 def find(*shots: np.ndarray, config: FootageConfig = CONFIG) -> Takes:
     frames = np.concatenate(shots)
-    return find_takes(track_film(frames, config, fps=12.0), config, size=frames.shape[1:3])
+    return find_takes(track(frames, config), config, size=frames.shape[1:3])
+
+
+def track(frames: np.ndarray, config: FootageConfig = CONFIG) -> FrameStats:
+    """The track of frames that are each shown once."""
+    return track_film(((frame, 1) for frame in frames), config)
 
 
 def summary(takes: Takes) -> list[tuple[int, int, str]]:
@@ -69,7 +78,7 @@ def test_a_cut_into_wild_movement_is_found():
     calm = np.concatenate([film(COLOURS[0], 20)])
     for frames, cut in ((np.concatenate([calm, wild]), 20), (np.concatenate([wild, calm]), 12)):
         found, without = (
-            track_film(frames, dataclasses.replace(CONFIG, cut_burst=burst), fps=12.0).cuts
+            track(frames, dataclasses.replace(CONFIG, cut_burst=burst)).cuts
             for burst in (50.0, 256.0)
         )
         assert cut in found
@@ -152,8 +161,62 @@ def test_a_take_is_divided_at_its_event_and_only_there():
 def test_a_take_that_is_too_long_is_divided_evenly_into_the_fewest_parts():
     frames = np.full((251, 2, 2, 3), 50, np.uint8)
     assert divide(frames[:125], CONFIG) == ([(0, 125)], False)
-    assert divide(frames[:126], CONFIG) == ([(0, 63), (63, 126)], False)
-    assert divide(frames, CONFIG) == ([(0, 84), (84, 167), (167, 251)], False)
+    assert divide(frames[:126], CONFIG) == ([(0, 65), (65, 126)], False)
+    assert divide(frames, CONFIG) == ([(0, 85), (85, 166), (166, 251)], False)
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(5, 125), (4, 17), (5, 18), (7, 33)])
+def test_every_part_but_the_last_is_4n_plus_1_and_none_is_too_long_or_too_short(shortest, longest):
+    config = dataclasses.replace(CONFIG, shortest=shortest, longest=longest)
+    rng = np.random.default_rng(0)
+    for count in (*range(shortest, 300), 1001):
+        frames = np.repeat(rng.integers(0, 255, count // 16 + 1), 16)[:count].astype(np.uint8)
+        parts, _ = divide(frames[:, None], config)
+        assert parts[0][0] == 0 and parts[-1][1] == count
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(parts))
+        lengths = [end - start for start, end in parts]
+        assert all(length % 4 == 1 for length in lengths[:-1]), lengths
+        assert shortest <= min(lengths) and max(lengths) <= longest, lengths
+
+
+def test_a_take_of_hours_is_divided_in_little_memory():
+    """Ten thousand frames of 1,296 bytes would be 622 MB as differences of doubles, twelve times over."""
+    frames = np.repeat(np.arange(20, dtype=np.uint8) * 12, 500)
+    pictures = np.broadcast_to(frames[:, None], (10_000, 432)).copy()
+    tracemalloc.start()
+    parts, at_events = divide(pictures, dataclasses.replace(CONFIG, event=5.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert at_events and len(parts) >= 80
+    assert peak < 25e6
+
+
+def test_repetitions_are_no_cuts_and_cuts_beside_them_are():
+    """Every picture is shown twice: any motion stands out from the repetitions beside it."""
+    twos = np.array([0.0, *[8.0, 0.1] * 10])
+    assert is_repeated(twos, 9, 3.0)
+    twos[9] = 60.0
+    assert not is_repeated(twos, 9, 3.0)
+    assert not is_repeated(np.full(21, 8.0), 9, 3.0)  # nothing is repeated
+    uneven = np.array(
+        [0.0, *[8.0, 7.0, 0.1] * 7]
+    )  # motions follow one another: two pictures of three are new
+    uneven[10] = 20.0
+    assert not is_repeated(uneven, 10, 3.0)
+    slides = np.zeros(21)
+    slides[9] = 40.0
+    assert not is_repeated(slides, 9, 3.0)
+    slides[[4, 14]] = 40.0  # shots of five frames
+    assert not is_repeated(slides, 9, 3.0)
+
+
+def test_cuts_are_found_among_all_frames_and_placed_on_those_that_are_shown():
+    """At 25 a second a cut at frame 50 is at two seconds: 24 frames at 12 a second are shown before."""
+    frames = np.concatenate([film(colour, 50) for colour in COLOURS[:3]])
+    numbers = [first_frame(Fraction(n, 25), Fraction(12)) for n in range(151)]
+    shown = np.diff(numbers).tolist()
+    assert track_film(zip(frames, shown, strict=True), CONFIG).cuts == (24, 48)
+    assert len(track_film(zip(frames, shown, strict=True), CONFIG).light) == 72
 
 
 def test_no_part_is_shorter_than_the_shortest():
@@ -166,8 +229,7 @@ def test_no_part_is_shorter_than_the_shortest():
 
 def test_a_users_shots_stand_in_for_cuts():
     frames = np.concatenate([film(colour, 20) for colour in COLOURS])
-    track = track_film(frames, CONFIG, fps=12.0)
-    takes = find_takes(track, CONFIG, size=(48, 64), given=[(3, 33), (50, 60)])
+    takes = find_takes(track(frames), CONFIG, size=(48, 64), given=[(3, 33), (50, 60)])
     assert summary(takes) == [(3, 33, ""), (50, 60, "")]
 
 
@@ -182,7 +244,7 @@ def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1
     starts = [20 * n for n in range(count)] if starts is None else starts
     frames = np.array([[start, start + 20] for start in starts], np.int32)
     pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
-    column = lambda *values: np.array(values, np.int32)  # noqa: E731
+    column = lambda *values: np.array(values, np.int32)
     return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
                  look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
 
@@ -246,7 +308,6 @@ def test_takes_are_kept_on_disk(tmp_path):
 
 
 def test_a_track_has_a_row_a_frame():
-    track = track_film(film(COLOURS[0], 7), CONFIG, fps=12.0)
-    assert isinstance(track, FrameStats)
-    assert track.thumb.shape == (7, 9, 16, 3)
-    assert track.change[0] == 0
+    found = track(film(COLOURS[0], 7))
+    assert found.thumb.shape == (7, 9, 16, 3)
+    assert found.change[0] == 0

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scenes import SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_scenes
 
+from lct_jax.backbones.registry import count_costs
 from lct_jax.config import Config, DataConfig, TrainingConfig
+from lct_jax.config.network import sections
 from lct_jax.costs.chips import CHIPS
 from lct_jax.costs.flops import (
     Kernel,
@@ -32,12 +34,12 @@ ROWS = [[SCENES["trio"], SCENES["full_text"]], [SCENES["single"], SCENES["pair"]
 BATCH = pack_scenes(ROWS).batch
 DATA = DataConfig(rows=4, video_tokens=VIDEO_TOKENS, text_tokens=TEXT_TOKENS, groups=SLOTS)
 KERNEL = Kernel(query_block=16, key_block=12, backward=5)
-PROGRAM = Program(KERNEL, Recompute(0.0, 0.0), sharing=4)
+PROGRAM = Program(count_costs(TINY), KERNEL, Recompute(0.0, 0.0), sharing=4)
 
 
 def make_config(context: str, *, accumulate: int = 1) -> Config:
     training = TrainingConfig(context=context, accumulate=accumulate)
-    return Config(name="tiny", model=TINY, data=DATA, training=training)
+    return Config(name="tiny", **sections(TINY), data=DATA, training=training)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,10 @@ def test_sizes_of_groups_are_those_of_the_plans(sizes):
 
 @pytest.mark.parametrize("context", ["full", "causal"])
 def test_useful_work_is_that_of_the_scenes_alone(sizes, context):
-    found = count_useful(sizes, make_config(context))
+    found = count_useful(sizes, count_costs(TINY), context=context)
     expected = [
-        sum(count_forward(TINY, scene.plan, context=context).total for scene in row) for row in ROWS
+        sum(count_forward(count_costs(TINY), scene.plan, context=context).total for scene in row)
+        for row in ROWS
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -119,8 +122,12 @@ def test_rows_of_one_call_of_the_kernel_share_their_blocks(sizes, accumulate, sh
     program = PROGRAM._replace(sharing=sharing)
     work = count_work(sizes, make_config("full", accumulate=accumulate), program)
     pairs = sum(brute_force_pairs("full", rows, KERNEL) for rows in calls)
-    linear = count_linear(TINY, video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS)
-    np.testing.assert_allclose(work.computed, 3 * linear + 3.5 * count_attention(TINY, pairs))
+    linear = count_linear(
+        count_costs(TINY), video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS
+    )
+    np.testing.assert_allclose(
+        work.computed, 3 * linear + 3.5 * count_attention(count_costs(TINY), pairs)
+    )
 
 
 def test_what_is_computed_again_is_computed_and_not_useful(sizes):
@@ -128,15 +135,17 @@ def test_what_is_computed_again_is_computed_and_not_useful(sizes):
     first, second = (count_work(sizes, make_config("full"), p) for p in (PROGRAM, again))
     assert first.useful == second.useful < first.computed
     pairs = brute_force_pairs("full", [0, 1, 2, 3], KERNEL)
-    linear = count_linear(TINY, video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS)
-    once_more = linear + 0.5 * count_attention(TINY, pairs)
+    linear = count_linear(
+        count_costs(TINY), video=4 * VIDEO_TOKENS, text=4 * TEXT_TOKENS, groups=4 * SLOTS
+    )
+    once_more = linear + 0.5 * count_attention(count_costs(TINY), pairs)
     np.testing.assert_allclose(second.computed - first.computed, once_more)
 
 
 def test_fill_is_by_tokens_and_by_the_row_of_most_work(sizes):
     work = count_work(sizes, make_config("full"), PROGRAM)
     assert (work.tokens, work.slots) == (25 + 20, 4 * 28)
-    rows = count_useful(sizes, make_config("full"))
+    rows = count_useful(sizes, count_costs(TINY), context="full")
     np.testing.assert_allclose([work.mean, work.most], [rows.sum() / 4, rows[0]])
 
 

@@ -12,7 +12,7 @@ from test_patch_codec import film
 
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.patch import PatchCodec, fit_patch_codec
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.tiny_training import (
     CodecState,
@@ -134,7 +134,7 @@ def test_training_brings_the_loss_down(start):
     """Against absolute error alone: LPIPS has tests of its own."""
     optimizer = make_optimizer(CONFIG)
     graph, _ = abstract_network(CONFIG.network)
-    lpips = lambda a, b: jnp.square(a - b).mean(axis=(1, 2, 3))  # noqa: E731
+    lpips = lambda a, b: jnp.square(a - b).mean(axis=(1, 2, 3))
     step = jax.jit(make_step(graph, CONFIG, optimizer, lpips))
     clips = np.stack([film(5, 32, 32, seed=seed) for seed in range(2)]) / np.float32(127.5) - 1
     state, key, losses = start, jax.random.key(0), []

@@ -56,15 +56,15 @@ def test_nothing_has_the_size_of_a_square(programs, name, length):
 def test_weights_are_gathered_and_activations_exchanged_in_bfloat16(programs):
     found = [c for c in list_collectives(programs["step"]) if c.in_layer]
     gathered = [result for c in found if c.kind == "all-gather" for result in c.results]
-    wide, inner = MODEL.width, MODEL.heads * MODEL.head_dim
-    hidden, table = MODEL.mlp_ratio * wide, MODULATIONS * wide  # the table is float32
+    wide, inner = MODEL.backbone.width, MODEL.backbone.heads * MODEL.backbone.head_dim
+    hidden, table = MODEL.backbone.mlp_ratio * wide, MODULATIONS * wide  # the table is float32
     weights = {(wide, 3 * inner), (inner, wide), (wide, hidden), (hidden, wide)}
     large = [(dtype, shape) for dtype, shape in gathered if math.prod(shape) > table]
     assert {tuple(side for side in shape if side > 1) for _, shape in large} == weights
     assert {dtype for dtype, _ in large} == {"bf16"}
     # A device has half of the rows: all tokens of its head, or its tokens of both heads; never all of both.
     exchanged = [result for c in found if c.kind == "all-to-all" for result in c.results]
-    each = ROWS // 2 * MODEL.heads * TOKENS * MODEL.head_dim // 2
+    each = ROWS // 2 * MODEL.backbone.heads * TOKENS * MODEL.backbone.head_dim // 2
     assert {(dtype, math.prod(shape)) for dtype, shape in exchanged} == {("bf16", each)}
     # There, back, and once more there for the backward pass of what surrounds the kernel.
     assert len(exchanged) == 4 + 4 + 4

@@ -24,12 +24,12 @@ from tiny_film import (
 from lct_jax.config import Config
 from lct_jax.data.footage.report import Report, choose_splits
 from lct_jax.data.prepare import prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
 from lct_jax.errors import InputError
 
-HERE = partial(run_local, processes=1)
+HERE = run_here
 AREA = dataclasses.replace(CONFIG.prepare, height=96, width=96)  # 4:1 is 48 x 192
 FOOTAGE = dataclasses.replace(CONFIG, prepare=AREA)
 NAMED = 'it\'s "a" fïlm, 映画.mp4'
@@ -182,6 +182,17 @@ def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path)
     assert prepared.read_shot(0)["text"].tobytes() == b"[SHOT CUT] Character 1 waits."
     text = prepared.read_scene(0)["full_text"].tobytes()
     assert text == b"Character 1: A dog. Environment: A yard."
+
+
+def test_what_is_left_of_a_take_without_its_beginning_has_no_tag(given, tmp_path):
+    """One take of 150 frames in two parts, of which the first has no caption: no cut precedes the second."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_footage(folder / "a.mp4", draw_shots((150,), height=32, width=48, drift=0.2))
+    write_json(folder / "a.captions.jsonl", {"start": 6.5, "end": 12.5, "prompt": "A square."})
+    (row,) = prepare_here(folder, tmp_path / "set", given).rows
+    assert (row.shots["kept"], row.shots["no caption"]) == (1, 1)
+    assert PreparedSet(tmp_path / "set").read_shot(0)["text"].tobytes() == b"A square."
 
 
 def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, given, tmp_path):

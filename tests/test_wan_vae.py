@@ -13,7 +13,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from lct_jax.codecs.causal_conv import Past, convolve
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.codecs.tiling import Tiling, apply_in_tiles, tile_starts
 from lct_jax.codecs.wan_layers import FrameConv
@@ -115,7 +115,7 @@ def test_convolving_by_fewer_products_is_convolving(frames, dtype):
 
 def test_four_frames_take_six_products_and_not_twelve():
     x, kernel = jnp.zeros((1, 6, 8, 8, 2)), jnp.zeros((3, 3, 3, 2, 2))
-    count = lambda x: str(jax.make_jaxpr(convolve)(x, kernel)).count("conv_general_dilated[")  # noqa: E731
+    count = lambda x: str(jax.make_jaxpr(convolve)(x, kernel)).count("conv_general_dilated[")
     assert count(x) == 6
     assert count(x[:, :4]) == 4
     assert count(x[:, :3]) == 3
@@ -249,7 +249,7 @@ def test_tiles_of_what_sees_no_neighbours_make_the_whole():
 
     made = apply_in_tiles(enlarge, x, Tiling(side=5, overlap=2), unit_in=1, unit_out=8)
     np.testing.assert_allclose(made, enlarge(x), atol=1e-5)
-    shrink = lambda part: part[:, ::8, ::8]  # noqa: E731
+    shrink = lambda part: part[:, ::8, ::8]
     again = apply_in_tiles(shrink, made, Tiling(side=5, overlap=2), unit_in=8, unit_out=1)
     np.testing.assert_allclose(again, x**2, atol=1e-5)
 

@@ -14,8 +14,10 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 from tiny_film import CONFIG, run_program, shared_run
 
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import Config, ModelConfig
+from lct_jax.backbones.mmdit.names import decays
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.config import Config, NetworkConfig
+from lct_jax.config.network import change, put
 from lct_jax.distributed.sharding import make_mesh, state_sharding
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta, read_weights
@@ -26,16 +28,17 @@ from lct_jax.training.checkpoint.weights import (
     read_weights_meta,
     save_weights,
 )
-from lct_jax.training.state import init_state, make_optimizer
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import init_state
 
 META = Meta(CONFIG, codec="codec-a", encoder="encoder-a", fps=12.0, credit="By us")
 
 
-def make_shapes(config: ModelConfig) -> Any:
-    return nnx.split(nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0))))[1]
+def make_shapes(config: NetworkConfig) -> Any:
+    return build_abstract(config).params
 
 
-SHAPES = make_shapes(CONFIG.model)
+SHAPES = make_shapes(CONFIG.network)
 
 
 def draw_params(shapes: Any) -> Any:
@@ -45,7 +48,7 @@ def draw_params(shapes: Any) -> Any:
 
 
 def change_model(**values: object) -> Config:
-    return dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, **values))
+    return put(CONFIG, **values)
 
 
 def check_same(found: Any, expected: Any) -> None:
@@ -84,7 +87,7 @@ def test_tensors_are_named_by_their_place_in_the_model(path, params):
 
 
 def test_a_model_runs_with_what_was_loaded(path, params):
-    graph = nnx.split(nnx.eval_shape(lambda: MMDiT(CONFIG.model, rngs=nnx.Rngs(0))))[0]
+    graph = build_abstract(CONFIG.network).graph
     model = nnx.merge(graph, load_weights(path, SHAPES))
     np.testing.assert_array_equal(model.video_in.bias[...], params["video_in"]["bias"][...])
 
@@ -136,7 +139,7 @@ def test_weights_of_someone_else_are_refused(path):
         ),
         (
             '{"config": {"name": "a", "lr": 1}, "codec": "", "encoder": "", "fps": 1, "credit": ""}',
-            "config.lr: no such field; there are data, ",
+            "config.lr: no such field; there are backbone, ",
         ),
     ],
 )
@@ -146,18 +149,18 @@ def test_a_meta_of_another_version_is_refused(path, meta, expected):
 
 
 def test_other_shapes_are_refused_by_name(path):
-    found = refusal(path, make_shapes(dataclasses.replace(CONFIG.model, text_width=24)))
+    found = refusal(path, make_shapes(change(CONFIG.network, text_width=24)))
     assert "wrong shape: text_in.kernel (16, 32) instead of (24, 32)" in found
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"width": 64}, "model.width 32, found 64"),
-        ({"depth": 2}, "model.depth 1, found 2"),
-        ({"qk_norm": "all"}, "model.qk_norm 'head', found 'all'"),
-        ({"rope_base": 500.0}, "model.rope_base 10000.0, found 500.0"),
-        ({"shot_span": 48}, "model.shot_span 32, found 48"),
+        ({"width": 64}, "backbone.width 32, found 64"),
+        ({"depth": 2}, "backbone.depth 1, found 2"),
+        ({"qk_norm": "all"}, "backbone.qk_norm 'head', found 'all'"),
+        ({"rope_base": 500.0}, "backbone.rope_base 10000.0, found 500.0"),
+        ({"shot_span": 48}, "layout.shot_span 32, found 48"),
         ({"dtype": "bfloat16"}, None),
         ({"remat": "block"}, None),
     ],
@@ -174,12 +177,12 @@ def test_another_model_is_refused_by_field(path, change, expected):
 
 @pytest.mark.parametrize(
     "change",
-    [{"group_stride": 44}, {"positions": "same"}, {"prompts": "own", "kernel": "chunked"}],
+    [{"stride": 44}, {"positions": "same"}, {"prompts": "own", "kernel": "chunked"}],
 )
 def test_a_new_run_may_place_shots_otherwise_and_a_resumed_one_not(path, change):
     meta = dataclasses.replace(META, config=change_model(**change))
     read_weights_meta(path).check_same(str(path), meta, starting=True)
-    with pytest.raises(InputError, match=f"made with model.{next(iter(change))}"):
+    with pytest.raises(InputError, match=f"made with layout.{next(iter(change))}"):
         read_weights_meta(path).check_same(str(path), meta)
 
 
@@ -212,7 +215,7 @@ def test_another_prepared_set_is_listed_and_one_that_is_not_known_is_not():
 
 def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=2)
-    state = init_state(params, make_optimizer(CONFIG.training))
+    state = init_state(params, make_optimizer(CONFIG.training, decays=decays))
     checkpoints.save(state._replace(step=jnp.int32(3)), META)
 
     def refuse(*_, **__):
@@ -239,7 +242,7 @@ def test_a_run_gives_its_ema_or_its_parameters():
 
 
 def test_weights_trained_on_eight_devices_are_exported_on_one(params, tmp_path):
-    optimizer = make_optimizer(CONFIG.training)
+    optimizer = make_optimizer(CONFIG.training, decays=decays)
     state = init_state(jax.tree.map(jnp.asarray, params), optimizer)
     state = state._replace(step=jnp.asarray(7, jnp.int32))
     state = jax.device_put(state, state_sharding(state, make_mesh()))
@@ -267,7 +270,9 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
     """Without a manifest too, as earlier ones are."""
-    state = init_state(jax.tree.map(jnp.asarray, params), make_optimizer(CONFIG.training))
+    state = init_state(
+        jax.tree.map(jnp.asarray, params), make_optimizer(CONFIG.training, decays=decays)
+    )
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(state, META)
     checkpoints.close()

@@ -23,10 +23,10 @@ import numpy as np
 from lct_jax.config import (
     Config,
     DataConfig,
-    ModelConfig,
     PrepareConfig,
     TrainingConfig,
 )
+from lct_jax.config.network import make_network, sections
 from lct_jax.data.prepare import prepare_scene_file
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.media.video import write_video
@@ -41,20 +41,22 @@ CONFIG = Config(
     prepare=PrepareConfig(
         height=HEIGHT, width=WIDTH, max_frames=9, clips=2, stills=2, encoder="stand_in"
     ),
-    model=ModelConfig(
-        width=32,
-        depth=1,
-        heads=2,
-        head_dim=16,
-        channels=8,
-        text_width=16,
-        mlp_ratio=1,
-        rope_split=(4, 6, 6),
-        scene_span=64,
-        shot_span=32,
-        time_features=16,
-        dtype="float32",
-        remat="none",
+    **sections(
+        make_network(
+            width=32,
+            depth=1,
+            heads=2,
+            head_dim=16,
+            channels=8,
+            text_width=16,
+            mlp_ratio=1,
+            rope_split=(4, 6, 6),
+            scene_span=64,
+            shot_span=32,
+            time_features=16,
+            dtype="float32",
+            remat="none",
+        )
     ),
     data=DataConfig(rows=2, video_tokens=56, text_tokens=96, groups=6, max_shots=3, pool=2),
     training=TrainingConfig(

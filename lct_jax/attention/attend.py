@@ -65,9 +65,9 @@ def _sorted(kernel: ulysses.Kernel) -> ulysses.Kernel:
         value, lse = kernel(
             reorder(q, *spans.query), reorder(k, *spans.key), reorder(v, *spans.key), spans
         )
-        there, back = spans.query
+        order, inverse = spans.query
         return AttentionOutput(
-            reorder(value, back, there), reorder(lse[..., None], back, there)[..., 0]
+            reorder(value, inverse, order), reorder(lse[..., None], inverse, order)[..., 0]
         )
 
     return run

@@ -1,7 +1,7 @@
 """Cached keys and values as a shot's history: made, written, gathered and rotated, and attended to.
 
-A `KVCache` enters and a new one leaves; nothing here remembers anything. When a shot begins, `recall` brings the
-slots of its history to the front of a fixed capacity and rotates the keys to the places they take in the shot's
+Every function takes a `KVCache` and returns a new one; nothing here has a state. When a shot begins, `gather` brings
+the slots of its history to the front of a fixed capacity and rotates the keys to the places they take in the shot's
 window. In every pass after that, `attend_history` reads them block by block up to a run-time count. Kept as
 int8, they are scaled back inside a block.
 """
@@ -17,9 +17,9 @@ import numpy as np
 
 from lct_jax.attention import chunked
 from lct_jax.attention.rope import make_rotation, rotate
-from lct_jax.config import KVDtype, ModelConfig
+from lct_jax.config import KVDtype
 from lct_jax.distributed.sharding import shard_heads
-from lct_jax.types import History, KVCache, Observation, Quantised, TokenIndex
+from lct_jax.types import CacheSpec, History, KeyValues, KVCache, Quantised, TokenIndex
 
 LARGEST = 127  # of int8, on both sides of zero
 
@@ -38,11 +38,11 @@ def read(kept: jax.Array | Quantised, dtype: Any) -> jax.Array:
     return kept.astype(dtype)
 
 
-def make_cache(config: ModelConfig, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:
+def make_cache(spec: CacheSpec, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:
     """An empty cache of `capacity` slots a row."""
-    shape = (config.depth, rows, config.heads, capacity, config.head_dim)
-    zeros = _make_zeros(shape, config.dtype, kept_as)
-    empty = lambda *tail: np.zeros((rows, capacity, *tail), np.int32)  # noqa: E731
+    shape = (spec.layers, rows, spec.heads, capacity, spec.head_dim)
+    zeros = _make_zeros(shape, spec.dtype, kept_as)
+    empty = lambda *tail: np.zeros((rows, capacity, *tail), np.int32)
     index = TokenIndex(scene=empty(), shot=empty(), slot=empty(), coord=empty(3))
     return KVCache(*zeros, index)
 
@@ -58,20 +58,21 @@ def _make_zeros(shape: tuple[int, ...], dtype: str, kept_as: KVDtype) -> list[An
     return [_shard(kinds[kept_as]()) for _ in range(2)]
 
 
-def store(cache: KVCache, seen: Observation, index: TokenIndex, place_BL: np.ndarray) -> KVCache:
-    """The cache with the tokens of an observed group in it.
+def store(cache: KVCache, kept: KeyValues, index: TokenIndex, place_BL: np.ndarray) -> KVCache:
+    """Returns the cache with the tokens of a group in it.
 
     Args:
-        cache: its arrays are given up. seen: of the group. index: what stands in the cache's index for every
-            token. place_BL: slots; a token whose slot is the capacity or more is left out (padding).
+        cache: its arrays are donated and must not be used afterwards.
+        kept: of the group's pass. index: what stands in the cache's index for every token.
+        place_BL: slots; a token whose slot is the capacity or more is left out (padding).
     """
-    k, v = _write((cache.k, cache.v), (seen.k, seen.v), place_BL)
-    kept = [leaf.copy() for leaf in cache.index]
-    for old, new in zip(kept, index, strict=True):
+    k, v = _write((cache.k, cache.v), (kept.k, kept.v), place_BL)
+    leaves = [leaf.copy() for leaf in cache.index]
+    for old, new in zip(leaves, index, strict=True):
         for row, place_L in enumerate(place_BL):
             inside = place_L < old.shape[1]
             old[row, place_L[inside]] = new[row, inside]
-    return KVCache(k, v, TokenIndex(*kept))
+    return KVCache(k, v, TokenIndex(*leaves))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -80,20 +81,20 @@ def _write(kept: Any, new: Any, place_BL: jax.Array) -> Any:
     new = tuple(
         quantise(x) if isinstance(old, Quantised) else x for old, x in zip(kept, new, strict=True)
     )
-    put = lambda old_NHMK, x_NHLK, place_L: old_NHMK.at[:, :, place_L].set(x_NHLK, mode="drop")  # noqa: E731
+    put = lambda old_NHMK, x_NHLK, place_L: old_NHMK.at[:, :, place_L].set(x_NHLK, mode="drop")
     put = jax.vmap(put, in_axes=(1, 1, 0), out_axes=1)
     return _shard(jax.tree.map(lambda old, x: put(old, x, place_BL), kept, new))
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def recall(
+@functools.partial(jax.jit, static_argnames="spec")
+def gather(
     k: jax.Array | Quantised,
     v: jax.Array | Quantised,
     slots_BM: jax.Array,
     coord_BM3: jax.Array,
     count_B: jax.Array,
     *,
-    config: ModelConfig,
+    spec: CacheSpec,
 ) -> History:
     """Gathers slots of a cache, layer after layer, and rotates their keys.
 
@@ -104,15 +105,15 @@ def recall(
     missing = -slots_BM.shape[1] % chunked.KEY_BLOCK if slots_BM.shape[1] > chunked.KEY_BLOCK else 0
     slots_BM = jnp.pad(slots_BM, ((0, 0), (0, missing)))
     coord_BM3 = jnp.pad(coord_BM3, ((0, 0), (0, missing), (0, 0)))
-    rotation = make_rotation(coord_BM3, split=config.rope_split, base=config.rope_base)
+    rotation = make_rotation(coord_BM3, split=spec.rope_split, base=spec.rope_base)
     take = jax.vmap(lambda x_HMK, slots_M: jnp.take(x_HMK, slots_M, axis=1))
 
-    def recall_layer(layer: tuple[Any, Any]) -> tuple[Any, Any]:
+    def gather_layer(layer: tuple[Any, Any]) -> tuple[Any, Any]:
         k, v = jax.tree.map(lambda x: take(x, slots_BM), layer)
-        turned = rotate(read(k, config.dtype), rotation)
+        turned = rotate(read(k, spec.dtype), rotation)
         return (quantise(turned) if isinstance(k, Quantised) else turned), v
 
-    return History(*_shard(jax.lax.map(recall_layer, (k, v))), count_B)
+    return History(*_shard(jax.lax.map(gather_layer, (k, v))), count_B)
 
 
 def attend_history(

@@ -49,7 +49,7 @@ def merge(one: AttentionOutput, other: AttentionOutput) -> AttentionOutput:
     top = jnp.maximum(one.lse, other.lse)
     weight, other_weight = jnp.exp(one.lse - top), jnp.exp(other.lse - top)
     total = weight + other_weight
-    share = lambda part, w: part.value.astype(FLOAT) * (w / total)[..., None]  # noqa: E731
+    share = lambda part, w: part.value.astype(FLOAT) * (w / total)[..., None]
     value = share(one, weight) + share(other, other_weight)
     return AttentionOutput(value.astype(one.value.dtype), top + jnp.log(total))
 
@@ -61,7 +61,7 @@ def attend_chunked(
     """Attends from sorted queries to the keys start..end - 1 of each; scores and softmax are float32."""
     size = _block_sizes(q_BHLK, k_BHMK)[1]
     padded = tuple(_pad(x, size, axis=2) for x in (k_BHMK, v_BHMK))
-    fetch = lambda number: tuple(  # noqa: E731
+    fetch = lambda number: tuple(
         jax.lax.dynamic_slice_in_dim(x, number * size, size, 2) for x in padded
     )
     return attend_blocks(q_BHLK, fetch, start_BL, end_BL, size=size)
@@ -178,7 +178,7 @@ def _add_at(total: jax.Array, part: jax.Array, first: jax.Array) -> jax.Array:
 
 def _block_sizes(q_BHLK: jax.Array, k_BHMK: jax.Array) -> tuple[int, int]:
     """Blocks of equal size, so that little of the last one is padding."""
-    even = lambda length, most: -(-length // -(-length // most))  # noqa: E731
+    even = lambda length, most: -(-length // -(-length // most))
     return even(q_BHLK.shape[2], QUERY_BLOCK), even(k_BHMK.shape[2], KEY_BLOCK)
 
 

@@ -55,11 +55,11 @@ class Permutation(NamedTuple):
     """A permutation of tokens, int32[B L] each.
 
     Attributes:
-        there: place of the n-th sorted token in the stored order. back: the inverse.
+        order: the place of the n-th sorted token in the stored order. inverse: the inverse permutation.
     """
 
-    there: jax.Array
-    back: jax.Array
+    order: jax.Array
+    inverse: jax.Array
 
 
 class KeySpans(NamedTuple):
@@ -69,20 +69,21 @@ class KeySpans(NamedTuple):
         query, key: the `Permutation` of queries and keys.
         start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding
             has an empty one.
-        query_scene, key_scene: int32[B L] and [B M], scene of the n-th sorted token. But for "own", `start` is that
-            of the scene: a kernel may ask for the same scene and a place before `end` instead.
+        query_segment, key_segment: int32[B L] and [B M], the segment of the n-th sorted token: its scene, or for the
+            scope "own" its scene and shot. What a query sees is equally the keys of its segment before `end`, which
+            is what some kernels ask for.
     """
 
     query: Permutation
     key: Permutation
     start: jax.Array
     end: jax.Array
-    query_scene: jax.Array
-    key_scene: jax.Array
+    query_segment: jax.Array
+    key_segment: jax.Array
 
 
 def find_spans(query: TokenIndex, key: TokenIndex, scope: Scope) -> KeySpans:
-    """The intervals of `visible(query, key, scope)`."""
+    """Returns `visible(query, key, scope)` as intervals and segments."""
     rank_q, rank_k = _rank(query), _rank(key)
     order_q, order_k = _sort(rank_q), _sort(rank_k)
     sorted_q = jnp.take_along_axis(rank_q, order_q.order, axis=1)
@@ -93,42 +94,43 @@ def find_spans(query: TokenIndex, key: TokenIndex, scope: Scope) -> KeySpans:
     end = scene + GROUPS if scope == "full" else sorted_q + 1
     find = jax.vmap(jnp.searchsorted)
     real = sorted_q != LAST
+    segment_of = lambda rank: rank if scope == "own" else rank // GROUPS
     return KeySpans(
         query=order_q,
         key=order_k,
         start=jnp.where(real, find(sorted_k, jnp.where(real, start, 0)), 0),
         end=jnp.where(real, find(sorted_k, jnp.where(real, end, 0)), 0),
-        query_scene=jnp.where(real, sorted_q // GROUPS, PADDING_SCENE),
-        key_scene=jnp.where(sorted_k != LAST, sorted_k // GROUPS, PADDING_SCENE),
+        query_segment=jnp.where(real, segment_of(sorted_q), PADDING_SCENE),
+        key_segment=jnp.where(sorted_k != LAST, segment_of(sorted_k), PADDING_SCENE),
     )
 
 
 @jax.custom_vjp
-def reorder(x_BHLK: jax.Array, there_BL: jax.Array, back_BL: jax.Array) -> jax.Array:
-    """Tokens in the order `there_BL`; `back_BL` is its inverse, with which the gradient returns.
+def reorder(x_BHLK: jax.Array, order_BL: jax.Array, inverse_BL: jax.Array) -> jax.Array:
+    """Tokens in the order `order_BL`; `inverse_BL` is its inverse, with which the gradient returns.
 
     A gather's own gradient is a scatter-add, which is many times slower, since it does not know of permutations.
     """
     # A permutation is in bounds. Asked to fill what is not, the compiler selects over all of the result once more.
-    return jnp.take_along_axis(x_BHLK, there_BL[:, None, :, None], axis=2, mode="promise_in_bounds")
+    return jnp.take_along_axis(x_BHLK, order_BL[:, None, :, None], axis=2, mode="promise_in_bounds")
 
 
 def _reorder_and_save(
-    x: jax.Array, there: jax.Array, back: jax.Array
+    x: jax.Array, order: jax.Array, inverse: jax.Array
 ) -> tuple[jax.Array, Permutation]:
-    return reorder(x, there, back), Permutation(there, back)
+    return reorder(x, order, inverse), Permutation(order, inverse)
 
 
-def _reorder_back(order: Permutation, gradient: jax.Array) -> tuple[jax.Array, None, None]:
-    return reorder(gradient, order.back, order.there), None, None
+def _reorder_back(saved: Permutation, gradient: jax.Array) -> tuple[jax.Array, None, None]:
+    return reorder(gradient, saved.inverse, saved.order), None, None
 
 
 reorder.defvjp(_reorder_and_save, _reorder_back)
 
 
 def _sort(rank_BL: jax.Array) -> Permutation:
-    there = jnp.argsort(rank_BL, axis=1)
-    return Permutation(there, jnp.argsort(there, axis=1))
+    order = jnp.argsort(rank_BL, axis=1)
+    return Permutation(order, jnp.argsort(order, axis=1))
 
 
 def _rank(index: TokenIndex) -> jax.Array:

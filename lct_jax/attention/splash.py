@@ -3,7 +3,7 @@
 Queries and keys enter sorted, with the `KeySpans` of a batch. The kernels (jax.experimental.pallas, after
 FlashAttention-2, arXiv 2307.08691) are made for masks that are known when a program is traced; here the mask is
 data. Within a scene it is `key < end of the query`, so each query's end takes the place of its number in the
-kernel's mask function, scenes are the kernel's segments, and which blocks are skipped is computed at run time.
+kernel's mask function, segments of the spans are the kernel's, and which blocks are skipped is computed at run time.
 What the kernels leave open is closed here: rows of a batch with bounds of their own, lengths that blocks do not
 divide, queries that see nothing, and the log-sum-exp with its gradient.
 """
@@ -28,7 +28,7 @@ BLOCK, COMPUTE = (
     1024,
     512,
 )  # queries and keys of a block at most, and keys that are computed at once
-NO_SCENE = -1  # of keys that only fill a block
+NO_SEGMENT = -1  # of keys that only fill a block
 
 
 class _Row(NamedTuple):
@@ -39,8 +39,8 @@ class _Row(NamedTuple):
     v: jax.Array
     start: jax.Array
     end: jax.Array
-    scene: jax.Array
-    key_scene: jax.Array
+    segment: jax.Array
+    key_segment: jax.Array
 
 
 class _Sizes(NamedTuple):
@@ -179,7 +179,7 @@ def _mask(row: _Row, sizes: _Sizes, *, over: int) -> MaskInfo:
 
 
 def _segments(row: _Row) -> kernels.SegmentIds:
-    return kernels.SegmentIds(row.scene, row.key_scene)
+    return kernels.SegmentIds(row.segment, row.key_segment)
 
 
 def _scaled(q_HLK: jax.Array) -> jax.Array:
@@ -194,8 +194,8 @@ def _fill(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans, sizes: _Siz
         v=_fill_up(v, sizes.k, axis=2),
         start=_fill_up(spans.start, sizes.q, axis=1),
         end=_fill_up(spans.end, sizes.q, axis=1),
-        scene=_fill_up(spans.query_scene, sizes.q, axis=1),
-        key_scene=_fill_up(spans.key_scene, sizes.k, axis=1, value=NO_SCENE),
+        segment=_fill_up(spans.query_segment, sizes.q, axis=1),
+        key_segment=_fill_up(spans.key_segment, sizes.k, axis=1, value=NO_SEGMENT),
     )
 
 

@@ -124,7 +124,7 @@ def _backward(interpret: bool, saved: tuple[jax.Array, ...], gradient: Attention
         (_like(k), _like(v)),
         interpret=interpret,
     )
-    cut = lambda grad, x: grad[:, :, : x.shape[2], : x.shape[3]]  # noqa: E731
+    cut = lambda grad, x: grad[:, :, : x.shape[2], : x.shape[3]]
     return cut(dq, q_BHLK), cut(dk, k_BHMK), cut(dv, v_BHMK), None, None
 
 

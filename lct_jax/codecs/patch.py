@@ -86,7 +86,7 @@ def fit_patch_codec(
     """
     if not 0 < channels <= BLOCK:
         raise InputError(
-            f"model.channels: found {channels}, expected 1 to {BLOCK} for the patch codec"
+            f"backbone.channels: found {channels}, expected 1 to {BLOCK} for the patch codec"
         )
     rng = np.random.default_rng(seed)
     direction = rng.standard_normal(BLOCK)

@@ -173,7 +173,7 @@ def make_step(
         state: CodecState, clips: jax.Array, key: jax.Array
     ) -> tuple[CodecState, dict[str, jax.Array]]:
         key = jax.random.fold_in(key, state.step)
-        take = lambda params: measure_loss(graph, params, clips, key, config, lpips)  # noqa: E731
+        take = lambda params: measure_loss(graph, params, clips, key, config, lpips)
         grads, metrics = jax.grad(take, has_aux=True)(state.params)
         updates, moments = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

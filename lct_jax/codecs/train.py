@@ -41,7 +41,7 @@ from lct_jax.data.scene_file import SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
 from lct_jax.tensors import FLOATS, load_tensors, name_leaves, save_tensors
-from lct_jax.training.report.meter import drop_later
+from lct_jax.training.report.reporter import drop_later
 
 STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
 

@@ -1,85 +1,154 @@
-"""Frozen dataclasses as settings: built from plain values, and checked by the types of their fields.
+"""Sections of settings: frozen dataclasses whose fields are checked by their types, with errors of one line.
 
-Nested dictionaries enter (of an edited ConfigDict, or of the JSON a checkpoint carries) and a dataclass leaves. A
-number is positive, a choice among the choices, a text a text; an exception is named where a dataclass is checked.
+pydantic does the checking. A section is declared with `@settings("data")`; its fields have types such as `Positive` or
+`Share`; what concerns several fields at once is a `__post_init__` that raises `InputError`. `build` makes a section, or
+a section of sections, from plain nested values: those of an edited ConfigDict, or of the JSON in a checkpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+from pydantic import Field
 
 from lct_jax.errors import InputError
 
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
-def build(kind: type, values: dict[str, Any], *, path: str) -> Any:
-    """A dataclass of nested values, lists as tuples; raises InputError that names the field under `path`."""
-    if not isinstance(values, dict):
+Section = TypeVar("Section")
+
+_STRICT = pydantic.ConfigDict(strict=True, extra="forbid")
+
+
+def settings(name: str) -> Callable[[type[Section]], type[Section]]:
+    """Makes a class a frozen dataclass whose values are checked; `name` is the section's, for errors.
+
+    A value that does not fit raises `InputError`: "data.rows: found 0, expected more than 0".
+    """
+
+    def decorate(cls: type[Section]) -> type[Section]:
+        made = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(cls)
+        check = made.__init__
+
+        @functools.wraps(check)
+        def __init__(self: Any, *args: Any, **values: Any) -> None:
+            try:
+                check(self, *args, **values)
+            except pydantic.ValidationError as error:
+                raise InputError(explain(error, name, made)) from None
+
+        made.__init__ = __init__
+        return made
+
+    return decorate
+
+
+def build(kind: Any, values: Any, *, path: str) -> Any:
+    """Returns a section of nested plain values, with lists as tuples.
+
+    Args:
+        kind: the section's class, or a union of classes that the value of their field `family` tells apart.
+        values: by field. path: where the section stands, for errors.
+
+    Raises:
+        InputError: a field that does not exist, is missing, or has a value that does not fit.
+    """
+    if not isinstance(values, Mapping):
         raise InputError(f"{path}: found {values!r}, expected a section of fields")
+    kind = _choose(kind, values, path=path)
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise InputError(
             f"{path}.{unknown[0]}: no such field; there are {', '.join(sorted(hints))}"
         )
-    if "name" in hints and "name" not in values:
-        raise InputError(f"{path}.name: missing, expected a string")
-    parts = {
-        name: build(hints[name], value, path=f"{path}.{name}")
-        if dataclasses.is_dataclass(hints[name])
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return kind(**parts)
+    for field in dataclasses.fields(kind):
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and field.name not in values:
+            raise InputError(f"{path}.{field.name}: missing, expected a string")
+    return kind(
+        **{name: _read(hints[name], value, f"{path}.{name}") for name, value in values.items()}
+    )
 
 
-def check_values(
-    section: str,
-    config: Any,
-    *,
-    may_be_zero: tuple[str, ...] = (),
-    signed: tuple[str, ...] = (),
-) -> None:
-    """Numbers are positive (or as the exceptions say), choices are among the choices, texts are text."""
-    hints = typing.get_type_hints(type(config))
-    for name, hint in hints.items():
-        value = getattr(config, name)
-        where = f"{section}.{name}"
-        if typing.get_origin(hint) is Literal:
-            if value not in typing.get_args(hint):
-                choices = ", ".join(map(repr, typing.get_args(hint)))
-                raise InputError(f"{where}: found {value!r}, expected one of {choices}")
-        elif hint in (int, float):
-            low = -float("inf") if name in signed else 0
-            _check_number(where, value, hint, low=low, zero=name in (*may_be_zero, *signed))
-        elif hint is str and not isinstance(value, str):
-            raise InputError(f"{where}: found {value!r}, expected text")
-        elif typing.get_origin(hint) is tuple:
-            _check_tuple(where, value, typing.get_args(hint))
+def explain(error: pydantic.ValidationError, section: str, kind: type) -> str:
+    """Returns the first complaint of pydantic as "section.field: found ..., expected ..."."""
+    first = error.errors()[0]
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, InputError):
+        return str(raised)
+    names = [part for part in first["loc"] if isinstance(part, str)]
+    where = ".".join([section, *names])
+    complaint = first["type"]
+    if complaint == "unexpected_keyword_argument":
+        raise TypeError(f"{where}: no such field")
+    hint = typing.get_type_hints(kind).get(names[0]) if names else None
+    if typing.get_origin(hint) is tuple and complaint in _OF_TUPLES:
+        expected = _expect_tuple(typing.get_args(hint))
+    else:
+        expected = _expect(complaint, first.get("ctx", {}))
+    return f"{where}: found {first['input']!r}, expected {expected}"
 
 
-def _check_tuple(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    """Kinds are those of each part, or one kind and an ellipsis."""
-    kind, count = kinds[0], None if kinds[-1] is ... else len(kinds)
-    if not isinstance(value, tuple) or not value or (count is not None and len(value) != count):
-        wanted = "at least one" if count is None else str(count)
-        raise InputError(f"{where}: found {value!r}, expected {wanted} of {kind.__name__}")
-    for part in value:
-        _check_number(where, part, kind, low=0, zero=False)
+def _expect(complaint: str, limits: Mapping[str, Any]) -> str:
+    if complaint == "literal_error":
+        return f"one of {limits['expected'].replace(' or ', ', ')}"
+    if complaint in _EXPECTED:
+        return _EXPECTED[complaint].format(**limits)
+    return complaint.replace("_", " ")
 
 
-def _check_number(where: str, value: Any, hint: type, *, low: float, zero: bool) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, hint)):
-        raise InputError(f"{where}: found {value!r}, expected {hint.__name__}")
-    if not low <= value < float("inf") or (value == 0 and not zero):  # so that nan is refused
-        wanted = "0 or more" if zero else "more than 0"
-        raise InputError(f"{where}: found {value}, expected {wanted}")
+def _expect_tuple(kinds: tuple[Any, ...]) -> str:
+    """Returns how many values of which type a tuple holds: "3 of int", or "at least one of float"."""
+    count = "at least one" if kinds[-1] is ... else str(len(kinds))
+    return f"{count} of {kinds[0].__name__}"
 
 
-def check_range(where: str, value: float, *, low: float, high: float) -> None:
-    """Raises InputError, naming `where`, unless low <= value <= high."""
-    if not low <= value <= high:
-        raise InputError(f"{where}: found {value}, expected {low} to {high}")
+_OF_TUPLES = ("missing", "tuple_type", "too_short", "too_long")
+
+
+_EXPECTED = {
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "at most {le:g}",
+    "finite_number": "a finite number",
+    "int_type": "int",
+    "float_type": "float",
+    "string_type": "text",
+    "bool_type": "true or false",
+}
+
+
+def _is_section(hint: Any) -> bool:
+    return all(dataclasses.is_dataclass(kind) for kind in typing.get_args(hint) or (hint,))
+
+
+def _choose(kind: Any, values: Mapping[str, Any], *, path: str) -> Any:
+    """Returns the class of a union that the field `family` names; the first one where nothing is named."""
+    kinds = typing.get_args(kind) or (kind,)
+    if "family" not in kinds[0].__dataclass_fields__:
+        return kind
+    families = {typing.get_args(typing.get_type_hints(k)["family"])[0]: k for k in kinds}
+    family = values.get("family", next(iter(families)))
+    if family not in families:
+        there = ", ".join(map(repr, families))
+        raise InputError(f"{path}.family: found {family!r}, expected one of {there}")
+    return families[family]
+
+
+def _read(hint: Any, value: Any, path: str) -> Any:
+    if _is_section(hint):
+        return build(hint, value, path=path)
+    return tuple(value) if isinstance(value, list) else value

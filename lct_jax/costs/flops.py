@@ -1,10 +1,11 @@
-"""FLOPs of a forward pass of the MMDiT and of a training step, counted from shapes: linear work and attention apart.
+"""FLOPs of forward passes and training steps, counted from shapes: linear work and attention apart.
 
-A scene's sizes (`ScenePlan`) and a model config enter, `Flops` leave. A multiply-add counts as two. *Useful* work is
-that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also has
-padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation and
-modulation of tokens are not matrix products and are left out (under 1% at 3B). Where shots see their own prompts alone
-(`model.prompts`), pairs with those of other shots are counted all the same: an upper bound.
+What a token, a group and a pair of tokens cost is the network's to say (`Costs`); how many there are is counted here,
+once, for the planner of batches, the meter of a run and the capacity plan alike. A multiply-add counts as two. *Useful*
+work is that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also
+has padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation
+and modulation of tokens are not matrix products and are left out (under 1% at 3B). Where shots see their own prompts
+alone (`layout.prompts`), pairs with those of other shots are counted all the same: an upper bound.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import Context, ModelConfig
+from lct_jax.config import Context
 from lct_jax.layout import GroupPlan, ScenePlan
 
 BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
-MODULATIONS = 6  # vectors a token's stream takes from its group's time, in every block
 
 
 class Kernel(NamedTuple):
@@ -41,6 +41,37 @@ class Recompute(NamedTuple):
     attention: float
 
 
+class Activations(NamedTuple):
+    """Bytes of activations a token of the sequence, in the compute dtype.
+
+    Attributes:
+        carry: kept between two blocks. attended: what attention gave in one block.
+        block: what the backward pass of one block takes at its widest. whole: what is kept of one block where nothing
+            is computed again. forward: what the forward pass of one block takes at its widest, in sampling.
+    """
+
+    carry: float
+    attended: float
+    block: float
+    whole: float
+    forward: float
+
+
+class Costs(NamedTuple):
+    """What a forward pass of a network costs.
+
+    Attributes:
+        video, text: FLOPs of linear layers a token of either kind. slot: FLOPs a group slot, such as of its time.
+        pair: FLOPs of attention a visible pair of query and key. activations: bytes a token.
+    """
+
+    video: float
+    text: float
+    slot: float
+    pair: float
+    activations: Activations
+
+
 class Flops(NamedTuple):
     """FLOPs of matrix products."""
 
@@ -61,42 +92,34 @@ class Flops(NamedTuple):
         return Flops(self.linear * factor, self.attention * factor)
 
 
-def count_forward(model: ModelConfig, plan: ScenePlan, *, context: Context) -> Flops:
+def count_forward(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
     """One forward pass over all tokens of a scene, without a cache."""
     groups = plan.groups
     video, text = sum(g.video for g in groups), sum(g.text for g in groups)
-    linear = count_linear(model, video=video, text=text, groups=len(groups))
-    return Flops(linear, count_attention(model, count_pairs(plan, context)))
+    linear = count_linear(costs, video=video, text=text, groups=len(groups))
+    return Flops(linear, count_attention(costs, count_pairs(plan, context)))
 
 
-def count_extension(model: ModelConfig, own: GroupPlan, *, seen: int) -> Flops:
+def count_extension(costs: Costs, own: GroupPlan, *, seen: int) -> Flops:
     """One pass over a group alone, behind `seen` cached tokens."""
     tokens = own.text + own.video
-    linear = count_linear(model, video=own.video, text=own.text, groups=1)
-    return Flops(linear, count_attention(model, tokens * (tokens + seen)))
+    linear = count_linear(costs, video=own.video, text=own.text, groups=1)
+    return Flops(linear, count_attention(costs, tokens * (tokens + seen)))
 
 
-def count_work(model: ModelConfig, plan: ScenePlan, *, context: Context) -> float:
+def count_work(costs: Costs, plan: ScenePlan, *, context: Context) -> float:
     """What a scene costs a row: the total of its forward pass, to which a training step is proportional."""
-    return count_forward(model, plan, context=context).total
+    return count_forward(costs, plan, context=context).total
 
 
-def count_linear(model: ModelConfig, *, video: int, text: int, groups: int) -> float:
-    """Projections and MLPs of both streams, input and output layers, and the time of every group."""
-    inner = model.heads * model.head_dim
-    block = 4 * model.width * inner + 2 * model.mlp_ratio * model.width**2  # q k v o, up and down
-    ends_video = 2 * model.patch_channels * model.width
-    ends_text = model.text_width * model.width
-    of_time = model.width * (
-        model.time_features + model.width + 2 * MODULATIONS * model.width + 2 * model.width
-    )
-    tokens = model.depth * block * (video + text) + ends_video * video + ends_text * text
-    return 2.0 * (tokens + of_time * groups)
+def count_linear(costs: Costs, *, video: int, text: int, groups: int) -> float:
+    """Linear layers over tokens of both kinds, and the time of every group."""
+    return costs.video * video + costs.text * text + costs.slot * groups
 
 
-def count_attention(model: ModelConfig, pairs: float) -> float:
-    """Scores and weighted values of `pairs` visible pairs, in all heads and blocks."""
-    return 2.0 * 2.0 * model.depth * model.heads * model.head_dim * pairs
+def count_attention(costs: Costs, pairs: float) -> float:
+    """Scores and weighted values of `pairs` visible pairs."""
+    return costs.pair * pairs
 
 
 def count_pairs(plan: ScenePlan, context: Context) -> int:
@@ -116,13 +139,13 @@ def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
     return pairs
 
 
-def count_useful(model: ModelConfig, plan: ScenePlan, *, context: Context) -> Flops:
+def count_useful(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
     """Forward and backward pass over a scene's real tokens and visible pairs: the work of model FLOPs utilisation."""
-    return count_forward(model, plan, context=context).times(1.0 + BACKWARD)
+    return count_forward(costs, plan, context=context).times(1.0 + BACKWARD)
 
 
 def count_computed(
-    model: ModelConfig,
+    costs: Costs,
     scenes: Sequence[ScenePlan],
     *,
     video: int,
@@ -137,13 +160,13 @@ def count_computed(
     Args:
         scenes: packed in the row. video, text, slots: budget of the row, padding included.
     """
-    linear = count_linear(model, video=video, text=text, groups=slots)
+    linear = count_linear(costs, video=video, text=text, groups=slots)
     groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
     scene_S, tokens_S = np.array(groups).T
     pairs = count_block_pairs(
         scene_S[None], tokens_S[None], length=video + text, context=context, kernel=kernel
     )
-    forward = count_attention(model, pairs)
+    forward = count_attention(costs, pairs)
     return Flops(
         linear * (1.0 + BACKWARD + again.linear),
         forward * (1.0 + kernel.backward / 2 + again.attention),
@@ -182,7 +205,7 @@ def _find_seen(
     real = end_S[-1]
     if not real:
         return np.full_like(starts, np.iinfo(starts.dtype).max), np.zeros_like(starts)
-    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, real - 1), "right")  # noqa: E731
+    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, real - 1), "right")
     of_scene = scene_S[:, None] == scene_S
     begin_S = np.where(of_scene, end_S - tokens_S, real).min(axis=1)
     stop_S = end_S if context == "causal" else np.where(of_scene, end_S, 0).max(axis=1)

@@ -1,7 +1,7 @@
 """What a remat policy keeps of a block and what it computes again, and how kernels spend their work.
 
-Names are those of `model.remat` and `model.kernel`. `jax.checkpoint` behind `lct_jax/backbones/mmdit/network.py` does what is
-counted here; a test holds the two together.
+Names are those of `compute.remat` and `compute.kernel`. What the networks of `lct_jax/backbones` do under
+`jax.checkpoint` is counted here; a test holds the two together.
 """
 
 from __future__ import annotations

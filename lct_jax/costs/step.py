@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lct_jax import flow
-from lct_jax.config import Config
+from lct_jax.config import Config, Context
 from lct_jax.costs.flops import (
     BACKWARD,
+    Costs,
     Kernel,
     Recompute,
     count_attention,
@@ -41,11 +42,13 @@ class Program(NamedTuple):
     """What decides how much a step computes beyond what is useful.
 
     Attributes:
-        kernel: of attention; its blocks are of equal size, and at most those. again: what is computed again.
+        costs: of the network. kernel: of attention; its blocks are of equal size, and at most those.
+        again: what is computed again.
         sharing: rows that share a range of key blocks: those that one call of the kernel gets, 1 where each row has
             its own.
     """
 
+    costs: Costs
     kernel: Kernel
     again: Recompute
     sharing: int
@@ -69,7 +72,7 @@ class Work(NamedTuple):
 
 def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
     """The sizes of all groups of a batch, inside the step."""
-    count = lambda index: flow.sum_groups(  # noqa: E731
+    count = lambda index: flow.sum_groups(
         (index.scene != PADDING_SCENE).astype("int32"), index.slot, slots
     )
     groups = flow.find_groups(batch.video.index, slots)
@@ -78,8 +81,8 @@ def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
 
 def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
     """The work of one step, from the sizes of its batch as numpy arrays."""
-    model, data, training = config.model, config.data, config.training
-    useful_B = count_useful(sizes, config)
+    costs, data, training = program.costs, config.data, config.training
+    useful_B = count_useful(sizes, costs, context=training.context)
     length = data.video_tokens + data.text_tokens
     rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T  # as `split_rows` does
     tokens = sizes.video + sizes.text
@@ -94,11 +97,11 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
         for call in rows.reshape(-1, program.sharing)
     )
     linear = data.rows * count_linear(
-        model, video=data.video_tokens, text=data.text_tokens, groups=data.groups
+        costs, video=data.video_tokens, text=data.text_tokens, groups=data.groups
     )
     again = program.again
     computed = linear * (1.0 + BACKWARD + again.linear)
-    computed += count_attention(model, pairs) * (
+    computed += count_attention(costs, pairs) * (
         1.0 + program.kernel.backward / 2 + again.attention
     )
     return Work(
@@ -111,15 +114,14 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
     )
 
 
-def count_useful(sizes: GroupSizes, config: Config) -> np.ndarray:
+def count_useful(sizes: GroupSizes, costs: Costs, *, context: Context) -> np.ndarray:
     """FLOPs of the forward pass over every row's real tokens and visible pairs, float64[B]."""
-    model = config.model
     tokens_BS = (sizes.video + sizes.text).astype(np.float64)
     seen_BSS = sizes.scene[:, :, None] == sizes.scene[:, None, :]
-    if config.training.context == "causal":
+    if context == "causal":
         seen_BSS &= sizes.shot[:, None, :] <= sizes.shot[:, :, None]
     pairs_B = np.einsum("bq,bqk,bk->b", tokens_BS, seen_BSS, tokens_BS)
     groups_B = (sizes.scene != PADDING_SCENE).sum(axis=1)
     video_B, text_B = sizes.video.sum(axis=1), sizes.text.sum(axis=1)
-    linear_B = count_linear(model, video=video_B, text=text_B, groups=groups_B)
-    return linear_B + count_attention(model, pairs_B)
+    linear_B = count_linear(costs, video=video_B, text=text_B, groups=groups_B)
+    return linear_B + count_attention(costs, pairs_B)

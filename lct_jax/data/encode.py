@@ -15,13 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import import_codec, make_encoder
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.codecs.registry import import_codec
 from lct_jax.config import Config, PrepareConfig
 from lct_jax.data.sets.set_info import FORMAT
+from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
 from lct_jax.data.sources import RawScene, RawShot, Source, hash_of, open_source
+from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
+
+RULES = 2  # of which frames of a film make a shot, and which of those a clip: others make every shard again
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class EncodeJob:
 
 
 def encode_film(job: EncodeJob) -> str:
-    """Writes the shard of a film, unless it is there; returns its name.
+    """Writes the shard of a film, unless it is there and whole; returns its name.
 
     Raises:
         InputError: a film that cannot be read, a shot past its end, a shape that cannot be kept, a text over its limit.
@@ -49,15 +54,15 @@ def encode_film(job: EncodeJob) -> str:
     config, source = job.config, open_source(job.source, job.config)
     name = name_shard(job, source)
     folder = job.out / "shards" / name
-    if folder.is_dir():
+    if folder.is_dir() and find_damage(folder) is None:
         return name
     size, error = source.size()
     if job.codec is None:
         records, empty = map(keep_scene, source.scenes()), 0
     else:
         prepare = config.prepare
-        codec = import_codec(prepare.codec, job.codec, channels=config.model.channels)
-        encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+        codec = import_codec(prepare.codec, job.codec, channels=config.backbone.channels)
+        encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
         records = _encode(source.scenes(), prepare, codec, encoder)
         empty = len(encoder.encode([""])[0])
     write_shard(
@@ -74,11 +79,11 @@ def encode_film(job: EncodeJob) -> str:
 
 def name_shard(job: EncodeJob, source: Source) -> str:
     """A hash of all that the records of a film depend on."""
-    model = job.config.model
+    backbone = job.config.backbone
     anywhere = dataclasses.replace(job.config.prepare, codec_from="", encoder_from="")
     prepare = dataclasses.asdict(anywhere)
-    widths = [model.channels, model.text_width, model.patch]
-    return hash_of(FORMAT, job.film, source.content, prepare, widths, job.codec_key)
+    widths = [backbone.channels, backbone.text_width, backbone.patch]
+    return hash_of(FORMAT, RULES, job.film, source.content, prepare, widths, job.codec_key)
 
 
 @functools.cache
@@ -90,6 +95,19 @@ def load_encoder(name: str, width: int, folder: str) -> TextEncoder:
 def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
     """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
     return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
+
+
+def choose_clips(shot: RawShot, *, length: int, clips: int) -> list[int]:
+    """Returns where the clips of a shot begin, so that shots which go on without a cut can be shown without a leap.
+
+    A shot that is followed without a cut has a clip that ends with it, its last one; a shot that goes on from another
+    has one that begins with it, its first one. One that does both and is longer than a clip has two clips at least.
+    """
+    frames = len(shot.frames)
+    if clips == 1 and shot.followed and not shot.joined:
+        return [frames - length]
+    least = 2 if shot.followed and shot.joined else 1
+    return clip_starts(frames, length=length, clips=max(clips, least))
 
 
 def fitting_length(frames: int, *, longest: int) -> int:
@@ -130,7 +148,7 @@ def _encode_shot(
 ) -> ShotRecord:
     frames = shot.frames
     length = fitting_length(len(frames), longest=config.max_frames)
-    starts = clip_starts(len(frames), length=length, clips=config.clips)
+    starts = choose_clips(shot, length=length, clips=config.clips)
     stills = clip_starts(len(frames), length=1, clips=config.stills)
     return ShotRecord(
         clips=tuple(codec.encode(frames[start : start + length]) for start in starts),

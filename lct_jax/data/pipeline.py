@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 import grain
 import numpy as np
 
-from lct_jax.config import Config, DataConfig, ModelConfig
-from lct_jax.costs.flops import count_work
+from lct_jax.config import BackboneConfig, Config, DataConfig, LayoutConfig
+from lct_jax.costs.flops import Costs, count_work
 from lct_jax.data.planner import Planner, Row, SampleDraw
 from lct_jax.data.sets.lengths import SPLITS
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.layout import DUMMY_GRID, SceneTokens, Spans, lay_out, pack, patchify
+from lct_jax.layout import DUMMY_GRID, SceneTokens, lay_out, pack, patchify
 from lct_jax.types import PackedBatch
 
 
@@ -27,7 +27,8 @@ class BatchSource:
     """Random access to packed batches: `source[k]` is global batch k, or this process's rows of it.
 
     Args:
-        prepared: the set. planner: over its lengths. model: patch and widths. data: budgets.
+        prepared: the set. planner: over its lengths. backbone: patch and widths. layout: where tokens sit.
+        data: budgets.
         rows: numbers of the rows to read (`sharding.find_rows`); None reads all.
     """
 
@@ -36,11 +37,13 @@ class BatchSource:
         prepared: PreparedSet,
         planner: Planner,
         *,
-        model: ModelConfig,
+        backbone: BackboneConfig,
+        layout: LayoutConfig,
         data: DataConfig,
         rows: Sequence[int] | None = None,
     ) -> None:
-        self.prepared, self.planner, self.model, self.data = prepared, planner, model, data
+        self.prepared, self.planner, self.data = prepared, planner, data
+        self.backbone, self.layout = backbone, layout
         self.rows = tuple(range(data.rows)) if rows is None else tuple(rows)
 
     def __getitem__(self, number: int) -> PackedBatch:
@@ -49,8 +52,8 @@ class BatchSource:
             [[self._read(sample) for sample in rows[place]] for place in self.rows],
             video_tokens=self.data.video_tokens,
             text_tokens=self.data.text_tokens,
-            channels=self.model.patch_channels,
-            text_width=self.model.text_width,
+            channels=self.backbone.patch_channels,
+            text_width=self.backbone.text_width,
         )
 
     def describe(self, number: int) -> str:
@@ -60,21 +63,20 @@ class BatchSource:
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
 
     def _read(self, sample: SampleDraw) -> SceneTokens:
-        spans = Spans.of(self.model)
         video, text = [], []
         if sample.scene is not None:
-            video.append(np.zeros((*DUMMY_GRID[:1], self.model.patch_channels), np.float32))
+            video.append(np.zeros((*DUMMY_GRID[:1], self.backbone.patch_channels), np.float32))
             text.append(self._global(sample))
         for draw in sample.shots:
             latent = self.prepared.read_latent(draw.shot, clip=draw.clip, still=draw.still)
-            video.append(patchify(latent, self.model.patch))
+            video.append(patchify(latent, self.backbone.patch))
             text.append(
                 self.prepared.read_prompt(draw.shot) if sample.written else self.prepared.empty
             )
         return SceneTokens(
             video=np.concatenate(video),
             text=np.concatenate(text),
-            layout=lay_out(sample.plan, spans=spans),
+            layout=lay_out(sample.plan, layout=self.layout),
         )
 
     def _global(self, sample: SampleDraw) -> np.ndarray:
@@ -103,20 +105,31 @@ def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBat
 def make_source(
     prepared: PreparedSet,
     config: Config,
+    costs: Costs,
     *,
     split: str = "train",
     rows: Sequence[int] | None = None,
 ) -> BatchSource:
-    """The source of a split, its planner included; raises InputError where the set does not fit the config."""
-    model = config.model
-    prepared.check_model(model)
-    cost = functools.partial(count_work, model, context=config.training.context)
-    planner = Planner(prepared.lengths, config.data, patch=model.patch, cost=cost, split=split)
-    return BatchSource(prepared, planner, model=model, data=config.data, rows=rows)
+    """Returns the source of a split, its planner included; `costs` are those of the network.
+
+    Raises:
+        InputError: the set does not fit the config.
+    """
+    backbone, layout = config.backbone, config.layout
+    prepared.check_fits(backbone, layout)
+    cost = functools.partial(count_work, costs, context=config.training.context)
+    planner = Planner(prepared.lengths, config.data, patch=backbone.patch, cost=cost, split=split)
+    return BatchSource(
+        prepared, planner, backbone=backbone, layout=layout, data=config.data, rows=rows
+    )
 
 
 def read_held_out(
-    prepared: PreparedSet, config: Config, *, rows: Sequence[int] | None = None
+    prepared: PreparedSet,
+    config: Config,
+    costs: Costs,
+    *,
+    rows: Sequence[int] | None = None,
 ) -> list[PackedBatch]:
     """This process's rows of the batches of held-out scenes: always the same ones, with nothing dropped.
 
@@ -131,5 +144,5 @@ def read_held_out(
         config.data, frame_probability=0.0, drop_story=0.0, drop_text=0.0, seed=0
     )
     plainly = dataclasses.replace(config, data=plain)
-    source = make_source(prepared, plainly, split="held_out", rows=rows)
+    source = make_source(prepared, plainly, costs, split="held_out", rows=rows)
     return [source[number] for number in range(config.training.eval_batches)]

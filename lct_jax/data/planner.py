@@ -168,12 +168,28 @@ class Planner:
         return self._cut_to_budget(scene, story, written, self._join_takes(draws))
 
     def _consecutive(self, scene: int, rng: np.random.Generator) -> list[int]:
-        """A run of consecutive shots; the chance of a count is proportional to the count."""
+        """A run of consecutive shots that can be shown; the chance of a count is proportional to the count."""
         shots = self.lengths.shots_of(scene)
         counts = np.arange(1, min(self.config.max_shots, len(shots)) + 1)
         count = int(rng.choice(counts, p=counts / counts.sum()))
-        start = int(rng.integers(len(shots) - count + 1))
-        return list(shots[start : start + count])
+        while not (starts := self._find_starts(shots, count)):  # of one shot there always is one
+            count -= 1
+        start = starts[int(rng.integers(len(starts)))]
+        return list(range(start, start + count))
+
+    def _find_starts(self, shots: range, count: int) -> list[int]:
+        """First shots of the runs of a count in which every shot that is joined on both sides is one clip long.
+
+        Such a shot is shown from its beginning to its end, and what follows would else be a leap of which the prompt
+        does not tell.
+        """
+        cut, clips = self.lengths.shot_cut, np.diff(self.lengths.clip_start)
+        torn = [
+            shot for shot in shots[1:-1]
+            if not cut[shot] and not cut[shot + 1] and clips[shot] > 1
+        ]  # fmt: skip
+        starts = shots[: len(shots) - count + 1]
+        return [s for s in starts if not any(s < shot < s + count - 1 for shot in torn)]
 
     def _draw_shot(self, shot: int, rng: np.random.Generator, written: bool) -> ShotDraw:
         first, end = self.lengths.clip_start[shot : shot + 2]
@@ -188,27 +204,24 @@ class Planner:
         return ShotDraw(shot, None if frame else clip, still if frame else None, plan)
 
     def _join_takes(self, draws: list[ShotDraw]) -> list[ShotDraw]:
-        """Lets a shot without a cut go on where the one before it ends: its first clip or still, after the last one.
+        """Lets a clip without a cut go on where the clip before it ends: its first one, after the last one.
 
-        A shot that is shown from its beginning is not shown to its end, unless it is one clip long; then the run of
-        shots ends with it, for what follows would be a cut that the prompt does not tell of.
+        A still has no motion to join: it is any one of its shot's, and so is the clip beside it.
         """
         joined = draws[:1]
         for draw in draws[1:]:
-            if not self.lengths.shot_cut[draw.shot]:
-                before = self._show_edge(joined[-1], last=True)
-                tied = len(joined) > 1 and not self.lengths.shot_cut[before.shot]
-                if tied and before != joined[-1]:
-                    break
-                joined[-1], draw = before, self._show_edge(draw, last=False)
+            before = joined[-1]
+            moving = before.still is None and draw.still is None
+            if moving and not self.lengths.shot_cut[draw.shot]:
+                joined[-1], draw = (
+                    self._show_edge(before, last=True),
+                    self._show_edge(draw, last=False),
+                )
             joined.append(draw)
         return joined
 
     def _show_edge(self, draw: ShotDraw, *, last: bool) -> ShotDraw:
-        """The same draw, showing the first or the last clip or still of its shot."""
-        if draw.still is not None:
-            still = int(self.lengths.shot_still[draw.shot]) - 1 if last else 0
-            return dataclasses.replace(draw, still=still)
+        """The same draw, showing the first or the last clip of its shot."""
         first, end = self.lengths.clip_start[draw.shot : draw.shot + 2]
         clip = int(end - first) - 1 if last else 0
         plan = dataclasses.replace(draw.plan, grid=self.grids[first + clip])

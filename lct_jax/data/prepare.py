@@ -4,17 +4,16 @@
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
-An annotated film or a folder enters, a prepared set (`lct_jax.data.sets.records`) leaves, and for a folder a report with a
-row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both ways
-are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what is
-missing.
-"""
+An annotated film or a folder becomes a prepared set (`lct_jax.data.sets.records`), and for a folder there is a report
+with a row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both
+ways are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what
+is missing."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,28 +21,36 @@ import numpy as np
 from absl import flags
 
 from lct_jax.cli import define_config, run
-from lct_jax.codecs.patch import fit_patch_codec
-from lct_jax.codecs.registry import import_codec
+from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.config import Config, freeze
-from lct_jax.data.encode import EncodeJob, encode_film, fitting_length, load_encoder, name_shard
+from lct_jax.data.encode import (
+    EncodeJob,
+    encode_film,
+    load_encoder,
+    name_shard,
+)
+from lct_jax.data.fit import fit_codec, is_codec
 from lct_jax.data.footage.report import STAGES, Report, describe_videos
-from lct_jax.data.runner import Runner, run_local, run_ray
+from lct_jax.data.runner import Runner, run_here, run_local, run_ray
 from lct_jax.data.scene_file import load_scene_file
-from lct_jax.data.sets.records import CODEC_FILE, SetInfo, finish_set
+from lct_jax.data.sets.records import CODEC_FILE, PreparedSet, SetInfo, finish_set
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, read_card
+from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import read_about
 from lct_jax.data.sources import Source, hash_of, open_source
 from lct_jax.errors import InputError, make_folder
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
+from lct_jax.folder_lock import lock_folder
 from lct_jax.tensors import hash_file
 
 SOURCE_FILE = "source.json"
+PREPARING = "preparing into this folder, wait until it is done"
 
 
 def prepare(
     sources: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
 ) -> list[InputError | None] | None:
-    """Makes a prepared set; returns None when `out` already holds this very one.
+    """Makes a prepared set; returns None when `out` already holds this very one, and all of it is whole.
 
     Args:
         sources: name of each film in the set, and its scene file or its shard in a set of pixels.
@@ -52,39 +59,103 @@ def prepare(
         What was wrong with each film; those are not in the set.
 
     Raises:
-        InputError: a bad scene file, a missing film, weights that do not fit, or no film is left.
+        InputError: a bad scene file, a missing film, weights that do not fit, no film is left, or another process is
+            preparing into `out`.
     """
-    opened = [open_source(path, config) for _, path in sources]
-    codec, key = _choose_codec(opened, out, config)
-    jobs = [EncodeJob(path, name, out, config, codec, key) for name, path in sources]
-    wanted = "\n".join(name_shard(*pair) for pair in zip(jobs, opened, strict=True))
-    card_file, source_file = out / CARD_FILE, out / SOURCE_FILE
-    if card_file.exists() and source_file.exists() and source_file.read_text() == wanted:
-        return None
     make_folder(out)
-    card_file.unlink(missing_ok=True)  # from here on the folder is unfinished
-    source_file.unlink(missing_ok=True)
-    maker = _make_maker(opened, codec, out, config)
-    results = list(runner(encode_film, jobs))
+    with lock_folder(out, doing=PREPARING):
+        problems = _prepare(sources, out, config, runner=runner)
+    if problems and None not in problems:
+        raise problems[0]
+    return problems
+
+
+def _prepare(
+    sources: Sequence[tuple[str, Path]],
+    out: Path,
+    config: Config,
+    *,
+    runner: Runner,
+    refused: Sequence[str] = (),
+) -> list[InputError | None] | None:
+    """As `prepare`, by whoever holds the lock of `out`; where no film is left, nothing is raised and no set is made.
+
+    Args:
+        refused: names of films that were refused before: their older shards are kept.
+    """
+    opened = list(run_here(partial(open_source, config=config), [path for _, path in sources]))
+    whole = [isinstance(source, Source) for source in opened]
+    if not any(whole):
+        return opened
+    good = [source for source in opened if isinstance(source, Source)]
+    codec, key = _choose_codec(good, out, config)
+    jobs = [
+        EncodeJob(path, name, out, config, codec, key)
+        for (name, path), usable in zip(sources, whole, strict=True)
+        if usable
+    ]
+    names = [name_shard(*pair) for pair in zip(jobs, good, strict=True)]
+    if all(whole) and _is_prepared(out, names, runner=runner):
+        return None
+    (out / CARD_FILE).unlink(missing_ok=True)  # from here on the folder is unfinished
+    (out / SOURCE_FILE).unlink(missing_ok=True)
+    maker = _make_maker(jobs, good, codec, out, config, runner=runner)
+    encoded = iter(list(runner(encode_film, jobs)))
+    results = [
+        next(encoded) if usable else found for usable, found in zip(whole, opened, strict=True)
+    ]
     shards = [result for result in results if isinstance(result, str)]
-    if not shards:
-        raise next(result for result in results if isinstance(result, InputError))
-    if len(shards) == len(jobs):  # or films that were refused would not be tried again
-        with replace_atomically(source_file) as unfinished:
-            unfinished.write_text(wanted)
-    finish_set(out, shards, maker=maker)
-    for stale in (out / "shards").iterdir():
-        if stale.name not in shards:
-            shutil.rmtree(stale)
+    if shards:
+        failed = [name for (name, _), x in zip(sources, results, strict=True) if x not in shards]
+        _finish(out, shards, maker, complete=not failed, keep={*refused, *failed})
     return [result if isinstance(result, InputError) else None for result in results]
+
+
+def _is_prepared(out: Path, names: Sequence[str], *, runner: Runner) -> bool:
+    """Whether `out` holds a finished set of just these shards, and no file or record of it is damaged."""
+    source_file = out / SOURCE_FILE
+    if not source_file.exists() or source_file.read_text() != "\n".join(names):
+        return False
+    try:
+        prepared = PreparedSet(out)
+        if prepared.card.codec != PIXELS:
+            found = load_codec(out / CODEC_FILE, channels=prepared.card.channels).identity
+            if found != prepared.card.codec:
+                return False
+    except InputError:
+        return False
+    folders = [out / "shards" / name for name in names]
+    return all(damage is None for damage in runner(find_damage, folders))
+
+
+def _finish(
+    out: Path, shards: Sequence[str], maker: SetInfo, *, complete: bool, keep: Collection[str]
+) -> None:
+    """Writes what makes a set of shards, and removes older ones, but for those of films that are in `keep`.
+
+    A film that could not be read today may be there tomorrow, and its shard with it.
+    """
+    finish_set(out, shards, maker=maker)
+    if complete:  # or films that were refused would not be tried again
+        with replace_atomically(out / SOURCE_FILE) as unfinished:
+            unfinished.write_text("\n".join(shards))
+    for stale in (out / "shards").iterdir():
+        if stale.name not in shards and not (keep and _film_of(stale) in keep):
+            shutil.rmtree(stale)
+
+
+def _film_of(shard: Path) -> str | None:
+    """Returns the name of the film in a shard, None where the shard is damaged."""
+    try:
+        return read_about(shard).film
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
     """Makes a set of one annotated film; returns False when `out` already holds this very one."""
     name = Path(load_scene_file(scenes).film.file).name
-    return (
-        prepare([(name, scenes)], out, config, runner=partial(run_local, processes=1)) is not None
-    )
+    return prepare([(name, scenes)], out, config, runner=run_here) is not None
 
 
 def prepare_pixels(pixels: Path, out: Path, config: Config, *, runner: Runner) -> bool:
@@ -110,20 +181,30 @@ def prepare_videos(
     until: str = "encode",
     credit: str = "",
 ) -> Report:
-    """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too."""
+    """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too.
+
+    Raises:
+        InputError: there is no such folder, weights do not fit, or another process is preparing into `out`. What is
+            wrong with a video is in its row of the report.
+    """
     make_folder(out)
-    report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
-    ready = report.ready
-    if until == "encode" and ready:
-        scenes = [(row.name, row.scenes) for row in ready]
+    with lock_folder(out, doing=PREPARING):
+        report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
         try:
-            problems = prepare(scenes, out, config, runner=runner)
-        except InputError:
-            report.save(out)
+            if until == "encode" and report.ready:
+                scenes = [(row.name, row.scenes) for row in report.ready]
+                refused = [row.name for row in report.rows if row.outcome == "set aside"]
+                problems = _prepare(scenes, out, config, runner=runner, refused=refused)
+                for row, problem in zip(
+                    report.ready, problems or [None] * len(scenes), strict=True
+                ):
+                    row.finish(problem)
+        except InputError as error:
+            for row in report.ready:
+                row.set_aside(error)
             raise
-        for row, problem in zip(ready, problems or [None] * len(ready), strict=True):
-            row.finish(problem)
-    report.save(out)
+        finally:
+            report.save(out)
     return report
 
 
@@ -138,7 +219,13 @@ def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[
         return Path(prepare.codec_from), hash_of(weights, encoder)
     if prepare.codec != "patch":
         raise InputError(f"prepare.codec_from: empty, expected the weights of {prepare.codec}")
-    sizes = [prepare.height, prepare.width, prepare.fps, config.model.patch, config.model.channels]
+    sizes = [
+        prepare.height,
+        prepare.width,
+        prepare.fps,
+        config.backbone.patch,
+        config.backbone.channels,
+    ]
     key = hash_of("fit", sizes, [source.content for source in opened])
     return out / "work" / f"codec-{key}.safetensors", hash_of(key, encoder)
 
@@ -151,36 +238,29 @@ def hash_weights(path: str) -> str:
     return hash_of([(file.name, hash_file(file)) for file in files if not file.is_dir()])
 
 
-def _make_maker(opened: Sequence[Source], codec: Path | None, out: Path, config: Config) -> SetInfo:
+def _make_maker(
+    jobs: Sequence[EncodeJob],
+    opened: Sequence[Source],
+    codec: Path | None,
+    out: Path,
+    config: Config,
+    *,
+    runner: Runner,
+) -> SetInfo:
     """With what the set is made; the codec is fitted where it has to be, and put beside the records."""
     prepare = config.prepare
     area = {"height": prepare.height, "width": prepare.width, "fps": prepare.fps}
     if codec is None:
         return SetInfo(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
-    if not codec.exists() and not prepare.codec_from:
-        _fit_codec(opened, codec, config)
-    made = import_codec(prepare.codec, codec, channels=config.model.channels)
+    if not prepare.codec_from and not is_codec(codec, config):
+        fit_codec(jobs, opened, codec, config, runner=runner)
+    made = import_codec(prepare.codec, codec, channels=config.backbone.channels)
     made.save(out / CODEC_FILE)
-    encoder = load_encoder(prepare.encoder, config.model.text_width, prepare.encoder_from)
+    encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
     empty = encoder.encode([""])[0]
     return SetInfo(
         made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty
     )
-
-
-def _fit_codec(opened: Sequence[Source], path: Path, config: Config) -> None:
-    """A fit on training scenes alone: held-out footage must stay unseen."""
-    shots = (
-        shot.frames
-        for source in opened
-        for scene in source.scenes()
-        for shot in scene.shots
-        if scene.split == "train"
-    )
-    videos = (frames[: fitting_length(len(frames), longest=len(frames))] for frames in shots)
-    codec = fit_patch_codec(videos, channels=config.model.channels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    codec.save(path)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -200,6 +280,8 @@ def main(argv: Sequence[str]) -> None:
         Path(VIDEOS.value), out, config, runner=runner, until=UNTIL.value, credit=CREDIT.value
     )
     print(report.show())
+    if not report.count(UNTIL.value):
+        raise InputError(f"{VIDEOS.value}: no video is left, see report.json in {out} for why")
 
 
 if __name__ == "__main__":

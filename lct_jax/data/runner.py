@@ -1,43 +1,44 @@
-"""The same function over many films: in this process, in one a core, or on a Ray cluster.
+"""The same function over many films: in this process, in worker processes, or on a Ray cluster.
 
-A function of one job and the jobs enter; results leave in the order of the jobs, an `InputError` in place of the
-result where a film was refused. What a job does is on disk when it returns, so a run that is killed loses only films
-it was at.
+Every runner is given a function of one job and the jobs. It yields results in the order of the jobs, and an
+`InputError` in place of a result where a film was refused, where the function failed in any other way, or where the
+process that worked on the film died. What a job makes is on disk when the function returns, so a run that is killed
+loses only the films that it was working on.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lct_jax.errors import InputError
+from lct_jax.data.workers import run_in_workers
+from lct_jax.errors import InputError, one_line
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+
+
+def run_here(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Runs the jobs one after another in this process, which a decoder that crashes takes with it."""
+    yield from _show(map(partial(_guard, function), jobs), len(jobs))
 
 
 def run_local(
     function: Callable[[Any], Any], jobs: Sequence[Any], *, processes: int
 ) -> Iterator[Any]:
-    """In `processes` processes; in this one where there is a single job or process."""
-    guarded = partial(_guard, function)
-    if min(processes, len(jobs)) <= 1:
-        yield from _show(map(guarded, jobs), len(jobs))
-        return
-    # Not by fork: JAX and the decoders have threads of their own.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
-        yield from _show(pool.map(guarded, jobs), len(jobs))
+    """Runs the jobs in at most `processes` worker processes, even a single job: a worker may die, this process not."""
+    results = run_in_workers(partial(_guard, function), jobs, processes=processes)
+    yield from _show(results, len(jobs))
 
 
 def run_ray(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
     """On the cluster that RAY_ADDRESS names, or on one started here; films of a worker that died are done again.
 
-    The folder of videos and that of the set must be seen by all nodes.
+    A film whose worker dies every time is refused. The folder of videos and that of the set must be seen by all nodes.
     """
     try:
         import ray
@@ -49,14 +50,25 @@ def run_ray(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any
         ray.init(include_dashboard=False, configure_logging=False)
     task = ray.remote(max_retries=3)(_guard)
     results = [task.remote(function, job) for job in jobs]
-    yield from _show(map(ray.get, results), len(jobs))
+    yield from _show((_guard(ray.get, result) for result in results), len(jobs))
 
 
 def _guard(function: Callable[[Any], Any], job: Any) -> Any:
+    """Returns the result of a job, or an `InputError` that says why there is none."""
     try:
         return function(job)
     except InputError as error:
         return error
+    except Exception as error:
+        return InputError(_name_failure(error))
+
+
+def _name_failure(error: Exception) -> str:
+    """Returns one line for a failure that nobody foresaw: its type, what it says and where it was raised."""
+    kind, said = type(error).__name__, one_line(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"failed unexpectedly: {kind}{'' if said == kind else f': {said}'} ({where})"
 
 
 def _show(results: Iterator[Any], count: int) -> Iterator[Any]:

@@ -150,6 +150,10 @@ def _read_scene(field: Field, cast: dict[str, str]) -> AnnotatedScene:
         cut = parts["cut"].of(bool) if "cut" in parts else True
         prompts.append(ShotPrompt(text=read_prompt(parts["prompt"], characters), cut=cut))
         ranges.append(_read_range(parts["frames"], after=ranges[-1].end if ranges else 0))
+        if not cut and len(ranges) > 1 and ranges[-1].start != ranges[-2].end:
+            parts["frames"].refuse(
+                f"starts at {ranges[-1].start}, expected {ranges[-2].end}, where the last shot ends: cut is false"
+            )
     return AnnotatedScene(
         id=_read_name(fields["id"]),
         split=fields["split"].of(str),

@@ -19,7 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from safetensors.numpy import load
 
 from lct_jax.codecs.registry import find_stride
-from lct_jax.config import Config
+from lct_jax.config import Config, PrepareConfig
 from lct_jax.data.scene_file import (
     AnnotatedScene,
     FrameRange,
@@ -31,17 +31,26 @@ from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
 from lct_jax.directing.script import render_global, render_shot
 from lct_jax.errors import InputError
-from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_shape
+from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
+from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_own_rate, read_shape
 from lct_jax.media.video import resize
 from lct_jax.tensors import hash_file
 
 
 @dataclass(frozen=True)
 class RawShot:
-    """A shot before any encoding: its text, and its frames uint8 [frames, height, width, 3]."""
+    """A shot before any encoding.
+
+    Attributes:
+        text: its prompt. frames: uint8 [frames, height, width, 3].
+        joined: whether it goes on, without a cut, from the shot before it in its scene. followed: whether the next one
+            goes on from it.
+    """
 
     text: str
     frames: np.ndarray
+    joined: bool = False
+    followed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,13 +93,13 @@ def open_source(path: Path, config: Config) -> Source:
     if path.is_dir():
         return _open_pixels(path)
     annotated = load_scene_file(path)
-    size = lambda: choose_size(annotated.film.file, config)  # noqa: E731
+    size = lambda: choose_size(annotated.film.file, config)
     about = dataclasses.replace(annotated, film=dataclasses.replace(annotated.film, file=""))
     return Source(
         content=[hash_file(annotated.film.file), dataclasses.asdict(about)],
         owed=annotated.film.owed,
         size=size,
-        scenes=lambda: _iter_film(annotated, fps=config.prepare.fps, size=size()[0]),
+        scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
     )
 
 
@@ -102,7 +111,7 @@ def hash_of(*values: object) -> str:
 
 def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], float]:
     """Height and width of a film's frames in a set, and the stretch; InputError where that is over the limit."""
-    prepare, patch, shape = config.prepare, config.model.patch, read_shape(film)
+    prepare, patch, shape = config.prepare, config.backbone.patch, read_shape(film)
     stride = find_stride(prepare.codec)
     multiple = (stride[1] * patch[1], stride[2] * patch[2])
     size = fit_size(
@@ -135,16 +144,20 @@ def iter_footage(annotated: SceneFile, *, fps: float, size: tuple[int, int]) -> 
         yield Footage(scene, shot, np.stack(kept[: len(frames)]))
 
 
-def _iter_film(annotated: SceneFile, *, fps: float, size: tuple[int, int]) -> Iterator[RawScene]:
-    footage = iter_footage(annotated, fps=fps, size=size)
+def _iter_film(
+    annotated: SceneFile, config: PrepareConfig, *, size: tuple[int, int]
+) -> Iterator[RawScene]:
+    annotated = align_shots(_at_rate(annotated, config.fps), longest=config.max_frames)
+    footage = iter_footage(annotated, fps=config.fps, size=size)
     waiting: dict[tuple[str, int], np.ndarray] = {}
 
     def take(scene: AnnotatedScene, shot: int) -> RawShot:
         while (scene.id, shot) not in waiting:
             part = next(footage)
             waiting[part.scene.id, part.shot] = part.frames
+        joined = [False, *(not other.cut for other in scene.script.shots[1:]), False]
         text = render_shot(scene.script.shots[shot])
-        return RawShot(text, waiting.pop((scene.id, shot)))
+        return RawShot(text, waiting.pop((scene.id, shot)), joined[shot], joined[shot + 1])
 
     for scene in sorted(annotated.scenes, key=lambda scene: scene.ranges[0].start):
         shots = (take(scene, shot) for shot in range(len(scene.ranges)))
@@ -159,20 +172,50 @@ def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
 
 
 def _at_rate(annotated: SceneFile, fps: float) -> SceneFile:
-    """A scene file whose ranges count frames at another rate; none becomes empty."""
-    factor = fps / annotated.film.fps
-    if factor == 1:
+    """A scene file whose ranges count frames at another rate; raises InputError where a shot has none."""
+    film = annotated.film
+    if fps == film.fps:
         return annotated
+    counted = find_counted(film.fps, read_own_rate(film.file), fps=fps)
 
-    def convert(frames: FrameRange) -> FrameRange:
-        start = round(frames.start * factor)
-        return FrameRange(start, max(start + 1, round(frames.end * factor)))
+    def convert(scene: AnnotatedScene) -> AnnotatedScene:
+        ranges = []
+        for number, frames in enumerate(scene.ranges):
+            found = count_frames(frames.start, frames.end, counted=counted, fps=read_rate(fps))
+            if found[0] == found[1]:
+                raise InputError(
+                    f"{film.file}: scene {scene.id!r}: shots[{number}].frames: found"
+                    f" [{frames.start}, {frames.end}] at {film.fps:g} fps, expected a shot in which a frame"
+                    f" at prepare.fps {fps:g} is shown"
+                )
+            ranges.append(FrameRange(*found))
+        return dataclasses.replace(scene, ranges=tuple(ranges))
 
-    scenes = tuple(
-        dataclasses.replace(scene, ranges=tuple(map(convert, scene.ranges)))
-        for scene in annotated.scenes
-    )
-    return dataclasses.replace(annotated, scenes=scenes)
+    return SceneFile(dataclasses.replace(film, fps=fps), tuple(map(convert, annotated.scenes)))
+
+
+def align_shots(annotated: SceneFile, *, longest: int) -> SceneFile:
+    """Returns a scene file in which shots that are followed without a cut have 4n + 1 frames, where a clip holds them.
+
+    The boundary to the next shot, at which nothing is seen to change, is moved by two frames at most: so one clip shows
+    a shot from its beginning to where the next one goes on.
+    """
+
+    def align(scene: AnnotatedScene) -> AnnotatedScene:
+        ranges = list(scene.ranges)
+        for number, shot in enumerate(scene.script.shots[1:]):
+            here, behind = ranges[number : number + 2]
+            length = min((len(here) + 1) // 4 * 4 + 1, longest)
+            end = here.start + length
+            if shot.cut or len(here) > longest + 2 or end >= behind.end:
+                continue
+            ranges[number], ranges[number + 1] = (
+                FrameRange(here.start, end),
+                FrameRange(end, behind.end),
+            )
+        return dataclasses.replace(scene, ranges=tuple(ranges))
+
+    return dataclasses.replace(annotated, scenes=tuple(map(align, annotated.scenes)))
 
 
 def _open_pixels(folder: Path) -> Source:
@@ -188,11 +231,15 @@ def _open_pixels(folder: Path) -> Source:
 def _iter_pixels(folder: Path) -> Iterator[RawScene]:
     shots, scenes = (ArrayRecordReader(str(folder / f"{kind}.array_record")) for kind in KINDS)
     lengths, names = LengthTable.load(folder / "lengths.safetensors"), read_about(folder).scenes
-    text = lambda record, name: record[name].tobytes().decode()  # noqa: E731
+    text = lambda record, name: record[name].tobytes().decode()
+    first = set(lengths.scene_start.tolist())
+    joined = {shot for shot in np.flatnonzero(lengths.shot_cut == 0).tolist() if shot not in first}
 
     def take(number: int) -> RawShot:
         record = load(shots.read([number])[0])
-        return RawShot(text(record, "text"), record["clip_0"])
+        return RawShot(
+            text(record, "text"), record["clip_0"], number in joined, number + 1 in joined
+        )
 
     for number, name in enumerate(names):
         record = load(scenes.read([number])[0])

@@ -39,7 +39,7 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
     devices = jax.devices() if devices is None else devices
     if len(devices) % seq:
         raise InputError(
-            f"training.seq_shards: found {seq} over {len(devices)} devices, expected a divisor"
+            f"compute.seq_shards: found {seq} over {len(devices)} devices, expected a divisor"
         )
     shape = (len(devices) // seq, seq)
     # Explicit axes, the default of jax.make_mesh, refuse the gathers by group slot: ask for Auto.
@@ -176,7 +176,7 @@ def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
 
 def place_tree(tree: Any, shardings: Any) -> Any:
     """Puts host arrays, the same on every process, where `shardings` say; nothing passes between processes."""
-    place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index])  # noqa: E731
+    place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index])
     return jax.tree.map(place, tree, shardings)
 
 
@@ -193,7 +193,7 @@ def check_mesh(mesh: Mesh, config: Config) -> None:
         ("data.rows", config.data.rows, data * config.training.accumulate),
         ("data.video_tokens", config.data.video_tokens, seq),
         ("data.text_tokens", config.data.text_tokens, seq),
-        ("model.heads", config.model.heads, seq),
+        ("backbone.heads", config.backbone.heads, seq),
     ):
         if found % parts:
             raise InputError(f"{field}: found {found}, expected a multiple of {parts} on this mesh")

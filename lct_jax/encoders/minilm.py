@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from tokenizers import Tokenizer
 
-from lct_jax.codecs.protocols import check_texts
+from lct_jax.encoders.protocol import check_texts
 from lct_jax.errors import InputError
 from lct_jax.tensors import hash_file, load_tensors
 

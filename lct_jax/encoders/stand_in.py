@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocols import check_texts
+from lct_jax.encoders.protocol import check_texts
 from lct_jax.errors import InputError
 
 # No word can be one of these: `<` is always split from the letters after it.

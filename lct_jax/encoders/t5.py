@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lct_jax.codecs.protocols import check_texts
 from lct_jax.encoders.prompts import SD3, PromptRules
+from lct_jax.encoders.protocol import check_texts
 from lct_jax.encoders.t5_network import Block, Norm, T5Config, bucket_distances
 from lct_jax.encoders.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
@@ -118,7 +118,7 @@ class _Weights:
 
     def __init__(self, config: T5Config, folder: Path, dtype: str) -> None:
         self._config = config
-        build = lambda i: Block(config, positions=_has_table(config, i), rngs=nnx.Rngs(0))  # noqa: E731
+        build = lambda i: Block(config, positions=_has_table(config, i), rngs=nnx.Rngs(0))
         parts = [nnx.split(nnx.eval_shape(lambda i=i: build(i))) for i in range(config.num_layers)]
         places = {"shared.weight": (None, (config.vocab_size, config.d_model))}
         places["encoder.final_layer_norm.weight"] = (None, (config.d_model,))

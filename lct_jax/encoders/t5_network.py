@@ -57,7 +57,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: T5Config, *, positions: bool, rngs: nnx.Rngs) -> None:
         inner = config.num_heads * config.d_kv
-        linear = lambda i, o: nnx.Linear(i, o, use_bias=False, rngs=rngs)  # noqa: E731
+        linear = lambda i, o: nnx.Linear(i, o, use_bias=False, rngs=rngs)
         self.heads, self.gated = config.num_heads, config.feed_forward_proj == "gated-gelu"
         self.attention_norm = Norm(config.d_model, config.layer_norm_epsilon)
         self.q, self.k, self.v = (linear(config.d_model, inner) for _ in range(3))
@@ -74,7 +74,7 @@ class Block(nnx.Module):
 
     def __call__(self, x_BLD: jax.Array, bias_BHLM: jax.Array) -> jax.Array:
         """Maps [B, L, D] to the same; `bias_BHLM` is added to the scores, float32."""
-        split = lambda x: x.reshape(*x.shape[:2], self.heads, -1)  # noqa: E731
+        split = lambda x: x.reshape(*x.shape[:2], self.heads, -1)
         h = self.attention_norm(x_BLD)
         q_BLHK, k_BMHK, v_BMHK = split(self.q(h)), split(self.k(h)), split(self.v(h))
         scores_BHLM = jnp.einsum("BLHK,BMHK->BHLM", q_BLHK, k_BMHK).astype(jnp.float32)

@@ -23,113 +23,79 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from flax import nnx
 from tqdm import tqdm
 
-from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.cli import run
-from lct_jax.codecs.protocols import TextEncoder, VideoCodec
-from lct_jax.codecs.registry import load_codec, make_encoder
-from lct_jax.config import Config, SamplingConfig
-from lct_jax.data.sets.records import CODEC_FILE
-from lct_jax.distributed.sharding import make_sampling_mesh
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.measures import Share, Tally, judge_scene
 from lct_jax.evaluation.table import ROWS, Row, summarize, to_markdown
-from lct_jax.layout import unpatchify
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
+from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import write_script
-from lct_jax.sampling.encode_script import make_request
-from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.passes import sample_scene
-from lct_jax.sampling.window import SamplingScene
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
-from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
 
 SEED = 1_000_003  # of no scene that is trained on
 # One size and one length, so that all scenes share their compiled programs.
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """Trained weights with all that sampling needs besides."""
-
-    backbone: Denoiser
-    fingerprint: str
-    config: Config
-    codec: VideoCodec
-    encoder: TextEncoder
-
-    @classmethod
-    def load(cls, origin: Path, codec_file: Path, *, guidance: float | None = None) -> Model:
-        """Weights of a run's folder or file; raises InputError where codec or encoder are not those of the run.
-
-        Args:
-            guidance: to sample with in place of the config's.
-        """
-        meta = read_meta(origin)
-        model, prepare = meta.config.model, meta.config.prepare
-        graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
-        params = read_weights(origin, shapes, which="ema")
-        codec = load_codec(codec_file, channels=model.channels)
-        encoder = make_encoder(prepare.encoder, width=model.text_width, folder=prepare.encoder_from)
-        meta.check_identities(str(origin), codec=codec.identity, encoder=encoder.identity)
-        context = meta.config.training.context
-        backbone = Denoiser(graph, params, config=model, context=context)
-        config = meta.config
-        if guidance is not None:
-            sampling = dataclasses.replace(config.sampling, guidance=guidance)
-            config = dataclasses.replace(config, sampling=sampling)
-        return cls(backbone, fingerprint_of(params), config, codec, encoder)
-
-
 def fingerprint_of(params: Any) -> str:
-    """16 hex digits of the numbers in a tree of weights."""
+    """Returns 16 hex digits of the numbers in a tree of weights."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()[:16]
 
 
-def sample_shots(model: Model, scene: PuppetScene, row: Row) -> list[np.ndarray]:
-    """The frames of every shot of a scene, sampled in one way; of shots that the row gives, the picture given."""
-    config, mode = model.config, MODES[row.mode]
+def sample_shots(
+    generator: Generator, scene: PuppetScene, row: Row, *, guidance: float | None = None
+) -> list[np.ndarray]:
+    """Returns the frames of every shot of a scene, sampled in one way; of shots that the row gives, the picture given.
+
+    Args:
+        guidance: to sample with in place of the config's.
+    """
+    pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
+    settings = choose_settings(generator, row, guidance)
     height, width = scene.size
-    sampling: SamplingConfig = dataclasses.replace(
-        config.sampling, height=height, width=width, **row.fields
-    )
-    frames = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
-    request = make_request(
+    seed = jax.random.key(settings["seed"])
+    sampled = generator.sample(
         write_script(scene),
-        encode=model.encoder.encode,
-        given={number: model.codec.encode(picture) for number, picture in frames.items()},
-        model=config.model,
-        sampling=sampling,
-        stride=model.codec.stride,
+        mode=row.mode,
+        given=pictures,
+        key=jax.random.fold_in(seed, scene.seed[1]),
+        **{**settings, "height": height, "width": width},
     )
-    plan = mode.plan(request, sampling)
-    key = jax.random.fold_in(jax.random.key(sampling.seed), scene.seed[1])
-    job = SamplingScene(request, sampling, model=config.model, key=key)
-    executor = mode.execute(model.backbone, job, plan, time_grid(sampling.steps, config.flow.shift))
-    for shot in sample_scene(executor, job, plan):
-        latent = unpatchify(shot.tokens, request.shots[shot.number].grid, config.model.patch)
-        frames[shot.number] = model.codec.decode(latent)
+    frames = pictures | {shot.number: shot.frames for shot in sampled}
     return [frames[number] for number in range(len(scene.shots))]
 
 
-def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Mapping[str, Tally]]:
+def choose_settings(generator: Generator, row: Row, guidance: float | None) -> dict[str, Any]:
+    """Returns the sampling settings of a row: the run's, the row's own changes, and the guidance asked for."""
+    settings = dataclasses.asdict(generator.config.sampling)
+    if guidance is not None:
+        settings["guidance"] = guidance
+    return settings | row.fields
+
+
+def evaluate_row(
+    generator: Generator,
+    row: Row,
+    scenes: int,
+    file: Path,
+    *,
+    guidance: float | None = None,
+) -> Iterator[Mapping[str, Tally]]:
     """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
 
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
-    made = json.dumps(describe(model, row))
+    made = json.dumps(describe(generator, row, guidance))
     lines = file.read_text().splitlines() if file.exists() else [made]
     if lines[0] != made:
         raise InputError(
@@ -141,7 +107,9 @@ def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Ma
             yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
             continue
         scene = draw_scene(SEED, number, DRAWING)
-        seen = [read_shot(frames) for frames in sample_shots(model, scene, row)]
+        seen = [
+            read_shot(frames) for frames in sample_shots(generator, scene, row, guidance=guidance)
+        ]
         tallies = judge_scene(scene, seen, given=row.given)
         lines.append(json.dumps(tallies))
         with replace_atomically(file) as unfinished:
@@ -149,14 +117,13 @@ def evaluate_row(model: Model, row: Row, scenes: int, file: Path) -> Iterator[Ma
         yield tallies
 
 
-def describe(model: Model, row: Row) -> dict[str, object]:
+def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str, object]:
     """What results depend on, as JSON."""
-    sampling = dataclasses.replace(model.config.sampling, **row.fields)
     return {
-        "weights": model.fingerprint,
+        "weights": fingerprint_of(generator.network.params),
         "mode": row.mode,
         "given": list(row.given),
-        "sampling": dataclasses.asdict(sampling),
+        "sampling": choose_settings(generator, row, guidance),
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),
     }
@@ -190,20 +157,22 @@ def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
-    if origin.is_file() and CODEC.value is None:
-        raise InputError(
-            f"--codec: missing, expected the codec of the run that {origin} comes from"
-        )
-    model = Model.load(origin, Path(CODEC.value or origin / CODEC_FILE), guidance=GUIDANCE.value)
-    names = choose_rows(ROWS_WANTED.value, causal=model.config.training.context == "causal")
-    jax.set_mesh(make_sampling_mesh(1, heads=model.config.model.heads))
+    generator = Generator.load(origin, codec=CODEC.value)
+    causal = generator.config.training.context == "causal"
+    names = choose_rows(ROWS_WANTED.value, causal=causal)
     make_folder(out)
     for name in names:
-        label = f"{NAME.value or model.config.name}.{name}"
-        rows = evaluate_row(model, ROWS[name], SCENES.value, out / f"{label}.jsonl")
+        label = f"{NAME.value or generator.config.name}.{name}"
+        rows = evaluate_row(
+            generator,
+            ROWS[name],
+            SCENES.value,
+            out / f"{label}.jsonl",
+            guidance=GUIDANCE.value,
+        )
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}
-        made = describe(model, ROWS[name]) | {"scenes": SCENES.value}
+        made = describe(generator, ROWS[name], GUIDANCE.value) | {"scenes": SCENES.value}
         with replace_atomically(out / f"{label}.json") as unfinished:
             unfinished.write_text(json.dumps({**made, "shares": shares}, indent=1) + "\n")
     print(write_table(out))

@@ -1,20 +1,27 @@
 """Footage on one clock: any video as frames at a fixed rate, by its timestamps, and sizes of one pixel area.
 
-Enters: a video file of constant or variable rate, any shape, rotated or not. Leaves: upright RGB frames, `fps` of them
-a second, so that frame n of what leaves is what a viewer sees at n / fps. Cuts, captions, records and given videos all
-count in these frames; a video whose own rate is `fps` passes through frame by frame.
+A video file of constant or variable rate, of any shape, rotated or not, is read as upright RGB frames, `fps` of them a
+second: frame n is what a viewer sees at n / fps (`frame_rate.py` says when exactly). Captions, records and given videos
+all count in these frames; a video whose own rate is `fps` passes through frame by frame.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from lct_jax.media.video import decode_frames, probe_video, to_rgb
+from lct_jax.errors import InputError
+from lct_jax.media.clock import Clock
+from lct_jax.media.decoding import decode_stream, is_transmitted, open_video
+from lct_jax.media.frame_rate import first_frame, read_rate, snap_time
+from lct_jax.media.video import probe_video, resize, to_rgb
 
 VIDEO_SUFFIXES = (
     ".mp4",
@@ -30,9 +37,10 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ogv",
 )
-# A quarter of a frame later than n / fps: a frame shown just before that moment is seen, whatever rounding its
-# timestamp went through, and of twice the rate it is every other frame.
-_LAG = 0.25
+_SAME_SHAPE = (
+    0.02  # by which aspect ratios of one film may differ: sizes are rounded to even numbers
+)
+_LONGEST = 3600  # seconds that one frame may be shown
 
 
 @dataclass(frozen=True)
@@ -43,41 +51,80 @@ class Shape:
     width: int
 
 
-def iter_at_rate(path: str | Path, fps: float) -> Iterator[np.ndarray]:
+class Seen(NamedTuple):
+    """A frame of a video: upright uint8 RGB [X, Y, 3], and how many frames at the rate asked for show it."""
+
+    frame: np.ndarray
+    shown: int
+
+
+def iter_at_rate(
+    path: str | Path, fps: float, *, clock: Clock | None = None
+) -> Iterator[np.ndarray]:
     """Yields upright uint8 RGB frames [X, Y, 3]: frame n is shown at n / fps seconds, at least one frame.
 
-    Frames are repeated or left out as timestamps ask; only those that are yielded are converted.
+    Frames are repeated or left out as timestamps ask; only those that are yielded are converted. All have the size of
+    the first one: a call whose sender lowers the resolution is enlarged.
+
+    Args:
+        clock: is told where timestamps begin anew and where frames are missing.
 
     Raises:
-        InputError: as `lct_jax.media.video.iter_frames`.
+        InputError: as `lct_jax.media.video.iter_frames`; or the picture changes its shape, or time jumps by hours.
     """
-    number, held, shown, end = 0, None, None, 0.0
-    for frame, start, end in _iter_timed(path):  # noqa: B007 (the last end closes the video)
-        while held is not None and (number + _LAG) / fps < start:
-            shown = to_rgb(held) if shown is None else shown
-            yield shown
-            number += 1
-        held, shown = frame, None
-    shown = to_rgb(held)
-    while number == 0 or (number + _LAG) / fps < end:
-        yield shown
-        number += 1
+    size = None
+    for frame, shown in _iter_counted(path, fps, clock or Clock()):
+        if shown:
+            picture = _convert(frame, size)
+            size = picture.shape[:2]
+            yield from itertools.repeat(picture, shown)
+
+
+def iter_seen(path: str | Path, fps: float, *, clock: Clock | None = None) -> Iterator[Seen]:
+    """Yields every frame of a video with the number of frames at `fps` that show it, 0 or more; errors as above."""
+    size = None
+    for frame, shown in _iter_counted(path, fps, clock or Clock()):
+        picture = _convert(frame, size)
+        size = picture.shape[:2]
+        yield Seen(picture, shown)
+
+
+def _iter_counted(
+    path: str | Path, fps: float, clock: Clock
+) -> Iterator[tuple[av.VideoFrame, int]]:
+    rate, number, held, end = read_rate(fps), 0, None, Fraction(0)
+    for frame, start, end in _iter_timed(path, clock):  # noqa: B007 (the last end closes the video)
+        if held is not None:
+            upto = max(first_frame(start, rate), number)
+            yield held, upto - number
+            number = upto
+        held = frame
+    yield held, max(first_frame(end, rate), number, 1) - number
+
+
+def _convert(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+    picture = to_rgb(frame)
+    return picture if size is None else resize(picture, *size)
+
+
+def read_own_rate(path: str | Path) -> Fraction:
+    """Returns the frames a second of a video as it declares them; errors as `lct_jax.media.video.probe_video`."""
+    return read_rate(probe_video(path).fps)
 
 
 def read_shape(path: str | Path) -> Shape:
-    """Shape of the first frame as displayed; errors as `iter_at_rate`."""
-    frames = decode_frames(path)
-    frame = next(frames)
-    frames.close()
-    width = round(frame.width * probe_video(path).pixel_aspect)
-    upright = round(frame.rotation / 90) % 2 == 0
-    return Shape(frame.height, width) if upright else Shape(width, frame.height)
+    """Shape of the first frame as displayed; errors as `lct_jax.media.video.iter_frames`."""
+    with open_video(path) as stream:
+        frames = decode_stream(path, stream)
+        shape = _shape_of(next(frames).frame, stream)
+        frames.close()
+    return shape
 
 
 def fit_size(height: int, width: int, *, area: int, multiple: tuple[int, int]) -> tuple[int, int]:
     """Height and width of about `area` pixels in the aspect ratio given, each a multiple; nothing is cropped."""
     scale = (area / (height * width)) ** 0.5
-    fit = lambda side, step: max(step, round(side * scale / step) * step)  # noqa: E731
+    fit = lambda side, step: max(step, round(side * scale / step) * step)
     return fit(height, multiple[0]), fit(width, multiple[1])
 
 
@@ -87,18 +134,42 @@ def aspect_error(shape: Shape, size: tuple[int, int]) -> float:
     return max(ratio, 1 / ratio) - 1
 
 
-def _iter_timed(path: str | Path) -> Iterator[tuple[av.VideoFrame, float, float]]:
-    """Frames with the seconds from the first at which each begins and ends; time never goes back."""
-    first, start, length = None, 0.0, 0.0
-    for frame in decode_frames(path):
-        if frame.time is not None:
-            first = frame.time if first is None else first
-            begin = max(frame.time - first, start)
-        else:
-            begin = start + length  # no timestamp: right behind the frame before
-        if frame.duration and frame.time_base:
-            length = float(frame.duration * frame.time_base)
-        elif begin > start:
-            length = begin - start
-        start = begin
-        yield frame, start, start + length
+def _iter_timed(
+    path: str | Path, clock: Clock
+) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
+    """Yields frames with the seconds from the first at which each begins and ends; time never goes back."""
+    shape, pixel, before = None, None, Fraction(0)
+    with open_video(path) as stream:
+        clock.strict = is_transmitted(stream)
+        own = stream.average_rate or stream.guessed_rate
+        for number, (frame, broken) in enumerate(decode_stream(path, stream)):
+            # The container's pixels have one shape, those of the decoder change with the picture.
+            now = stream.codec_context.sample_aspect_ratio
+            pixel = pixel or now
+            found = _shape_of(frame, stream, stretch=float(now / pixel) if now else 1.0)
+            shape = shape or found
+            if aspect_error(found, (shape.height, shape.width)) > _SAME_SHAPE:
+                raise InputError(
+                    f"{path}: the picture changes from {shape.width}x{shape.height} to "
+                    f"{found.width}x{found.height} at frame {number}, expected one shape all along"
+                )
+            tick = Fraction(frame.time_base or 0)
+            time = None if frame.pts is None or not tick else frame.pts * tick
+            times = clock.place(time, frame.duration * tick or None, broken=broken)
+            if own:  # a timestamp is rounded to ticks; the frame is meant to begin at its own rate
+                times = tuple(snap_time(t, rate=read_rate(own), tick=tick) for t in times)
+            begin, end = times
+            if begin - before > _LONGEST:
+                raise InputError(
+                    f"{path}: timestamps jump ahead by {float(begin - before) / 3600:.1f} hours at "
+                    f"frame {number}"
+                )
+            before = end
+            yield frame, begin, end
+
+
+def _shape_of(frame: av.VideoFrame, stream: av.VideoStream, *, stretch: float = 1.0) -> Shape:
+    """Upright shape of a frame as displayed, its pixels wider by `stretch` than the stream says."""
+    width = round(frame.width * float(stream.sample_aspect_ratio or 1) * stretch)
+    upright = round(frame.rotation / 90) % 2 == 0
+    return Shape(frame.height, width) if upright else Shape(width, frame.height)

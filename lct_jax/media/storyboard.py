@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from lct_jax.directing.script import GlobalPrompt
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.media.video import resize
 
 # Lengths are pixels of the finished page.

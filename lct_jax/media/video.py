@@ -12,16 +12,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lct_jax.errors import InputError, one_line
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
+from lct_jax.media.colour import to_rgb8
+from lct_jax.media.decoding import check_file, decode_stream, open_video
+from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # Constant quality of x264, 0 (lossless) to 51: 17 is held to be free of visible loss.
@@ -61,7 +64,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     Raises:
       InputError: the file is missing, empty, not a video, or declares no frame rate.
     """
-    with _open_video(path) as stream:
+    with open_video(path) as stream:
         rate = stream.average_rate or stream.guessed_rate
         if not rate:
             raise InputError(f"{path}: the video declares no frame rate")
@@ -88,20 +91,34 @@ def read_video(path: str | Path) -> Video:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as uint8 RGB [X, Y, 3], upright, what is transparent over white.
+    """Reads an image as uint8 RGB [X, Y, 3], upright, what is transparent over white; of an animation the first frame.
 
     Raises:
-      InputError: the file is missing, empty, damaged or not an image.
+      InputError: the file is missing, empty, damaged or not an image, or has levels that no picture has.
     """
-    _check_file(path)
+    with _open_image(path) as image:
+        return to_rgb_image(image)
+
+
+def read_moments(path: str | Path, fps: float, *, longest: int) -> np.ndarray:
+    """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
+
+    Args:
+      longest: most frames that are read. Errors: as `read_image`.
+    """
+    with _open_image(path) as image:
+        if not is_animated(image):
+            return to_rgb_image(image)[None]
+        return np.stack(list(islice(iter_animation(image, fps), longest)))
+
+
+@contextmanager
+def _open_image(path: str | Path) -> Iterator[Image.Image]:
+    check_file(path)
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            return np.array(image.convert("RGB"))
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
 
@@ -200,48 +217,14 @@ def _resize(frames: np.ndarray, height: int, width: int, resample: Image.Resampl
     return resized.reshape(*frames.shape[:-3], height, width, 3)
 
 
-@contextmanager
-def _open_video(path: str | Path) -> Iterator[av.VideoStream]:
-    _check_file(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path}: has no video stream")
-            yield container.streams.video[0]
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
-
-
 def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
     """Yields decoded frames as the library has them, in order of display; errors as `iter_frames`."""
-    count = packets = 0
-    with _open_video(path) as stream:
-        # Packets, not frames: a trimmed phone video hides frames by its edit list, and is whole.
-        listed = len(stream.index_entries)
-        for packet in stream.container.demux(stream):
-            if packet.is_corrupt:
-                raise InputError(f"{path}: damaged or cut off after frame {count}")
-            packets += packet.size > 0
-            for frame in packet.decode():
-                count += 1
-                yield frame
-        if packets < listed:
-            raise InputError(f"{path}: ends after {packets} of the {listed} frames it declares")
-        if not count:
-            raise InputError(f"{path}: holds no frame that can be decoded")
+    with open_video(path) as stream:
+        for decoded in decode_stream(path, stream):
+            yield decoded.frame
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as uint8 RGB [X, Y, 3], upright."""
+    """A decoded frame as uint8 RGB [X, Y, 3], upright, in the colours of a BT.709 display."""
     # The flag turns counterclockwise, in degrees, as rot90 does in quarters.
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-
-
-def _check_file(path: str | Path) -> None:
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty (0 bytes)")
+    return np.rot90(to_rgb8(frame), round(frame.rotation / 90))

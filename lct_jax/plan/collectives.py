@@ -54,8 +54,8 @@ def _list_weights(
 ) -> list[Collective]:
     data, seq = (find_lane(topology, shards, axis) for axis in ("data", "seq"))
     micro, chip = config.training.accumulate, topology.chip
-    others = lambda size: (size - 1) / size  # noqa: E731
-    passes = micro * (2 if POLICIES[config.model.remat].again.linear else 1)
+    others = lambda size: (size - 1) / size
+    passes = micro * (2 if POLICIES[config.compute.remat].again.linear else 1)
     gathered = passes * parameters.gathered_bytes * others(shards.data)
     scattered = micro * parameters.gradient_bytes * others(shards.data)
     # A ring of all-reduce sends twice what a scatter does, here of the shard that is left.
@@ -84,13 +84,13 @@ def _list_weights(
 
 
 def _list_exchanges(config: Config, shards: Shards, topology: Topology) -> list[Collective]:
-    model, data, micro = config.model, config.data, config.training.accumulate
+    model, data, micro = config.backbone, config.data, config.training.accumulate
     lane = find_lane(topology, shards, "seq")
     rows = data.rows / shards.data
     tokens = rows * (data.video_tokens + data.text_tokens) / shards.seq
-    width = model.heads * model.head_dim * jnp.dtype(model.dtype).itemsize
+    width = model.heads * model.head_dim * jnp.dtype(config.compute.dtype).itemsize
     passes = (
-        2 + POLICIES[model.remat].again.attention
+        2 + POLICIES[config.compute.remat].again.attention
     )  # forward, its gradient, and perhaps forward again
     sent = passes * EXCHANGES * model.depth * tokens * width * (shards.seq - 1) / shards.seq
     count = round(passes * EXCHANGES * model.depth * micro)

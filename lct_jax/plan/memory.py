@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from lct_jax.backbones.registry import count_costs
 from lct_jax.config import Config
 from lct_jax.costs.recompute import POLICIES
 from lct_jax.plan.links import Shards
@@ -21,11 +22,6 @@ from lct_jax.plan.parameters import FLOAT, Parameters
 LANES = 128  # a TPU's last axis is stored in multiples of it
 INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coordinates
 
-# Arrays [tokens, width] in the compute dtype that the backward pass of a block takes at its widest: queries, keys,
-# values and gradients, float32 copies counted as two, and what the compiler's layout leaves unused between them. Read
-# off compiled programs, benchmarks/README.md.
-BLOCK = 32
-WHOLE = 20  # of them that are kept of every block where nothing is computed again
 PREFETCHED = 2  # layers whose weights are gathered at a time: the one at work and the next
 
 
@@ -43,15 +39,13 @@ class Memory:
 
 def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> Memory:
     """Memory of a training step on one device of a mesh."""
-    model, data, micro = config.model, config.data, config.training.accumulate
+    data, micro = config.data, config.training.accumulate
     rows = data.rows / shards.data
     tokens = rows / micro * (data.video_tokens + data.text_tokens) / shards.seq
-    width, inner = model.width, model.heads * model.head_dim
-    size = jnp.dtype(model.dtype).itemsize
-    policy = POLICIES[model.remat]
-    block = BLOCK * tokens * width * size
-    kept = model.depth * tokens * (width + policy.attended * inner) * size
-    layer = parameters.blocks / model.depth
+    size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
+    policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
+    kept = bytes_of.whole if policy.whole else bytes_of.carry + policy.attended * bytes_of.attended
+    layer = parameters.blocks / depth
     return Memory(
         {
             "parameters": parameters.params,
@@ -59,10 +53,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "EMA": parameters.ema,
             "gradients": parameters.params * (1 + (micro > 1)),
             "batch": _batch_bytes(config, shards),
-            "saved activations": (
-                model.depth * WHOLE * tokens * width * size if policy.whole else kept
-            ),
-            "layer temporaries": block,
+            "saved activations": depth * tokens * kept,
+            "layer temporaries": bytes_of.block * tokens,
             "weights to compute with": parameters.blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + layer * FLOAT,
         }
@@ -71,8 +63,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
 
 def _batch_bytes(config: Config, shards: Shards) -> float:
     """Values and indices of both streams, and the noise of the video."""
-    model, data = config.model, config.data
-    lanes = lambda width: -(-width // LANES) * LANES  # noqa: E731
-    video = data.video_tokens * (2 * FLOAT * lanes(model.patch_channels) + INDEX)
-    text = data.text_tokens * (FLOAT * lanes(model.text_width) + INDEX)
+    backbone, data = config.backbone, config.data
+    lanes = lambda width: -(-width // LANES) * LANES
+    video = data.video_tokens * (2 * FLOAT * lanes(backbone.patch_channels) + INDEX)
+    text = data.text_tokens * (FLOAT * lanes(backbone.text_width) + INDEX)
     return data.rows / shards.data * (video + text) / shards.seq

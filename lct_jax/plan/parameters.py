@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
-from lct_jax.backbones.mmdit.network import MMDiT
-from lct_jax.config import ModelConfig, TrainingConfig
+from lct_jax.backbones.registry import build_abstract, find_family
+from lct_jax.config import ComputeConfig, NetworkConfig, TrainingConfig
 from lct_jax.distributed.sharding import AXES, state_sharding
 from lct_jax.plan.links import Shards
-from lct_jax.training.state import TrainState, init_state, make_optimizer
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.state import TrainState, init_state
 
 FLOAT = 4  # bytes of a parameter at rest, and of its gradient
 
@@ -49,20 +49,22 @@ def make_abstract_mesh(shards: Shards) -> AbstractMesh:
     return AbstractMesh(shards, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def place_parameters(model: ModelConfig, shards: Shards) -> Parameters:
+def place_parameters(network: NetworkConfig, shards: Shards) -> Parameters:
     """Parameters, optimiser and EMA of a training state on a mesh."""
-    return _place(dataclasses.replace(model, remat="block", kernel="auto"), shards)
+    # How a network computes changes no shape but by its dtype, in which weights are gathered.
+    compute = ComputeConfig(dtype=network.compute.dtype)
+    return _place(dataclasses.replace(network, compute=compute), shards)
 
 
 @functools.cache
-def _place(model: ModelConfig, shards: Shards) -> Parameters:
-    state = _abstract_state(model)
+def _place(network: NetworkConfig, shards: Shards) -> Parameters:
+    state = _abstract_state(network)
     local = jax.tree.map(_shard_bytes, state, state_sharding(state, make_abstract_mesh(shards)))
-    total = lambda tree: float(sum(jax.tree.leaves(tree)))  # noqa: E731
+    total = lambda tree: float(sum(jax.tree.leaves(tree)))
     blocks = jax.tree.leaves(state.params["blocks"])
     leaves = jax.tree.leaves(state.params)
     count, inside = (sum(leaf.size for leaf in tree) for tree in (leaves, blocks))
-    compute = jnp.dtype(model.dtype).itemsize
+    compute = jnp.dtype(network.compute.dtype).itemsize
     return Parameters(
         count=count,
         blocks=inside,
@@ -77,10 +79,11 @@ def _place(model: ModelConfig, shards: Shards) -> Parameters:
 
 
 @functools.cache
-def _abstract_state(model: ModelConfig) -> TrainState:
+def _abstract_state(network: NetworkConfig) -> TrainState:
     """A training state as shapes; how it is trained changes none."""
-    shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))[1]
-    return jax.eval_shape(lambda p: init_state(p, make_optimizer(TrainingConfig())), shapes)
+    optimizer = make_optimizer(TrainingConfig(), decays=find_family(network).decays)
+    shapes = build_abstract(network).params
+    return jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
 
 
 def _shard_bytes(leaf: Any, sharding: Any) -> float:

@@ -15,23 +15,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.mmdit.network import MMDiT
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import build_abstract, describe, find_family
 from lct_jax.config import Config
 from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, state_sharding
 from lct_jax.errors import InputError
-from lct_jax.plan.sampling import SamplingPlan, make_job
+from lct_jax.plan.sampling import SamplingPlan, make_scene
 from lct_jax.plan.topology import Topology
 from lct_jax.sampling.cache_slots import history_capacity
 from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
 from lct_jax.sampling.guidance import BRANCHES
 from lct_jax.sampling.window import pack_group, pack_window
-from lct_jax.training.state import init_state, jit_step, make_optimizer, make_step
+from lct_jax.training.guard import guard_step
+from lct_jax.training.optimizer import make_optimizer
+from lct_jax.training.report.metrics import measure_step
+from lct_jax.training.state import init_state
+from lct_jax.training.step import jit_step, make_step
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
 
@@ -82,7 +86,7 @@ def _describe_gpus(topology: Topology, gpu_spec: Path | None) -> dict[str, str]:
 
 def make_topology_mesh(config: Config, devices: list[Any]) -> Mesh:
     """The mesh that `train.py` would lay over these devices; raises InputError where it does not divide."""
-    mesh = make_mesh(seq=config.training.seq_shards, devices=devices)
+    mesh = make_mesh(seq=config.compute.seq_shards, devices=devices)
     check_mesh(mesh, config)
     return mesh
 
@@ -90,8 +94,8 @@ def make_topology_mesh(config: Config, devices: list[Any]) -> Mesh:
 def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     """The train step of `train.py`, from an abstract state and batch."""
     training = config.training
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(config.model, rngs=nnx.Rngs(0))))
-    optimizer = make_optimizer(training)
+    graph, shapes = build_abstract(config.network)
+    optimizer = make_optimizer(training, decays=find_family(config.network).decays)
     state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     placed = jax.tree.map(_place, state, state_sharding(state, mesh))
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -103,55 +107,60 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
         slots=config.data.groups,
         samples=float(config.data.rows),  # a divisor of the gradient: any number compiles alike
     )
+    step = measure_step(guard_step(step, spike=training.spike), slots=config.data.groups)
     with jax.set_mesh(mesh):
         return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
 
 
 def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
     """The programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is kept of a shot."""
-    config, model = plan.config, plan.config.model
+    config = plan.config
     mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: MMDiT(model, rngs=nnx.Rngs(0))))
+    graph, shapes = build_abstract(config.network)
     params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
     causal = plan.mode == "causal"
-    served = Denoiser(graph, params, config=model, context="causal" if causal else "full")
+    denoiser = Denoiser(
+        Network(graph, params),
+        spec=describe(config.network),
+        context="causal" if causal else "full",
+    )
     with jax.set_mesh(mesh):
         batch = _pack_longest(plan)
         times = time_grid(config.sampling.steps, config.flow.shift)
-        course = make_loop_inputs(batch, held={}, moving={1}, times=times, guidance=1.0)
-        loop = abstract((course, batch.video.value[0]))
+        inputs = make_loop_inputs(batch, held={}, moving={1}, times=times, guidance=1.0)
+        loop = abstract((inputs, batch.video.value[0]))
         if not causal:
-            return {"euler": run_steps.lower(served.forward, *loop, np.int32(0), np.int32(1))}
+            return {"euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1))}
         history = _abstract_history(plan, mesh)
         group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
         return {
-            "euler": run_steps.lower(served.extend(history), *loop, np.int32(0), np.int32(1)),
-            "observe": served.lower_observe(history, *group),
+            "euler": run_steps.lower(denoiser.denoise(history), *loop, np.int32(0), np.int32(1)),
+            "prefill": denoiser.lower_prefill(history, *group),
         }
 
 
 def _pack_longest(plan: SamplingPlan) -> PackedBatch:
     """The longest window, or in causal mode a shot alone; of zeros."""
-    job = make_job(plan.config, plan.request)
+    scene = make_scene(plan.config, plan.request)
     window = max(plan.windows, key=lambda w: len(w.shots)).shots
     zeros = [
         np.zeros((math.prod(plan.request.shots[shot].grid), plan.request.channels), np.float32)
         for shot in window
     ]
     if plan.mode == "causal":
-        return pack_group(job, window, len(window), zeros[-1])
-    return pack_window(job, window, zeros)
+        return pack_group(scene, window, len(window), zeros[-1])
+    return pack_window(scene, window, zeros)
 
 
 def _abstract_history(plan: SamplingPlan, mesh: Mesh) -> History:
-    model, job = plan.config.model, make_job(plan.config, plan.request)
-    capacity = history_capacity(job, plan.windows)
+    spec, scene = describe(plan.config.network).cache, make_scene(plan.config, plan.request)
+    capacity = history_capacity(scene, plan.windows)
     place = NamedSharding(mesh, P(*(HEADS.get(letter) for letter in "NBHMK")))
-    shape = (model.depth, BRANCHES, model.heads, capacity, model.head_dim)
-    of = lambda dtype, *side: jax.ShapeDtypeStruct((*shape[:-1], *side), dtype, sharding=place)  # noqa: E731
-    whole = of(model.dtype, model.head_dim)
+    shape = (spec.layers, BRANCHES, spec.heads, capacity, spec.head_dim)
+    of = lambda dtype, *side: jax.ShapeDtypeStruct((*shape[:-1], *side), dtype, sharding=place)
+    whole = of(spec.dtype, spec.head_dim)
     if plan.config.sampling.kv_dtype == "int8":
-        whole = Quantised(of(jnp.int8, model.head_dim), of(jnp.float32, 1))
+        whole = Quantised(of(jnp.int8, spec.head_dim), of(jnp.float32, 1))
     return History(whole, whole, jax.ShapeDtypeStruct((BRANCHES,), jnp.int32))
 
 
@@ -165,15 +174,15 @@ def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
     place, data = NamedSharding(mesh, P("data", "seq")), config.data
 
     def tokens(length: int, width: int) -> Tokens:
-        shape = lambda *tail, dtype=jnp.int32: jax.ShapeDtypeStruct(  # noqa: E731
+        shape = lambda *tail, dtype=jnp.int32: jax.ShapeDtypeStruct(
             (data.rows, length, *tail), dtype, sharding=place
         )
         index = TokenIndex(scene=shape(), shot=shape(), slot=shape(), coord=shape(3))
         return Tokens(shape(width, dtype=jnp.float32), index)
 
     return PackedBatch(
-        video=tokens(data.video_tokens, config.model.patch_channels),
-        text=tokens(data.text_tokens, config.model.text_width),
+        video=tokens(data.video_tokens, config.backbone.patch_channels),
+        text=tokens(data.text_tokens, config.backbone.text_width),
     )
 
 

@@ -10,7 +10,8 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lct_jax.config import Config, Context, ModelConfig
+from lct_jax.backbones.registry import count_costs
+from lct_jax.config import Config, Context, NetworkConfig
 from lct_jax.costs.flops import Flops, count_computed, count_useful
 from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.plan.collectives import Collective
@@ -46,22 +47,23 @@ class Roofline(NamedTuple):
 
 def count_work(config: Config, workload: Workload, *, kernel: str) -> Work:
     """FLOPs of a step whose rows are all full of the workload's scenes."""
-    return _count(config.model, config.training.context, workload, kernel)
+    return _count(config.network, config.training.context, workload, kernel)
 
 
 @functools.cache
-def _count(model: ModelConfig, context: Context, workload: Workload, kernel: str) -> Work:
+def _count(network: NetworkConfig, context: Context, workload: Workload, kernel: str) -> Work:
+    costs = count_costs(network)
     row = count_computed(
-        model,
+        costs,
         [workload.scene] * workload.scenes,
         video=workload.video,
         text=workload.text,
         slots=workload.slots,
         context=context,
         kernel=KERNELS[kernel],
-        again=POLICIES[model.remat].again,
+        again=POLICIES[network.compute.remat].again,
     )
-    useful = count_useful(model, workload.scene, context=context)
+    useful = count_useful(costs, workload.scene, context=context)
     return Work(row.times(workload.rows), useful.times(workload.rows * workload.scenes))
 
 

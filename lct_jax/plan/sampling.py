@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from lct_jax.backbones.registry import count_costs, describe
 from lct_jax.config import Config
 from lct_jax.costs.flops import Flops
 from lct_jax.errors import InputError
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
-from lct_jax.plan.parameters import FLOAT, Parameters, place_parameters
+from lct_jax.plan.parameters import Parameters, place_parameters
 from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import PROMPT_FILL, SceneTarget, find_grid
@@ -29,8 +30,6 @@ from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
 
 INT8_SCALE = 4  # bytes of the scale that goes with the int8 numbers of a token and head
-# Bytes a token and a unit of width that the forward pass of a block holds at its widest, by what they are of.
-FORWARD = {"dtype": 14, "float": 6}
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: s
     shards, request = find_sampling_shards(config, topology), make_wished_request(config, wish)
     windows, costs = (
         plan_mode(mode, request, config.sampling),
-        count_scene(config.model, request, config.sampling, mode),
+        count_scene(count_costs(config.network), request, config.sampling, mode),
     )
-    parameters = place_parameters(config.model, shards)
+    parameters = place_parameters(config.network, shards)
     tokens = _longest_pass(request, windows, mode)
     kept = (
         _count_kept(config, request, windows, tokens) if mode == "causal" else Kept(0.0, 0.0, 0.0)
@@ -100,7 +99,7 @@ def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: s
 
 def find_sampling_shards(config: Config, topology: Topology) -> Shards:
     """The mesh that `sample.py` lays; raises InputError where shards do not divide."""
-    shards, heads = config.sampling.shards, config.model.heads
+    shards, heads = config.sampling.shards, config.backbone.heads
     if shards > topology.devices or heads % shards:
         raise InputError(
             f"sampling.shards: found {shards}, expected a divisor of {heads} heads and at most "
@@ -113,20 +112,26 @@ def find_sampling_shards(config: Config, topology: Topology) -> Shards:
 def make_wished_request(config: Config, wish: SceneTarget) -> SceneRequest:
     """A scene of equal shots with prompts that fill half of their spans."""
     _, _, _, grid = find_grid(config, wish)
-    model, shots = config.model, wish.shots or config.data.max_shots
+    shots = wish.shots or config.data.max_shots
     return make_request(
         shots,
         grid=grid,
-        text=model.shot_span // PROMPT_FILL,
-        scene_text=model.scene_span // PROMPT_FILL if shots > 1 else 0,
-        width=model.text_width,
-        channels=model.patch_channels,
+        text=config.layout.shot_span // PROMPT_FILL,
+        scene_text=config.layout.scene_span // PROMPT_FILL if shots > 1 else 0,
+        width=config.backbone.text_width,
+        channels=config.backbone.patch_channels,
     )
 
 
-def make_job(config: Config, request: SceneRequest) -> SamplingScene:
+def make_scene(config: Config, request: SceneRequest) -> SamplingScene:
     """What all windows of the scene share; no noise is drawn from it."""
-    return SamplingScene(request, config.sampling, model=config.model, key=None)
+    return SamplingScene(
+        request,
+        config.sampling,
+        layout=config.layout,
+        keeps_text=describe(config.network).cache.keeps_text,
+        key=None,
+    )
 
 
 class Kept(NamedTuple):
@@ -140,13 +145,13 @@ class Kept(NamedTuple):
 def _count_kept(
     config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int
 ) -> Kept:
-    model, job = config.model, make_job(config, request)
-    heads = BRANCHES * 2 * model.depth * model.heads
-    new = heads * model.head_dim * jnp.dtype(model.dtype).itemsize
-    kept = heads * (model.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
+    spec, scene = describe(config.network).cache, make_scene(config, request)
+    heads = BRANCHES * 2 * spec.layers * spec.heads
+    new = heads * spec.head_dim * jnp.dtype(spec.dtype).itemsize
+    kept = heads * (spec.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
     return Kept(
-        cache=float(kept * cache_capacity(job, windows, keep_all=False)),
-        history=float(kept * history_capacity(job, windows)),
+        cache=float(kept * cache_capacity(scene, windows, keep_all=False)),
+        history=float(kept * history_capacity(scene, windows)),
         shot=float(new * tokens),
     )
 
@@ -163,14 +168,14 @@ def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str)
 def _estimate(
     config: Config, shards: Shards, parameters: Parameters, tokens: int, kept: Kept
 ) -> Memory:
-    model, size = config.model, jnp.dtype(config.model.dtype).itemsize
+    size = jnp.dtype(config.compute.dtype).itemsize
     devices = shards.data * shards.seq
-    width = BRANCHES * tokens * model.width / devices
+    passing = BRANCHES * tokens / devices
     return Memory(
         {
             "parameters": parameters.params,
-            "gathered weights": 2 * parameters.blocks / model.depth * size,
-            "layer temporaries": width * (FORWARD["dtype"] * size + FORWARD["float"] * FLOAT),
+            "gathered weights": 2 * parameters.blocks / config.backbone.depth * size,
+            "layer temporaries": passing * count_costs(config.network).activations.forward,
             "cache": kept.cache / devices,
             "history": kept.history / devices,
             "a finished shot": kept.shot / devices,
@@ -189,8 +194,8 @@ def _bound(
     chip, devices = topology.chip, shards.data * shards.seq
     if not chip.flops:
         return None
-    model, size = config.model, jnp.dtype(config.model.dtype).itemsize
-    token = 2 * size * model.depth * model.heads * model.head_dim
+    spec, size = describe(config.network).cache, jnp.dtype(config.compute.dtype).itemsize
+    token = 2 * size * spec.layers * spec.heads * spec.head_dim
     peak, bandwidth = (rate / chip.devices for rate in (chip.flops, chip.bandwidth))
     return sum(
         max(

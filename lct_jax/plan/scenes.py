@@ -1,6 +1,6 @@
 """FLOPs and bytes of a whole scene in every mode, from its plan: nothing is run.
 
-A model config and a request enter, for every window its FLOPs and the cached tokens it reads leave. Both guidance
+For every window of a request its FLOPs and the cached tokens it reads are counted. Both guidance
 branches, text, the pass over the global prompt and the passes that renoise finished shots are counted.
 """
 
@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import ModelConfig, SamplingConfig
-from lct_jax.costs.flops import Flops, count_extension, count_forward
+from lct_jax.config import SamplingConfig
+from lct_jax.costs.flops import Costs, Flops, count_extension, count_forward
 from lct_jax.layout import DUMMY_GRID, GroupPlan
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
+from lct_jax.types import CacheSpec
 
 MODES = ("independent", "joint", "autoregressive", "causal")
 BYTES = 2  # of a bfloat16
@@ -32,8 +33,8 @@ def make_request(
     shots: int, *, grid: tuple[int, int, int], text: int, scene_text: int, width: int, channels: int
 ) -> SceneRequest:
     """A scene of equal shots; `scene_text` 0 leaves the global prompt out. Negative prompts are half as long."""
-    tokens = lambda length: np.ones((length, width), np.float32)  # noqa: E731
-    prompt = lambda length: Prompt(tokens(length), tokens(length // 2))  # noqa: E731
+    tokens = lambda length: np.ones((length, width), np.float32)
+    prompt = lambda length: Prompt(tokens(length), tokens(length // 2))
     return SceneRequest(
         prompt=prompt(scene_text) if scene_text else None,
         shots=tuple(ShotRequest(prompt(text), grid) for _ in range(shots)),
@@ -50,33 +51,33 @@ def plan_mode(mode: str, request: SceneRequest, config: SamplingConfig) -> tuple
 
 
 def count_scene(
-    model: ModelConfig, request: SceneRequest, config: SamplingConfig, mode: str
+    costs: Costs, request: SceneRequest, config: SamplingConfig, mode: str
 ) -> list[Cost]:
     """The cost of every window."""
     plan = plan_mode(mode, request, config)
     if mode == "causal":
-        return [_count_causal(model, request, config, plan, place) for place in range(len(plan))]
-    return [_count_together(model, request, config, window) for window in plan]
+        return [_count_causal(costs, request, config, plan, place) for place in range(len(plan))]
+    return [_count_together(costs, request, config, window) for window in plan]
 
 
-def count_cache(model: ModelConfig, request: SceneRequest, shots: int) -> float:
+def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
     """Bytes of bfloat16 keys and values of the global prompt and of some finished shots, in both branches."""
     tokens = sum(_groups(request, shots, negative) for negative in (False, True))
-    return 2.0 * BYTES * model.depth * model.heads * model.head_dim * tokens
+    return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
 
 def _count_together(
-    model: ModelConfig, request: SceneRequest, config: SamplingConfig, window: Window
+    costs: Costs, request: SceneRequest, config: SamplingConfig, window: Window
 ) -> Cost:
     total = Flops(0.0, 0.0)
     for negative in (False, True):
         plan = request.plan(window.shots, negative=negative)
-        total = total.plus(count_forward(model, plan, context="full").times(config.steps))
+        total = total.plus(count_forward(costs, plan, context="full").times(config.steps))
     return Cost(total, passes=config.steps, cached=0)
 
 
 def _count_causal(
-    model: ModelConfig,
+    costs: Costs,
     request: SceneRequest,
     config: SamplingConfig,
     plan: tuple[Window, ...],
@@ -89,12 +90,12 @@ def _count_causal(
     for negative in (False, True):
         seen = _groups(request, len(window.shots) - 1, negative)
         own = request.plan(window.shots[-1:], negative=negative).shots[0]
-        total = total.plus(count_extension(model, own, seen=seen).times(passes))
+        total = total.plus(count_extension(costs, own, seen=seen).times(passes))
         cached += passes * seen
         if place == 0 and request.prompt is not None:
             text = request.prompt.negative if negative else request.prompt.text
             group = GroupPlan(len(text), DUMMY_GRID)
-            total = total.plus(count_extension(model, group, seen=0))
+            total = total.plus(count_extension(costs, group, seen=0))
     return Cost(total, passes, cached)
 
 

@@ -32,7 +32,7 @@ class Option:
     def describe(self) -> str:
         """As flags of a config."""
         return (
-            f"--config.training.seq_shards={self.seq} --config.model.remat={self.remat} "
+            f"--config.compute.seq_shards={self.seq} --config.compute.remat={self.remat} "
             f"--config.training.accumulate={self.accumulate}"
         )
 
@@ -45,10 +45,8 @@ def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option
             for accumulate in _divisors(config.data.rows):
                 changed = dataclasses.replace(
                     config,
-                    model=dataclasses.replace(config.model, remat=remat),
-                    training=dataclasses.replace(
-                        config.training, seq_shards=seq, accumulate=accumulate
-                    ),
+                    compute=dataclasses.replace(config.compute, remat=remat, seq_shards=seq),
+                    training=dataclasses.replace(config.training, accumulate=accumulate),
                 )
                 try:
                     plan = plan_training(changed, topology, wish, steps=1)
@@ -63,7 +61,7 @@ def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option
 def search_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: str) -> list[int]:
     """All `sampling.shards` with which sampling fits, fewest first."""
     found = []
-    for shards in _divisors(config.model.heads):
+    for shards in _divisors(config.backbone.heads):
         sampling = dataclasses.replace(config.sampling, shards=shards)
         try:
             plan = plan_sampling(

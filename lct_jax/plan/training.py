@@ -77,7 +77,7 @@ def plan_training(
     """
     shards = find_shards(config, topology)
     workload = make_workload(config, wish)
-    parameters = place_parameters(config.model, shards)
+    parameters = place_parameters(config.network, shards)
     collectives = list_collectives(config, parameters, shards, topology)
     work = count_work(config, workload, kernel=find_kernel(config, topology))
     micro = config.training.accumulate
@@ -97,10 +97,10 @@ def plan_training(
 
 def find_shards(config: Config, topology: Topology) -> Shards:
     """The mesh that `train.py` lays over a topology's devices; raises InputError where something does not divide."""
-    seq = config.training.seq_shards
+    seq = config.compute.seq_shards
     if topology.devices % seq:
         raise InputError(
-            f"training.seq_shards: found {seq} over the {topology.devices} devices of {topology.name}, "
+            f"compute.seq_shards: found {seq} over the {topology.devices} devices of {topology.name}, "
             "expected a divisor"
         )
     shards = Shards(topology.devices // seq, seq)
@@ -110,4 +110,4 @@ def find_shards(config: Config, topology: Topology) -> Shards:
 
 def find_kernel(config: Config, topology: Topology) -> str:
     """The attention kernel that a config takes on a topology."""
-    return name_kernel(config.model.kernel, topology.kind)
+    return name_kernel(config.compute.kernel, topology.kind)

@@ -1,7 +1,7 @@
 """What a step is to compute: shots of one size, their scene, and how many scenes fill a row.
 
-A config and the sizes of a wished-for scene (`SceneTarget`) enter, a `Workload` leaves. Sizes come from the same functions as
-in preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
+`make_workload` makes a `Workload` of a config and a `SceneTarget`. Sizes come from the same functions as in
+preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
 to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it.
 """
 
@@ -102,7 +102,7 @@ def make_workload(config: Config, wish: SceneTarget) -> Workload:
 
 def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[int, int, int]]:
     """Frames, height and width of a shot, and its token grid (T, X, Y)."""
-    prepare, patch = config.prepare, config.model.patch
+    prepare, patch = config.prepare, config.backbone.patch
     frames = wish.frames or prepare.max_frames
     if frames % STRIDE[0] != 1:
         raise InputError(f"--frames: found {frames}, expected {STRIDE[0]}n + 1")
@@ -119,9 +119,9 @@ def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[i
 
 def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> ScenePlan:
     """A scene of equal shots; one shot alone has no global prompt, as in training."""
-    span = lambda length: max(1, length // PROMPT_FILL)  # noqa: E731
-    shot = GroupPlan(span(config.model.shot_span), grid)
-    return ScenePlan(span(config.model.scene_span) if shots > 1 else None, (shot,) * shots)
+    span = lambda length: max(1, length // PROMPT_FILL)
+    shot = GroupPlan(span(config.layout.shot_span), grid)
+    return ScenePlan(span(config.layout.scene_span) if shots > 1 else None, (shot,) * shots)
 
 
 def parse_aspect(text: str) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,17 @@ from absl import flags
 from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.encode import keep_scene
-from lct_jax.data.prepare import prepare_pixels
-from lct_jax.data.runner import run_local
+from lct_jax.data.prepare import PREPARING, prepare_pixels
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import SetInfo, finish_set
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS
+from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import write_shard
 from lct_jax.data.sources import RawScene, RawShot, hash_of
 from lct_jax.directing.script import render_global
 from lct_jax.directing.script import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
+from lct_jax.folder_lock import lock_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
@@ -48,25 +49,27 @@ class Wanted:
 
 def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
     """Makes a prepared set of puppet scenes; returns False when `out` already holds this very one."""
-    make_folder(out)
-    render_set(wanted, out / "pixels", config)
-    return prepare_pixels(out / "pixels", out, config, runner=partial(run_local, processes=1))
+    make_folder(out / "pixels")
+    with lock_folder(out / "pixels", doing=PREPARING):
+        render_set(wanted, out / "pixels", config)
+    return prepare_pixels(out / "pixels", out, config, runner=run_here)
 
 
 def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
-    """Writes the set of pixels, a shard for every frame size, unless it is there."""
+    """Writes the set of pixels, a shard for every frame size, unless it is there and whole."""
     names = [
         f"puppets-{height}x{width}-{hash_of(VERSION, dataclasses.asdict(wanted), config.prepare.fps)}"
         for height, width in wanted.drawing.sizes
     ]
     for name, size in zip(names, wanted.drawing.sizes, strict=True):
-        if (folder / "shards" / name).is_dir():
+        shard = folder / "shards" / name
+        if shard.is_dir() and find_damage(shard) is None:
             continue
         scenes = (s for s in _draw(wanted) if s.size == size)
         records = map(keep_scene, map(to_raw, scenes))
         (folder / CARD_FILE).unlink(missing_ok=True)
         write_shard(
-            folder / "shards" / name, records, empty=0, film=f"puppets-{size[0]}x{size[1]}", credit="",
+            shard, records, empty=0, film=f"puppets-{size[0]}x{size[1]}", credit="",
             size=size, aspect_error=0.0,
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():

@@ -106,7 +106,7 @@ def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]
 
 def _describe(rng: np.random.Generator, scene: PuppetScene, number: int) -> str:
     character: Character = scene.characters[number - 1]
-    told = lambda name: f"{number}.{name}" not in scene.withheld  # noqa: E731
+    told = lambda name: f"{number}.{name}" not in scene.withheld
     words = ["a", *([character.colour] if told("colour") else [])]
     words.append(character.shape if told("shape") else "puppet")
     text = " ".join(words)

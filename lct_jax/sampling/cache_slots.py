@@ -1,4 +1,4 @@
-"""Where things lie in a cache: free slots, slots of a history, and how many slots a plan needs. numpy only.
+"""Slots of a cache: which are free, which make a history, and how many a schedule needs. numpy only.
 
 ShotCache of a cache are numbered like groups: 0 is the global prompt, shot s of the script (from 0) is s + 1. The
 index of the cache says which slots hold which entry; nothing else keeps count. Where a shot's prompt is seen by that
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import ModelConfig
 from lct_jax.layout import SceneLayout
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -22,7 +21,7 @@ SCENE = 1  # the one scene of a cache
 MULTIPLE = 128  # of slots, so that scenes of nearly one size share programs
 
 
-class Places(NamedTuple):
+class HistorySlots(NamedTuple):
     """Slots of a history: int32[B M], where they sit in the window [B M 3], and how many are in use [B]."""
 
     slots: np.ndarray
@@ -30,44 +29,48 @@ class Places(NamedTuple):
     count: np.ndarray
 
 
-def find_history(
+def find_slots(
     index: TokenIndex,
     layouts: Sequence[SceneLayout],
     groups: dict[int, int],
     *,
     capacity: int,
-    model: ModelConfig,
-) -> Places:
+    keeps_text: bool,
+) -> HistorySlots:
     """Slots of the entries that a window sees.
 
     Args:
         index: of the cache. layouts: of the window, one for each row. groups: entry by number within the window.
-        capacity: M.
+        capacity: M. keeps_text: whether the prompts of shots are cached.
     """
     rows = len(layouts)
-    places = Places(
+    found = HistorySlots(
         *(np.zeros((rows, *tail), np.int32) for tail in ((capacity,), (capacity, 3), ()))
     )
     for row, layout in enumerate(layouts):
         for number, entry in groups.items():
             held = (index.shot[row] == entry) & (index.scene[row] != PADDING_SCENE)
             slots = np.flatnonzero(held)
-            parts = (layout.text, layout.video) if keeps_text(entry, model) else (layout.video,)
+            parts = (
+                (layout.text, layout.video)
+                if has_text(entry, keeps_text=keeps_text)
+                else (layout.video,)
+            )
             coord = [part.coord[part.shot == number] for part in parts]
-            start = places.count[row]
-            places.count[row] = end = start + len(slots)
-            places.slots[row, start:end] = slots
-            places.coord[row, start:end] = np.concatenate(coord)
-    return places
+            start = found.count[row]
+            found.count[row] = end = start + len(slots)
+            found.slots[row, start:end] = slots
+            found.coord[row, start:end] = np.concatenate(coord)
+    return found
 
 
-def keeps_text(entry: int, model: ModelConfig) -> bool:
-    """Whether others than its own group see the prompt of an entry."""
-    return entry == GLOBAL_SHOT or model.prompts == "all"
+def has_text(entry: int, *, keeps_text: bool) -> bool:
+    """Returns whether an entry holds its prompt: the global one does, others where other shots see it."""
+    return entry == GLOBAL_SHOT or keeps_text
 
 
 def take_slots(
-    index: TokenIndex, batch: PackedBatch, entry: int, *, model: ModelConfig
+    index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool
 ) -> tuple[TokenIndex, np.ndarray]:
     """What a cache's index is to say of a group's tokens, and free slots for them (none for padding)."""
     leaves = zip(batch.text.index, batch.video.index, strict=True)
@@ -75,10 +78,10 @@ def take_slots(
     place_BL = np.full(tokens.scene.shape, index.scene.shape[1], np.int32)
     for row, scene_L in enumerate(tokens.scene):
         real = scene_L != PADDING_SCENE
-        if not keeps_text(entry, model):
+        if not has_text(entry, keeps_text=keeps_text):
             real[: batch.text.index.scene.shape[1]] = False
         place_BL[row, real] = np.flatnonzero(index.scene[row] == PADDING_SCENE)[: real.sum()]
-    fill = lambda value: np.full_like(tokens.scene, value)  # noqa: E731
+    fill = lambda value: np.full_like(tokens.scene, value)
     return TokenIndex(fill(SCENE), fill(entry), fill(0), tokens.coord), place_BL
 
 
@@ -93,12 +96,12 @@ def list_entries(index: TokenIndex) -> set[int]:
     return set(index.shot[index.scene != PADDING_SCENE].tolist())
 
 
-def size_of(job: SamplingScene, entry: int) -> int:
+def size_of(scene: SamplingScene, entry: int) -> int:
     """Slots that an entry may take, its text filling its span: an edited prompt fits too."""
     if entry == GLOBAL_SHOT:
-        return 0 if job.request.prompt is None else job.spans.scene + 1
-    text = job.spans.shot if keeps_text(entry, job.model) else 0
-    return text + int(np.prod(job.request.shots[entry - 1].grid))
+        return 0 if scene.request.prompt is None else scene.layout.scene_span + 1
+    text = scene.layout.shot_span if has_text(entry, keeps_text=scene.keeps_text) else 0
+    return text + int(np.prod(scene.request.shots[entry - 1].grid))
 
 
 def needed_after(plan: Sequence[Window], place: int) -> set[int]:
@@ -106,13 +109,13 @@ def needed_after(plan: Sequence[Window], place: int) -> set[int]:
     return {shot + 1 for window in plan[place + 1 :] for shot in window.shots[:-1]}
 
 
-def history_capacity(job: SamplingScene, plan: Sequence[Window]) -> int:
+def history_capacity(scene: SamplingScene, plan: Sequence[Window]) -> int:
     """Slots of the longest history of a plan."""
-    sizes = [sum(size_of(job, s + 1) for s in window.shots[:-1]) for window in plan]
-    return _round_up(size_of(job, GLOBAL_SHOT) + max(sizes))
+    sizes = [sum(size_of(scene, s + 1) for s in window.shots[:-1]) for window in plan]
+    return _round_up(size_of(scene, GLOBAL_SHOT) + max(sizes))
 
 
-def cache_capacity(job: SamplingScene, plan: Sequence[Window], *, keep_all: bool) -> int:
+def cache_capacity(scene: SamplingScene, plan: Sequence[Window], *, keep_all: bool) -> int:
     """Slots for all entries that are needed at once, or for all there are."""
     most, made = 0, set()
     for place, window in enumerate(plan):
@@ -120,8 +123,8 @@ def cache_capacity(job: SamplingScene, plan: Sequence[Window], *, keep_all: bool
         made = {entry for entry in made | {window.shots[-1] + 1} if keep_all or entry in later}
         # The new entry is written before those that only its own window needed are freed.
         kept = made | {shot + 1 for shot in window.shots[:-1]}
-        most = max(most, sum(size_of(job, entry) for entry in kept))
-    return _round_up(size_of(job, GLOBAL_SHOT) + most)
+        most = max(most, sum(size_of(scene, entry) for entry in kept))
+    return _round_up(size_of(scene, GLOBAL_SHOT) + most)
 
 
 def _round_up(slots: int) -> int:

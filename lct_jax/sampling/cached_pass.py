@@ -1,7 +1,7 @@
-"""Shot after shot behind a cache: every new shot passes through the model alone, after what is kept of the others.
+"""Shot after shot behind a cache: every new shot passes through the model alone, behind what is kept of the others.
 
-`CachedPass` and `UncachedPass` run the same windows and must agree: the first keeps entries, the second makes them again
-before every Euler step. A prompt that is edited afterwards costs the entries that saw it, and no more.
+It must agree with a pass over the same windows that keeps nothing (`tests/uncached_pass.py`). A prompt that is edited
+afterwards costs the entries that saw it, and no more.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class CachedPass:
     """Runs windows of one new shot each, with a cache.
 
     Args:
-        backbone: the model, tuned with causal context. job: the scene. plan: all windows. times: of the Euler grid.
+        backbone: the model, tuned with causal context. scene: the scene. plan: all windows. times: of the Euler grid.
         retain: "needed" frees entries that no later window sees; "all" keeps them, to edit prompts afterwards.
     """
 
     def __init__(
         self,
         backbone: CausalBackbone,
-        job: SamplingScene,
+        scene: SamplingScene,
         plan: Sequence[Window],
         times: np.ndarray,
         *,
         retain: Literal["needed", "all"] = "needed",
     ) -> None:
         self.backbone, self.plan, self.times, self.retain = backbone, tuple(plan), times, retain
-        self.entries = ShotCache(backbone, job, plan, keep_all=retain == "all")
+        self.cache = ShotCache(backbone, scene, plan, keep_all=retain == "all")
 
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
@@ -60,14 +60,14 @@ class CachedPass:
         """Denoises the last shot of a window, unless it is given, and keeps it if another window sees it."""
         shot, later = window.shots[-1], needed_after(self.plan, self.plan.index(window))
         keeps = self.retain == "all" or shot + 1 in later
-        self.entries.drop({shot + 1})
+        self.cache.drop({shot + 1})
         made = {shot: self._run(window, on_step, keeps=keeps)} if window.denoised else {}
         if keeps:
             if not (window.denoised and self._reuses):
-                self.entries.held[shot] = self.job.hold(shot, made.get(shot, clean.get(shot)))
-            self.entries.make(shot)
+                self.cache.held[shot] = self.scene.hold(shot, made.get(shot, clean.get(shot)))
+            self.cache.make(shot)
         if self.retain == "needed":
-            self.entries.drop(self.entries.list() - later - {GLOBAL_SHOT})
+            self.cache.drop(self.cache.list() - later - {GLOBAL_SHOT})
         return made
 
     def edit(self, shot: int | None, prompt: Prompt) -> tuple[int, ...]:
@@ -81,17 +81,17 @@ class CachedPass:
         Raises:
             InputError: a global prompt for a scene that has none.
         """
-        self.entries.job = dataclasses.replace(self.job, request=self._replace(shot, prompt))
+        self.cache.scene = dataclasses.replace(self.scene, request=self._replace(shot, prompt))
         saw = {window.shots[-1] for window in self.plan} if shot is None else {shot}
         for window in self.plan:
             if saw & set(window.shots):
                 saw.add(window.shots[-1])
         affected = tuple(window.shots[-1] for window in self.plan if window.shots[-1] in saw)
-        there = self.entries.list()
-        self.entries.drop({s + 1 for s in affected} | ({GLOBAL_SHOT} if shot is None else set()))
+        there = self.cache.list()
+        self.cache.drop({s + 1 for s in affected} | ({GLOBAL_SHOT} if shot is None else set()))
         for other in affected:
             if other + 1 in there:
-                self.entries.make(other)
+                self.cache.make(other)
         return affected
 
     def resample(self, shots: Sequence[int], clean: Mapping[int, np.ndarray]) -> Iterator[Shot]:
@@ -102,48 +102,48 @@ class CachedPass:
                     yield Shot(number, tokens)
 
     @property
-    def job(self) -> SamplingScene:
+    def scene(self) -> SamplingScene:
         """The scene, with its prompts as they are now."""
-        return self.entries.job
+        return self.cache.scene
 
     @property
     def _reuses(self) -> bool:
-        return self.job.config.cache == "reuse"
+        return self.scene.config.cache == "reuse"
 
     def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
         """All Euler steps of a window; where one of them is kept, it is stored and not run again."""
         shot, first = window.shots[-1], np.int32(0)
-        batch = self.entries.pack(shot, self.job.draw_noise(shot))
-        course, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
-        history = self.entries.recall(shot)
-        velocity = self.backbone.extend(history)
+        batch = self.cache.pack(shot, self.scene.draw_noise(shot))
+        inputs, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
+        history = self.cache.gather(shot)
+        velocity = self.backbone.denoise(history)
         if keeps and self._reuses:
             kept = self._step_to_keep()
-            noisy_LC = run_steps(velocity, course, noisy_LC, first, kept)
+            noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept)
             self._hold_step(shot, batch, noisy_LC, kept)
-            time_BS = times_of_groups(course, self.times[kept])
-            video = both_rows(course, noisy_LC)
-            seen = self.backbone.observe(history, video, batch.text, time_BS)
-            self.entries.store(shot + 1, batch, seen)
-            noisy_LC, first = take_step(course, noisy_LC, seen.velocity, kept), kept + 1
-        done = run_all_steps(velocity, course, noisy_LC, on_step, first=first)
-        return _real(batch, done)
+            time_BS = times_of_groups(inputs, self.times[kept])
+            video = both_rows(inputs, noisy_LC)
+            seen = self.backbone.prefill(history, video, batch.text, time_BS)
+            self.cache.store(shot + 1, batch, seen.kept)
+            noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept), kept + 1
+        done = run_all_steps(velocity, inputs, noisy_LC, on_step, first=first)
+        return drop_padding(batch, done)
 
     def _start(self, batch: PackedBatch) -> LoopInputs:
         moving = {int(batch.video.index.shot[0, 0])}
-        guidance = self.job.config.guidance
+        guidance = self.scene.config.guidance
         return make_loop_inputs(batch, held={}, moving=moving, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:
         """The Euler step whose time, always above 0, is nearest to the time a history is held at."""
-        return np.int32(np.abs(self.times[:-1] - self.job.config.history_time).argmin())
+        return np.int32(np.abs(self.times[:-1] - self.scene.config.history_time).argmin())
 
     def _hold_step(self, shot: int, batch: PackedBatch, noisy_LC: jax.Array, step: int) -> None:
         tokens = noisy_LC[: _count(batch)]  # stays on the device: nobody waits for it
-        self.entries.held[shot] = HeldShot(float(self.times[step]), tokens)
+        self.cache.held[shot] = HeldShot(float(self.times[step]), tokens)
 
     def _replace(self, shot: int | None, prompt: Prompt) -> object:
-        request = self.job.request
+        request = self.scene.request
         if shot is not None:
             shots = list(request.shots)
             shots[shot] = dataclasses.replace(shots[shot], prompt=prompt)
@@ -153,46 +153,7 @@ class CachedPass:
         return dataclasses.replace(request, prompt=prompt)
 
 
-class UncachedPass(CachedPass):
-    """The same windows with nothing kept from step to step: the reference that `CachedPass` must equal.
-
-    Before every Euler step the entries a window rests on are made again, each by its own pass in its own window.
-    """
-
-    def __init__(
-        self,
-        backbone: CausalBackbone,
-        job: SamplingScene,
-        plan: Sequence[Window],
-        times: np.ndarray,
-    ) -> None:
-        super().__init__(backbone, job, plan, times, retain="all")
-
-    def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
-        shot = window.shots[-1]
-        batch = self.entries.pack(shot, self.job.draw_noise(shot))
-        course, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
-        for step in np.arange(len(self.times) - 1, dtype=np.int32):
-            if keeps and self._reuses and step == self._step_to_keep():
-                self._hold_step(shot, batch, noisy_LC, step)
-            self.entries.drop(self.entries.list())
-            for other in self._rests_on(window):
-                self.entries.make(other)
-            velocity = self.backbone.extend(self.entries.recall(shot))
-            noisy_LC = run_steps(velocity, course, noisy_LC, step, step + np.int32(1))
-            on_step()
-        return _real(batch, noisy_LC)
-
-    def _rests_on(self, window: Window) -> list[int]:
-        """Shots whose entries a window sees, and those that these saw, in order of the plan."""
-        below = set(window.shots[:-1])
-        for other in reversed(self.plan[: self.plan.index(window)]):
-            if other.shots[-1] in below:
-                below |= set(other.shots[:-1])
-        return [w.shots[-1] for w in self.plan if w.shots[-1] in below]
-
-
-def _real(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
+def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
     """Tokens without the padding of a batch."""
     return fetch(tokens_LC)[: _count(batch)]
 

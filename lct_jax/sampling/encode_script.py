@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.directing.script import Script, ShotPrompt, find_characters, render_global, render_shot
 from lct_jax.errors import InputError
-from lct_jax.layout import Spans, patchify, token_grid
+from lct_jax.layout import patchify, token_grid
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
+from lct_jax.types import BackboneSpec
 
 Encode = Callable[[Sequence[str]], list[np.ndarray]]
 
@@ -23,7 +24,8 @@ def make_request(
     *,
     encode: Encode,
     given: Mapping[int, np.ndarray],
-    model: ModelConfig,
+    spec: BackboneSpec,
+    layout: LayoutConfig,
     sampling: SamplingConfig,
     stride: tuple[int, int, int],
 ) -> SceneRequest:
@@ -32,35 +34,37 @@ def make_request(
     Args:
         script: what the director wrote. encode: of the text encoder.
         given: latents [T X Y c] by 0-based shot number, for the shots whose pictures are given.
-        model: patch, spans. sampling: default size, negative prompts. stride: of the video codec.
+        spec: of the network. layout: its spans. sampling: default size, negative prompts.
+        stride: of the video codec.
 
     Raises:
         InputError: a text over its span, a size that codec and patch cannot divide.
     """
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
-    spans = Spans.of(model)
-    _check("sampling.negative_scene", negative_scene, spans.scene)
-    _check("sampling.negative_shot", negative_shot, spans.shot)
+    _check("sampling.negative_scene", negative_scene, layout.scene_span)
+    _check("sampling.negative_shot", negative_shot, layout.shot_span)
     prompt = None
     # A scene of which nothing is written has an empty global prompt, as in training; one shot alone has none.
     if script.prompt is not None or len(script.shots) > 1:
         written = "" if script.prompt is None else render_global(script.prompt)
-        text = _check("script: global prompt", encode([written])[0], spans.scene)
+        text = _check("script: global prompt", encode([written])[0], layout.scene_span)
         prompt = Prompt(text=text, negative=negative_scene)
-    shots, size = [], _latent_size(sampling, stride=stride, patch=model.patch)
+    shots, size = [], _latent_size(sampling, stride=stride, patch=spec.patch)
     for number, shot in enumerate(script.shots):
-        text = _check(f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], spans.shot)
+        text = _check(
+            f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], layout.shot_span
+        )
         latent = given.get(number)
         grid = latent.shape[:3] if latent is not None else size(shot.frames or sampling.frames)
         shots.append(
             ShotRequest(
                 prompt=Prompt(text=text, negative=negative_shot),
-                grid=token_grid(grid, model.patch),
-                given=None if latent is None else patchify(latent, model.patch),
+                grid=token_grid(grid, spec.patch),
+                given=None if latent is None else patchify(latent, spec.patch),
                 ties=_find_ties(shot),
             )
         )
-    return SceneRequest(prompt=prompt, shots=tuple(shots), channels=model.patch_channels)
+    return SceneRequest(prompt=prompt, shots=tuple(shots), channels=spec.patch_channels)
 
 
 def _find_ties(shot: ShotPrompt) -> ShotLinks:

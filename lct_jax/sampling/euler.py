@@ -49,7 +49,7 @@ def make_loop_inputs(
     times: np.ndarray,
     guidance: float,
 ) -> LoopInputs:
-    """A course from a packed window.
+    """A inputs from a packed window.
 
     Args:
         held: time of the groups that are held, by number within the window. moving: numbers of the denoised ones.
@@ -63,36 +63,36 @@ def make_loop_inputs(
     return LoopInputs(batch.text, index, moving_S, held_S, times, np.float32(guidance))
 
 
-def times_of_groups(course: LoopInputs, time: jax.Array) -> jax.Array:
+def times_of_groups(inputs: LoopInputs, time: jax.Array) -> jax.Array:
     """float32[B S]: `time` for the groups that move, their own for the others."""
-    return jnp.tile(jnp.where(course.moving, time, course.held)[None], (BRANCHES, 1))
+    return jnp.tile(jnp.where(inputs.moving, time, inputs.held)[None], (BRANCHES, 1))
 
 
-def both_rows(course: LoopInputs, noisy_LC: jax.Array) -> Tokens:
+def both_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
     """The video of both guidance branches, which share it."""
-    return Tokens(jnp.stack([noisy_LC] * BRANCHES), course.index)
+    return Tokens(jnp.stack([noisy_LC] * BRANCHES), inputs.index)
 
 
 @jax.jit
 def run_steps(
-    velocity: Partial, course: LoopInputs, noisy_LC: jax.Array, first: int, last: int
+    velocity: Partial, inputs: LoopInputs, noisy_LC: jax.Array, first: int, last: int
 ) -> jax.Array:
     """Euler steps first..last - 1 of a window; returns the tokens, held ones as they were."""
 
     def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
-        times = times_of_groups(course, course.times[number])
-        answer_BLC = velocity(both_rows(course, noisy_LC), course.text, times)
-        return take_step(course, noisy_LC, answer_BLC, number)
+        times = times_of_groups(inputs, inputs.times[number])
+        answer_BLC = velocity(both_rows(inputs, noisy_LC), inputs.text, times)
+        return take_step(inputs, noisy_LC, answer_BLC, number)
 
     return jax.lax.fori_loop(first, last, step, noisy_LC)
 
 
 @jax.jit
 def take_step(
-    course: LoopInputs, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
+    inputs: LoopInputs, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
 ) -> jax.Array:
     """One Euler step along the guided velocity."""
-    moving_L1 = course.moving[course.index.slot[0]][:, None]
-    length = course.times[number + 1] - course.times[number]
-    moved_LC = noisy_LC + length * guide(velocity_BLC, course.guidance)
+    moving_L1 = inputs.moving[inputs.index.slot[0]][:, None]
+    length = inputs.times[number + 1] - inputs.times[number]
+    moved_LC = noisy_LC + length * guide(velocity_BLC, inputs.guidance)
     return jnp.where(moving_L1, moved_LC, noisy_LC)

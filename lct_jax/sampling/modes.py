@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lct_jax.config import SamplingConfig
-from lct_jax.sampling.cached_pass import CachedPass, UncachedPass
+from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.passes import Executor, FullPass
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
@@ -21,7 +21,7 @@ class Mode:
     """How a scene is sampled.
 
     Attributes:
-        plan: request and config to windows. execute: (backbone, job, plan, times) to what runs them.
+        plan: request and config to windows. execute: (backbone, scene, plan, times) to what runs them.
         causal: whether it needs a model that was tuned with causal context.
     """
 
@@ -31,15 +31,14 @@ class Mode:
 
 
 def _together(
-    backbone: Any, job: SamplingScene, plan: Sequence[Window], times: np.ndarray
+    backbone: Any, scene: SamplingScene, plan: Sequence[Window], times: np.ndarray
 ) -> FullPass:
     del plan  # nothing is kept from one window to the next
-    return FullPass(backbone.forward, job, times)
+    return FullPass(backbone.forward, scene, times)
 
 
 MODES = {
     "joint": Mode(plan_joint, _together, causal=False),
     "autoregressive": Mode(plan_autoregressive, _together, causal=False),
     "causal": Mode(plan_causal, CachedPass, causal=True),
-    "causal_uncached": Mode(plan_causal, UncachedPass, causal=True),
 }

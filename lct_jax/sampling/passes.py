@@ -1,8 +1,8 @@
 """Sampling a scene: a plan of windows, run by an executor.
 
 `FullPass` passes all tokens of a window through the model: joint plans are one such window, shot-after-shot plans
-one for every new shot. `lct_jax.sampling.cached_pass.CachedPass` passes the new shot alone, behind keys and values of the
-others. Both denoise with the same Euler loop.
+one for every new shot. `lct_jax.sampling.cached_pass.CachedPass` passes the new shot alone, behind keys and
+values of the others. Both denoise with the same Euler loop.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Executor(Protocol):
 
 def sample_scene(
     executor: Executor,
-    job: SamplingScene,
+    scene: SamplingScene,
     plan: Sequence[Window],
     *,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Shot]:
     """Runs a plan and yields each shot as its window is done; `on_step` is called once an Euler step."""
-    clean = {n: s.given for n, s in enumerate(job.request.shots) if s.given is not None}
+    clean = {n: s.given for n, s in enumerate(scene.request.shots) if s.given is not None}
     for window in plan:
         made = executor.denoise(window, clean, on_step)
         clean |= made
@@ -63,36 +63,36 @@ class FullPass:
     """All tokens of a window in one pass.
 
     Args:
-        forward: (video, text, time_BS) -> velocity, its context chosen. job: the scene. times: of the Euler grid.
+        forward: (video, text, time_BS) -> velocity, its context chosen. scene: the scene. times: of the Euler grid.
     """
 
-    def __init__(self, forward: Partial, job: SamplingScene, times: np.ndarray) -> None:
-        self.forward, self.job, self.times = forward, job, times
+    def __init__(self, forward: Partial, scene: SamplingScene, times: np.ndarray) -> None:
+        self.forward, self.scene, self.times = forward, scene, times
 
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
         """Denoised shots start as noise and share a time that goes from 1 to 0; the others are held."""
-        job, numbers = self.job, {s: n for n, s in enumerate(window.shots, start=1)}
-        held = {s: job.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
-        video = [held[s].tokens if s in held else job.draw_noise(s) for s in window.shots]
-        batch = pack_window(job, window.shots, video)
-        course = make_loop_inputs(
+        scene, numbers = self.scene, {s: n for n, s in enumerate(window.shots, start=1)}
+        held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
+        video = [held[s].tokens if s in held else scene.draw_noise(s) for s in window.shots]
+        batch = pack_window(scene, window.shots, video)
+        inputs = make_loop_inputs(
             batch,
             held={numbers[s]: h.time for s, h in held.items()},
             moving={numbers[s] for s in window.denoised},
             times=self.times,
-            guidance=job.config.guidance,
+            guidance=scene.config.guidance,
         )
         noisy_LC = jnp.asarray(batch.video.value[0])
-        done = run_all_steps(self.forward, course, noisy_LC, on_step)
+        done = run_all_steps(self.forward, inputs, noisy_LC, on_step)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
         return {s: tokens_LC[shot_L == numbers[s]] for s in window.denoised}
 
 
 def run_all_steps(
     velocity: Partial,
-    course: LoopInputs,
+    inputs: LoopInputs,
     noisy_LC: jax.Array,
     on_step: Callable[[], None],
     *,
@@ -102,11 +102,11 @@ def run_all_steps(
 
     Steps before `first` are reported with the others.
     """
-    steps = len(course.times) - 1
+    steps = len(inputs.times) - 1
     cuts = np.linspace(first, steps, min(SEGMENTS, steps - first) + 1).round().astype(np.int32)
     parts = []
     for start, end in itertools.pairwise(cuts):
-        noisy_LC = run_steps(velocity, course, noisy_LC, start, end)
+        noisy_LC = run_steps(velocity, inputs, noisy_LC, start, end)
         parts.append((noisy_LC, end - start))
     for _ in range(first):
         on_step()

@@ -63,7 +63,7 @@ class SceneRequest:
 
     def plan(self, shots: tuple[int, ...], *, negative: bool) -> ScenePlan:
         """The sizes of a window of shots, for the guided branch or the negative one."""
-        length = lambda prompt: len(prompt.negative if negative else prompt.text)  # noqa: E731
+        length = lambda prompt: len(prompt.negative if negative else prompt.text)
         return ScenePlan(
             global_text=None if self.prompt is None else length(self.prompt),
             shots=tuple(

@@ -1,4 +1,4 @@
-"""What causal sampling keeps of finished groups: entries, made one by one, and gathered when a shot begins.
+"""The cache of a scene in causal sampling: an entry for every finished group, gathered when a shot begins.
 
 An *entry* is what the cache holds of a group: keys and values of one pass over its tokens at a low time, behind the
 group's own history. The global prompt is entry 0, made at t = 0; shot s of the script (from 0) is entry s + 1. A
@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lct_jax.distributed.sharding import fetch
-from lct_jax.sampling import cache_slots as places
+from lct_jax.sampling import cache_slots
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.guidance import BRANCHES
 from lct_jax.sampling.schedule import Window
@@ -24,14 +23,14 @@ from lct_jax.sampling.window import (
     make_dummy,
     pack_group,
 )
-from lct_jax.types import GLOBAL_SHOT, History, Observation, PackedBatch
+from lct_jax.types import GLOBAL_SHOT, History, KeyValues, PackedBatch, Prediction
 
 
 class ShotCache:
     """The entries of one scene in a cache of fixed capacity.
 
     Args:
-        backbone: the model. job: the scene. plan: all its windows. keep_all: room for every entry, not only for
+        backbone: the model. scene: the scene. plan: all its windows. keep_all: room for every entry, not only for
             those that are needed at one time.
 
     Attributes:
@@ -42,28 +41,28 @@ class ShotCache:
     def __init__(
         self,
         backbone: CausalBackbone,
-        job: SamplingScene,
+        scene: SamplingScene,
         plan: Sequence[Window],
         *,
         keep_all: bool,
     ) -> None:
-        self.backbone, self.job, self.plan = backbone, job, tuple(plan)
+        self.backbone, self.scene, self.plan = backbone, scene, tuple(plan)
         self.held: dict[int, HeldShot] = {}
         self.passes: list[int] = []
         self._windows = {window.shots[-1]: window.shots for window in plan}
-        self._longest = places.history_capacity(job, plan)
-        capacity = places.cache_capacity(job, plan, keep_all=keep_all)
+        self._longest = cache_slots.history_capacity(scene, plan)
+        capacity = cache_slots.cache_capacity(scene, plan, keep_all=keep_all)
         self._cache = backbone.make_cache(
-            rows=BRANCHES, capacity=capacity, kept_as=job.config.kv_dtype
+            rows=BRANCHES, capacity=capacity, kept_as=scene.config.kv_dtype
         )
 
     def list(self) -> set[int]:
         """ShotCache that are there."""
-        return places.list_entries(self._cache.index)
+        return cache_slots.list_entries(self._cache.index)
 
     def drop(self, entries: Iterable[int]) -> None:
         """Frees the slots of entries."""
-        index = places.free(self._cache.index, set(entries))
+        index = cache_slots.free(self._cache.index, set(entries))
         self._cache = self._cache._replace(index=index)
 
     def make(self, shot: int) -> None:
@@ -71,41 +70,49 @@ class ShotCache:
         if shot + 1 in self.list():
             return
         held = self.held[shot]
-        batch, history = self.pack(shot, held.tokens), self.recall(shot)
-        self.store(shot + 1, batch, self._observe(history, batch, held.time))
+        batch, history = self.pack(shot, held.tokens), self.gather(shot)
+        self.store(shot + 1, batch, self._prefill(history, batch, held.time).kept)
 
-    def store(self, entry: int, batch: PackedBatch, seen: Observation) -> None:
-        """Writes an observed group into free slots."""
-        index, place_BL = places.take_slots(self._cache.index, batch, entry, model=self.job.model)
-        self._cache = self.backbone.store(self._cache, seen, index, place_BL)
+    def store(self, entry: int, batch: PackedBatch, kept: KeyValues) -> None:
+        """Writes the keys and values of a group into free slots."""
+        index, place_BL = cache_slots.take_slots(
+            self._cache.index, batch, entry, keeps_text=self.scene.keeps_text
+        )
+        self._cache = self.backbone.store(self._cache, kept, index, place_BL)
         self.passes.append(entry)
 
-    def recall(self, shot: int) -> History:
-        """The history of a shot, rotated to the places it takes in the shot's window."""
-        if GLOBAL_SHOT not in self.list() and self.job.request.prompt is not None:
+    def gather(self, shot: int) -> History:
+        """Returns the history of a shot, rotated to the places it takes in the shot's window."""
+        if GLOBAL_SHOT not in self.list() and self.scene.request.prompt is not None:
             self._make_global()
         shots = self._windows[shot]
         before = {number: other + 1 for number, other in enumerate(shots[:-1], start=1)}
-        return self._gather(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
+        return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
 
     def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
         """A shot alone, where it sits in its window."""
         shots = self._windows[shot]
-        return pack_group(self.job, shots, len(shots), fetch(video_LC))
+        return pack_group(self.scene, shots, len(shots), video_LC)
 
     def _make_global(self) -> None:
         """Makes the entry of the global prompt, behind nothing."""
         shots = self.plan[0].shots
-        batch = pack_group(self.job, shots, GLOBAL_SHOT, make_dummy(self.job.request))
-        self.store(GLOBAL_SHOT, batch, self._observe(self._gather(shots, {}), batch, 0.0))
-
-    def _gather(self, shots: Sequence[int], groups: dict[int, int]) -> History:
-        layouts = lay_out_branches(self.job, shots)
-        found = places.find_history(
-            self._cache.index, layouts, groups, capacity=self._longest, model=self.job.model
+        batch = pack_group(self.scene, shots, GLOBAL_SHOT, make_dummy(self.scene.request))
+        self.store(
+            GLOBAL_SHOT, batch, self._prefill(self._gather_groups(shots, {}), batch, 0.0).kept
         )
-        return self.backbone.recall(self._cache, *found)
 
-    def _observe(self, history: History, batch: PackedBatch, time: float) -> Observation:
+    def _gather_groups(self, shots: Sequence[int], groups: dict[int, int]) -> History:
+        layouts = lay_out_branches(self.scene, shots)
+        found = cache_slots.find_slots(
+            self._cache.index,
+            layouts,
+            groups,
+            capacity=self._longest,
+            keeps_text=self.scene.keeps_text,
+        )
+        return self.backbone.gather(self._cache, *found)
+
+    def _prefill(self, history: History, batch: PackedBatch, time: float) -> Prediction:
         time_BS = np.full((BRANCHES, 1), time, np.float32)
-        return self.backbone.observe(history, batch.video, batch.text, time_BS)
+        return self.backbone.prefill(history, batch.video, batch.text, time_BS)

@@ -1,4 +1,4 @@
-"""From a request to the tokens of a window: noise, what is held at a low time, and both rows of text.
+"""The tokens of a window of shots: noise, what is held at a low time, and both rows of text.
 
 Noise belongs to a shot and not to a window, so every mode starts a shot from the same noise. A window is laid out
 as in training; a pass that has a cache takes one group out of the same layout.
@@ -9,25 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
-from lct_jax.layout import SceneLayout, SceneTokens, Spans, lay_out, pack
+from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
-from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex
+from lct_jax.types import GLOBAL_SHOT, Array, PackedBatch, TokenIndex
 
 TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape share a compiled model
 
 
 @dataclass(frozen=True)
 class HeldShot:
-    """Tokens [L C] that are noised once to a low time and kept, and that time; they may lie on the device."""
+    """Tokens [L C], on the device, that are noised once to a low time and kept, and that time."""
 
     time: float
-    tokens: np.ndarray | jax.Array
+    tokens: jax.Array
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,27 @@ class SamplingScene:
     """What all windows of one scene share.
 
     Attributes:
-        request: the scene. config: steps, guidance, times of conditions. model: where tokens sit and who sees prompts.
-        key: of all noise.
+        request: the scene. config: steps, guidance, times of conditions. layout: where tokens sit.
+        keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`). key: of all noise.
     """
 
     request: SceneRequest
     config: SamplingConfig
-    model: ModelConfig
+    layout: LayoutConfig
+    keeps_text: bool
     key: jax.Array
 
-    @property
-    def spans(self) -> Spans:
-        """Positions that groups take."""
-        return Spans.of(self.model)
-
-    def draw_noise(self, shot: int) -> np.ndarray:
-        """float32[L C] from which a shot is denoised."""
+    def draw_noise(self, shot: int) -> jax.Array:
+        """Returns the noise, float32[L C] on the device, from which a shot is denoised."""
         length = int(np.prod(self.request.shots[shot].grid))
         shape = (length, self.request.channels)
-        return np.asarray(jax.random.normal(self._keys(shot)[0], shape))
+        return jax.random.normal(self._keys(shot)[0], shape)
 
     def hold(self, shot: int, clean: np.ndarray) -> HeldShot:
-        """A given or finished shot at its low time t_c [LCT section 3.3]."""
+        """Returns a given or finished shot at its low time t_c [LCT section 3.3]."""
         given = self.request.shots[shot].given is not None
         time = self.config.condition_time if given else self.config.history_time
-        noise = np.asarray(jax.random.normal(self._keys(shot)[1], clean.shape))
+        noise = jax.random.normal(self._keys(shot)[1], clean.shape)
         return HeldShot(time, (1.0 - time) * clean + time * noise)
 
     def _keys(self, shot: int) -> jax.Array:
@@ -67,40 +65,38 @@ class SamplingScene:
         return jax.random.split(jax.random.fold_in(self.key, shot))
 
 
-def lay_out_branches(job: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
+def lay_out_branches(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
     """The layouts of a window: with prompts, and with negative prompts."""
-    plans = (job.request.plan(tuple(shots), negative=negative) for negative in (False, True))
-    return [lay_out(plan, spans=job.spans) for plan in plans]
+    plans = (scene.request.plan(tuple(shots), negative=negative) for negative in (False, True))
+    return [lay_out(plan, layout=scene.layout) for plan in plans]
 
 
-def pack_window(
-    job: SamplingScene, shots: Sequence[int], video: Sequence[np.ndarray]
-) -> PackedBatch:
-    """All groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
-    prompts = [] if job.request.prompt is None else [job.request.prompt]
-    prompts += [job.request.shots[shot].prompt for shot in shots]
-    dummy = [] if job.request.prompt is None else [make_dummy(job.request)]
+def pack_window(scene: SamplingScene, shots: Sequence[int], video: Sequence[Array]) -> PackedBatch:
+    """Returns all groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
+    prompts = [] if scene.request.prompt is None else [scene.request.prompt]
+    prompts += [scene.request.shots[shot].prompt for shot in shots]
+    dummy = [] if scene.request.prompt is None else [make_dummy(scene.request)]
     longest = max(sum(len(p.text) for p in prompts), sum(len(p.negative) for p in prompts))
-    video_LC = np.concatenate([*dummy, *video])
-    return _pack_rows(prompts, video_LC, lay_out_branches(job, shots), longest=longest)
+    video_LC = _namespace(*video).concatenate([*dummy, *video])
+    return _pack_rows(prompts, video_LC, lay_out_branches(scene, shots), longest=longest)
 
 
 def pack_group(
-    job: SamplingScene, shots: Sequence[int], number: int, video_LC: np.ndarray
+    scene: SamplingScene, shots: Sequence[int], number: int, video_LC: Array
 ) -> PackedBatch:
-    """One group of a window alone, where it sits in that window.
+    """Returns one group of a window alone, where it sits in that window.
 
     Args:
         shots: of the window. number: of the group in it, 0 for the global prompt. video_LC: its tokens.
     """
     layouts = [
         SceneLayout(*(pick(index, number, group=0) for index in layout))
-        for layout in lay_out_branches(job, shots)
+        for layout in lay_out_branches(scene, shots)
     ]
     is_global = number == GLOBAL_SHOT
-    prompt = job.request.prompt if is_global else job.request.shots[shots[number - 1]].prompt
+    prompt = scene.request.prompt if is_global else scene.request.shots[shots[number - 1]].prompt
     # One length for all shots of a scene: shots of one size share a program, whatever their prompts.
-    prompts = [prompt] if is_global else [shot.prompt for shot in job.request.shots]
+    prompts = [prompt] if is_global else [shot.prompt for shot in scene.request.shots]
     return _pack_rows([prompt], video_LC, layouts, longest=max(map(_longest, prompts)))
 
 
@@ -117,22 +113,33 @@ def make_dummy(request: SceneRequest) -> np.ndarray:
 
 def _pack_rows(
     prompts: Sequence[Prompt],
-    video_LC: np.ndarray,
+    video_LC: Array,
     layouts: Sequence[SceneLayout],
     *,
     longest: int,
 ) -> PackedBatch:
+    """Returns rows of text and positions from the host, and the video once for both where it lies."""
     texts = [
         np.concatenate([p.negative if negative else p.text for p in prompts])
         for negative in (False, True)
     ]
-    return pack(
-        [[SceneTokens(video_LC, *row)] for row in zip(texts, layouts, strict=True)],
+    places = np.zeros((len(video_LC), 0), np.float32)
+    batch = pack(
+        [[SceneTokens(places, *row)] for row in zip(texts, layouts, strict=True)],
         video_tokens=_round_up(len(video_LC), count_shards("L")),
         text_tokens=_round_up(longest, math.lcm(TEXT_MULTIPLE, count_shards("L"))),
-        channels=video_LC.shape[1],
+        channels=0,
         text_width=texts[0].shape[1],
     )
+    xp, missing = _namespace(video_LC), batch.video.value.shape[1] - len(video_LC)
+    padded_LC = xp.pad(video_LC, ((0, missing), (0, 0)))
+    video = batch.video._replace(value=xp.stack([padded_LC] * len(texts)))
+    return batch._replace(video=video)
+
+
+def _namespace(*arrays: Array) -> ModuleType:
+    """Returns jax.numpy where any array lies on the device, so that it stays there, and numpy else."""
+    return np if all(isinstance(array, np.ndarray) for array in arrays) else jnp
 
 
 def _longest(prompt: Prompt) -> int:

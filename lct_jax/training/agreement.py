@@ -32,7 +32,7 @@ class Agreement:
         if self._alone:
             return number
         before = 0 if self._named is None else int(self._named)
-        mine = lambda index: np.full(len(range(self._size)[index[0]]), number, np.int32)  # noqa: E731
+        mine = lambda index: np.full(len(range(self._size)[index[0]]), number, np.int32)
         numbers = jax.make_array_from_callback((self._size,), self._sharding, mine)
         self._named = self._largest(numbers)
         return before

@@ -15,7 +15,7 @@ from flax import nnx
 
 from lct_jax import flow
 from lct_jax.distributed.sharding import shard
-from lct_jax.training.state import count_samples, make_backbone
+from lct_jax.training.step import make_backbone
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 
 NOISE_SEED = 1_000_003  # of no other stream of random numbers
@@ -36,14 +36,14 @@ def make_evaluator(
 
         def at(time: jax.Array) -> jax.Array:
             added = flow.Draw(time=jnp.where(shots_BS, time, 0.0), noise=noise_BLC)
-            return flow.weighted_error(backbone, batch, added, weight_BL)
+            return (weight_BL * flow.token_errors(backbone, batch, added)).sum()
 
         return jax.lax.map(at, jnp.asarray(times, jnp.float32))
 
     def evaluate(params: Any, batches: Sequence[PackedBatch]) -> dict[str, float]:
         keys = jax.random.split(jax.random.key(NOISE_SEED), len(batches))
         total = sum(errors(params, batch, key) for batch, key in zip(batches, keys, strict=True))
-        means = total / sum(count_samples(batch) for batch in batches)
+        means = total / sum(flow.count_samples(batch) for batch in batches)
         values = {f"held_out/loss_t{t:g}": float(m) for t, m in zip(times, means, strict=True)}
         return {"held_out/loss": float(means.mean()), **values}
 

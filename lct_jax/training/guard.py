@@ -1,12 +1,14 @@
 """The guard of a step: an update that is not a number, or whose loss is far above the recent ones, is not made.
 
-A loss and a gradient norm enter, a verdict leaves, all inside the compiled step: parameters, optimiser and EMA stay
-as they were, and the run goes on with the next batch. One bad record then costs a step and not the run.
+It wraps a step and judges its loss and gradient norm inside the compiled program. Where an update is refused,
+parameters, optimiser and EMA stay as they were, and the run goes on with the next batch: one bad record costs a step
+and not the run.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,7 @@ class Guard(NamedTuple):
 
 def init_guard() -> Guard:
     """Nothing seen yet."""
-    zero = lambda dtype: jnp.zeros((), dtype)  # noqa: E731
+    zero = lambda dtype: jnp.zeros((), dtype)
     return Guard(zero(jnp.float32), zero(jnp.int32), zero(jnp.int32), zero(jnp.int32))
 
 
@@ -60,6 +62,26 @@ def judge(
         skipped=guard.skipped + missed,
         in_a_row=(guard.in_a_row + 1) * missed,
     )
+
+
+def guard_step(step: Callable[..., Any], *, spike: float) -> Callable[..., Any]:
+    """Returns a step whose bad updates are not made; the guard is part of the state that it takes and returns.
+
+    Args:
+        step: (state, batch, key) -> (state, output), where the output has a loss and a gradient norm.
+        spike: a loss of so many times the running mean is bad.
+    """
+
+    def guarded(state: Any, batch: Any, key: jax.Array) -> Any:
+        new, output = step(state, batch, key)
+        good, guard = judge(state.guard, loss=output.loss, norm=output.gradient_norm, spike=spike)
+        choose = lambda new, old: jnp.where(good, new, old)
+        kept = jax.tree.map(
+            choose, (new.params, new.ema, new.opt_state), (state.params, state.ema, state.opt_state)
+        )
+        return type(state)(new.step, *kept, guard), output
+
+    return guarded
 
 
 def check_guard(in_a_row: int, training: TrainingConfig) -> None:

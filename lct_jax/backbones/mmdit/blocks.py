@@ -22,7 +22,7 @@ from lct_jax.attention.chunked import AttentionOutput, merge
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation, rotate
 from lct_jax.attention.ulysses import Streams, join, part
-from lct_jax.config import Kernel, ModelConfig
+from lct_jax.config import Kernel, MMDiTConfig, NetworkConfig
 from lct_jax.distributed.sharding import count_shards, shard, shard_heads
 from lct_jax.types import History
 
@@ -118,7 +118,7 @@ def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
 class QKNorm(nnx.Module):
     """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: MMDiTConfig) -> None:
         self.axes = {"head": (-1,), "all": (1, 3), "none": ()}[config.qk_norm]
         if self.axes:
             shape = {(-1,): (config.head_dim,), (1, 3): (config.heads, 1, config.head_dim)}
@@ -135,22 +135,19 @@ class QKNorm(nnx.Module):
 class StreamBlock(nnx.Module):
     """The weights one stream has in one block."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        width, inner, hidden = (
-            config.width,
-            config.heads * config.head_dim,
-            config.mlp_ratio * config.width,
-        )
-        dtype = jnp.dtype(config.dtype)
-        dense = lambda i, o: nnx.Linear(  # noqa: E731
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
+        backbone, dtype = config.backbone, jnp.dtype(config.compute.dtype)
+        width, inner = backbone.width, backbone.heads * backbone.head_dim
+        hidden = backbone.mlp_ratio * width
+        dense = lambda i, o: nnx.Linear(
             i, o, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs
         )
-        self.heads, self.dtype = config.heads, dtype
+        self.heads, self.dtype = backbone.heads, dtype
         self.qkv = dense(width, 3 * inner)
         self.out = dense(inner, width)
         self.up = dense(width, hidden)
         self.down = dense(hidden, width)
-        self.q_norm, self.k_norm = QKNorm(config), QKNorm(config)
+        self.q_norm, self.k_norm = QKNorm(backbone), QKNorm(backbone)
         self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
 
     def modulation(self, shared_BS6D: jax.Array) -> list[jax.Array]:
@@ -173,8 +170,8 @@ class StreamBlock(nnx.Module):
 class Block(nnx.Module):
     """Joint attention between text and video, then each stream's own MLP."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.kernel = config.kernel
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
+        self.kernel = config.compute.kernel
         self.text = StreamBlock(config, rngs=rngs)
         self.video = StreamBlock(config, rngs=rngs)
 

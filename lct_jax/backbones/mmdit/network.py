@@ -1,4 +1,4 @@
-"""The video MMDiT: packed tokens and a time per group in, velocity per video token out.
+"""The video MMDiT: it predicts the velocity of packed video tokens from their text and a time a group.
 
 The model never hears of grids, packing or shots but through the `TokenIndex`. Blocks are stacked along a layer
 axis and scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
@@ -18,14 +18,23 @@ from lct_jax.backbones.mmdit.blocks import (
     MODULATIONS,
     Block,
     BlockInput,
+    BlockOutput,
     layer_norm,
     modulate,
     of_group,
     rms_norm,
 )
-from lct_jax.config import Context, ModelConfig
+from lct_jax.config import Context, MMDiTConfig, NetworkConfig
 from lct_jax.distributed.sharding import shard, shard_heads
-from lct_jax.types import History, Observation, TokenIndex, Tokens
+from lct_jax.types import (
+    BackboneSpec,
+    CacheSpec,
+    History,
+    KeyValues,
+    Prediction,
+    TokenIndex,
+    Tokens,
+)
 
 TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
 TIME_BASE = 10_000.0
@@ -54,9 +63,9 @@ def time_features(time_BS: jax.Array, width: int) -> jax.Array:
 
 
 class TimeModulation(nnx.Module):
-    """From each group's time to modulation vectors, float32 throughout; zero at initialisation."""
+    """Makes modulation vectors of each group's time, in float32 throughout; zero at initialisation."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: MMDiTConfig, *, rngs: nnx.Rngs) -> None:
         width = config.width
         zero = nnx.initializers.zeros_init()
         self.features = config.time_features
@@ -71,83 +80,59 @@ class TimeModulation(nnx.Module):
         hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
         hidden = nnx.silu(self.embed_out(hidden))
         # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
-        split = lambda x, n: shard(x.reshape(*x.shape[:-1], n, -1), "BS6D")  # noqa: E731
+        split = lambda x, n: shard(x.reshape(*x.shape[:-1], n, -1), "BS6D")
         streams = Streams(*(split(f(hidden), MODULATIONS) for f in (self.text, self.video)))
         return streams, split(self.final(hidden), 2)
 
 
 class MMDiT(nnx.Module):
-    """The backbone: (video tokens, text tokens, time a group, context) -> velocity."""
+    """The dual-stream backbone of the paper; see `lct_jax.backbones.protocol.Backbone`."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        dtype = jnp.dtype(config.dtype)
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
+        backbone, dtype = config.backbone, jnp.dtype(config.compute.dtype)
+        width, channels = backbone.width, backbone.patch_channels
         self.config, self.dtype = config, dtype
-        self.video_in = nnx.Linear(config.patch_channels, config.width, dtype=dtype, rngs=rngs)
-        self.text_in = nnx.Linear(config.text_width, config.width, dtype=dtype, rngs=rngs)
-        self.time = TimeModulation(config, rngs=rngs)
+        self.video_in = nnx.Linear(channels, width, dtype=dtype, rngs=rngs)
+        self.text_in = nnx.Linear(backbone.text_width, width, dtype=dtype, rngs=rngs)
+        self.time = TimeModulation(backbone, rngs=rngs)
         self.blocks = _stack_blocks(config, rngs)
         self.video_out = nnx.Linear(
-            config.width,
-            config.patch_channels,
+            width,
+            channels,
             kernel_init=nnx.initializers.zeros_init(),
             rngs=rngs,
         )
 
     def __call__(
-        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, context: Context
-    ) -> jax.Array:
-        """Predicts the velocity `noise - clean` of every video token.
+        self,
+        video: Tokens,
+        text: Tokens,
+        time_BS: jax.Array,
+        *,
+        context: Context,
+        history: History | None = None,
+        keep: bool = False,
+    ) -> Prediction:
+        """Predicts the velocity of every video token; see `lct_jax.backbones.protocol.Backbone`.
 
-        Args:
-            video: noisy patches [B L C] and their index. text: encoder outputs [B L E] and their index.
-            time_BS: float32 diffusion time of every group slot, as the model sees it (after any shift).
-            context: "full" or "causal" over shots.
-
-        Returns:
-            float32[B L C]; what stands at padding and dummy tokens means nothing.
+        The keys of a history are read where they lie: nothing of it is copied or masked.
         """
         modulation, final_BS2D = self.time(time_BS)
-        shared = self._share(modulation, video.index, text.index, context=context, history=None)
+        shared = self._share(modulation, video.index, text.index, context=context, history=history)
         x = self._embed(video, text)
         graph, layers = nnx.split(self.blocks)
 
-        def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, None]:
-            return nnx.merge(graph, numbered[1])(carry, shared, numbered[0]).x, None
-
-        if self.config.remat != "none":
-            policy = POLICIES[self.config.remat]
-            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=policy)
-        x, _ = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
-        return self._read_out(x.video, video.index.slot, final_BS2D)
-
-    def observe(
-        self, video: Tokens, text: Tokens, time_BS: jax.Array, *, history: History
-    ) -> Observation:
-        """Velocity of one group that sees itself and a history, and what a cache keeps of the group.
-
-        The keys of the history are read where they lie: nothing of it is copied or masked.
-
-        Args:
-            video, text: tokens of the new group alone, and padding. time_BS: as in `__call__`.
-            history: the groups before it.
-        """
-        modulation, final_BS2D = self.time(time_BS)
-        shared = self._share(modulation, video.index, text.index, context="full", history=history)
-        x = self._embed(video, text)
-        graph, layers = nnx.split(self.blocks)
-
-        def run_block(
-            carry: Streams, numbered: Numbered
-        ) -> tuple[Streams, tuple[jax.Array, jax.Array]]:
+        def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, KeyValues | None]:
             out = nnx.merge(graph, numbered[1])(carry, shared, numbered[0])
-            kept = (part(x, text=text.value.shape[1], axis=2) for x in (out.k, out.v))
-            return out.x, tuple(jnp.concatenate(streams, axis=2) for streams in kept)
+            return out.x, _part_keys(out, text=text.value.shape[1]) if keep else None
 
-        x, (k, v) = jax.lax.scan(run_block, x, (jnp.arange(self.config.depth), layers))
-        return Observation(
-            self._read_out(x.video, video.index.slot, final_BS2D),
-            *(shard_heads(kept, "NBHLK") for kept in (k, v)),
-        )
+        remat = self.config.compute.remat
+        if remat != "none" and history is None:
+            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=POLICIES[remat])
+        x, kept = jax.lax.scan(run_block, x, (jnp.arange(self.config.backbone.depth), layers))
+        if kept is not None:
+            kept = KeyValues(*(shard_heads(part, "NBHLK") for part in kept))
+        return Prediction(self._read_out(x.video, video.index.slot, final_BS2D), kept)
 
     def _share(
         self,
@@ -162,22 +147,22 @@ class MMDiT(nnx.Module):
             *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
         )
         # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
-        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)  # noqa: E731
+        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
         whole = rows(index)
-        split, base = self.config.rope_split, self.config.rope_base
+        split, base = self.config.backbone.rope_split, self.config.backbone.rope_base
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=split, base=base),
-            key_spans=rows(self._find_sights(whole, Streams(text, video), context)),
+            key_spans=rows(self._find_key_spans(whole, Streams(text, video), context)),
             group=Streams(text.slot, video.slot),
             history=history,
         )
 
-    def _find_sights(
+    def _find_key_spans(
         self, index: TokenIndex, streams: Streams, context: Context
     ) -> tuple[KeySpans, ...]:
-        """What joined tokens see of each other, as `ModelConfig.prompts` has it; `streams`: the index of each."""
-        if self.config.prompts == "all":
+        """Returns what joined tokens see of each other, by `layout.prompts`; `streams` are the index of each."""
+        if self.config.layout.prompts == "all":
             return (find_spans(index, index, context),)
         marks = (
             jnp.full_like(i.scene, text, bool)
@@ -192,21 +177,36 @@ class MMDiT(nnx.Module):
         )
 
     def _read_out(self, x_BLD: jax.Array, group_BL: jax.Array, final_BS2D: jax.Array) -> jax.Array:
-        norm = layer_norm if self.config.final_norm == "layer" else rms_norm
+        norm = layer_norm if self.config.backbone.final_norm == "layer" else rms_norm
         shift, scale = (of_group(final_BS2D[:, :, part], group_BL) for part in range(2))
         return self.video_out(modulate(norm(x_BLD), shift, scale))
 
 
-def _stack_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
-    @nnx.split_rngs(splits=config.depth)
+def describe(config: NetworkConfig) -> BackboneSpec:
+    """Returns what data, sampling and cache need to know of the network."""
+    backbone = config.backbone
+    cache = CacheSpec(
+        layers=backbone.depth,
+        heads=backbone.heads,
+        head_dim=backbone.head_dim,
+        dtype=config.compute.dtype,
+        rope_split=backbone.rope_split,
+        rope_base=backbone.rope_base,
+        keeps_text=config.layout.prompts == "all",
+    )
+    return BackboneSpec(backbone.channels, backbone.patch, backbone.text_width, cache)
+
+
+def _part_keys(out: BlockOutput, *, text: int) -> KeyValues:
+    """Returns keys and values of a block with all text tokens before all video tokens."""
+    parts = (part(x, text=text, axis=2) for x in (out.k, out.v))
+    return KeyValues(*(jnp.concatenate(streams, axis=2) for streams in parts))
+
+
+def _stack_blocks(config: NetworkConfig, rngs: nnx.Rngs) -> Block:
+    @nnx.split_rngs(splits=config.backbone.depth)
     @nnx.vmap(in_axes=(0,), out_axes=0)
     def create(rngs: nnx.Rngs) -> Block:
         return Block(config, rngs=rngs)
 
     return create(rngs)
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Number of parameters, from shapes alone (nothing is allocated)."""
-    model = nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0)))
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

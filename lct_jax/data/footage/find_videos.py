@@ -10,11 +10,13 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from lct_jax.data.footage.captions import SUFFIXES as CAPTION_SUFFIXES
 from lct_jax.directing.script import Field, read_json
 from lct_jax.errors import InputError
+from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import VIDEO_SUFFIXES
 
 CUTS_FORMAT = "lct_jax.cuts/1"
@@ -57,11 +59,12 @@ def beside(video: Path, suffix: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def read_cut_list(path: Path, *, fps: float) -> CutList:
-    """Reads a user's cuts.
+def read_cut_list(path: Path, *, fps: float, own: Fraction) -> CutList:
+    """Reads a user's cuts as frames at `fps`, of a video whose own rate is `own`.
 
     The file is `{"format": "lct_jax.cuts/1", "fps": 24, "shots": [[start, end], ...]}`, or in place of `shots`
-    `"scenes": [[[start, end], ...], ...]`: frames at its own rate, [start, end), in order.
+    `"scenes": [[[start, end], ...], ...]`: frames at its own rate, [start, end), in order. A shot in which no frame at
+    `fps` is shown becomes an empty range.
     """
     top = read_json(path, CUTS_FORMAT, ("fps",), ("shots", "scenes"))
     rate = top["fps"].value
@@ -69,26 +72,29 @@ def read_cut_list(path: Path, *, fps: float) -> CutList:
         top["fps"].refuse(f"found {rate!r}, expected frames a second")
     if ("shots" in top) == ("scenes" in top):
         raise InputError(f"{path}: expected either shots or scenes")
+    counted = find_counted(float(rate), own, fps=fps)
     scenes = top["scenes"].items() if "scenes" in top else (top["shots"],)
     shots: list[Range] = []
     members = []
     for scene in scenes:
         first = len(shots)
         for field in scene.items():
-            shots.append(_read_range(field, fps / rate, after=shots[-1][1] if shots else 0))
+            shots.append(
+                _read_range(field, counted, read_rate(fps), after=shots[-1][1] if shots else 0)
+            )
         members.append(tuple(range(first, len(shots))))
     if not shots:
         raise InputError(f"{path}: found no shot, expected at least one")
     return CutList(tuple(shots), tuple(members) if "scenes" in top else None)
 
 
-def _read_range(field: Field, factor: float, *, after: int) -> Range:
+def _read_range(field: Field, counted: Fraction, fps: Fraction, *, after: int) -> Range:
     bounds = [item.of(int) for item in field.items()]
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
         field.refuse(f"found {bounds}, expected [start, end] with 0 <= start < end")
-    start, end = (round(bound * factor) for bound in bounds)
-    if start < after or end <= start:
-        field.refuse(f"found {bounds}, expected shots in order that last a frame at prepare.fps")
+    start, end = count_frames(*bounds, counted=counted, fps=fps)
+    if start < after:
+        field.refuse(f"found {bounds}, expected shots in order")
     return start, end
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +25,10 @@ from lct_jax.data.footage.takes import Takes
 from lct_jax.data.runner import Runner
 from lct_jax.data.sources import open_source
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 STAGES = ("takes", "scenes", "encode")
+_OUTCOMES = dict(zip(STAGES, ("looked at", "ready", "prepared"), strict=True))
 REPORT_FILE = "report.json"
 
 
@@ -36,6 +39,7 @@ class FilmRow:
     Attributes:
         name: in the folder. outcome: "prepared", "ready", "looked at", "set aside" or "nothing left"; why: the reason.
         shots: by what became of them. scenes: scene file. split: of the film.
+        notes: what is wrong with its timestamps, and was mended.
     """
 
     name: str
@@ -44,6 +48,7 @@ class FilmRow:
     shots: dict[str, int] = field(default_factory=dict)
     scenes: Path | None = None
     split: str = ""
+    notes: str = ""
 
     def set_aside(self, why: object) -> None:
         """Marks the input as not usable."""
@@ -69,11 +74,16 @@ class Report:
         """Films with a scene file."""
         return [row for row in self.rows if row.scenes is not None]
 
+    def count(self, stage: str) -> int:
+        """Returns how many inputs have come through a stage that was the last one."""
+        return sum(row.outcome == _OUTCOMES[stage] for row in self.rows)
+
     def show(self) -> str:
         """The report as a table for the terminal, and what the filters left out in all."""
         lines = [
             f"{row.outcome:12} {_printable(row.name)}"
             + (f": {row.why}" if row.why else _counts(row.shots))
+            + (f"; {row.notes}" if row.notes else "")
             for row in self.rows
         ]
         total = Counter()
@@ -88,7 +98,7 @@ class Report:
 
     def save(self, out: Path) -> None:
         """Writes `report.json`."""
-        keys = ("name", "outcome", "why", "shots", "split")
+        keys = ("name", "outcome", "why", "shots", "split", "notes")
         rows = [{key: getattr(row, key) for key in keys} for row in self.rows]
         with replace_atomically(out / REPORT_FILE) as unfinished:
             unfinished.write_text(json.dumps({"inputs": rows, "chat": dict(self.usage)}, indent=1))
@@ -103,13 +113,15 @@ def describe_videos(
     inputs = find_inputs(videos, out=out)
     report = Report([FilmRow(item.name) for item in inputs])
     jobs: list[tuple[FilmRow, FilmJob]] = []
+    annotated: list[tuple[FilmRow, Path]] = []
     for row, item in zip(report.rows, inputs, strict=True):
         if item.problem:
             row.set_aside(item.problem)
         elif own := beside(item.path, SCENES_SUFFIX):
-            _take_scene_file(row, own, config)
+            annotated.append((row, own))
         else:
             jobs.append((row, FilmJob(item.name, item.path, out, config)))
+    _take_scene_files(annotated, config, runner)
     looked = _look(jobs, runner)
     if until != STAGES[0]:
         _describe(looked, report, config, runner=runner, credit=credit)
@@ -125,14 +137,21 @@ def choose_splits(films: list[str], *, held_out: float) -> list[str]:
     return ["held_out" if share < limit else "train" for share in shares]
 
 
-def _take_scene_file(row: FilmRow, path: Path, config: Config) -> None:
+def _take_scene_files(
+    annotated: Sequence[tuple[FilmRow, Path]], config: Config, runner: Runner
+) -> None:
     """A user's own scene file needs no stage before encoding, but has to be a good one of a readable film."""
-    try:
-        open_source(path, config).size()
-    except InputError as error:
-        row.set_aside(error)
-    else:
-        row.outcome, row.scenes = "ready", path
+    check = partial(_check_scene_file, config=config)
+    results = runner(check, [path for _, path in annotated])
+    for (row, path), problem in zip(annotated, results, strict=True):
+        if problem is not None:
+            row.set_aside(problem)
+        else:
+            row.outcome, row.scenes = "ready", path
+
+
+def _check_scene_file(path: Path, *, config: Config) -> None:
+    open_source(path, config).size()
 
 
 def _look(
@@ -146,7 +165,7 @@ def _look(
             row.set_aside(f"the same content as {films[result.film]}")
         else:
             films[result.film] = job.name
-            row.outcome = "looked at"
+            row.outcome, row.notes = "looked at", result.notes
             done.append((row, job, result))
     return done
 

@@ -28,7 +28,7 @@ from lct_jax.data.footage.captions import (
     find_captions,
     read_lines,
 )
-from lct_jax.data.footage.cuts import shrink, track_film
+from lct_jax.data.footage.cuts import shrink, track_video
 from lct_jax.data.footage.find_videos import CUTS_SUFFIX, CutList, beside, read_cut_list
 from lct_jax.data.footage.grouping import group_takes
 from lct_jax.data.footage.takes import REASONS, Takes, find_takes
@@ -36,11 +36,11 @@ from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.directing.script import Field, read_prompt
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
-from lct_jax.media.frames import iter_at_rate, read_shape
+from lct_jax.files import replace_atomically
+from lct_jax.media.frames import iter_at_rate, read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-VERSION = 2  # of the rules below: another one makes every result again
+VERSION = 4  # of the rules below: another one makes every result again
 NO_ANSWER = "no answer"  # from a caption model that was away: asked again in the next run
 
 
@@ -56,10 +56,11 @@ class FilmJob:
 
 @dataclass(frozen=True)
 class Looked:
-    """A video that was looked at: the hash of its content, and the file of its takes."""
+    """A video that was looked at: the hash of its content, the file of its takes, what is wrong with its timestamps."""
 
     film: str
     takes: Path
+    notes: str
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,13 @@ def look_at(job: FilmJob) -> Looked:
     }
     key = hash_of(VERSION, film, rules, config.prepare.fps, given)
     path = job.out / "work" / film[:16] / f"takes-{key}.safetensors"
-    if not path.exists():
+    clock_file = path.with_name(f"clock-{key}.json")
+    notes = _read_result(clock_file)
+    if notes is None or not _is_whole(path):
         choose_size(job.path, config)  # refused before the work, not after
         shape = read_shape(job.path)
         fps = config.prepare.fps
-        track = track_film(iter_at_rate(job.path, fps), config.footage, fps=fps)
+        track, clock = track_video(job.path, config.footage, fps=fps)
         if given is not None and given.shots[-1][1] > len(track.light):
             raise InputError(
                 f"{beside(job.path, CUTS_SUFFIX)}: the last shot ends at frame {given.shots[-1][1]},"
@@ -110,7 +113,9 @@ def look_at(job: FilmJob) -> Looked:
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         takes.save(path)
-    return Looked(film[:16], path)
+        notes = {"clock": clock}
+        _write_json(clock_file, notes)
+    return Looked(film[:16], path, notes["clock"])
 
 
 def describe(job: DescribeJob) -> Described:
@@ -125,7 +130,8 @@ def describe(job: DescribeJob) -> Described:
     )  # fmt: skip
     folder = job.looked.takes.parent
     path, report = folder / f"scenes-{key}.json", folder / f"scenes-{key}.report.json"
-    if not report.exists():
+    kept = _read_result(report)
+    if kept is None or (kept["shots"].get("kept") and _read_result(path) is None):
         scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
@@ -133,7 +139,7 @@ def describe(job: DescribeJob) -> Described:
             _write_json(report, {"shots": dict(shots), "usage": vars(usage)})
         kept = {"shots": dict(shots), "usage": vars(usage)}
     else:
-        kept = json.loads(report.read_text(encoding="utf-8")) | {"usage": vars(Usage())}
+        kept |= {"usage": vars(Usage())}
     return Described(path if path.exists() else None, kept["shots"], kept["usage"])
 
 
@@ -190,9 +196,9 @@ def _write_scene(
             broken = True
             continue
         shots["kept"] += 1
-        written.append(
-            {"frames": [start, end], "cut": cut or broken or not written, "prompt": text}
-        )
+        # What is left of a take whose beginning was left out follows upon nothing, or upon a leap.
+        leaps = broken and bool(written)
+        written.append({"frames": [start, end], "cut": cut or leaps, "prompt": text})
         broken = False
     return {
         "id": f"{job.film.name}/{number + 1:03d}",
@@ -255,7 +261,9 @@ def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any
 
 def _read_cuts(film: FilmJob) -> CutList | None:
     path = beside(film.path, CUTS_SUFFIX)
-    return None if path is None else read_cut_list(path, fps=film.config.prepare.fps)
+    if path is None:
+        return None
+    return read_cut_list(path, fps=film.config.prepare.fps, own=read_own_rate(film.path))
 
 
 def _caption_source(film: FilmJob) -> str:
@@ -264,6 +272,23 @@ def _caption_source(film: FilmJob) -> str:
         return endpoint_from_environment().model
     path = find_captions(film.path)
     return "" if path is None else hash_file(path)
+
+
+def _is_whole(takes: Path) -> bool:
+    try:
+        Takes.load(takes)
+    except InputError:
+        return False
+    return True
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """Returns what an earlier run wrote; None where it is not there, or damaged and to be made again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _write_json(path: Path, value: object) -> None:

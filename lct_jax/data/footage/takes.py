@@ -1,6 +1,6 @@
 """From a track to takes: what lies between two boundaries, what is wrong with it, and how a long one is divided.
 
-A `FrameStats` (or a user's list of shots) enters, `Takes` leave: every take with its parts, and a reason where it is set
+`Takes` are made of `FrameStats`, or of a user's list of shots: every take with its parts, and a reason where it is set
 aside. A take is footage without a cut; it becomes one shot, or several that go on without a cut: pseudo multi-shot
 [LCT section 3.4], which is what lets a model extend a shot.
 """
@@ -21,6 +21,8 @@ from lct_jax.tensors import load_tensors_of, save_tensors
 REASONS = ("", "too short", "black", "frozen", "titles or credits", "duplicate", "no caption")
 DARK = 0.5  # beside black, frames darker than this share of their shot's median light are its fade
 LOOKS = 6  # frames of a take that are kept to compare it with others
+BLOCK = 1024  # frames that are compared at a time
+HOLD = 36  # frames that a picture may stand still within a take, three seconds at 12 fps; more are a range of their own
 SHORT_OF = 2  # frames that two duplicates may differ in length
 
 
@@ -75,8 +77,10 @@ def find_takes(
         parts += [(number, start + a, start + b) for a, b in bounds]
         if len(bounds) > 1:
             divided[0 if at_events else 1] += 1
-    looked = np.stack([np.linspace(a, b - 1, LOOKS).round().astype(int) for a, b in ranges])
-    column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)  # noqa: E731
+    last = len(track.light) - 1
+    looked = np.stack([np.linspace(a, max(a, b - 1), LOOKS).round() for a, b in ranges])
+    looked = looked.astype(int).clip(0, last)
+    column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)
     return Takes(
         frames=column(ranges, 2),
         reason=column([REASONS.index(reason) for reason in reasons]),
@@ -88,49 +92,87 @@ def find_takes(
 
 
 def divide(pictures: np.ndarray, config: FootageConfig) -> tuple[list[tuple[int, int]], bool]:
-    """Parts [start, end) of a take, and whether any boundary is an event.
+    """Returns the parts [start, end) of a take, and whether any boundary is an event.
 
     A take of at least `config.take` frames is divided where the mean pictures before and behind differ most, while they
     differ by `config.event` or more and both sides keep `config.shortest` frames. What is still longer than
-    `config.longest` is divided evenly into the fewest parts.
+    `config.longest` is divided evenly into the fewest parts. Every part but the last has 4n + 1 frames, so that one
+    clip shows it from its beginning to where the next part goes on: each boundary is moved by two frames at most for
+    that, and by more only where a part would become too long or too short.
 
     Args:
         pictures: uint8 [N ...] of its frames.
     """
-    values = pictures.reshape(len(pictures), -1).astype(np.float32)
+    values = pictures.reshape(len(pictures), -1)
     events = _find_events(values, config) if len(values) >= config.take else []
-    bounds = []
-    for start, end in zip([0, *events], [*events, len(values)], strict=True):
-        count = -(-(end - start) // config.longest)
-        edges = np.linspace(start, end, count + 1).round().astype(int).tolist()
-        bounds += itertools.pairwise(edges)
-    return bounds, bool(events)
+    edges = [0]
+    for start, end in itertools.pairwise([0, *events, len(values)]):
+        count = 1 if end - start <= config.longest else -(-(end - start) // _down(config.longest))
+        edges += np.linspace(start, end, count + 1).round().astype(int).tolist()[1:]
+    return list(itertools.pairwise(_align(edges, config))), bool(events)
+
+
+def _align(edges: Sequence[int], config: FootageConfig) -> list[int]:
+    """Moves the edges of parts so that every part but the last has 4n + 1 frames."""
+    moved, most = [edges[0]], _down(config.longest)
+    for place, edge in enumerate(edges[1:-1], start=1):
+        room, behind = edges[-1] - moved[-1], len(edges) - 1 - place
+        least = max(config.shortest, room - behind * most)
+        limit = min(most, room - behind * config.shortest)
+        length = min(max(_down(edge - moved[-1] + 2), _down(least + 3)), _down(limit))
+        moved.append(moved[-1] + length)
+    return [*moved, edges[-1]]
+
+
+def _down(frames: int) -> int:
+    """Returns the largest 4n + 1 that is not above a number of frames."""
+    return (frames - 1) // 4 * 4 + 1
 
 
 def _find_events(values: np.ndarray, config: FootageConfig) -> list[int]:
-    """Binary segmentation: frame numbers at which the values [N, D] change, in order."""
-    count, shortest = len(values), config.shortest
-    places = np.arange(shortest, count - shortest + 1)
-    if not len(places):
-        return []
-    sums = np.cumsum(values, axis=0, dtype=np.float64)
-    before = sums[places - 1] / places[:, None]
-    behind = (sums[-1] - sums[places - 1]) / (count - places)[:, None]
-    jump = np.sqrt(np.square(before - behind).mean(axis=1))
+    """Binary segmentation: frame numbers at which the values, uint8 [N, D], change, in order."""
+    events, waiting = [], [(0, len(values))]
+    while waiting:
+        start, end = waiting.pop()
+        place = _find_event(values[start:end], config)
+        if place is not None:
+            events.append(start + place)
+            waiting += [(start, start + place), (start + place, end)]
+    return sorted(events)
+
+
+def _find_event(values: np.ndarray, config: FootageConfig) -> int | None:
+    """The frame number at which the values change most, if by enough; in blocks, whatever the length of a take."""
+    count = len(values)
+    # As 4n + 1 frames, both sides are still not too short.
+    least = _down(config.shortest + 3)
+    if count < 2 * least:
+        return None
+    blocks = [values[start : start + BLOCK] for start in range(0, count, BLOCK)]
+    total = sum(block.sum(axis=0, dtype=np.int64) for block in blocks)
+    passed, found = np.zeros_like(total), []
+    for number, block in enumerate(blocks):
+        sums = passed + np.cumsum(block, axis=0, dtype=np.int64)
+        places = np.arange(1, len(block) + 1) + number * BLOCK
+        # Behind the last frame there is nothing to compare with.
+        others = np.maximum(count - places, 1)
+        jump = sums / places[:, None] - (total - sums) / others[:, None]
+        found.append(np.sqrt(np.square(jump).mean(axis=1)))
+        passed = sums[-1]
+    places, jumps = np.arange(1, count + 1), np.concatenate(found)
+    inside = slice(least - 1, count - least)
     # Weighted as in the analysis of variance: or the ends, whose means are those of few frames, would always win.
-    best = int(np.argmax(jump * np.sqrt(places * (count - places))))
-    if jump[best] < config.event:
-        return []
-    place = int(places[best])
-    left = _find_events(values[:place], config)
-    return [*left, place, *(place + event for event in _find_events(values[place:], config))]
+    weighted = jumps[inside] * np.sqrt(places[inside] * (count - places[inside]))
+    best = least - 1 + int(np.argmax(weighted))
+    return int(places[best]) if jumps[best] >= config.event else None
 
 
 def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, int]]:
-    """Ranges between cuts, black frames and fades apart; runs of black are ranges too, so that they are counted."""
+    """Ranges between cuts, black frames and fades apart; runs of black and of stills are ranges too, to be counted."""
     black = track.light < config.black
     edges = np.flatnonzero(np.diff(black.astype(int))) + 1
-    bounds = sorted({0, *track.cuts, *edges.tolist(), len(black)})
+    holds = _find_holds((track.change < config.frozen) & ~black)
+    bounds = sorted({0, *track.cuts, *edges.tolist(), *holds, len(black)})
     ranges = []
     for start, end in itertools.pairwise(bounds):
         if not black[start]:
@@ -141,6 +183,16 @@ def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, in
     return ranges
 
 
+def _find_holds(still: np.ndarray) -> list[int]:
+    """Frame numbers at which runs of at least `HOLD` frames that show what the one before shows begin and end.
+
+    Args:
+        still: bool [N].
+    """
+    edges = np.flatnonzero(np.diff(still.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    return edges[edges[:, 1] - edges[:, 0] >= HOLD].ravel().tolist()
+
+
 def _skip_fade(light: np.ndarray, edge: int, other: int) -> int:
     """Moves an edge of a range inwards over frames that are much darker than the range."""
     low, high = min(edge, other), max(edge, other)
@@ -149,6 +201,8 @@ def _skip_fade(light: np.ndarray, edge: int, other: int) -> int:
 
 
 def _judge(track: FrameStats, start: int, end: int, config: FootageConfig) -> str:
+    if start == end:  # a shot of a user's list in which no frame is shown
+        return "too short"
     if track.light[start:end].mean() < config.black:
         return "black"
     if end - start < config.shortest:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
+from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import define_config, run
-from lct_jax.codecs.protocols import VideoCodec
+from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.pipeline import make_source
@@ -45,7 +46,7 @@ def look_at_batch(
     prepared: PreparedSet, config: Config, number: int, *, rows: int
 ) -> list[StoryboardRow]:
     """Rows of a sheet for the first packed rows of a batch, decoded back."""
-    source = make_source(prepared, config)
+    source = make_source(prepared, config, count_costs(config.network))
     batch, plan = source[number], source.planner.batch(number)
     codec, found = _codec(prepared), []
     for row in range(min(rows, len(plan))):
@@ -86,7 +87,7 @@ def _look_at_row(
         for place, draw in enumerate(sample.shots, start=1):
             value, coord = _take(batch.video, row, scene, place)
             grid = tuple((coord.max(0) - coord.min(0) + 1).tolist())
-            latent = unpatchify(value, grid, config.model.patch)
+            latent = unpatchify(value, grid, config.backbone.patch)
             text = _take(batch.text, row, scene, place)[0]
             prompt = _read_text(prepared, sample, text, draw.shot)
             about = f"{title}, shot {place}: {len(value)} video and {len(text)} text tokens, {_size(latent.shape)}"

@@ -25,14 +25,14 @@ from array_record.python.array_record_module import ArrayRecordReader
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from lct_jax.config import ModelConfig
+from lct_jax.config import BackboneConfig, LayoutConfig
 from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
 from lct_jax.data.sets.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
 from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
+from lct_jax.files import replace_atomically
 from lct_jax.layout import token_grid
-from lct_jax.media.files import replace_atomically
 from lct_jax.tensors import hash_file, load_tensors_of, save_tensors
 
 CODEC_FILE, LENGTHS_FILE = "codec.safetensors", "lengths.safetensors"
@@ -113,36 +113,36 @@ class PreparedSet:
         """Names of shots, in record order."""
         return [name for about in self.abouts for name in about.shots]
 
-    def check_model(self, model: ModelConfig) -> None:
-        """Raises InputError unless latents, patches and texts of the set fit a model."""
+    def check_fits(self, backbone: BackboneConfig, layout: LayoutConfig) -> None:
+        """Raises InputError unless latents, patches and texts of the set fit a network and its spans."""
         if self.card.codec == PIXELS:
             raise InputError(
                 f"{self.folder}: found a set of pixels, expected latents "
                 f"(lct_jax.data.prepare --pixels={self.folder})"
             )
         for field, found, expected in (
-            ("channels", model.channels, self.card.channels),
-            ("text_width", model.text_width, self.card.text_width),
+            ("channels", backbone.channels, self.card.channels),
+            ("text_width", backbone.text_width, self.card.text_width),
         ):
             if found != expected:
                 raise InputError(
-                    f"model.{field}: found {found}, expected {expected} of {self.folder}"
+                    f"backbone.{field}: found {found}, expected {expected} of {self.folder}"
                 )
         for grid in np.unique(self.lengths.clip_grid, axis=0).tolist():
             try:
-                token_grid(grid, model.patch)
+                token_grid(grid, backbone.patch)
             except InputError as error:
                 raise InputError(
-                    f"model.patch: found {model.patch}; {self.folder}: {error}"
+                    f"backbone.patch: found {backbone.patch}; {self.folder}: {error}"
                 ) from None
         for field, lengths, kind in (
             ("scene_span", self.lengths.scene_full, "scene_names"),
             ("shot_span", self.lengths.shot_text, "shot_names"),
         ):
-            span, longest = getattr(model, field), int(lengths.argmax())
+            span, longest = getattr(layout, field), int(lengths.argmax())
             if lengths[longest] > span:
                 raise InputError(
-                    f"model.{field}: found {span}, expected at least {lengths[longest]}, "
+                    f"layout.{field}: found {span}, expected at least {lengths[longest]}, "
                     f"the tokens in the prompt of {getattr(self, kind)[longest]} in {self.folder}"
                 )
 
@@ -238,7 +238,7 @@ def _count(
         shots_a_scene.update(np.diff(table.scene_start).tolist())
         seconds.update(int(frames / fps) for frames in about.frames)
         sizes[about.size] += len(about.frames)
-    sort = lambda c: {str(key): c[key] for key in sorted(c)}  # noqa: E731
+    sort = lambda c: {str(key): c[key] for key in sorted(c)}
     sizes = Counter({f"{size[0]}x{size[1]}": count for size, count in sizes.items()})
     return {
         "counts": {split: dict(counter) for split, counter in counts.items()},

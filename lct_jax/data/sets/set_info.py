@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lct_jax.data.sets.lengths import MAKE_AGAIN
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 
 FORMAT = "lct_jax.records/2"
 CARD_FILE = "card.json"

@@ -23,7 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.directing.script import SHOT_CUT_TAG
-from lct_jax.media.files import replace_folder
+from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
 KINDS = ("shots", "scenes")
@@ -144,7 +144,7 @@ class _Measure:
         self._scenes.append((split, shots, len(scene.full), len(scene.brief)))
 
     def table(self, empty: int) -> LengthTable:
-        column = lambda values: np.asarray(values, np.int32)  # noqa: E731
+        column = lambda values: np.asarray(values, np.int32)
         scenes = column(self._scenes).reshape(-1, 4)
         shots = column(self._shots).reshape(-1, 4)
         return LengthTable(
@@ -173,6 +173,6 @@ def _scene_bytes(scene: SceneRecord) -> bytes:
 
 
 def _half(tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> bytes:
-    keep = lambda x: x if x.dtype == np.uint8 else x.astype(np.float16)  # noqa: E731  (pixels are bytes)
+    keep = lambda x: x if x.dtype == np.uint8 else x.astype(np.float16)
     halves = {name: keep(tensor) for name, tensor in tensors.items()}
     return dump_tensors(halves | {name: text_bytes(text) for name, text in texts.items()})

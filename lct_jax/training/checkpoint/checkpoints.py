@@ -289,5 +289,5 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:
-    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)  # noqa: E731
+    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)
     return jax.tree.map(place, abstract, shardings)

@@ -27,7 +27,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lct_jax.errors import InputError
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.tensors import hash_file
 
 MANIFEST = "manifest.json"

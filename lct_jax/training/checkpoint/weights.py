@@ -21,10 +21,6 @@ from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
 from lct_jax.tensors import load_tensors, name_leaves, save_tensors
 
-FREE_FIELDS = ("dtype", "kernel", "remat")  # how a model computes, not what it is
-# What shots are to each other: no matter to single ones.
-SCENE_FIELDS = ("group_stride", "positions", "prompts")
-
 
 @dataclass(frozen=True)
 class Meta:
@@ -63,15 +59,19 @@ class Meta:
     def check_same(self, where: str, other: Meta, *, starting: bool = False) -> None:
         """Raises InputError naming the first way in which `other` is of another model or other data.
 
-        `starting` a new run from the weights, shots may lie to each other in another way than before.
+        How a network computes may always change. Where a new run is `starting` from the weights, the layout may change
+        as well: what shots are to each other is learnt anew.
         """
-        free = (*FREE_FIELDS, *SCENE_FIELDS) if starting else FREE_FIELDS
-        mine, theirs = (dataclasses.asdict(meta.config.model) for meta in (self, other))
-        for field, value in theirs.items():
-            if field not in free and mine[field] != value:
-                raise InputError(
-                    f"{where}: made with model.{field} {mine[field]!r}, found {value!r}"
-                )
+        for section in ("backbone",) if starting else ("backbone", "layout"):
+            mine, theirs = (
+                dataclasses.asdict(getattr(meta.config, section)) for meta in (self, other)
+            )
+            for field in mine | theirs:
+                found, made = theirs.get(field), mine.get(field)
+                if found != made:
+                    raise InputError(
+                        f"{where}: made with {section}.{field} {made!r}, found {found!r}"
+                    )
         self.check_identities(where, codec=other.codec, encoder=other.encoder)
 
     def list_changes(self, other: Meta) -> list[str]:

@@ -1,33 +1,135 @@
-"""Who reports: process 0 of a run; the others compute the same reports and keep them to themselves."""
+"""Where reports of a run go: JSON lines, TensorBoard, and the progress bar of process 0.
+
+    WORKDIR/metrics.jsonl    one object a report: {"step": ..., "loss": ..., ...}
+    WORKDIR/tensorboard/     the same for TensorBoard
+    WORKDIR/notes.txt        what a person should know of, such as updates that were not made
+
+A run that resumes first drops lines later than the step it resumes from, so every step stands there once. The other
+processes compute the same reports and write nothing.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from lct_jax.training.report.meter import Reporter
+from lct_jax.errors import InputError, call_before_last_line
+from lct_jax.files import replace_atomically
 
 
-class Mute:
-    """In the place of a `Reporter` on processes that do not report."""
+class Reporter:
+    """Writes reports of a run.
+
+    Args:
+        workdir: of the run. start, stop: steps of this process; `start` is where it resumes.
+    """
+
+    def __init__(self, workdir: Path, *, start: int, stop: int) -> None:
+        self.path = workdir / "metrics.jsonl"
+        drop_later(self.path, start)
+        self._board = _open_board(workdir / "tensorboard", purge_step=start + 1)
+        self.bar = tqdm(total=stop, initial=start, desc=workdir.name, unit="step", smoothing=0.1)
+        call_before_last_line(self.bar.close)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One report: to the file, to TensorBoard, and its main numbers to the bar.
+
+        Raises:
+            InputError: the disk is full, for one.
+        """
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+                # A kill must not take reports along that a resumed run does not write again.
+                self._board.flush()
+        except OSError as error:
+            raise InputError(
+                f"{self.path.parent}: the report of step {step} cannot be written ({error.strerror}); "
+                "the run goes on from its last checkpoint once it can"
+            ) from error
+        shown = {short: _short(values[name]) for name, short in BAR_NAMES.items() if name in values}
+        if shown:
+            self.bar.set_postfix(shown)
+
+    def note(self, line: str) -> None:
+        """A line for whoever watches, above the bar, and for later in WORKDIR/notes.txt."""
+        with (self.path.parent / "notes.txt").open("a") as file:
+            file.write(line + "\n")
+        self.bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Ends the bar and the TensorBoard file."""
+        self.bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _open_board(folder: Path, *, purge_step: int) -> Any | None:
+    """Returns a writer for TensorBoard, or None where tensorboardX is not installed, which a line on stderr says."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print(f"note: {folder}: not written, tensorboardX is not installed", file=sys.stderr)
+        return None
+    return SummaryWriter(str(folder), purge_step=purge_step)
+
+
+# Beside what the bar shows itself: steps, steps a second and the time that is left.
+BAR_NAMES = {
+    "loss": "loss",
+    "tokens_per_second": "tok/s",
+    "fill": "fill",
+    "useful_mfu": "MFU",
+}
+
+
+class SilentReporter:
+    """Stands in for a `Reporter` on processes that do not report."""
 
     def __init__(self) -> None:
         self.bar = tqdm(disable=True)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
+        """Writes nothing."""
 
     def note(self, line: str) -> None:
-        """Nothing."""
+        """Writes nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
-def make_reporter(workdir: Path, *, start: int, stop: int) -> Reporter | Mute:
-    """The reporter of this process, as `Reporter` takes them."""
+def make_reporter(workdir: Path, *, start: int, stop: int) -> Reporter | SilentReporter:
+    """Returns the reporter of this process; arguments are those of `Reporter`."""
     if jax.process_index():
-        return Mute()
+        return SilentReporter()
     return Reporter(workdir, start=start, stop=stop)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def drop_later(path: Path, step: int) -> None:
+    """Takes lines of steps that will be done again out of a log, and one cut short by a kill."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+    with replace_atomically(path) as unfinished:
+        unfinished.write_text("".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; a line cut short by a kill counts as later than everything."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return float("inf")

@@ -1,7 +1,7 @@
 """The pictures that go into sampling and come out of it.
 
-Given images and videos enter as files and leave as latents; finished tokens enter and leave as an mp4 a shot, the
-scene cut together, a storyboard, and the latents themselves.
+Given images and videos are read and encoded; finished shots are written as an mp4 a shot, the scene cut together, a
+storyboard, and the latents themselves.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocols import VideoCodec
-from lct_jax.config import ModelConfig, SamplingConfig
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.config import SamplingConfig
 from lct_jax.directing.script import Script
-from lct_jax.layout import unpatchify
-from lct_jax.media.files import replace_atomically
+from lct_jax.files import replace_atomically
 from lct_jax.media.frames import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
-from lct_jax.media.video import read_image, resize, write_video
+from lct_jax.media.video import read_moments, resize, write_video
 from lct_jax.tensors import save_tensors
 
 PLAYER_HEIGHT = (
@@ -68,15 +67,20 @@ def read_given(
             *frames.shape[1:3], area=sampling.height * sampling.width, multiple=multiple[1:]
         )
         frames = resize(frames, height, width)
-        given[number] = Given(frames=frames, latent=codec.encode(frames))
+        given[number] = encode_given(frames, codec=codec)
     return given
+
+
+def encode_given(frames: np.ndarray, *, codec: VideoCodec) -> Given:
+    """Returns frames, uint8 [T, height, width, 3] of a size that the codec takes, as a given shot."""
+    return Given(frames=frames, latent=codec.encode(frames))
 
 
 class SceneWriter:
     """Writes shots as they are finished, then the scene and its storyboard.
 
     Args:
-        folder: where to. script: of the scene. codec: to decode with. model: for the patch.
+        folder: where to. script: of the scene.
         given: given shots. fps: frames a second. credit: shown on everything.
     """
 
@@ -85,23 +89,19 @@ class SceneWriter:
         folder: Path,
         script: Script,
         *,
-        codec: VideoCodec,
-        model: ModelConfig,
         given: Mapping[int, Given],
         fps: float,
         credit: str,
     ) -> None:
-        self.folder, self.script, self.codec, self.model = folder, script, codec, model
-        self.fps, self.credit = fps, credit
+        self.folder, self.script, self.fps, self.credit = folder, script, fps, credit
         self._frames = {number: shot.frames for number, shot in given.items()}
         self._latents = {number: shot.latent for number, shot in given.items()}
         self._given = frozenset(given)
         folder.mkdir(parents=True, exist_ok=True)  # refused now, and not when all is sampled
 
-    def add(self, number: int, tokens_LC: np.ndarray, *, grid: tuple[int, int, int]) -> Path:
-        """Decodes and writes one finished shot; what is written stays when a later one fails."""
-        latent = unpatchify(tokens_LC, grid, self.model.patch)
-        self._latents[number], self._frames[number] = latent, self.codec.decode(latent)
+    def add(self, number: int, *, latent: np.ndarray, frames: np.ndarray) -> Path:
+        """Writes one finished shot; what is written stays when a later one fails."""
+        self._latents[number], self._frames[number] = latent, frames
         path = self.folder / "shots" / f"shot_{number + 1:02d}.mp4"
         self._write(path, self._frames[number])
         return path
@@ -155,8 +155,9 @@ class SceneWriter:
 
 
 def _read_pictures(path: Path, *, fps: float, longest: int, step: int) -> np.ndarray:
-    """uint8 frames of an image (one frame) or of a video at `fps`, step * n + 1 of them."""
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return read_image(path)[None]
-    frames = list(islice(iter_at_rate(path, fps), longest))
-    return np.stack(frames[: (len(frames) - 1) // step * step + 1])
+    """uint8 frames of an image (one frame), or of a video or an animated image at `fps`, step * n + 1 of them."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        frames = np.stack(list(islice(iter_at_rate(path, fps), longest)))
+    else:
+        frames = read_moments(path, fps, longest=longest)
+    return frames[: (len(frames) - 1) // step * step + 1]

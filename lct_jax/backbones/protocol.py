@@ -1,0 +1,97 @@
+"""The socket for networks: what a family of backbones is to the rest of the project.
+
+A family is a folder `lct_jax/backbones/NAME/` whose `__init__.py` defines `FAMILY`, and a class in
+`lct_jax/config/backbone.py` with `family: Literal["NAME"]`. Nothing else in the project learns its name. A conformance
+suite (`tests/test_backbones.py`) holds every family to what is promised here.
+
+One call serves training, sampling and caching:
+
+    network(video, text, time_BS, context=..., history=None, keep=False) -> Prediction(velocity, kept)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from flax import nnx
+
+from lct_jax.config import Context, NetworkConfig
+from lct_jax.costs.flops import Costs
+from lct_jax.types import BackboneSpec, History, Prediction, Tokens
+
+
+class Backbone(Protocol):
+    """A network that predicts the velocity of packed video tokens."""
+
+    def __call__(
+        self,
+        video: Tokens,
+        text: Tokens,
+        time_BS: jax.Array,
+        *,
+        context: Context,
+        history: History | None = None,
+        keep: bool = False,
+    ) -> Prediction:
+        """Predicts the velocity `noise - clean` of every video token.
+
+        Tokens see each other as `lct_jax.attention.mask.visible` says, and nothing else about a scene reaches the
+        network but their index.
+
+        Args:
+            video: noisy patches [B L C] and their index.
+            text: encoder outputs [B L E] and their index.
+            time_BS: float32, diffusion time of every group slot as the network is to see it (after any shift).
+            context: "full" or "causal" over shots.
+            history: cached keys that all tokens see besides each other; the batch then holds one group a row, and the
+                pass is not differentiated.
+            keep: whether the prediction carries the keys and values of the pass.
+
+        Returns:
+            A Prediction, whose velocity is float32[B L C].
+        """
+        ...
+
+
+class PublishedName(NamedTuple):
+    """Where a parameter of ours stands in published weights.
+
+    Attributes:
+        name: of the published tensor; "{}" stands for the number of the layer.
+        turn: how its axes lie: "same", or the name of a rule in the family's `names.py`.
+    """
+
+    name: str
+    turn: str = "same"
+
+
+class Family(NamedTuple):
+    """A family of networks.
+
+    Attributes:
+        build: makes the network, with random parameters.
+        describe: what data, sampling and cache need to know of it.
+        count_costs: FLOPs and bytes of a forward pass.
+        decays: whether AdamW's weight decay touches the parameter at a path, given as names from the root.
+        name_weights: the published name of every parameter, by its path joined with dots.
+    """
+
+    build: Callable[..., nnx.Module]  # (NetworkConfig, *, rngs) -> a Backbone
+    describe: Callable[[NetworkConfig], BackboneSpec]
+    count_costs: Callable[[NetworkConfig], Costs]
+    decays: Callable[[tuple[str, ...]], bool]
+    name_weights: Callable[[NetworkConfig], Mapping[str, PublishedName]]
+
+
+class Network(NamedTuple):
+    """A network that is split into what it computes and what it is made of.
+
+    Attributes:
+        graph: static, from `nnx.split`.
+        params: the pytree of its parameters, as arrays or as shapes alone.
+    """
+
+    graph: nnx.GraphDef
+    params: Any

@@ -1,0 +1,46 @@
+"""Configs to networks, by family: the only place that knows which families there are."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from lct_jax.backbones.protocol import Family, Network
+from lct_jax.config import NetworkConfig
+from lct_jax.costs.flops import Costs
+from lct_jax.plugins import find_plugin
+from lct_jax.types import BackboneSpec
+
+
+def find_family(config: NetworkConfig) -> Family:
+    """Returns the family that a config names."""
+    name = config.backbone.family
+    return find_plugin(
+        name, package="lct_jax.backbones", attribute="FAMILY", field="backbone.family"
+    )
+
+
+def describe(config: NetworkConfig) -> BackboneSpec:
+    """Returns what data, sampling and cache need to know of a config's network."""
+    return find_family(config).describe(config)
+
+
+def count_costs(config: NetworkConfig) -> Costs:
+    """Returns what a forward pass of a config's network costs."""
+    return find_family(config).count_costs(config)
+
+
+def build(config: NetworkConfig, *, seed: int) -> Network:
+    """Returns a network with random parameters."""
+    return Network(*nnx.split(find_family(config).build(config, rngs=nnx.Rngs(seed))))
+
+
+def build_abstract(config: NetworkConfig) -> Network:
+    """Returns a network whose parameters are shapes: nothing is allocated."""
+    make = find_family(config).build
+    return Network(*nnx.split(nnx.eval_shape(lambda: make(config, rngs=nnx.Rngs(0)))))
+
+
+def count_parameters(config: NetworkConfig) -> int:
+    """Returns the number of parameters, from shapes alone."""
+    return sum(leaf.size for leaf in jax.tree.leaves(build_abstract(config).params))

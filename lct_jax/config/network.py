@@ -1,0 +1,52 @@
+"""The three sections that a network is built from, together, and by the names of their fields alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.compute import ComputeConfig
+from lct_jax.config.layout import LayoutConfig
+
+Experiment = TypeVar("Experiment")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What the weights are, where the tokens sit that the network is given, and how it computes."""
+
+    backbone: BackboneConfig = field(default_factory=MMDiTConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def make_network(**fields: Any) -> NetworkConfig:
+    """Returns the config of an MMDiT with some fields set, whatever their section, as in `make_network(stride=44)`."""
+    return change(NetworkConfig(), **fields)
+
+
+def change(network: NetworkConfig, **fields: Any) -> NetworkConfig:
+    """Returns a network's config with some fields changed, whatever their section.
+
+    Raises:
+        TypeError: no section has a field of that name.
+    """
+    parts = {}
+    for section, old in sections(network).items():
+        own = {name: fields.pop(name) for name in [*fields] if name in old.__dataclass_fields__}
+        parts[section] = dataclasses.replace(old, **own)
+    if fields:
+        raise TypeError(f"a network has no field {', '.join(fields)}")
+    return NetworkConfig(**parts)
+
+
+def sections(network: NetworkConfig) -> dict[str, Any]:
+    """Returns the sections of a network by name, as `Config` takes them."""
+    return {part.name: getattr(network, part.name) for part in dataclasses.fields(network)}
+
+
+def put(config: Experiment, **fields: Any) -> Experiment:
+    """Returns an experiment's `Config` with some fields of its network changed."""
+    return dataclasses.replace(config, **sections(change(config.network, **fields)))

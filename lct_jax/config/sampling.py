@@ -1,0 +1,57 @@
+"""How scenes are sampled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lct_jax.config.fields import Count, NonNegativeFloat, Positive, Share, settings
+from lct_jax.errors import InputError
+
+KVDtype = Literal["model", "int8"]
+
+
+@settings("sampling")
+class SamplingConfig:
+    """How scenes are sampled [S: A.2].
+
+    Attributes:
+        steps: Euler steps. guidance: scale of text-only classifier-free guidance.
+        negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
+            latter short; the words are ours].
+        condition_time: t at which given images and videos are held. history_time: the same for finished
+            shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
+        window: most shots a model sees at once, the new one included [P: 9].
+        cache: what causal sampling keeps of a finished shot: keys and values of a pass at history_time ("renoise"),
+            or those of the Euler step nearest to it ("reuse") [D: the paper can be read both ways].
+        history: which finished shots a new shot sees, the last ones ("recent") or those that have most to do with
+            it ("relevant"). history_shots, history_tokens: at most so many; tokens 0 sets no limit.
+        kv_dtype: of kept keys and values, the model's or "int8".
+        shards: devices over which tokens, and the heads of the cache, are divided.
+        frames, height, width: of a shot whose script does not say, in pixels.
+        seed: of the noise.
+    """
+
+    steps: Positive = 32
+    guidance: NonNegativeFloat = 7.5
+    negative_scene: str = (
+        "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
+        "watermark, subtitles, distorted faces and hands, people and places that change between shots"
+    )
+    negative_shot: str = "Blurred, distorted, low quality"
+    condition_time: Share = 0.1
+    history_time: Share = 0.2
+    window: Positive = 9
+    cache: Literal["renoise", "reuse"] = "renoise"
+    history: Literal["recent", "relevant"] = "recent"
+    history_shots: Positive = 8
+    history_tokens: Count = 0
+    kv_dtype: KVDtype = "model"
+    shards: Positive = 1
+    frames: Positive = 125
+    height: Positive = 480
+    width: Positive = 480
+    seed: Count = 0
+
+    def __post_init__(self) -> None:
+        if self.frames % 4 != 1:
+            raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")

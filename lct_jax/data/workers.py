@@ -1,0 +1,123 @@
+"""Worker processes that may die: each has one job at a time, so a death is known to belong to one job.
+
+A `ProcessPoolExecutor` is broken as a whole when one of its processes dies, and does not say which job killed it.
+Here every worker is an executor of one process. A worker that dies costs its own job and is replaced. Workers end by
+themselves when this process is gone, however it ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import wait
+from queue import SimpleQueue
+from typing import Any
+
+from lct_jax.errors import InputError
+
+_STARTS = 3  # attempts to start a worker
+
+
+def run_in_workers(
+    function: Callable[[Any], Any], jobs: Sequence[Any], *, processes: int
+) -> Iterator[Any]:
+    """Yields `function(job)` in the order of the jobs.
+
+    Args:
+        function: is sent to the workers, and so are jobs and results; it raises nothing.
+        processes: most workers at the same time.
+
+    Raises:
+        InputError: no worker can be started. A worker that dies at work gives an `InputError` as its result instead.
+    """
+    count = min(processes, len(jobs))
+    if not count:
+        return
+    free: SimpleQueue[_Worker] = SimpleQueue()
+    workers = [_Worker() for _ in range(count)]
+    for worker in workers:
+        free.put(worker)
+
+    def do(job: Any) -> Any:
+        worker = free.get()
+        try:
+            return worker.run(function, job)
+        finally:
+            free.put(worker)
+
+    threads = ThreadPoolExecutor(count)
+    try:
+        yield from threads.map(do, jobs)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.close()
+
+
+class _Worker:
+    """One process, started when it is first needed and again after it has died."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._process = 0
+        self._closed = threading.Event()
+
+    def run(self, function: Callable[[Any], Any], job: Any) -> Any:
+        """Returns `function(job)`, or an `InputError` where the process died over it."""
+        pool = self._start()
+        try:
+            return pool.submit(function, job).result()
+        except BrokenProcessPool:
+            self._discard()
+            return InputError(
+                "the process that worked on it died: killed from outside, as the system does when memory runs out"
+                " (fewer --processes need less), or by a fault of the decoder"
+            )
+
+    def close(self) -> None:
+        """Kills the process at whatever it is, and starts no other."""
+        self._closed.set()
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.kill(self._process, signal.SIGKILL)
+        self._discard()
+
+    def _start(self) -> ProcessPoolExecutor:
+        for _ in range(_STARTS):
+            if self._pool is None:
+                # Not by fork: JAX and the decoders have threads of their own.
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+            try:
+                # Before the job is sent: a death while the modules are imported is not the job's.
+                self._process = self._pool.submit(os.getpid).result()
+                return self._pool
+            except BrokenProcessPool:
+                self._discard()
+                if self._closed.is_set():
+                    break
+        raise InputError("--processes: no worker process could be started")
+
+    def _discard(self) -> None:
+        pool, self._pool, self._process = self._pool, None, 0
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Prepares a worker: Ctrl-C is the parent's to answer, and without a parent the worker ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    wait([parent.sentinel])
+    # The main thread is inside a decoder or a codec and would not be asked.
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,286 @@
+"""The front door: a trained model that samples scenes from scripts.
+
+    import lct_jax
+
+    generator = lct_jax.load("runs/film_tiny")            # a run's folder, or exported weights with codec=...
+    scene = generator.sample("script.json", mode="joint")
+    for shot in scene:                                    # shots as they are finished
+        print(shot.number, shot.frames.shape)
+    scene.save("out")                                     # an mp4 a shot, the scene, a storyboard, latents
+
+`sample.py`, evaluation and benchmarks use it, so what is put together for sampling stands here once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lct_jax.backbones.denoiser import Denoiser
+from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.registry import build_abstract, describe
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.codecs.registry import load_codec
+from lct_jax.config import Config, SamplingConfig
+from lct_jax.data.sets.records import CODEC_FILE
+from lct_jax.directing.script import Script, load_script
+from lct_jax.distributed.sharding import (
+    make_mesh,
+    make_sampling_mesh,
+    place_tree,
+    state_sharding,
+)
+from lct_jax.encoders.protocol import TextEncoder
+from lct_jax.encoders.registry import make_encoder
+from lct_jax.errors import InputError
+from lct_jax.layout import unpatchify
+from lct_jax.sampling.encode_script import make_request
+from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.modes import MODES
+from lct_jax.sampling.passes import Shot, sample_scene
+from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.window import SamplingScene
+from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
+from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
+from lct_jax.training.checkpoint.weights import Meta
+
+
+class FinishedShot:
+    """A shot that was sampled.
+
+    Attributes:
+        number: from 0, in the order of the script. latent: float32[T X Y c].
+    """
+
+    def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
+        self.number, self.latent, self._codec = number, latent, codec
+
+    @functools.cached_property
+    def frames(self) -> np.ndarray:
+        """The decoded shot, uint8[frames, height, width, 3]."""
+        # Each process decodes for itself, on its own devices.
+        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
+            return self._codec.decode(self.latent)
+
+
+class Generator:
+    """Trained weights with all that sampling needs besides; made by `lct_jax.load`.
+
+    Args:
+        meta: of the weights. network: with its parameters on the host. codec, encoder: those it was trained with.
+
+    Attributes:
+        config: of the run, whose `sampling` section `sample` may override.
+    """
+
+    def __init__(
+        self, meta: Meta, network: Network, *, codec: VideoCodec, encoder: TextEncoder
+    ) -> None:
+        self.meta, self.codec, self.encoder = meta, codec, encoder
+        self.config: Config = meta.config
+        self.spec = describe(meta.config.network)
+        self.network = network
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        codec: str | Path | None = None,
+        encoder: str | Path | None = None,
+        weights: str = "ema",
+    ) -> Generator:
+        """Returns the generator of a run's folder, or of weights saved by `lct_jax.export`.
+
+        Args:
+            checkpoint: the folder or the file.
+            codec: file with the codec's weights; None takes those in the run's folder.
+            encoder: folder with the text encoder's files; None takes the one that the run's config names.
+            weights: "ema" or "params", of a run's folder.
+
+        Raises:
+            InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
+        """
+        origin = Path(checkpoint)
+        if origin.is_file() and codec is None:
+            raise InputError(
+                f"--codec: missing, expected the codec of the run that {origin} comes from"
+            )
+        meta = read_meta(origin)
+        network = build_abstract(meta.config.network)
+        network = network._replace(params=read_weights(origin, network.params, which=weights))
+        spec, prepare = describe(meta.config.network), meta.config.prepare
+        found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=spec.channels)
+        folder = prepare.encoder_from if encoder is None else str(encoder)
+        found_encoder = make_encoder(prepare.encoder, width=spec.text_width, folder=folder)
+        meta.check_identities(
+            str(origin), codec=found_codec.identity, encoder=found_encoder.identity
+        )
+        return cls(meta, network, codec=found_codec, encoder=found_encoder)
+
+    def sample(
+        self,
+        script: str | Path | Script,
+        *,
+        mode: str = "joint",
+        given: Mapping[int, np.ndarray] | None = None,
+        key: jax.Array | None = None,
+        on_step: Callable[[], Any] = lambda: None,
+        **settings: Any,
+    ) -> SampledScene:
+        """Returns a scene whose shots are sampled as they are asked for.
+
+        Args:
+            script: a file, or a script that was loaded or made.
+            mode: "joint", "autoregressive" or "causal".
+            given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
+                the script names.
+            key: of all noise; None makes one of the seed of the settings.
+            on_step: is called once an Euler step.
+            settings: fields of the run's sampling config to override, such as `guidance=5.0` or `seed=1`.
+
+        Raises:
+            InputError: the script, a picture or a setting does not fit the model, or the mode does not.
+        """
+        if mode not in MODES:
+            raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
+        context = self.config.training.context
+        if MODES[mode].causal and context != "causal":
+            raise InputError(
+                f"--mode={mode}: the weights were trained with training.context {context!r}, "
+                "expected 'causal'"
+            )
+        sampling = dataclasses.replace(self.config.sampling, **settings)
+        script = script if isinstance(script, Script) else load_script(script)
+        if given is None:
+            pictures = read_given(
+                script,
+                codec=self.codec,
+                sampling=sampling,
+                multiple=self.multiple,
+                fps=self.meta.fps,
+            )
+        else:
+            pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
+        request = self.make_request(script, sampling, pictures)
+        key = jax.random.key(sampling.seed) if key is None else key
+        return SampledScene(
+            self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
+        )
+
+    @property
+    def multiple(self) -> tuple[int, int, int]:
+        """What frames - 1, height and width of pictures must be multiples of, by codec and patch."""
+        return tuple(s * p for s, p in zip(self.codec.stride, self.spec.patch, strict=True))
+
+    def make_request(
+        self, script: Script, sampling: SamplingConfig, given: Mapping[int, Given]
+    ) -> SceneRequest:
+        """Returns what a script asks for, with its texts encoded."""
+        return make_request(
+            script,
+            encode=self.encoder.encode,
+            given={number: shot.latent for number, shot in given.items()},
+            spec=self.spec,
+            layout=self.config.layout,
+            sampling=sampling,
+            stride=self.codec.stride,
+        )
+
+    @functools.cache  # noqa: B019 -- a generator lives as long as its weights do
+    def place(self, shards: int) -> tuple[jax.sharding.Mesh, Denoiser]:
+        """Returns a mesh of so many devices over tokens and heads, and the network with its weights there."""
+        mesh = make_sampling_mesh(shards, heads=self.spec.cache.heads)
+        params = place_tree(self.network.params, state_sharding(self.network.params, mesh))
+        network = self.network._replace(params=params)
+        return mesh, Denoiser(network, spec=self.spec, context=self.config.training.context)
+
+
+class SampledScene:
+    """A scene that is sampled as its shots are asked for; what is finished is kept.
+
+    Attributes:
+        script, request, given, mode, sampling: what it is made from. windows: in the order of sampling.
+        shots: those that are finished, by number.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        script: Script,
+        request: SceneRequest,
+        given: Mapping[int, Given],
+        *,
+        mode: str,
+        sampling: SamplingConfig,
+        key: jax.Array,
+        on_step: Callable[[], Any],
+    ) -> None:
+        self.generator, self.script, self.request, self.given = generator, script, request, given
+        self.mode, self.sampling = mode, sampling
+        self.windows = MODES[mode].plan(request, sampling)
+        self.shots: dict[int, FinishedShot] = {}
+        self._tokens = self._sample(key, on_step)
+
+    @property
+    def steps(self) -> int:
+        """Euler steps of the whole scene, for a progress bar."""
+        return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
+
+    def __iter__(self) -> Iterator[FinishedShot]:
+        """Yields every sampled shot, those that are finished first."""
+        yield from list(self.shots.values())
+        while (shot := self._next()) is not None:
+            yield shot
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Samples what is missing and writes the scene; returns the paths.
+
+        A shot is written as soon as it is finished. Of several processes, which all sample, the first one decodes and
+        writes.
+        """
+        if jax.process_index():
+            for _ in self:
+                pass
+            return []
+        writer = SceneWriter(
+            Path(folder),
+            self.script,
+            given=self.given,
+            fps=self.generator.meta.fps,
+            credit=self.generator.meta.credit,
+        )
+        for shot in self:
+            writer.add(shot.number, latent=shot.latent, frames=shot.frames)
+        return writer.finish(mode=self.mode, sampling=self.sampling)
+
+    def _sample(self, key: jax.Array, on_step: Callable[[], Any]) -> Iterator[Shot]:
+        generator, mode = self.generator, MODES[self.mode]
+        _, denoiser = generator.place(self.sampling.shards)
+        scene = SamplingScene(
+            self.request,
+            self.sampling,
+            layout=generator.config.layout,
+            keeps_text=generator.spec.cache.keeps_text,
+            key=key,
+        )
+        times = time_grid(self.sampling.steps, generator.config.flow.shift)
+        executor = mode.execute(denoiser, scene, self.windows, times)
+        yield from sample_scene(executor, scene, self.windows, on_step=on_step)
+
+    def _next(self) -> FinishedShot | None:
+        # The mesh is in force for one shot at a time, so that it does not reach into the caller's own code.
+        with jax.set_mesh(self.generator.place(self.sampling.shards)[0]):
+            shot = next(self._tokens, None)
+        if shot is None:
+            return None
+        grid = self.request.shots[shot.number].grid
+        latent = unpatchify(shot.tokens, grid, self.generator.spec.patch)
+        self.shots[shot.number] = FinishedShot(shot.number, latent, self.generator.codec)
+        return self.shots[shot.number]

@@ -1,0 +1,144 @@
+"""Decoded frames of the one stream of a file that is the film, and what was lost on the way to them.
+
+A file may hold cover art, thumbnails or data beside the film. Transport streams and other formats that were made for
+transmission may lose packets: there the frames from a lost packet to the next key frame are left out, and the frame
+behind them says so. In any other format a damaged packet means that the file is damaged, and it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.format import Flags
+from av.stream import Disposition
+
+from lct_jax.errors import InputError, one_line
+from lct_jax.media.colour import check_colours
+from lct_jax.media.deinterlace import deinterlace
+
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+class Decoded(NamedTuple):
+    """A decoded frame, progressive; `broken` says that frames were lost between the one before and this one."""
+
+    frame: av.VideoFrame
+    broken: bool
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[av.VideoStream]:
+    """Opens the video stream of a file that is the film.
+
+    Raises:
+        InputError: the file is missing, empty, not a video, or damaged (while it is read, too).
+    """
+    check_file(path)
+    try:
+        with av.open(str(path)) as container:
+            yield _choose_stream(container, path)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
+
+
+def decode_stream(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
+    """Yields the frames of an open stream in order of display, interlaced ones with their missing lines filled in.
+
+    Raises:
+        InputError: the file is damaged or ends before its container says, holds no frame, or has colours that cannot
+            be shown.
+    """
+    count = 0
+    decode = _decode_lossy if is_transmitted(stream) else _decode_strict
+    for frame, broken in deinterlace(decode(path, stream), stream):
+        check_colours(frame, path)
+        count += 1
+        yield Decoded(frame, broken)
+    if not count:
+        raise InputError(f"{path}: holds no frame that can be decoded")
+
+
+def is_transmitted(stream: av.VideoStream) -> bool:
+    """Whether timestamps of a stream's format may begin anew and packets may be lost (MPEG-TS, MPEG-PS and others)."""
+    return bool(stream.container.format.flags & Flags.ts_discont.value)
+
+
+def check_file(path: str | Path) -> None:
+    """Raises InputError unless a path is that of a file with something in it."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes)")
+
+
+def _choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
+    """Returns the video stream that FFmpeg holds to be the best, of those that are no pictures beside a film."""
+    films = [s for s in container.streams.video if not s.disposition & _NO_FILM]
+    if not films:
+        beside = " but a picture, such as cover art" if container.streams.video else ""
+        raise InputError(f"{path}: has no video stream{beside}")
+    best = container.streams.best("video")
+    return best if best in films else films[0]
+
+
+def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
+    count = packets = 0
+    # Packets, not frames: a trimmed phone video hides frames by its edit list, and is whole.
+    listed = len(stream.index_entries)
+    for packet in stream.container.demux(stream):
+        if packet.is_corrupt:
+            raise InputError(f"{path}: damaged or cut off after frame {count}")
+        packets += packet.size > 0
+        for frame in packet.decode():
+            if frame.is_corrupt and not count:
+                continue  # a recording that begins between two key frames
+            if frame.is_corrupt:
+                raise InputError(f"{path}: frame {count} is damaged")
+            count += 1
+            yield Decoded(frame, broken=False)
+    if packets < listed:
+        raise InputError(f"{path}: ends after {packets} of the {listed} frames it declares")
+
+
+def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
+    """Yields frames that are whole; after a loss the decoder starts anew at the next key frame."""
+    codec, waiting, broken = stream.codec_context, False, False
+    for packet in stream.container.demux(stream):
+        frames, lost = [], packet.is_corrupt
+        if not waiting and lost:
+            frames = _drain(codec, stream)
+        elif not waiting or (packet.is_keyframe and not lost):
+            waiting = False
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                lost = True
+        for frame in frames:
+            if frame.is_corrupt:
+                lost = True  # and so are those that refer to it, which do not say so
+                break
+            yield Decoded(frame, broken)
+            broken = False
+        if lost:
+            codec.flush_buffers()
+            waiting = broken = True
+
+
+def _drain(codec: av.VideoCodecContext, stream: av.VideoStream) -> list[av.VideoFrame]:
+    """Returns the frames that a decoder still holds."""
+    try:
+        frames = codec.decode(None)
+    except av.FFmpegError:  # the end of the stream was reached before
+        return []
+    for frame in frames:
+        frame.time_base = (
+            stream.time_base
+        )  # the library takes it from the packet, of which there is none
+    return frames

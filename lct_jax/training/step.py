@@ -1,0 +1,135 @@
+"""One step of Long Context Tuning: the method on one screen.
+
+The step is a pure function `(state, batch, key) -> (state, output)`, to be jitted with donation. What watches it stands
+outside: the guard (`guard.py`) refuses bad updates, the meter (`report/meter.py`) counts and reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from lct_jax import flow
+from lct_jax.config import FlowConfig, TrainingConfig
+from lct_jax.distributed.sharding import replicated, state_sharding
+from lct_jax.training.state import TrainState, update_ema
+from lct_jax.types import PackedBatch
+
+Step = Callable[[TrainState, PackedBatch, jax.Array], tuple[TrainState, Any]]
+
+
+class StepOutput(NamedTuple):
+    """What a step found out.
+
+    Attributes:
+        loss: float32, mean over the samples of the batch. gradient_norm: float32, before clipping.
+        errors: float32[B L], squared velocity error of every video token. weights: float32[B L], its share in the loss.
+        time: float32[B S], diffusion time of every group slot.
+    """
+
+    loss: jax.Array
+    gradient_norm: jax.Array
+    errors: jax.Array
+    weights: jax.Array
+    time: jax.Array
+
+
+class Part(NamedTuple):
+    """A batch, or some rows of it, with what a step adds."""
+
+    batch: PackedBatch
+    added: flow.Draw
+    weight: jax.Array
+
+
+def make_step(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    *,
+    flow_config: FlowConfig,
+    training: TrainingConfig,
+    slots: int,
+    samples: float,
+) -> Step:
+    """Returns the step; its `key` is the run's key, which is folded with the number of the step inside.
+
+    Args:
+        graph: of the network. optimizer: from `make_optimizer`.
+        slots: S, group slots of a row.
+        samples: of a global batch as the plan has them on average: a constant of the run, by which the sum of all
+            samples' losses is divided, so that every sample of a run weighs the same (`flow.py`).
+    """
+
+    def step(
+        state: TrainState, batch: PackedBatch, key: jax.Array
+    ) -> tuple[TrainState, StepOutput]:
+        # A time of its own for every shot, and noise for every token [LCT sections 3.1 and 3.3].
+        key = jax.random.fold_in(key, state.step)
+        added = flow.draw(key, batch, slots=slots, config=flow_config)
+        # The loss is the mean over a shot's tokens, then over a sample's shots, then over samples.
+        weight_BL = flow.loss_weights(batch.video.index, slots)
+        part = Part(batch, added, weight_BL)
+        gradient, error_BL = find_gradient(graph, state.params, part, training, samples=samples)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = update_ema(state.ema, params, step=state.step, decay=training.ema)
+        output = StepOutput(
+            loss=(weight_BL * error_BL).sum() / flow.count_samples(batch),
+            gradient_norm=optax.tree.norm(gradient),
+            errors=error_BL,
+            weights=weight_BL,
+            time=added.time,
+        )
+        return TrainState(state.step + 1, params, ema, opt_state, state.guard), output
+
+    return step
+
+
+def find_gradient(
+    graph: nnx.GraphDef, params: Any, whole: Part, training: TrainingConfig, *, samples: float
+) -> tuple[Any, jax.Array]:
+    """Returns the gradient of the weighted errors' sum over `samples`, and the errors, float32[B L].
+
+    With `training.accumulate` micro-batches the rows are passed a part at a time.
+    """
+
+    def objective(params: Any, part: Part) -> tuple[jax.Array, jax.Array]:
+        backbone = make_backbone(graph, params, training.context)
+        error_BL = flow.token_errors(backbone, part.batch, part.added)
+        return (part.weight * error_BL).sum() / samples, error_BL
+
+    def add(total: Any, part: Part) -> tuple[Any, jax.Array]:
+        gradient, error_BL = differentiate(params, part)
+        return jax.tree.map(jnp.add, total, gradient), error_BL
+
+    differentiate = jax.grad(objective, has_aux=True)
+    if training.accumulate == 1:
+        return differentiate(params, whole)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    gradient, error_PBL = jax.lax.scan(add, zero, split_rows(whole, training.accumulate))
+    return gradient, jnp.swapaxes(error_PBL, 0, 1).reshape(-1, error_PBL.shape[-1])
+
+
+def make_backbone(graph: nnx.GraphDef, params: Any, context: str) -> flow.Backbone:
+    """Returns the network as a function of tokens and time: (video, text, time_BS) -> velocity [B L C]."""
+    network = nnx.merge(graph, params)
+    return lambda video, text, time_BS: network(video, text, time_BS, context=context).velocity
+
+
+def split_rows(tree: Any, parts: int) -> Any:
+    """Returns [parts, B / parts, ...] of [B ...], strided: rows stay on the device that holds them."""
+    split = lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+    return jax.tree.map(split, tree)
+
+
+def jit_step(step: Step, state: Any, mesh: Mesh) -> jax.stages.Wrapped:
+    """Returns the step compiled for a mesh. The state it is given is donated; `state` here may be shapes alone."""
+    return jax.jit(
+        step, donate_argnums=0, out_shardings=(state_sharding(state, mesh), replicated(mesh))
+    )

@@ -1,0 +1,55 @@
+"""One writer in a folder at a time, and file systems that know no locks."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+import lct_jax.folder_lock
+from lct_jax.errors import InputError
+from lct_jax.folder_lock import lock_folder
+
+
+def test_a_second_writer_is_refused_by_the_name_of_the_first(tmp_path):
+    with lock_folder(tmp_path, doing="preparing"):
+        with pytest.raises(InputError) as caught, lock_folder(tmp_path, doing="preparing"):
+            pass
+        line = str(caught.value)
+        assert line.startswith(f"{tmp_path}: another process ({os.getpid()} on ")
+        assert line.endswith(") is preparing")
+    assert list(tmp_path.iterdir()) == []
+    with lock_folder(tmp_path, doing="preparing"):
+        pass
+
+
+def test_a_lock_that_a_killed_writer_left_is_free(tmp_path):
+    (tmp_path / ".lock").write_text("12 on elsewhere")
+    with lock_folder(tmp_path, doing="preparing"):
+        assert (tmp_path / ".lock").read_text().startswith(f"{os.getpid()} on ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_without_locks_a_warning_says_that_nobody_guards(tmp_path, monkeypatch, caplog, number):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lct_jax.folder_lock.fcntl, "flock", refuse)
+    said = []
+    monkeypatch.setattr(
+        lct_jax.folder_lock.logging, "warning", lambda form, *x: said.append(form % x)
+    )
+    with lock_folder(tmp_path, doing="preparing"):
+        pass
+    assert said == [
+        f"{tmp_path}: this file system has no locks ({os.strerror(number)}), so nobody guards the folder:"
+        " do not run two programs in it"
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    expected = r"gone: cannot be written: No such file"
+    with pytest.raises(InputError, match=expected), lock_folder(tmp_path / "gone", doing="x"):
+        pass

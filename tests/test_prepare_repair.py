@@ -1,0 +1,202 @@
+"""Sets that storage has damaged are made whole by the same command; films that fail do not stop the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from footage_files import draw_shots, write_footage
+from tiny_film import CONFIG, make_tiny_film, run_program, shared_film, write_config
+
+from lct_jax.config import Config
+from lct_jax.data.prepare import prepare_scene_file, prepare_videos
+from lct_jax.data.runner import run_here
+from lct_jax.data.sets.records import PreparedSet
+from lct_jax.data.sets.shard_check import find_damage
+from lct_jax.data.sets.validate import find_problems
+from lct_jax.errors import InputError
+from lct_jax.folder_lock import lock_folder
+
+
+@pytest.fixture(scope="module")
+def given() -> Config:
+    """The config with a codec that is made, so that none has to be fitted."""
+    codec = str(shared_film().prepared / "codec.safetensors")
+    prepare = dataclasses.replace(CONFIG.prepare, codec_from=codec)
+    return dataclasses.replace(CONFIG, prepare=prepare)
+
+
+@pytest.fixture
+def film(tmp_path):
+    return make_tiny_film(tmp_path)
+
+
+def read_set(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def flip(path: Path) -> None:
+    """Changes one bit of a record: the rest of so small a file is padding."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Rain on the quay.")] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "lost records": ("shards/*/shots.array_record", Path.unlink),
+    "empty records": ("shards/*/scenes.array_record", lambda path: path.write_bytes(b"")),
+    "cut records": (
+        "shards/*/shots.array_record",
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    ),
+    "flipped byte": ("shards/*/shots.array_record", flip),
+    "lost names": ("shards/*/shard.json", Path.unlink),
+    "cut names": ("shards/*/shard.json", lambda path: path.write_text("{")),
+    "lost shard lengths": ("shards/*/lengths.safetensors", Path.unlink),
+    "lost lengths": ("lengths.safetensors", Path.unlink),
+    "lost empty prompt": ("empty.safetensors", Path.unlink),
+    "lost codec": ("codec.safetensors", Path.unlink),
+    "lost card": ("card.json", Path.unlink),
+    "cut card": ("card.json", lambda path: path.write_text("{")),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_what_is_damaged_is_made_again(film, given, kind):
+    assert prepare_scene_file(film.scenes, film.prepared, given)
+    assert not prepare_scene_file(film.scenes, film.prepared, given)
+    whole = read_set(film.prepared)
+    pattern, damage = DAMAGE[kind]
+    (path,) = film.prepared.glob(pattern)
+    damage(path)
+    assert prepare_scene_file(film.scenes, film.prepared, given)
+    assert list(find_problems(PreparedSet(film.prepared))) == []
+    assert read_set(film.prepared) == whole
+
+
+def test_damage_of_a_shard_is_named(film, given):
+    film.prepare(given)
+    (shard,) = (film.prepared / "shards").iterdir()
+    assert find_damage(shard) is None
+    flip(shard / "shots.array_record")
+    assert str(find_damage(shard)).startswith(f"{shard}")
+    (shard / "lengths.safetensors").unlink()
+    assert "lengths.safetensors: cannot be read" in str(find_damage(shard))
+
+
+def test_a_second_preparation_is_refused_before_it_touches_anything(film, given):
+    film.prepare(given)
+    before = read_set(film.prepared)
+    with (
+        lock_folder(film.prepared, doing="x"),
+        pytest.raises(InputError, match=r"another process .* is preparing into this"),
+    ):
+        prepare_scene_file(film.scenes, film.prepared, given)
+    assert read_set(film.prepared) == before
+
+
+# ---- films that fail -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def videos(tmp_path) -> Path:
+    """A folder with two good videos."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, seed in (("a", 20), ("b", 21)):
+        write_footage(folder / f"{name}.mp4", draw_shots((20, 20), height=32, width=48, seed=seed))
+        (folder / f"{name}.captions.jsonl").write_text(json.dumps({"prompt": "A square."}))
+    return folder
+
+
+def test_results_of_stages_that_were_damaged_are_made_again(videos, given, tmp_path):
+    out = tmp_path / "set"
+    prepare_videos(videos, out, given, runner=run_here)
+    whole = read_set(out)
+    for path in (out / "work").rglob("*.*"):
+        path.write_bytes(path.read_bytes()[:7])
+    assert [row.outcome for row in prepare_videos(videos, out, given, runner=run_here).rows] == [
+        "prepared"
+    ] * 2
+    names = [name for name in whole if "report" not in name]
+    assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
+
+
+def test_a_bug_over_one_film_is_its_row(videos, given, tmp_path, monkeypatch):
+    import lct_jax.data.footage.stages as module
+
+    good = module.track_video
+
+    def track(frames, *args, **options):
+        frames = list(frames)
+        assert len(frames) == 40
+        return good(frames, *args, **options)
+
+    monkeypatch.setattr(module, "track_video", track)
+    write_footage(videos / "c.mp4", draw_shots((20, 21), height=32, width=48, seed=22))
+    report = prepare_videos(videos, tmp_path / "set", given, runner=run_here)
+    assert [row.outcome for row in report.rows] == ["prepared", "prepared", "set aside"]
+    assert report.rows[2].why.startswith("failed unexpectedly: AssertionError")
+    assert report.count("encode") == 2
+    assert PreparedSet(tmp_path / "set").card.counts["train"]["films"] == 1
+
+
+def test_the_shard_of_a_film_that_cannot_be_read_today_is_kept(videos, given, tmp_path):
+    out = tmp_path / "set"
+    given = dataclasses.replace(given, footage=dataclasses.replace(given.footage, held_out=0.0))
+    prepare_videos(videos, out, given, runner=run_here)
+    shards = {path.name for path in (out / "shards").iterdir()}
+    whole = (videos / "b.mp4").read_bytes()
+    (videos / "b.mp4").write_bytes(b"")
+    report = prepare_videos(videos, out, given, runner=run_here)
+    assert [row.outcome for row in report.rows] == ["prepared", "set aside"]
+    assert shards <= {path.name for path in (out / "shards").iterdir()}
+    (videos / "b.mp4").write_bytes(whole)
+    prepare_videos(videos, out, given, runner=run_here)
+    assert {path.name for path in (out / "shards").iterdir()} == shards
+
+
+def test_a_film_that_the_codec_cannot_be_fitted_to_is_a_row(tmp_path):
+    """Its own scene file spares it the look at its end, where it is cut off."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    tiny = make_tiny_film(folder)
+    tiny.config.unlink()
+    tiny.scenes.rename(folder / "film.scenes.json")
+    frames = draw_shots((20, 21), height=32, width=48, seed=22)
+    write_footage(folder / "good.mp4", frames)
+    (folder / "good.captions.jsonl").write_text(json.dumps({"prompt": "A square."}))
+    data = bytearray((folder / "film.mp4").read_bytes())
+    place = data.index(b"mdat")
+    data[place + 2000 :] = bytes(len(data) - place - 2000) if data.index(b"moov") < place else data
+    (folder / "film.mp4").write_bytes(data)
+    config = dataclasses.replace(CONFIG, footage=dataclasses.replace(CONFIG.footage, held_out=0.0))
+    bad, good = prepare_videos(folder, tmp_path / "set", config, runner=run_here).rows
+    assert (bad.name, bad.outcome) == ("film.mp4", "set aside")
+    assert (good.name, good.outcome) == ("good.mp4", "prepared")
+
+
+@pytest.mark.slow
+def test_the_exit_code_says_whether_anything_is_left(tmp_path):
+    folder, config = tmp_path / "videos", tmp_path / "config.py"
+    folder.mkdir()
+    write_config(config, CONFIG)
+    (folder / "empty.mp4").touch()
+    flags = [
+        f"--videos={folder}",
+        f"--config={config}",
+        f"--out={tmp_path / 'set'}",
+        "--processes=1",
+    ]
+    result = run_program("-m", "lct_jax.data.prepare", *flags)
+    assert result.code == 2
+    assert "set aside    empty.mp4" in result.stdout
+    assert result.stderr.splitlines()[-1] == (
+        f"error: {folder}: no video is left, see report.json in {tmp_path / 'set'} for why"
+    )
+    assert not (tmp_path / "set" / "card.json").exists()
+    write_footage(folder / "good.mp4", draw_shots((20, 21), height=32, width=48, seed=22))
+    assert run_program("-m", "lct_jax.data.prepare", *flags, "--until=takes").code == 0
+    assert run_program("-m", "lct_jax.data.prepare", *flags).code == 2  # nothing says what is seen

@@ -1,0 +1,93 @@
+"""Worker processes that die, jobs that fail in ways nobody foresaw, and a parent that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_film import ROOT
+
+from lct_jax.data.runner import run_here, run_local
+from lct_jax.errors import InputError
+
+
+def work(job: object) -> object:
+    """Doubles numbers; a text is how to fail."""
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "refuse":
+        raise InputError("a.mp4: is empty (0 bytes)")
+    if job == "assert":
+        raise AssertionError
+    if job == "key":
+        raise KeyError("frames")
+    return 2 * job
+
+
+def test_a_failure_that_nobody_foresaw_is_the_result_of_its_job_alone():
+    first, refused, failed, missing, last = run_here(work, [1, "refuse", "assert", "key", 4])
+    assert (first, last) == (2, 8)
+    assert str(refused) == "a.mp4: is empty (0 bytes)"
+    assert str(failed).startswith("failed unexpectedly: AssertionError (test_workers.py, line ")
+    assert str(missing).startswith("failed unexpectedly: KeyError: 'frames' (test_workers.py, line")
+    assert isinstance(failed, InputError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_worker_that_dies_costs_its_own_job(processes):
+    results = list(run_local(work, [1, "die", 3, "die", "assert", 6], processes=processes))
+    assert [r for r in results if not isinstance(r, InputError)] == [2, 6, 12]
+    for place in (1, 3):
+        assert str(results[place]).startswith("the process that worked on it died: ")
+    assert "AssertionError" in str(results[4])
+    assert list(run_local(work, [], processes=processes)) == []
+
+
+PARENT = """
+import os, sys, time
+from lct_jax.data.runner import run_local
+
+def wait(folder):
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(run_local(wait, [sys.argv[1]] * 2, processes=2))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path, how):
+    script, folder = tmp_path / "parent.py", tmp_path / "workers"
+    script.write_text(PARENT)
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, script, folder], env=environment, stderr=subprocess.PIPE
+    )
+    wait_until(lambda: len(list(folder.iterdir())) == 2)
+    workers = [int(path.name) for path in folder.iterdir()]
+    parent.send_signal(how)
+    parent.communicate()
+    wait_until(lambda: not any(map(is_alive, workers)))
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
