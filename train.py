@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.attention.attend import name_kernel
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
@@ -29,6 +29,7 @@ from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.distributed.stop_signal import StopSignal
 from lct_jax.seeds import make_key
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
@@ -46,16 +47,17 @@ CONFIG = define_config()
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
 define_process_flags()
 WORKDIR = define_path("workdir", "Folder of the run.", required=True)
+define_compilation_cache()
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     stop = StopSignal()
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every save in a dozen lines
     config = freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
     profile = Profile(PROFILE.value, workdir / "profile")
+    use_compilation_cache(workdir)
 
     # ---- devices, and the rows that this process reads for its own ---------------------------
     mesh = make_mesh(seq=config.compute.seq_shards)

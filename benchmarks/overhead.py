@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from benchmarks.drawing import draw
 from benchmarks.machine import find_machine
@@ -42,7 +42,6 @@ DRAW = flags.DEFINE_bool("draw", False, "Only draw the figure anew.")
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     if not DRAW.value:
         results = {
             "machine": find_machine(),

@@ -24,7 +24,7 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.cli import load_config, run
 from lct_jax.config import Config, DataConfig, TrainingConfig, freeze
@@ -124,7 +124,6 @@ PAIRS = {
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     if COMPILE.value:
         make, topology = PAIRS[COMPILE.value]
         compile_step(plan_training(make(COMPILE.value), parse_topology(topology), SHOT, steps=1))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
 import lct_jax
@@ -65,7 +65,6 @@ def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     generator = lct_jax.load(CHECKPOINT.value, codec=CODEC.value)
     scene = draw_scene(SEED, SCENE.value, DRAWING)
     middle = lambda shots: [frames[len(frames) // 2] for frames in shots]

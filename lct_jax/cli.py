@@ -21,13 +21,14 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.script import suggest
 from lct_jax.errors import InputError, exit_on_input_error
 from lct_jax.paths import local_path
+from lct_jax.startup import skip_missing_tpu
 
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -36,11 +37,20 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     r"""Runs `main(argv)` as `absl.app.run` does, and exits.
 
     An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
-    code is 2. What the terminal's encoding cannot show is printed as `\u` and a number.
+    code is 2. What the terminal's encoding cannot show is printed as `\u` and a number. Libraries log warnings only,
+    unless `--verbosity` is given, and no TPU is looked for where there is none.
     """
+
+    def start(argv: Sequence[str]) -> None:
+        # JAX reports every backend that it does not find, and Orbax every save in a dozen lines.
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        skip_missing_tpu()
+        main(argv)
+
     sys.argv = take_former_names(sys.argv)
     _print_anything()
-    app.run(exit_on_input_error(main), flags_parser=exit_on_input_error(parse_flags))
+    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse_flags))
 
 
 def take_former_names(argv: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.cli import define_path, run
@@ -26,7 +26,6 @@ DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "How to st
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
     checkpoints = Checkpoints(CHECKPOINT.value)
     meta = checkpoints.read_meta()
     shapes = build_abstract(meta.config.network).params

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -181,9 +182,15 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
 @functools.cache
 def shared_folder() -> Path:
     """A folder that lasts as long as this process, for what several test modules read and none changes."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(_remove, folder, owner=os.getpid())
+    return folder
+
+
+def _remove(folder: Path, *, owner: int) -> None:
+    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit knows."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder)
 
 
 @functools.cache

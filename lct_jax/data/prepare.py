@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.codecs.registry import import_codec, load_codec
@@ -275,7 +275,6 @@ def _make_maker(
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
     out, config = Path(OUT.value), freeze(CONFIG.value)
     if [SCENES.value, VIDEOS.value, PIXELS_SET.value].count(None) != 2:
         raise InputError("--scenes, --videos, --pixels: expected one of them")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ from ml_collections import ConfigDict
 
 from lct_jax.distributed.peers import Peers
 from lct_jax.errors import InputError
+from lct_jax.versions import read_versions
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 OWN = ("process_id",)  # flags that may differ
 ROOT = Path(__file__).parents[1]
 
@@ -40,11 +38,6 @@ def hash_code(root: Path = ROOT) -> str:
             digest.update(file.relative_to(root.parent).as_posix().encode() + b"\0")
             digest.update(file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def read_versions() -> Facts:
-    """Returns the versions of Python and of what a step depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def read_flags() -> Facts:

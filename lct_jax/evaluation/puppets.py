@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from tqdm import tqdm
 
 from lct_jax.cli import define_path, run
@@ -37,6 +37,7 @@ from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import write_script
 from lct_jax.sampling.modes import MODES
 from lct_jax.seeds import make_key
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 SEED = 1_000_003  # of no scene that is trained on
 # One size and one length, so that all scenes share their compiled programs.
@@ -155,7 +156,7 @@ def choose_rows(text: str, *, causal: bool) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
     generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
@@ -189,4 +190,5 @@ if __name__ == "__main__":
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = define_path("out", "Folder of the results.", required=True)
+    define_compilation_cache()
     run(main)

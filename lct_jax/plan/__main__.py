@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips of a running job
 
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
@@ -38,6 +38,7 @@ from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
 from lct_jax.plan.warnings import count_set, warn_of_sizes
 from lct_jax.plan.workload import SceneTarget, parse_aspect
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 MODES = ("train", "joint", "autoregressive", "causal")
 CONFIG = define_config()
@@ -62,12 +63,13 @@ COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what 
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
 GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: what XLA is told of one.")
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
+define_compilation_cache()
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
     wish = SceneTarget(SHOTS.value, FRAMES.value, aspect)

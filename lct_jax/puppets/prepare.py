@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
@@ -114,7 +114,6 @@ def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, i
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.set_verbosity(logging.WARNING)  # JAX names the backends it does not find
     cast = read_range("--characters", CHARACTERS.value, most=len(NAMES))
     drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, SIZES, cast=cast)
     out = Path(OUT.value)

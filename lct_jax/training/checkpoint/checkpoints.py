@@ -38,6 +38,7 @@ from lct_jax.training.checkpoint.literal_path import LiteralPath
 from lct_jax.training.checkpoint.silence import OrbaxSilence
 from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
 from lct_jax.training.state import TrainState, init_state
+from lct_jax.versions import compare_versions, read_versions
 
 FORMAT = "lct_jax.checkpoint/1"
 # How a system refuses to write: full, over a quota, too large a file, broken, read-only, not allowed.
@@ -92,7 +93,14 @@ class Checkpoints:
             return 0.0
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state._asdict()),
-            meta=ocp.args.JsonSave({"format": FORMAT, "position": step, **meta.to_json()}),
+            meta=ocp.args.JsonSave(
+                {
+                    "format": FORMAT,
+                    "position": step,
+                    "versions": read_versions(),
+                    **meta.to_json(),
+                }
+            ),
         )
         with self._named(step):
             self._finish_sealing()
@@ -123,7 +131,13 @@ class Checkpoints:
         if found != FORMAT:
             raise InputError(f"{self.folder}: found format {found!r}, expected {FORMAT!r}")
         values.pop("position")  # equals the step, which the state carries
+        values.pop("versions", None)
         return Meta.from_json(values, where=str(self.folder))
+
+    def find_other_versions(self) -> str:
+        """Returns a line of versions that differ from those that saved the latest checkpoint, or ""."""
+        saved = self._restore(meta=ocp.args.JsonRestore()).meta.get("versions", {})
+        return compare_versions(saved, read_versions())
 
     def restore(self, abstract_state: TrainState) -> TrainState:
         """The latest state, in the shapes and shardings of `abstract_state`."""
@@ -220,7 +234,7 @@ def start_state(
         before = checkpoints.read_meta()
         before.check_same(str(checkpoints.folder), meta)
         print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
-        for change in before.list_changes(meta):
+        for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
             print(f"changed since: {change}")
         return checkpoints.restore(_with_sharding(abstract, shardings))
     origin = training.init_from

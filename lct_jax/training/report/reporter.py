@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from lct_jax.errors import InputError, call_before_last_line
@@ -32,7 +32,7 @@ class Reporter:
     def __init__(self, workdir: Path, *, start: int, stop: int) -> None:
         self.path = workdir / "metrics.jsonl"
         drop_later(self.path, start)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._board = _open_board(workdir / "tensorboard", purge_step=start + 1)
         self.bar = tqdm(total=stop, initial=start, desc=workdir.name, unit="step", smoothing=0.1)
         call_before_last_line(self.bar.close)
 
@@ -45,9 +45,11 @@ class Reporter:
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()  # a kill must not take reports along that a resumed run does not write again
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+                # A kill must not take reports along that a resumed run does not write again.
+                self._board.flush()
         except OSError as error:
             raise InputError(
                 f"{self.path.parent}: the report of step {step} cannot be written ({error.strerror}); "
@@ -66,7 +68,18 @@ class Reporter:
     def close(self) -> None:
         """Ends the bar and the TensorBoard file."""
         self.bar.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _open_board(folder: Path, *, purge_step: int) -> Any | None:
+    """Returns a writer for TensorBoard, or None where tensorboardX is not installed, which a line on stderr says."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print(f"note: {folder}: not written, tensorboardX is not installed", file=sys.stderr)
+        return None
+    return SummaryWriter(str(folder), purge_step=purge_step)
 
 
 # Beside what the bar shows itself: steps, steps a second and the time that is left.
