@@ -12,16 +12,16 @@ from lct_jax.config import (
     ComputeConfig,
     Config,
     DataConfig,
+    DualStreamConfig,
     FlowConfig,
     LayoutConfig,
-    MMDiTConfig,
     PrepareConfig,
     SamplingConfig,
     TrainingConfig,
     editable,
 )
 
-BACKBONE = MMDiTConfig(
+BACKBONE = DualStreamConfig(
     width=256,
     depth=4,
     heads=4,

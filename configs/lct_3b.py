@@ -14,8 +14,8 @@ from lct_jax.config import (
     ComputeConfig,
     Config,
     DataConfig,
+    DualStreamConfig,
     FlowConfig,
-    MMDiTConfig,
     PrepareConfig,
     SamplingConfig,
     TrainingConfig,
@@ -28,7 +28,7 @@ def get_config():
         Config(
             name="lct_3b",
             prepare=PrepareConfig(codec="wan_vae", encoder="t5"),
-            backbone=MMDiTConfig(),
+            backbone=DualStreamConfig(),
             flow=FlowConfig(shift=3.0),
             data=DataConfig(
                 rows=64,

@@ -13,16 +13,16 @@ from lct_jax.config import (
     ComputeConfig,
     Config,
     DataConfig,
+    DualStreamConfig,
     FlowConfig,
     LayoutConfig,
-    MMDiTConfig,
     PrepareConfig,
     SamplingConfig,
     TrainingConfig,
     editable,
 )
 
-BACKBONE = MMDiTConfig(
+BACKBONE = DualStreamConfig(
     width=128,
     depth=6,
     heads=4,

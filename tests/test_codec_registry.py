@@ -13,7 +13,7 @@ import lct_jax.codecs
 from lct_jax.codecs.patch import fit_patch_codec
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec
-from lct_jax.config import Config, MMDiTConfig, PrepareConfig
+from lct_jax.config import Config, DualStreamConfig, PrepareConfig
 from lct_jax.data.prepare import prepare_scene_file
 from lct_jax.data.sources import choose_size
 from lct_jax.encoders.registry import make_encoder
@@ -87,7 +87,7 @@ def test_frames_get_a_size_that_codec_and_patch_can_divide(
     write_video(tmp_path / "film.mp4", np.zeros((1, 90, 160, 3), np.uint8), fps=12)
     config = Config(
         name="sizes",
-        backbone=MMDiTConfig(patch=patch),
+        backbone=DualStreamConfig(patch=patch),
         prepare=PrepareConfig(codec=name, height=240, width=428, aspect_error=0.1),
     )
     assert choose_size(tmp_path / "film.mp4", config)[0] == size

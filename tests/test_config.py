@@ -10,13 +10,20 @@ import pytest
 from ml_collections import ConfigDict
 
 from lct_jax.cli import load_config
-from lct_jax.config import Config, MMDiTConfig, SamplingConfig, TrainingConfig, editable, freeze
+from lct_jax.config import (
+    Config,
+    DualStreamConfig,
+    SamplingConfig,
+    TrainingConfig,
+    editable,
+    freeze,
+)
 from lct_jax.config.former import translate_flag
 from lct_jax.errors import InputError
 
 CONFIG = Config(
     name="some",
-    backbone=MMDiTConfig(width=64, heads=4, head_dim=16, rope_split=(4, 6, 6)),
+    backbone=DualStreamConfig(width=64, heads=4, head_dim=16, rope_split=(4, 6, 6)),
     training=TrainingConfig(steps=50, warmup=0, eval_times=(0.25, 0.75)),
     sampling=SamplingConfig(negative_scene="blurry"),
 )
@@ -55,8 +62,8 @@ def test_a_config_is_frozen():
 
 
 def test_patch_channels():
-    assert MMDiTConfig(channels=16, patch=(1, 2, 2)).patch_channels == 64
-    assert MMDiTConfig(channels=3, patch=(2, 1, 4)).patch_channels == 24
+    assert DualStreamConfig(channels=16, patch=(1, 2, 2)).patch_channels == 64
+    assert DualStreamConfig(channels=3, patch=(2, 1, 4)).patch_channels == 24
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -211,7 +218,7 @@ def test_families_are_told_apart():
 
 # ---- files ---------------------------------------------------------------------------------------
 
-GOOD = """from lct_jax.config import Config, MMDiTConfig, editable
+GOOD = """from lct_jax.config import Config, DualStreamConfig, editable
 
 
 def get_config():
@@ -239,7 +246,7 @@ def test_a_file_is_loaded_as_it_is_written(tmp_path):
         ),
         (GOOD.replace("name=", "nam="), ", line 5: TypeError: "),
         (
-            GOOD.replace("name='good'", "name='a', backbone=MMDiTConfig(width=-1)"),
+            GOOD.replace("name='good'", "name='a', backbone=DualStreamConfig(width=-1)"),
             ", line 5: backbone.width: found -1, expected more than 0",
         ),
     ],

@@ -12,7 +12,7 @@ nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its supplement, [D] o
 
 from typing import Any
 
-from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
 from lct_jax.config.chat import ChatConfig
 from lct_jax.config.compute import ComputeConfig, Context, Kernel
 from lct_jax.config.data import DataConfig
@@ -32,12 +32,12 @@ __all__ = [
     "Config",
     "Context",
     "DataConfig",
+    "DualStreamConfig",
     "FlowConfig",
     "FootageConfig",
     "KVDtype",
     "Kernel",
     "LayoutConfig",
-    "MMDiTConfig",
     "NetworkConfig",
     "PrepareConfig",
     "SamplingConfig",
@@ -51,7 +51,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "ModelConfig":
         raise ImportError(
-            "lct_jax.config has no ModelConfig any more: its fields are divided over MMDiTConfig (Config.backbone), "
+            "lct_jax.config has no ModelConfig any more: its fields are divided over DualStreamConfig (Config.backbone), "
             "LayoutConfig (Config.layout) and ComputeConfig (Config.compute)"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

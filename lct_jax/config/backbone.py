@@ -13,8 +13,8 @@ from lct_jax.errors import InputError
 
 
 @settings("backbone")
-class MMDiTConfig:
-    """The dual-stream MMDiT [P: section 3.1]; the paper states 3B parameters, the rest is [D].
+class DualStreamConfig:
+    """The dual-stream transformer (SD3) [P: section 3.1]; the paper states 3B parameters, the rest is [D].
 
     Attributes:
         family: which network it is.
@@ -56,4 +56,4 @@ class MMDiTConfig:
         return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
 
 
-BackboneConfig = MMDiTConfig  # a union of the families' classes once there are several
+BackboneConfig = DualStreamConfig  # a union of the families' classes once there are several

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
 from lct_jax.config.chat import ChatConfig
 from lct_jax.config.compute import ComputeConfig
 from lct_jax.config.data import DataConfig
@@ -37,7 +37,7 @@ class Config:
     footage: FootageConfig = field(default_factory=FootageConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
-    backbone: BackboneConfig = field(default_factory=MMDiTConfig)
+    backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lct_jax.config.backbone import BackboneConfig, MMDiTConfig
+from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
 from lct_jax.config.compute import ComputeConfig
 from lct_jax.config.layout import LayoutConfig
 
@@ -17,13 +17,13 @@ Experiment = TypeVar("Experiment")
 class NetworkConfig:
     """What the weights are, where the tokens sit that the network is given, and how it computes."""
 
-    backbone: BackboneConfig = field(default_factory=MMDiTConfig)
+    backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
 
 def make_network(**fields: Any) -> NetworkConfig:
-    """Returns the config of an MMDiT with some fields set, whatever their section, as in `make_network(stride=44)`."""
+    """Returns the config of a dual-stream network with some fields set, whatever their section, as in `make_network(stride=44)`."""
     return change(NetworkConfig(), **fields)
 
 

@@ -22,7 +22,7 @@ from lct_jax.attention.chunked import AttentionOutput, merge
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation, rotate
 from lct_jax.attention.ulysses import Streams, join, part
-from lct_jax.config import Kernel, MMDiTConfig, NetworkConfig
+from lct_jax.config import DualStreamConfig, Kernel, NetworkConfig
 from lct_jax.distributed.sharding import count_shards, shard, shard_heads
 from lct_jax.types import History
 
@@ -118,7 +118,7 @@ def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
 class QKNorm(nnx.Module):
     """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
 
-    def __init__(self, config: MMDiTConfig) -> None:
+    def __init__(self, config: DualStreamConfig) -> None:
         self.axes = {"head": (-1,), "all": (1, 3), "none": ()}[config.qk_norm]
         if self.axes:
             shape = {(-1,): (config.head_dim,), (1, 3): (config.heads, 1, config.head_dim)}

@@ -26,7 +26,7 @@ from lct_jax.backbones.mmdit.blocks import (
     of_group,
     rms_norm,
 )
-from lct_jax.config import Context, MMDiTConfig, NetworkConfig
+from lct_jax.config import Context, DualStreamConfig, NetworkConfig
 from lct_jax.distributed.sharding import shard, shard_heads
 from lct_jax.types import (
     BackboneSpec,
@@ -71,7 +71,7 @@ float_linear = functools.partial(nnx.Linear, precision=jax.lax.Precision.HIGHEST
 class TimeModulation(nnx.Module):
     """Makes modulation vectors of each group's time, in float32 throughout; zero at initialisation."""
 
-    def __init__(self, config: MMDiTConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: DualStreamConfig, *, rngs: nnx.Rngs) -> None:
         width = config.width
         zero = nnx.initializers.zeros_init()
         self.features = config.time_features
