@@ -23,7 +23,7 @@ class NetworkConfig:
 
 
 def make_network(**fields: Any) -> NetworkConfig:
-    """Returns the config of a dual-stream network with some fields set, whatever their section, as in `make_network(stride=44)`."""
+    """Returns a dual-stream network's config with some fields set, of whatever section: `make_network(depth=2)`."""
     return change(NetworkConfig(), **fields)
 
 
