@@ -1,4 +1,4 @@
-"""The patch codec of a set that is given none: fitted to the footage that the set is trained on."""
+"""Fits the patch codec of a set that names no codec file, on the footage that the set is trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lct_jax.errors import InputError
 
 
 def is_codec(path: Path, config: Config) -> bool:
-    """Whether a codec was fitted before, and its file is whole."""
+    """Returns whether `path` is a codec file that is whole."""
     try:
         import_codec(config.prepare.codec, path, channels=config.backbone.channels)
     except InputError:
@@ -31,10 +31,10 @@ def fit_codec(
     *,
     runner: Runner,
 ) -> None:
-    """Fits the codec on training scenes alone: held-out footage must stay unseen.
+    """Fits the codec on training scenes alone, because held-out footage must stay unseen.
 
-    Films are read once to their end before, by the runner: one that cannot be read, or that kills who reads it, must
-    not stop the fit. It is refused when its turn to be encoded comes.
+    The runner first reads every film to its end: a film that cannot be read, or whose reading kills the process, must
+    not stop the fit. Such a film is refused when it is encoded.
     """
     read = list(runner(read_film, jobs))
     readable = [source for source, problem in zip(opened, read, strict=True) if problem is None]
@@ -54,7 +54,7 @@ def fit_codec(
 
 
 def read_film(job: EncodeJob) -> None:
-    """Reads every frame that the records of a film are made of; errors as `encode_film`."""
+    """Reads every frame that the records of a film are made of; raises the errors of `encode_film`."""
     source = open_source(job.source, job.config)
     source.size()
     for scene in source.scenes():

@@ -1,8 +1,9 @@
-"""The stages before encoding, film by film: a video to takes, and takes with captions to a scene file.
+"""Runs the stages before encoding for one film: a video is divided into takes, and takes with captions become a scene
+file.
 
-Each stage is a function of one job whose result lies in the set's `work` folder under a hash of all it depends on: a
-result that is there is not made again, and a changed threshold makes again only what comes after it. The last result
-is a scene file as a user might have written it, which can be looked at, edited and put beside the video.
+Each stage is a function of one job. Its result lies in the set's `work` folder under a hash of everything it depends
+on: an existing result is not made again, and a changed threshold repeats only the stages after it. The last result is a
+scene file like one that a user writes; it can be read, edited and put beside the video.
 """
 
 from __future__ import annotations
@@ -50,15 +51,16 @@ from lct_jax.files import replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-VERSION = 5  # of the rules below: another one makes every result again
-# Of a caption model that was away, or wrote nothing that could be used: both are asked again in the next run, because
-# an endpoint, its limits or its model may have been changed since.
+# The version of the rules below; a new version makes every result again.
+VERSION = 5
+# These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
+# again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
 
 
 @dataclass(frozen=True)
 class FilmJob:
-    """A video to look at: its name in the folder, where it lies, and the set it goes into."""
+    """Names a video whose takes are to be found: its name in the folder, its path, and the set it goes into."""
 
     name: str
     path: Path
@@ -68,7 +70,8 @@ class FilmJob:
 
 @dataclass(frozen=True)
 class Looked:
-    """A video that was looked at: the hash of its content, the file of its takes, what is wrong with its timestamps."""
+    """Describes a video whose takes were found: the hash of its content, the file of its takes, and any fault of its
+    timestamps."""
 
     film: str
     takes: Path
@@ -77,7 +80,8 @@ class Looked:
 
 @dataclass(frozen=True)
 class DescribeJob:
-    """A looked-at film to be described: takes seen before (by number), its split and whom it is owed to."""
+    """Names a film whose scene file is to be written: takes that earlier films have shown (by number), its split, its
+    credit."""
 
     film: FilmJob
     looked: Looked
@@ -88,7 +92,7 @@ class DescribeJob:
 
 @dataclass(frozen=True)
 class Described:
-    """Scene file of a film (None: no shot is left), what became of its shots by reason, and tokens spent."""
+    """Holds the scene file of a film (None if no shot is left), the number of shots by outcome, and tokens spent."""
 
     scenes: Path | None
     shots: dict[str, int]
@@ -108,7 +112,8 @@ def look_at(job: FilmJob) -> Looked:
     clock_file = path.with_name(f"clock-{key}.json")
     notes = _read_result(clock_file)
     if notes is None or not _is_whole(path):
-        choose_size(job.path, config)  # refused before the work, not after
+        # A size over the limit is refused before the work, not after it.
+        choose_size(job.path, config)
         shape = read_shape(job.path)
         fps = config.prepare.fps
         track, clock = track_video(job.path, config.footage, fps=fps)
@@ -134,7 +139,7 @@ def describe(job: DescribeJob) -> Described:
     """Groups the takes of a film into scenes, captions them and writes its scene file.
 
     Raises:
-        InputError: a user's list or captions that cannot be read.
+        InputError: a user's list or captions cannot be read.
     """
     key = hash_of(
         VERSION, job.film.name, job.looked.takes.name, job.seen, job.split, job.credit,
@@ -158,7 +163,7 @@ def describe(job: DescribeJob) -> Described:
 def _make_scenes(
     job: DescribeJob, takes: Takes
 ) -> tuple[list[dict[str, Any]], Counter[str], Usage]:
-    """Scenes as a scene file has them, shots by what became of them, tokens spent."""
+    """Returns the scenes as a scene file has them, the number of shots by outcome, and the tokens spent."""
     reasons = takes.reason.copy()
     reasons[list(job.seen)] = REASONS.index("duplicate")
     kept = np.flatnonzero(reasons == 0).tolist()
@@ -196,7 +201,7 @@ def _write_scene(
     caption: Caption,
     shots: Counter[str],
 ) -> dict[str, Any]:
-    """A scene for a scene file; shots without a usable caption are counted and left out."""
+    """Returns a scene for a scene file; shots without a usable caption are counted and left out."""
     prompt = caption.prompt
     described = {} if prompt is None else prompt.characters
     written, broken = [], False
@@ -208,7 +213,7 @@ def _write_scene(
             broken = True
             continue
         shots["kept"] += 1
-        # What is left of a take whose beginning was left out follows upon nothing, or upon a leap.
+        # If the beginning of a take was left out, the rest does not continue the shot before it.
         leaps = broken and bool(written)
         written.append({"frames": [start, end], "cut": cut or leaps, "prompt": text})
         broken = False
@@ -225,7 +230,7 @@ def _write_scene(
 def _caption(
     film: FilmJob, scenes: Sequence[Sequence[tuple[int, int]]]
 ) -> tuple[list[Caption | str], Usage]:
-    """A caption a scene, or why there is none."""
+    """Returns for each scene a caption, or the reason why it has none."""
     if film.config.footage.captions == "file":
         path, fps = find_captions(film.path), film.config.prepare.fps
         lines = [] if path is None else read_lines(path)
@@ -270,7 +275,7 @@ def _read_cuts(film: FilmJob) -> CutList | None:
 
 
 def _caption_source(film: FilmJob) -> str | list[object]:
-    """What captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
+    """Returns what captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
     if film.config.footage.captions == "chat":
         limits = load_limits(film.config)
         return [endpoint_from_environment().model, limits.shot, limits.scene]
@@ -287,7 +292,7 @@ def _is_whole(takes: Path) -> bool:
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:
-    """Returns what an earlier run wrote; None where it is not there, or damaged and to be made again."""
+    """Returns what an earlier run wrote; None where it is missing or damaged, so that it is made again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
