@@ -31,7 +31,8 @@ class BatchSource:
 
     Args:
         prepared: the set. planner: the planner over its lengths. backbone: patch and widths. layout: the positions of
-            tokens. data: the budgets.
+            tokens.
+        data: the budgets.
         rows: numbers of the rows to read (`sharding.find_rows`); None reads all.
     """
 

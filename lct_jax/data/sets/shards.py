@@ -71,7 +71,8 @@ class ShardAbout:
 
     Attributes:
         film: its name. credit: the credit line of the film. size: height and width of its pictures. aspect_error: their
-            stretch. scenes, shots: names in record order. frames: the number of frames of footage in each shot.
+            stretch.
+        scenes, shots: names in record order. frames: the number of frames of footage in each shot.
     """
 
     film: str
