@@ -52,7 +52,7 @@ class WanVAE:
 
     Args:
         config: sizes and latent statistics. tensors: the weights by published name. dtype: the dtype to compute in.
-            tiling: rows and columns of tiles; None processes the whole frame at once.
+        tiling: rows and columns of tiles; None processes the whole frame at once.
     """
 
     stride = (4, 8, 8)

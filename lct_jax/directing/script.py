@@ -59,8 +59,8 @@ class ShotPrompt:
       cut: True when the shot starts with a cut, False when it continues the shot before it.
       given: the path of an image or video used in place of a generated shot; empty to generate it.
       frames: the length in frames, 4n+1; None leaves it to the sampler.
-      place: the name of its place; empty if the script gives none. refers: what it should agree with: shots by number
-        (from 1), characters by ID, places by name.
+      place: the name of its place; empty if the script gives none.
+      refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
     """
 
     text: str
