@@ -16,9 +16,9 @@ class FlowConfig:
         mean, std: those of the normal distribution under the logistic function [D: SD3's 0 and 1].
         shift: s in t' = s t / (1 + (s - 1) t), in training and for the sampler's grid [D].
         times: "per_shot" (asynchronous, the method), "per_scene" (one time for all shots: an ablation), or "mixed" [D].
-            Joint sampling begins with all shots at high noise. Eight times drawn independently are hardly ever all high,
-            and a model that can nearly always copy from a cleaner shot learns too little to follow the global prompt
-            there.
+            Joint sampling begins with all shots at high noise. Eight times drawn independently are hardly ever all
+            high, and a model that can nearly always copy from a cleaner shot learns too little to follow the global
+            prompt there.
         together: with "mixed" times, the chance that all shots of a scene share one.
     """
 
