@@ -193,7 +193,7 @@ def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
         12.0,
         text(1),
     )
-    write_set(folder, scenes, maker=made, credit="")
+    write_set(folder, scenes, info=made, credit="")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_records import MAKER, SCENES, TEXT_WIDTH, draw, make_shot
+from test_records import INFO, SCENES, TEXT_WIDTH, draw, make_shot
 from tiny_film import CONFIG, run_program, shared_film
 
 from lct_jax.backbones.registry import count_costs
@@ -36,7 +36,7 @@ DATA = DataConfig(rows=2, video_tokens=64, text_tokens=32, groups=8, pool=4)
 @pytest.fixture
 def folders(tmp_path):
     for name, scenes in (("film", SCENES), ("clips", (CLIP,))):
-        write_set(tmp_path / name, scenes, maker=MAKER, credit=f"by {name}")
+        write_set(tmp_path / name, scenes, info=INFO, credit=f"by {name}")
         (tmp_path / name / "codec.safetensors").write_text(name)
     return tmp_path
 
@@ -89,8 +89,8 @@ def test_a_caption_over_its_span_is_refused_where_it_is_drawn(folders):
 
 
 def test_sets_of_another_codec_are_refused(folders):
-    maker = dataclasses.replace(MAKER, codec="codec-b")
-    write_set(folders / "clips", (CLIP,), maker=maker, credit="")
+    info = dataclasses.replace(INFO, codec="codec-b")
+    write_set(folders / "clips", (CLIP,), info=info, credit="")
     with pytest.raises(InputError) as caught:
         open_data(f"scenes={folders}/film,single={folders}/clips")
     assert str(caught.value) == (

@@ -16,7 +16,7 @@ from tiny_film import CONFIG, TinyFilm, run_program, shared_film, write_config
 from lct_jax.backbones.registry import count_costs
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.data.pipeline import make_source
-from lct_jax.data.sets.contact_sheet import choose_shots, look_at_batch, look_at_shots
+from lct_jax.data.sets.contact_sheet import choose_shots, make_batch_rows, make_shot_rows
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
 from lct_jax.encoders.stand_in import StandInEncoder
@@ -107,7 +107,7 @@ def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
 def test_shots_are_shown_as_their_records_decode():
     prepared = PreparedSet(shared_film().prepared)
     codec = PatchCodec.load(prepared.folder / "codec.safetensors", channels=8)
-    rows = look_at_shots(prepared, [0, 4])
+    rows = make_shot_rows(prepared, [0, 4])
     expected = codec.decode(prepared.read_latent(4, clip=0, still=None))
     np.testing.assert_array_equal(rows[1].frames, expected)
     assert rows[0].prompt.startswith(
@@ -132,7 +132,7 @@ def test_a_batch_is_shown_as_the_model_sees_it():
     codec = PatchCodec.load(prepared.folder / "codec.safetensors", channels=8)
     encoder, dropped, shown = StandInEncoder(16), 0, 0
     for number in range(4):
-        rows = look_at_batch(prepared, config, number, rows=2)
+        rows = make_batch_rows(prepared, config, number, rows=2)
         plan = make_source(prepared, config, count_costs(config.network)).planner.batch(number)
         draws = [(sample, draw) for row in plan for sample in row for draw in sample.shots]
         for row, (sample, draw) in zip(rows, draws, strict=True):

@@ -14,8 +14,8 @@ from absl import flags
 from tiny_film import CONFIG, describe_scenes, shared_film
 
 from lct_jax.backbones.registry import count_costs
+from lct_jax.data.draws import SampleDraw, ShotDraw
 from lct_jax.data.pipeline import BatchSource, iterate, make_source, read_held_out
-from lct_jax.data.planner import SampleDraw, ShotDraw
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError

@@ -14,8 +14,9 @@ from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import load_config
 from lct_jax.config import freeze
 from lct_jax.costs.flops import count_work
+from lct_jax.data.draws import SampleDraw, ShotDraw
 from lct_jax.data.fill import Fill, measure_fill
-from lct_jax.data.planner import Planner, Row, SampleDraw, ShotDraw
+from lct_jax.data.planner import Planner, Row
 from lct_jax.layout import GroupPlan, ScenePlan
 
 POOLS = 2

@@ -172,7 +172,7 @@ def test_a_scene_may_describe_its_own_characters(tmp_path):
 
 
 def test_what_a_film_is_owed_is_one_line_or_nothing(tmp_path):
-    assert _load(tmp_path, GOOD).film.owed == "F By F, CC BY 3.0"
+    assert _load(tmp_path, GOOD).film.credit_line == "F By F, CC BY 3.0"
     content = copy.deepcopy(GOOD)
     content["film"]["credit"] = "unknown"
-    assert _load(tmp_path, content).film.owed == ""
+    assert _load(tmp_path, content).film.credit_line == ""

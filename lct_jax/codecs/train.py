@@ -57,7 +57,7 @@ def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.n
             held_out.append(footage.frames)
         elif footage.scene.split == "train":
             train.append(footage.frames)
-    return train, held_out, annotated.film.owed
+    return train, held_out, annotated.film.credit_line
 
 
 def find_story_end(annotated: SceneFile, held_out: float) -> int:

@@ -73,7 +73,7 @@ def encode_film(job: EncodeJob) -> str:
         records,
         empty=empty,
         film=job.film,
-        credit=source.owed,
+        credit=source.credit,
         size=size,
         aspect_error=error,
     )

@@ -47,7 +47,7 @@ class Film:
     fps: float
 
     @property
-    def owed(self) -> str:
+    def credit_line(self) -> str:
         """Returns title, credit and licence in one line; "" where the credit is unknown."""
         return "" if self.credit == UNKNOWN else f"{self.title} {self.credit}, {self.licence}"
 

@@ -82,13 +82,13 @@ class Source:
     """Gives the scenes of one film.
 
     Attributes:
-        content: everything that they depend on, as JSON. owed: the credit line.
+        content: everything that they depend on, as JSON. credit: the credit line.
         size: returns height and width of the frames, and the stretch. scenes: returns the scenes, in order of the film.
         texts: returns their texts alone, in any order.
     """
 
     content: object
-    owed: str
+    credit: str
     size: Callable[[], tuple[tuple[int, int], float]]
     scenes: Callable[[], Iterator[RawScene]]
     texts: Callable[[], Iterator[SceneTexts]]
@@ -112,7 +112,7 @@ def open_source(path: Path, config: Config) -> Source:
     about = dataclasses.replace(annotated, film=dataclasses.replace(annotated.film, file=""))
     return Source(
         content=[hash_file(annotated.film.file), dataclasses.asdict(about)],
-        owed=annotated.film.owed,
+        credit=annotated.film.credit_line,
         size=size,
         scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
         texts=lambda: map(_render_texts, annotated.scenes),
@@ -260,7 +260,7 @@ def _open_pixels(folder: Path) -> Source:
     about = read_about(folder)
     return Source(
         content=[hash_file(folder / f"{kind}.array_record") for kind in KINDS],
-        owed=about.credit,
+        credit=about.credit,
         size=lambda: (tuple(about.size), about.aspect_error),
         scenes=lambda: _iter_pixels(folder),
         texts=lambda: (

@@ -32,7 +32,7 @@ class Picture:
         return colour_distance(self.frame, colour) < limit
 
 
-def look_at(frame_HWc: np.ndarray) -> Picture:
+def measure_frame(frame_HWc: np.ndarray) -> Picture:
     """Returns the picture of a frame, uint8 [height, width, 3]; sky and ground are medians of the top and the better
     lower corner."""
     frame = frame_HWc.astype(np.float64)

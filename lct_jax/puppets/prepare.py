@@ -75,10 +75,10 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
         height, width = config.prepare.height, config.prepare.width
-        maker = SetInfo(
+        info = SetInfo(
             PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32)
         )
-        finish_set(folder, names, maker=maker)
+        finish_set(folder, names, info=info)
 
 
 def to_raw(scene: PuppetScene) -> RawScene:

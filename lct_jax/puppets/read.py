@@ -12,7 +12,7 @@ import numpy as np
 
 from lct_jax.puppets import palette
 from lct_jax.puppets.bodies import Body, find_body, find_hat
-from lct_jax.puppets.picture import Picture, colour_distance, look_at, nearest
+from lct_jax.puppets.picture import Picture, colour_distance, measure_frame, nearest
 from lct_jax.puppets.render import BODY, HORIZON, LANDMARK_AT, SUN_RADIUS, landmark_distance
 
 # A landmark is recognised if its colour is nearer than this share of the distance to the next one.
@@ -55,7 +55,7 @@ class SeenFrame:
 
 def read_frame(frame_HWc: np.ndarray) -> SeenFrame:
     """Reads one frame, uint8 [height, width, 3]."""
-    picture = look_at(frame_HWc)
+    picture = measure_frame(frame_HWc)
     bodies = [body for colour in palette.CHARACTER if (body := find_body(picture, colour))]
     covered = np.zeros(picture.x.shape, bool)
     for body in bodies:

@@ -29,14 +29,14 @@ def refuse_combed(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarr
     Raises:
         InputError: at the end of the frames, if a large share of them is combed.
     """
-    looked = combed = 0
+    examined = combed = 0
     for number, frame in enumerate(frames):
         yield frame
         if number % _EVERY == 0:
-            looked, combed = looked + 1, combed + is_combed(frame)
-    if combed >= max(_FEWEST, _FRAMES * looked):
+            examined, combed = examined + 1, combed + is_combed(frame)
+    if combed >= max(_FEWEST, _FRAMES * examined):
         raise InputError(
-            f"{path}: looks interlaced ({combed} of {looked} frames looked at have combs) but is marked progressive:"
+            f"{path}: looks interlaced ({combed} of {examined} frames looked at have combs) but is marked progressive:"
             " deinterlace it before"
         )
 

@@ -1,5 +1,4 @@
-"""Runs the stages before encoding for one film: a video is divided into takes, and takes with captions become a scene
-file.
+"""Runs the stages before encoding for one film: finds the takes of a video, and makes a scene file of them.
 
 Each stage is a function of one job. Its result lies in the set's `work` folder under a hash of everything it depends
 on: an existing result is not made again, and a changed threshold repeats only the stages after it. The last result is a
@@ -51,15 +50,14 @@ from lct_jax.files import replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-# The version of the rules below; a new version makes every result again.
-VERSION = 5
+VERSION = 5  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
 # again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
 
 
 @dataclass(frozen=True)
-class FilmJob:
+class FindTakesJob:
     """Names a video whose takes are to be found: its name in the folder, its path, and the set it goes into."""
 
     name: str
@@ -69,9 +67,8 @@ class FilmJob:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """Describes a video whose takes were found: the hash of its content, the file of its takes, and any fault of its
-    timestamps."""
+class FoundTakes:
+    """Describes a video whose takes were found: its hash, the file of its takes, and faults of its timestamps."""
 
     film: str
     takes: Path
@@ -79,19 +76,18 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class DescribeJob:
-    """Names a film whose scene file is to be written: takes that earlier films have shown (by number), its split, its
-    credit."""
+class WriteScenesJob:
+    """Names a film for its scene file: takes that earlier films have shown (by number), split and credit."""
 
-    film: FilmJob
-    looked: Looked
+    film: FindTakesJob
+    found: FoundTakes
     seen: tuple[int, ...]
     split: str
     credit: str
 
 
 @dataclass(frozen=True)
-class Described:
+class WrittenScenes:
     """Holds the scene file of a film (None if no shot is left), the number of shots by outcome, and tokens spent."""
 
     scenes: Path | None
@@ -99,7 +95,7 @@ class Described:
     usage: dict[str, int]
 
 
-def look_at(job: FilmJob) -> Looked:
+def find_film_takes(job: FindTakesJob) -> FoundTakes:
     """Finds the takes of a video, in one pass over it."""
     config, film = job.config, hash_file(job.path)
     given = _read_cuts(job)
@@ -112,8 +108,7 @@ def look_at(job: FilmJob) -> Looked:
     clock_file = path.with_name(f"clock-{key}.json")
     notes = _read_result(clock_file)
     if notes is None or not _is_whole(path):
-        # A size over the limit is refused before the work, not after it.
-        choose_size(job.path, config)
+        choose_size(job.path, config)  # raises its error before the work
         shape = read_shape(job.path)
         fps = config.prepare.fps
         track, clock = track_video(job.path, config.footage, fps=fps)
@@ -132,24 +127,24 @@ def look_at(job: FilmJob) -> Looked:
         takes.save(path)
         notes = {"clock": clock}
         _write_json(clock_file, notes)
-    return Looked(film[:16], path, notes["clock"])
+    return FoundTakes(film[:16], path, notes["clock"])
 
 
-def describe(job: DescribeJob) -> Described:
+def write_scene_file(job: WriteScenesJob) -> WrittenScenes:
     """Groups the takes of a film into scenes, captions them and writes its scene file.
 
     Raises:
         InputError: a user's list or captions cannot be read.
     """
     key = hash_of(
-        VERSION, job.film.name, job.looked.takes.name, job.seen, job.split, job.credit,
+        VERSION, job.film.name, job.found.takes.name, job.seen, job.split, job.credit,
         dataclasses.asdict(job.film.config.footage), _caption_source(job.film),
     )  # fmt: skip
-    folder = job.looked.takes.parent
+    folder = job.found.takes.parent
     path, report = folder / f"scenes-{key}.json", folder / f"scenes-{key}.report.json"
     kept = _read_result(report)
     if kept is None or (kept["shots"].get("kept") and _read_result(path) is None):
-        scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
+        scenes, shots, usage = _make_scenes(job, Takes.load(job.found.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
         if not any(reason.startswith((NO_ANSWER, REFUSED)) for reason in shots):
@@ -157,11 +152,11 @@ def describe(job: DescribeJob) -> Described:
         kept = {"shots": dict(shots), "usage": vars(usage)}
     else:
         kept |= {"usage": vars(Usage())}
-    return Described(path if path.exists() else None, kept["shots"], kept["usage"])
+    return WrittenScenes(path if path.exists() else None, kept["shots"], kept["usage"])
 
 
 def _make_scenes(
-    job: DescribeJob, takes: Takes
+    job: WriteScenesJob, takes: Takes
 ) -> tuple[list[dict[str, Any]], Counter[str], Usage]:
     """Returns the scenes as a scene file has them, the number of shots by outcome, and the tokens spent."""
     reasons = takes.reason.copy()
@@ -185,7 +180,7 @@ def _make_scenes(
     return scenes, shots, usage
 
 
-def _group(job: DescribeJob, takes: Takes, kept: Sequence[int]) -> list[list[int]]:
+def _group(job: WriteScenesJob, takes: Takes, kept: Sequence[int]) -> list[list[int]]:
     given = _read_cuts(job.film)
     if given is None or given.scenes is None:
         return group_takes(takes, kept, job.film.config.footage)
@@ -194,7 +189,7 @@ def _group(job: DescribeJob, takes: Takes, kept: Sequence[int]) -> list[list[int
 
 
 def _write_scene(
-    job: DescribeJob,
+    job: WriteScenesJob,
     number: int,
     ranges: Sequence[tuple[int, int]],
     tags: Sequence[bool],
@@ -228,7 +223,7 @@ def _write_scene(
 
 
 def _caption(
-    film: FilmJob, scenes: Sequence[Sequence[tuple[int, int]]]
+    film: FindTakesJob, scenes: Sequence[Sequence[tuple[int, int]]]
 ) -> tuple[list[Caption | str], Usage]:
     """Returns for each scene a caption, or the reason why it has none."""
     if film.config.footage.captions == "file":
@@ -256,7 +251,7 @@ def _show_fewer(pictures: Sequence[Sequence[np.ndarray]], limit: int) -> list[Me
     return ask_about(pictures, limit=limit)
 
 
-def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
+def _scene_file(job: WriteScenesJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
     film = {
         "file": str(job.film.path.resolve()),
         "title": job.film.name,
@@ -267,14 +262,14 @@ def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any
     return {"format": SCENE_FORMAT, "film": film, "cast": {}, "scenes": scenes}
 
 
-def _read_cuts(film: FilmJob) -> CutList | None:
+def _read_cuts(film: FindTakesJob) -> CutList | None:
     path = beside(film.path, CUTS_SUFFIX)
     if path is None:
         return None
     return read_cut_list(path, fps=film.config.prepare.fps, own=read_own_rate(film.path))
 
 
-def _caption_source(film: FilmJob) -> str | list[object]:
+def _caption_source(film: FindTakesJob) -> str | list[object]:
     """Returns what captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
     if film.config.footage.captions == "chat":
         limits = load_limits(film.config)

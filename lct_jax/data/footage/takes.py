@@ -80,15 +80,15 @@ def find_takes(
         if len(bounds) > 1:
             divided[0 if at_events else 1] += 1
     last = len(track.light) - 1
-    looked = np.stack([np.linspace(a, max(a, b - 1), LOOKS).round() for a, b in ranges])
-    looked = looked.astype(int).clip(0, last)
+    places = np.stack([np.linspace(a, max(a, b - 1), LOOKS).round() for a, b in ranges])
+    places = places.astype(int).clip(0, last)
     column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)
     return Takes(
         frames=column(ranges, 2),
         reason=column([REASONS.index(reason) for reason in reasons]),
         parts=column(parts, 3),
         divided=column(divided),
-        look=track.thumb[looked],
+        look=track.thumb[places],
         film=column([len(track.light), *size]),
     )
 

@@ -30,7 +30,7 @@ from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, Tokens
 
 
-def look_at_shots(prepared: PreparedSet, shots: Sequence[int]) -> list[StoryboardRow]:
+def make_shot_rows(prepared: PreparedSet, shots: Sequence[int]) -> list[StoryboardRow]:
     """Returns the rows of a sheet for shots by number: the first clip of each, decoded."""
     codec, names, rows = _codec(prepared), prepared.shot_names, []
     for shot in shots:
@@ -42,7 +42,7 @@ def look_at_shots(prepared: PreparedSet, shots: Sequence[int]) -> list[Storyboar
     return rows
 
 
-def look_at_batch(
+def make_batch_rows(
     prepared: PreparedSet, config: Config, number: int, *, rows: int
 ) -> list[StoryboardRow]:
     """Returns the rows of a sheet for the first packed rows of a batch, decoded again."""
@@ -50,7 +50,7 @@ def look_at_batch(
     batch, plan = source[number], source.planner.batch(number)
     codec, found = _codec(prepared), []
     for row in range(min(rows, len(plan))):
-        found += _look_at_row(prepared, config, codec, batch, plan[row], row)
+        found += _make_batch_row(prepared, config, codec, batch, plan[row], row)
     return found
 
 
@@ -70,7 +70,7 @@ def choose_shots(
     return sorted(rng.choice(len(known), min(count, len(known)), replace=False).tolist())
 
 
-def _look_at_row(
+def _make_batch_row(
     prepared: PreparedSet,
     config: Config,
     codec: VideoCodec,
@@ -139,11 +139,11 @@ def main(argv: Sequence[str]) -> None:
     if BATCH.value is None:
         names = [name for name in SHOTS.value.split(",") if name]
         shots = choose_shots(prepared, names, count=COUNT.value, seed=SEED.value)
-        title, rows = f"{len(shots)} shots of {DATA.value}", look_at_shots(prepared, shots)
+        title, rows = f"{len(shots)} shots of {DATA.value}", make_shot_rows(prepared, shots)
     else:
         config = freeze(CONFIG.value)
         title = f"Batch {BATCH.value} of {DATA.value}, as {config.name} packs it"
-        rows = look_at_batch(prepared, config, BATCH.value, rows=ROWS.value)
+        rows = make_batch_rows(prepared, config, BATCH.value, rows=ROWS.value)
     draw_storyboard(OUT.value, title, rows, prepared.card.credit)
     print(OUT.value)
 

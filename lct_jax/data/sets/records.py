@@ -46,28 +46,28 @@ class SetInfo(Made):
     empty: np.ndarray
 
 
-def write_set(folder: Path, scenes: Sequence[SceneRecord], *, maker: SetInfo, credit: str) -> None:
+def write_set(folder: Path, scenes: Sequence[SceneRecord], *, info: SetInfo, credit: str) -> None:
     """Writes a whole set from scenes in memory, in one shard, for other pipelines than `prepare`."""
     write_shard(
-        folder / "shards" / "all", scenes, empty=len(maker.empty), film="all", credit=credit,
-        size=(maker.height, maker.width), aspect_error=0.0,
+        folder / "shards" / "all", scenes, empty=len(info.empty), film="all", credit=credit,
+        size=(info.height, info.width), aspect_error=0.0,
     )  # fmt: skip
-    finish_set(folder, ["all"], maker=maker)
+    finish_set(folder, ["all"], info=info)
 
 
-def finish_set(folder: Path, shards: Sequence[str], *, maker: SetInfo) -> Card:
+def finish_set(folder: Path, shards: Sequence[str], *, info: SetInfo) -> Card:
     """Completes a set whose shards are written: writes the table, the empty prompt, and last the card."""
     tables = [LengthTable.load(folder / "shards" / name / "lengths.safetensors") for name in shards]
     abouts = [read_about(folder / "shards" / name) for name in shards]
     lengths = LengthTable.join(tables)
-    save_tensors(folder / "empty.safetensors", {"prompt": maker.empty.astype(np.float32)})
+    save_tensors(folder / "empty.safetensors", {"prompt": info.empty.astype(np.float32)})
     save_tensors(folder / LENGTHS_FILE, asdict(lengths))
-    known = {field.name: getattr(maker, field.name) for field in fields(Made)}
+    known = {field.name: getattr(info, field.name) for field in fields(Made)}
     card = Card(
         **known,
         credit="; ".join(dict.fromkeys(about.credit for about in abouts if about.credit)),
         shards=tuple(shards),
-        **_count(tables, abouts, fps=maker.fps),
+        **_count(tables, abouts, fps=info.fps),
         aspect_error=max(about.aspect_error for about in abouts),
     )
     write_card(folder, card)
