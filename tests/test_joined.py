@@ -1,4 +1,4 @@
-"""Several prepared sets as one: records under one numbering, captions of single shots, what does not go together."""
+"""Tests several prepared sets as one: one numbering, captions of single shots, and sets that do not fit together."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def test_shots_of_scenes_that_name_people_are_left_out_of_single_shots(capsys):
 
 
 @pytest.mark.slow
-def test_a_run_on_two_sets_starts_resumes_and_tells_of_other_shares(tmp_path):
-    """As a user runs it: preflight, plan and training with the same sets; the seed has more than 64 bits."""
+def test_a_run_on_two_sets_resumes_and_reports_changed_shares(tmp_path):
+    """The run uses preflight, plan and training with the same sets; the seed has more than 64 bits."""
     film = shared_film()
     sets = f"scenes={film.prepared},single={film.prepared}"
     config = f"--config={film.config}"

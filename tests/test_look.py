@@ -1,4 +1,4 @@
-"""Checking a prepared set and looking at it: damage is named, and sheets show what the arrays hold."""
+"""Tests the validation of a prepared set, and contact sheets of its arrays."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.programs
 
 @pytest.fixture
 def copy(tmp_path) -> TinyFilm:
-    """A copy of the shared set, to be damaged."""
+    """Returns a copy of the shared set, to be damaged."""
     shutil.copytree(shared_film().prepared, tmp_path / "set")
     return TinyFilm(tmp_path)
 
 
 def change_record(film: TinyFilm, kind: str, number: int, **tensors: np.ndarray | None) -> None:
-    """Writes a record anew with some of its tensors replaced, or left out (None)."""
+    """Writes a record again with some of its tensors replaced, or left out (None)."""
     (path,) = film.prepared.glob(f"shards/*/{kind}.array_record")
     reader = ArrayRecordReader(str(path))
     records = list(reader.read(list(range(reader.num_records()))))
@@ -78,7 +78,7 @@ def test_a_bad_record_is_named(copy, kind, number, tensors, expected):
     assert expected in problem
 
 
-def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
+def test_all_problems_of_a_set_are_listed(copy):
     (about,) = copy.prepared.glob("shards/*/shard.json")
     values = json.loads(about.read_text())
     values["scenes"][1] = "quay"
@@ -101,7 +101,7 @@ def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
     assert result.stderr.splitlines()[-1] == f"error: {copy.prepared}: 3 problems, expected none"
 
 
-# ---- look ----------------------------------------------------------------------------------------
+# ---- contact sheets ------------------------------------------------------------------------------
 
 
 def test_shots_are_shown_as_their_records_decode():
@@ -126,7 +126,7 @@ def test_shots_are_named_or_drawn():
         choose_shots(prepared, ["x"], count=1, seed=0)
 
 
-def test_a_batch_is_shown_as_the_model_sees_it():
+def test_a_sheet_of_a_batch_shows_its_packed_tokens():
     prepared = PreparedSet(shared_film().prepared)
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, drop_text=0.3))
     codec = PatchCodec.load(prepared.folder / "codec.safetensors", channels=8)

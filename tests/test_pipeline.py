@@ -1,4 +1,4 @@
-"""The pipeline: random access and iteration agree, batches hold what was planned, hosts share the rows."""
+"""Tests the pipeline: random access equals iteration, batches hold what was planned, hosts share the rows."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_iteration_from_anywhere_is_random_access(source, prepared, start):
     assert not np.array_equal(batches[0].video.value, batches[1].video.value)
 
 
-def test_a_run_that_is_done_has_no_batches(source):
+def test_iteration_from_the_last_step_yields_no_batch(source):
     assert list(iterate(source, start=8, stop=8)) == []
 
 
 def test_worker_processes_change_nothing_and_end_with_the_iterator(source, prepared):
-    flags.FLAGS(sys.argv[:1])  # Grain hands its flags on to its workers
+    flags.FLAGS(sys.argv[:1])  # Grain passes its flags to its workers
     data = dataclasses.replace(CONFIG.data, workers=2)
     working = make_source(
         prepared, dataclasses.replace(CONFIG, data=data), count_costs(CONFIG.network)
@@ -98,7 +98,7 @@ def test_a_bad_record_is_one_line_through_the_iterator(source, monkeypatch):
 
 
 class FixedPlan:
-    """A planner with one batch: a scene of a clip and a still, and a single shot without its text."""
+    """Is a planner with one batch: a scene of a clip and a still, and a single shot without its text."""
 
     def __init__(self, prepared: PreparedSet) -> None:
         lengths, text = prepared.lengths, prepared.lengths.shot_text
@@ -179,7 +179,7 @@ def test_texts_are_those_of_the_scene_without_its_story(known):
     assert not text.index.scene[0, length:].any()
 
 
-def test_dropped_text_is_the_empty_prompt_in_the_place_of_the_shots(known, prepared):
+def test_dropped_text_is_the_empty_prompt_at_the_shots_positions(known, prepared):
     assert known.text.index.scene[1].tolist() == [1, 1] + [0] * 94
     assert known.text.index.shot[1, :2].tolist() == [1, 1]
     np.testing.assert_array_equal(known.text.value[1, :2], prepared.empty)
@@ -200,7 +200,7 @@ def test_a_host_reads_its_rows_of_a_batch(prepared, rows):
     assert len(whole.video.value) == 8
 
 
-def test_held_out_batches_are_held_out_and_whole(prepared):
+def test_held_out_batches_hold_held_out_scenes_without_substitution(prepared):
     drop = dataclasses.replace(
         CONFIG.data, drop_text=1.0, drop_story=1.0, frame_probability=1.0, seed=5
     )

@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, and a set that is damaged or unfinished is refused."""
+"""Tests records: reading returns what was written, and a damaged or unfinished set is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INFO = SetInfo("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY
 
 
 def draw(*shape: int) -> np.ndarray:
-    """Numbers that float16 holds exactly, another array for each shape."""
+    """Returns numbers that float16 holds exactly, a different array for each shape."""
     return np.random.default_rng(shape).integers(-99, 99, shape).astype(np.float32) / 8
 
 
@@ -115,13 +115,13 @@ def test_values_are_stored_as_float16_and_a_transposed_array_is_not_scrambled(tm
     assert np.abs(found - latent.swapaxes(0, 2)).max() > 0
 
 
-def test_a_set_travels_to_another_process(folder):
+def test_a_set_can_be_pickled_to_another_process(folder):
     travelled = pickle.loads(pickle.dumps(PreparedSet(folder)))
     np.testing.assert_array_equal(travelled.read_prompt(2), SCENES[1].shots[0].prompt)
 
 
 def refusal(folder: Path) -> str:
-    """What opening a set and reading all of it is refused with."""
+    """Returns the error of opening a set and reading all of it."""
     with pytest.raises(InputError) as caught:
         prepared = PreparedSet(folder)
         for shot in range(len(prepared.lengths.shot_text)):
@@ -154,7 +154,7 @@ def test_a_set_without_its_card_is_unfinished(folder):
         ('{"format": "lct_jax.records/2", "codec": ""}', "missing or unknown keys: aspect_error, "),
     ],
 )
-def test_a_card_that_is_none_is_refused(folder, text, expected):
+def test_an_invalid_card_is_refused(folder, text, expected):
     (folder / "card.json").write_text(text)
     assert refusal(folder).startswith(f"{folder}/card.json: {expected}")
 
@@ -229,7 +229,7 @@ def test_a_network_that_does_not_fit_is_refused_by_field(folder, fields, expecte
     assert str(caught.value) == expected.format(folder)
 
 
-def test_the_identity_of_a_set_is_that_of_what_it_holds(folder, tmp_path):
+def test_the_identity_of_a_set_follows_its_content(folder, tmp_path):
     identity = PreparedSet(folder).identity
     assert re.fullmatch("[0-9a-f]{16}", identity)
     assert PreparedSet(shutil.copytree(folder, tmp_path / "moved")).identity == identity

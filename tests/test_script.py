@@ -1,4 +1,4 @@
-"""Scripts: what is rendered, and that each mistake costs one line naming file and field."""
+"""Tests scripts: the rendered texts, and that each mistake gives one line that names file and field."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "shots"), [("bunny_meadow", 4), ("two_strangers", 6)])
-def test_examples_load_and_stay_short(name, shots):
+def test_example_scripts_load_and_are_short(name, shots):
     script = load_script(EXAMPLES / f"{name}.json")
     assert len(script.shots) == shots
     assert all(len(shot.text.split()) <= 30 for shot in script.shots)
