@@ -5,7 +5,7 @@
 The program needs `make install-parity`. Each implementation runs in a process of its own, which encodes or decodes when
 it is its turn, so that both run under the same load. It reports the seconds of its fastest turn and how much its peak
 of memory exceeds its memory with the weights loaded. CPU seconds include all threads; they are more reliable on a busy
-machine. `--convolution=xla` measures ours with XLA's own 3D convolution instead of 2D ones.
+machine. `--convolution=xla` measures this project with XLA's own 3D convolution instead of 2D ones.
 """
 
 from __future__ import annotations

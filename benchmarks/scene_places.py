@@ -122,7 +122,7 @@ def _fit(
     """Returns the boundaries that the rule finds with each of the distances and with all settings."""
     found = []
     for matrix in distances:
-        grouping.measure_distances = lambda look, *, reach, matrix=matrix: matrix
+        grouping.measure_distances = lambda thumbs, *, reach, matrix=matrix: matrix
         for changed, grouping.UNUSUAL in _vary(config):
             found.append(place_boundaries(list_starts(takes, changed, annotated), annotated))
     return found
@@ -169,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
     middles = takes.frames[kept].mean(axis=1)
     seen = [shots[n] for n in np.searchsorted(starts[1:], middles, side="right")]
     reach = max(GRID["scene_shots"])
-    pictures = grouping.measure_distances(takes.look[kept], reach=reach)
+    pictures = grouping.measure_distances(takes.thumbs[kept], reach=reach)
     places = [measure_places(seen, same, reach=reach) for same in SAME_PLACE]
     for name, distances in (("pictures", [pictures]), ("places", places)):
         found = _fit(takes, distances, config.footage, annotated)

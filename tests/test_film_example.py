@@ -53,7 +53,7 @@ def test_shots_lie_within_the_film_and_the_paper_s_limit():
     assert max(len(frames) for scene in load().scenes for frames in scene.ranges) <= LONGEST
 
 
-def test_a_shot_that_goes_on_starts_where_the_one_before_it_ends():
+def test_a_shot_without_a_cut_starts_where_the_one_before_it_ends():
     for scene in load().scenes:
         for number, shot in enumerate(scene.script.shots):
             if not shot.cut:

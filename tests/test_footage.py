@@ -61,7 +61,7 @@ def test_footage_that_starts_late_starts_at_once(tmp_path):
     assert read_numbers(path, 12) == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_single_frame_is_seen_once(tmp_path):
+def test_a_single_frame_is_shown_once(tmp_path):
     assert read_numbers(write_footage(tmp_path / "a.mp4", number_frames(1), fps=60), 12) == [0]
 
 

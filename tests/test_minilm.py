@@ -129,7 +129,7 @@ def test_pool_is_the_mean_at_length_one():
     np.testing.assert_allclose(pooled_E, [0.6, 0.8], atol=1e-7)
 
 
-def test_load_tensors_reads_what_is_asked(tmp_path):
+def test_load_tensors_reads_the_requested_names(tmp_path):
     path = tmp_path / "weights.safetensors"
     saved = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "old": np.ones(4)}
     save_file(saved, path)

@@ -207,12 +207,12 @@ def test_validation_without_one_role_prints_a_line():
 
 
 def test_the_caption_of_a_single_shot_describes_its_characters():
-    told = GlobalPrompt({"1": "A tall woman.", "2": "A boy.", "3": "A dog."}, "A quay.", "A day.")
+    scene = GlobalPrompt({"1": "A tall woman.", "2": "A boy.", "3": "A dog."}, "A quay.", "A day.")
     shot = ShotPrompt("Character 3 and Character 1 wait.")
     expected = "[SHOT CUT] Character 3: A dog. Character 1: A tall woman. Character 3 and Character 1 wait."
-    assert render_alone(Script(told, (shot,))) == expected
-    assert render_alone(Script(told, (shot, shot))) == ""  # no single-shot data
-    assert render_alone(Script(told, (ShotPrompt("Rain."),))) == ""  # it stands alone as it is
+    assert render_alone(Script(scene, (shot,))) == expected
+    assert render_alone(Script(scene, (shot, shot))) == ""  # no single-shot data
+    assert render_alone(Script(scene, (ShotPrompt("Rain."),))) == ""  # it stands alone as it is
 
 
 def test_shots_with_undescribed_characters_are_not_single_shots():

@@ -220,9 +220,7 @@ def test_held_out_batches_hold_held_out_scenes_without_substitution(prepared):
             assert any(np.array_equal(patch, clip) for clip in clips)
 
 
-def test_without_held_out_scenes_there_is_no_validation_and_a_line_says_so(
-    prepared, monkeypatch, capsys
-):
+def test_without_held_out_scenes_validation_is_off_with_a_note(prepared, monkeypatch, capsys):
     lengths = dataclasses.replace(prepared.lengths, scene_split=np.zeros(3, np.int32))
     monkeypatch.setattr(prepared, "lengths", lengths)
     assert read_held_out(prepared, CONFIG, count_costs(CONFIG.network)) == []

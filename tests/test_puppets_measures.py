@@ -38,8 +38,8 @@ def test_a_rendered_scene_is_right_in_everything():
     tallies = [judge_rendered(number, given=(0,) if number % 2 else ()) for number in range(4)]
     for scene in tallies:
         for name, tally in scene.items():
-            assert tally.right == tally.told, name
-            assert tally.told <= tally.asked
+            assert tally.right == tally.readable, name
+            assert tally.readable <= tally.asked
     shares = summarize(tallies)
     assert all(shares[column].value == 1.0 for column in COLUMNS)
     assert shares["environment agree at distance 7"].count > 0

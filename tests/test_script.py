@@ -160,7 +160,7 @@ def test_refuses_a_given_file_that_is_missing(tmp_path):
     assert message == f"shots[0].given: no such file: {str(tmp_path / 'no.png')!r}"
 
 
-def test_refuses_what_is_not_json(tmp_path):
+def test_refuses_invalid_json(tmp_path):
     assert _refusal(tmp_path, '{\n "a": }').startswith("not JSON at line 2, column 7: ")
     assert _refusal(tmp_path, "[]") == "top level: found a list [...], expected an object {...}"
     assert _refusal(tmp_path, '{"a": 1, "a": 2}') == "key 'a' is written twice in one object"

@@ -74,7 +74,7 @@ def test_t5_satisfies_the_protocol(encoder):
     assert (four.shape, four.dtype) == ((4, 16), np.float32)
 
 
-def test_padding_is_not_seen(encoder, monkeypatch):
+def test_attention_ignores_padding(encoder, monkeypatch):
     (short,) = encoder.encode(["the dog"])
     monkeypatch.setattr("lct_jax.encoders.t5.BUCKETS", (48,))
     np.testing.assert_allclose(short, encoder.encode(["the dog"])[0], atol=1e-5)

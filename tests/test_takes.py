@@ -14,7 +14,7 @@ from lct_jax.config import FootageConfig
 from lct_jax.data.footage.cuts import FrameStats, find_bursts, is_repeated, track_film
 from lct_jax.data.footage.grouping import SeenShots, group_takes
 from lct_jax.data.footage.similarity import measure_distances
-from lct_jax.data.footage.takes import LOOKS, REASONS, Takes, divide, find_takes
+from lct_jax.data.footage.takes import REASONS, THUMBS_A_TAKE, Takes, divide, find_takes
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import first_frame
 
@@ -237,24 +237,24 @@ def test_a_users_shots_replace_detected_cuts():
 
 
 def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1) -> Takes:
-    """Returns takes of 20 frames that look like one of a few places, each divided into `parts`."""
+    """Returns takes of 20 frames that resemble one of a few places, each divided into `parts`."""
     rng, count = np.random.default_rng(0), len(kinds)
-    places = rng.integers(0, 255, (max(kinds) + 1, LOOKS, 9, 16, 3))
-    look = np.clip(places[kinds] + rng.integers(-5, 5, (count, LOOKS, 9, 16, 3)), 0, 255)
+    places = rng.integers(0, 255, (max(kinds) + 1, THUMBS_A_TAKE, 9, 16, 3))
+    thumbs = np.clip(places[kinds] + rng.integers(-5, 5, (count, THUMBS_A_TAKE, 9, 16, 3)), 0, 255)
     starts = [20 * n for n in range(count)] if starts is None else starts
     frames = np.array([[start, start + 20] for start in starts], np.int32)
     pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
     column = lambda *values: np.array(values, np.int32)
     return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
-                 look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
+                 thumbs.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
 
 
 def test_distances_of_takes_by_pictures_border_colours_and_slopes():
-    look = np.full((4, LOOKS, 9, 16, 3), 100, np.uint8)
-    look[1, :, 4:7, 6:10] = 200  # something in the middle
-    look[2, 1:] = (200, 40, 40)  # another ground, except for one frame
-    look[3] = (200, 40, 40)
-    distance = measure_distances(look, reach=3)
+    thumbs = np.full((4, THUMBS_A_TAKE, 9, 16, 3), 100, np.uint8)
+    thumbs[1, :, 4:7, 6:10] = 200  # something in the middle
+    thumbs[2, 1:] = (200, 40, 40)  # another ground, except for one frame
+    thumbs[3] = (200, 40, 40)
+    distance = measure_distances(thumbs, reach=3)
     assert distance[0, 2] == 0  # of the nearest frames
     assert distance[0, 3] == 0  # out of reach
     np.testing.assert_array_equal(distance, distance.T)
@@ -291,13 +291,13 @@ def test_scenes_have_at_most_so_many_shots_and_no_gap():
 
 def test_a_repeated_shot_is_found_in_spite_of_noise():
     rng = np.random.default_rng(0)
-    looks = rng.integers(0, 250, (50, LOOKS, 9, 16, 3)).astype(np.uint8)
+    shown = rng.integers(0, 250, (50, THUMBS_A_TAKE, 9, 16, 3)).astype(np.uint8)
     seen = SeenShots(FootageConfig())
-    assert [seen.add(look, 20) for look in looks] == [False] * 50
-    noisy = looks + rng.integers(0, 3, looks.shape).astype(np.uint8)
-    assert [seen.add(look, 21) for look in noisy] == [True] * 50
-    assert not seen.add(looks[0], 30)  # of another length
-    assert not seen.add(np.clip(looks[1].astype(int) + 5, 0, 255).astype(np.uint8), 20)
+    assert [seen.add(thumbs, 20) for thumbs in shown] == [False] * 50
+    noisy = shown + rng.integers(0, 3, shown.shape).astype(np.uint8)
+    assert [seen.add(thumbs, 21) for thumbs in noisy] == [True] * 50
+    assert not seen.add(shown[0], 30)  # of another length
+    assert not seen.add(np.clip(shown[1].astype(int) + 5, 0, 255).astype(np.uint8), 20)
 
 
 def test_takes_are_saved_and_loaded(tmp_path):

@@ -303,7 +303,7 @@ def test_tiles_of_a_pointwise_function_equal_the_whole():
     np.testing.assert_allclose(again, x**2, atol=1e-5)
 
 
-def test_tiles_of_a_vae_come_close(vae):
+def test_tiles_of_a_vae_approximate_the_whole_picture(vae):
     """Attention sees one tile alone, so numbers differ, but by less than the picture varies."""
     tiled = WanVAE(CONFIG, draw_tensors(), tiling=Tiling(side=4, overlap=2))
     latent = np.random.default_rng(3).normal(size=(1, 2, 6, 2)).astype(np.float32)

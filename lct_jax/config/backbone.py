@@ -1,4 +1,4 @@
-"""Says what the weights of a network are: one class for each family, told apart by `family`.
+"""Says what the weights of a network are: one class for each family, distinguished by `family`.
 
 How a network computes stands in `compute.py`, and where tokens sit and who sees which prompt in `layout.py`: weights
 keep their meaning when those change.

@@ -58,7 +58,7 @@ def build(kind: Any, values: Any, *, path: str) -> Any:
     """Returns a section of nested plain values, with lists as tuples.
 
     Args:
-        kind: the section's class, or a union of classes that the value of their field `family` tells apart.
+        kind: the section's class, or a union of classes distinguished by the value of their field `family`.
         values: the values by field. path: the section's name, for errors.
 
     Raises:

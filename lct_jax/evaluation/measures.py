@@ -34,16 +34,18 @@ class Tally(NamedTuple):
     """Counts the cases of one measure in one scene: right ones, those that could be read, and all."""
 
     right: int
-    told: int
+    readable: int
     asked: int
 
 
 @dataclass(frozen=True)
 class Share:
-    """Is a measure over many scenes: the share of right cases among the readable ones with its 95% interval, the share
-    of readable ones among all, and the number of readable ones.
+    """Is a measure over many scenes.
 
-    `value` is None where no case could be read.
+    Attributes:
+        value: the share of right cases among the readable ones, None where no case could be read.
+        low, high: the 95% interval of `value`.
+        told: the share of readable cases among all, under the name it has in files. count: the number of readable ones.
     """
 
     value: float | None
@@ -112,13 +114,15 @@ def measure(
     table = np.zeros((len(scenes), 3))
     for row, tallies in zip(table, scenes, strict=True):
         row += np.sum([t for name, t in tallies.items() if wanted(name)] or [np.zeros(3)], axis=0)
-    right, told, asked = table.sum(axis=0)
-    if not told:
+    right, readable, asked = table.sum(axis=0)
+    if not readable:
         return Share(None, None, None, 0.0, 0)
     draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
     drawn = table[draws].sum(axis=1)
     low, high = np.percentile(drawn[:, 0] / np.maximum(drawn[:, 1], 1), BOUNDS)
-    return Share(float(right / told), float(low), float(high), float(told / asked), int(told))
+    return Share(
+        float(right / readable), float(low), float(high), float(readable / asked), int(readable)
+    )
 
 
 def _judge_shots(
@@ -146,5 +150,5 @@ def _was_away(scene: PuppetScene, number: int, one: int, other: int) -> bool:
 
 
 def _count(hits: Sequence[bool | None]) -> Tally:
-    told = [hit for hit in hits if hit is not None]
-    return Tally(sum(told), len(told), len(hits))
+    readable = [hit for hit in hits if hit is not None]
+    return Tally(sum(readable), len(readable), len(hits))

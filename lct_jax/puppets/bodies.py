@@ -55,10 +55,10 @@ def find_body(picture: Picture, colour: str) -> Body | None:
     fits = {shape: _fit(picture, shape, cover) for shape in SHAPES}
     first, second = sorted(fits, key=lambda shape: fits[shape].misfit)[:2]
     best = fits[first]
-    told = best.misfit < MISFIT and fits[second].misfit - best.misfit > MARGIN
+    clear = best.misfit < MISFIT and fits[second].misfit - best.misfit > MARGIN
     where = (first, picture.x - best.x, picture.y - best.feet, best.size)
     return Body(
-        colour, first if told else None, best.x, best.feet, best.size, place,
+        colour, first if clear else None, best.x, best.feet, best.size, place,
         distance_of(*where), hat_distance(*where),
     )  # fmt: skip
 

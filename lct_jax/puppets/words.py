@@ -107,11 +107,11 @@ def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]
 
 def _describe(rng: np.random.Generator, scene: PuppetScene, number: int) -> str:
     character: Character = scene.characters[number - 1]
-    told = lambda name: f"{number}.{name}" not in scene.withheld
-    words = ["a", *([character.colour] if told("colour") else [])]
-    words.append(character.shape if told("shape") else "puppet")
+    stated = lambda name: f"{number}.{name}" not in scene.withheld
+    words = ["a", *([character.colour] if stated("colour") else [])]
+    words.append(character.shape if stated("shape") else "puppet")
     text = " ".join(words)
-    if not told("hat"):
+    if not stated("hat"):
         return text
     if character.hat == "none":
         return f"{text}, no hat" if rng.random() < 0.5 else f"{text} without hat"
@@ -126,10 +126,10 @@ def _describe_place(rng: np.random.Generator, scene: PuppetScene) -> str:
     parts["ground"] = f"{place.ground} ground"
     parts["sun"] = _choose(rng, _SUNS[place.sun])
     parts["landmark"] = f"a {place.landmark}"
-    told = [text for name, text in parts.items() if name not in scene.withheld]
+    texts = [text for name, text in parts.items() if name not in scene.withheld]
     if rng.random() < 0.5:
-        told = told[::-1]
-    return ", ".join(told)
+        texts = texts[::-1]
+    return ", ".join(texts)
 
 
 def _choose(rng: np.random.Generator, values: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def group_takes(takes: Takes, kept: Sequence[int], config: FootageConfig) -> lis
         return []
     kept = list(kept)
     frames, shots = takes.frames[kept], np.array([(takes.parts[:, 0] == k).sum() for k in kept])
-    distance = measure_distances(takes.look[kept], reach=config.scene_shots)
+    distance = measure_distances(takes.thumbs[kept], reach=config.scene_shots)
     total = np.cumsum(np.cumsum(np.pad(distance, ((1, 0), (1, 0))), 0), 1)
     breaks = np.r_[0, np.cumsum(frames[1:, 0] - frames[:-1, 1] >= config.scene_gap)]
     count = len(kept)
@@ -61,26 +61,26 @@ class SeenShots:
     def __init__(self, config: FootageConfig) -> None:
         self._limit = config.duplicate
         self._bands: dict[tuple[int, int], list[int]] = {}
-        self._looks: list[np.ndarray] = []
+        self._thumbs: list[np.ndarray] = []
         self._lengths: list[int] = []
 
-    def add(self, look: np.ndarray, length: int) -> bool:
+    def add(self, thumbs: np.ndarray, length: int) -> bool:
         """Returns whether a take with these pictures (uint8 [6, 9, 16, 3]) and length is stored; stores it if not."""
-        keys = list(enumerate(_hash_look(look)))
+        keys = list(enumerate(_hash_thumbs(thumbs)))
         for place in {p for key in keys for p in self._bands.get(key, ())}:
-            near = np.abs(look.astype(int) - self._looks[place]).mean() < self._limit
+            near = np.abs(thumbs.astype(int) - self._thumbs[place]).mean() < self._limit
             if near and abs(length - self._lengths[place]) <= SHORT_OF:
                 return True
         for key in keys:
-            self._bands.setdefault(key, []).append(len(self._looks))
-        self._looks.append(look)
+            self._bands.setdefault(key, []).append(len(self._thumbs))
+        self._thumbs.append(thumbs)
         self._lengths.append(length)
         return False
 
 
-def _hash_look(look: np.ndarray) -> list[int]:
+def _hash_thumbs(thumbs: np.ndarray) -> list[int]:
     """Returns where brightness rises from left to right in the middle picture, as `BANDS` numbers."""
-    grey = look[len(look) // 2].astype(int).mean(axis=-1)
+    grey = thumbs[len(thumbs) // 2].astype(int).mean(axis=-1)
     rises = (np.diff(grey, axis=1) > 0).ravel()
     bits = np.packbits(rises[: BANDS * 32].reshape(BANDS, 32), axis=1)
     return [int.from_bytes(band.tobytes(), "big") for band in bits]

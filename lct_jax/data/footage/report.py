@@ -222,8 +222,8 @@ def _find_seen(seen: SeenShots, takes: Takes) -> tuple[int, ...]:
     lengths = np.diff(takes.frames, axis=1)[:, 0].tolist()
     return tuple(
         number
-        for number, (look, length) in enumerate(zip(takes.look, lengths, strict=True))
-        if takes.reason[number] == 0 and seen.add(look, length)
+        for number, (thumbs, length) in enumerate(zip(takes.thumbs, lengths, strict=True))
+        if takes.reason[number] == 0 and seen.add(thumbs, length)
     )
 
 

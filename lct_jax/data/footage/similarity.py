@@ -16,7 +16,7 @@ BINS = (4, 12, 12)
 CELLS = 3, 4  # rows and columns of cells, in each of which lines are counted
 
 
-def measure_distances(look: np.ndarray, *, reach: int) -> np.ndarray:
+def measure_distances(thumbs: np.ndarray, *, reach: int) -> np.ndarray:
     """Returns the distances float64 [n, n] of takes fewer than `reach` apart; they are 0 further away.
 
     The distance of two takes is that of their most similar frames. It is the mean of three, each divided by its own
@@ -24,15 +24,15 @@ def measure_distances(look: np.ndarray, *, reach: int) -> np.ndarray:
     slopes in a grid of cells.
 
     Args:
-        look: uint8 [n, frames, rows, columns, 3].
+        thumbs: uint8 [n, frames, rows, columns, 3].
     """
-    count, frames = look.shape[:2]
-    flat = look.reshape(-1, *look.shape[2:])
+    count, frames = thumbs.shape[:2]
+    flat = thumbs.reshape(-1, *thumbs.shape[2:])
     border, slopes = (
         np.sqrt(values / values.sum(axis=1, keepdims=True)).reshape(count, frames, -1)
         for values in (_count_colours(flat), _add_slopes(flat))
     )
-    pictures = look.reshape(count, frames, -1).astype(np.float32)
+    pictures = thumbs.reshape(count, frames, -1).astype(np.float32)
     parts = np.zeros((3, count, count))
     for step in range(1, min(reach, count)):
         near, far = np.arange(count - step), np.arange(step, count)

@@ -1,8 +1,8 @@
 """Makes takes of frame statistics: finds what lies between boundaries, why a take is set aside, and divides long ones.
 
 `Takes` are made of `FrameStats`, or of a user's list of shots. Every take has its parts, and a reason if it is set
-aside. A take is footage without a cut; it becomes one shot, or several that go on without a cut: pseudo multi-shot [LCT
-section 3.4], which is what lets a model extend a shot.
+aside. A take is footage without a cut; it becomes one shot, or several shots joined without a cut: pseudo multi-shot
+[LCT section 3.4], which lets a model extend a shot.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from lct_jax.tensors import load_tensors_of, save_tensors
 REASONS = ("", "too short", "black", "frozen", "titles or credits", "duplicate", "no caption")
 # Beside black, frames darker than this share of their shot's median light belong to a fade.
 DARK = 0.5
-LOOKS = 6  # frames of a take that are kept to compare it with others
+# Frames of a take that are kept as small pictures, to compare it with others.
+THUMBS_A_TAKE = 6
 BLOCK = 1024  # frames that are compared at a time
 # Frames that a picture may stand still within a take, three seconds at 12 fps; a longer still is a range of its own.
 HOLD = 36
 SHORT_OF = 2  # largest difference in length of two duplicates, in frames
+THUMBS_COLUMN = "look"  # the name of `thumbs` in files
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Takes:
         frames: int32 [n, 2], start and end. reason: int32 [n], index into `REASONS`; 0 means that the take is kept.
         parts: int32 [p, 3], take, start and end of each shot. divided: int32 [2], the number of takes divided at
             events, and of those divided because they are too long.
-        look: uint8 [n, 6, 9, 16, 3], small pictures of `LOOKS` frames, evenly spaced.
+        thumbs: uint8 [n, 6, 9, 16, 3], small pictures of `THUMBS_A_TAKE` frames, evenly spaced.
         film: int32 [3], number of frames, upright height and width.
     """
 
@@ -44,17 +46,22 @@ class Takes:
     reason: np.ndarray
     parts: np.ndarray
     divided: np.ndarray
-    look: np.ndarray
+    thumbs: np.ndarray
     film: np.ndarray
 
     def save(self, path: Path) -> None:
         """Writes the columns, complete or not at all."""
-        save_tensors(path, asdict(self))
+        columns = asdict(self).items()
+        save_tensors(
+            path, {THUMBS_COLUMN if name == "thumbs" else name: value for name, value in columns}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Takes:
         """Reads what `save` wrote."""
-        return cls(**load_tensors_of(path, [field.name for field in fields(cls)]))
+        names = {field.name: field.name for field in fields(cls)} | {"thumbs": THUMBS_COLUMN}
+        columns = load_tensors_of(path, [*names.values()])
+        return cls(**{name: columns[column] for name, column in names.items()})
 
 
 def find_takes(
@@ -80,7 +87,7 @@ def find_takes(
         if len(bounds) > 1:
             divided[0 if at_events else 1] += 1
     last = len(track.light) - 1
-    places = np.stack([np.linspace(a, max(a, b - 1), LOOKS).round() for a, b in ranges])
+    places = np.stack([np.linspace(a, max(a, b - 1), THUMBS_A_TAKE).round() for a, b in ranges])
     places = places.astype(int).clip(0, last)
     column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)
     return Takes(
@@ -88,7 +95,7 @@ def find_takes(
         reason=column([REASONS.index(reason) for reason in reasons]),
         parts=column(parts, 3),
         divided=column(divided),
-        look=track.thumb[places],
+        thumbs=track.thumb[places],
         film=column([len(track.light), *size]),
     )
 
