@@ -1,4 +1,4 @@
-"""Tests the sizes of the shipped configs."""
+"""What the shipped configs amount to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_film_model_is_small_enough_for_two_cores():
     model = _load("film_tiny").network
     assert 5e6 <= count_parameters(model) <= 10e6
     assert model.compute.dtype == "float32"
-    assert model == _load("film_tiny_base").network  # the run starts from its weights
+    assert model == _load("film_tiny_base").network  # whose weights it starts from
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))

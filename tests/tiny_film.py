@@ -1,4 +1,4 @@
-"""Makes a film of a few seconds with its scene file, and a config small enough to train in a test.
+"""A film of a few seconds with its scene file, and a config small enough to train in a test.
 
 Everything is written into a folder of the test: `film.mp4`, `scenes.json` and `tiny.py`.
 """
@@ -82,32 +82,32 @@ CONFIG = Config(
 
 @dataclass(frozen=True)
 class TinyFilm:
-    """Holds the paths of its files."""
+    """Where its files are."""
 
     folder: Path
 
     @property
     def film(self) -> Path:
-        """Returns the mp4."""
+        """The mp4."""
         return self.folder / "film.mp4"
 
     @property
     def scenes(self) -> Path:
-        """Returns the scene file."""
+        """The scene file."""
         return self.folder / "scenes.json"
 
     @property
     def config(self) -> Path:
-        """Returns the config file, which holds `CONFIG`."""
+        """The config file, which holds `CONFIG`."""
         return self.folder / "tiny.py"
 
     @property
     def prepared(self) -> Path:
-        """Returns the folder of the prepared set."""
+        """The prepared set."""
         return self.folder / "set"
 
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
-        """Prepares the film unless that is done, and opens the set."""
+        """Prepares the film, unless it is, and opens the set."""
         prepare_scene_file(self.scenes, self.prepared, config)
         return PreparedSet(self.prepared)
 
@@ -122,7 +122,7 @@ def make_tiny_film(folder: Path) -> TinyFilm:
 
 
 def draw_frames() -> np.ndarray:
-    """Returns six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
+    """Six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
     frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     rng = np.random.default_rng(0)
     for start, end in CUTS:
@@ -145,7 +145,7 @@ def write_scenes(path: Path, change: dict[tuple[str | int, ...], object] | None 
 
 
 def describe_scenes() -> dict[str, object]:
-    """Returns two scenes to train on, of three and two shots, and one held out."""
+    """Two scenes to train on, of three and two shots, and one held out."""
     prompts = ("Character 1 waits.", "Rain on the quay.", "Character 1 leaves, and the dog stays.")
     shots = [
         {"frames": list(cut), "cut": i != 4, "prompt": prompts[i % 3]} for i, cut in enumerate(CUTS)
@@ -181,21 +181,21 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
 
 @functools.cache
 def shared_folder() -> Path:
-    """Returns a folder that lasts as long as this process, for what several test modules read and none changes."""
+    """A folder that lasts as long as this process, for what several test modules read and none changes."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(_remove, folder, owner=os.getpid())
     return folder
 
 
 def _remove(folder: Path, *, owner: int) -> None:
-    """Removes a folder, unless a forked child calls this: since Python 3.13 children run the functions of atexit."""
+    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit knows."""
     if os.getpid() == owner:
         shutil.rmtree(folder)
 
 
 @functools.cache
 def shared_film() -> TinyFilm:
-    """Returns the film, prepared once."""
+    """The film, prepared once."""
     folder = shared_folder() / "film"
     folder.mkdir()
     film = make_tiny_film(folder)
@@ -209,7 +209,7 @@ def shared_film() -> TinyFilm:
 
 @functools.cache
 def shared_run() -> Path:
-    """Returns the work folder of a run on the shared film without interruption."""
+    """The work folder of a run on the shared film, done without interruption."""
     workdir = shared_folder() / "run"
     result = run_program(*train_arguments(shared_film(), workdir))
     assert result.code == 0, result.stderr
@@ -217,14 +217,14 @@ def shared_run() -> Path:
 
 
 def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
-    """Returns the command line of a run on a film."""
+    """Command line of a run on a film."""
     paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
     return ["train.py", *(f"--{name}={path}" for name, path in paths.items())]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Says how a process ended."""
+    """How a process ended."""
 
     code: int
     stdout: str
@@ -252,11 +252,10 @@ def start_program(
     settings = {
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(devices, ""),
         "JAX_PLATFORMS": "cpu",
-        # Each program is compiled once in a session, not once in each process.
+        # Each program is compiled once a session and not once a process.
         "JAX_COMPILATION_CACHE_DIR": str(shared_folder() / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # More threads would wait for each other on a busy machine.
-        "OPENBLAS_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other on a busy machine
     }
     return subprocess.Popen(
         [*map(str, through), sys.executable, "-W", "error", *map(str, arguments)],

@@ -51,7 +51,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "ModelConfig":
         raise ImportError(
-            "lct_jax.config has no ModelConfig any more: its fields are divided over DualStreamConfig (Config.backbone), "
+            "lct_jax.config has no ModelConfig any more: its fields are in DualStreamConfig (Config.backbone), "
             "LayoutConfig (Config.layout) and ComputeConfig (Config.compute)"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

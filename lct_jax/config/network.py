@@ -23,10 +23,7 @@ class NetworkConfig:
 
 
 def make_network(**fields: Any) -> NetworkConfig:
-    """Returns the config of a dual-stream network with some fields set, whatever their section.
-
-    For example, `make_network(stride=44)` sets the field of the layout.
-    """
+    """Returns a dual-stream network's config with some fields set, of whatever section: `make_network(depth=2)`."""
     return change(NetworkConfig(), **fields)
 
 
