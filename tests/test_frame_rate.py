@@ -1,4 +1,4 @@
-"""Times and frames: no frame of a neighbour at any rate, however a list writes it and a container rounds it."""
+"""Tests times and frames: no shot holds a frame of a neighbour, at any rate, in any list, after any rounding."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NTSC = Fraction(24000, 1001)
 def test_no_shot_of_random_cuts_holds_a_frame_of_a_neighbour(rate):
     rounded, placed = count_leaks(Fraction(rate), cuts=2000, seed=1)
     assert placed == 0
-    assert rounded > 300  # the same shots, had their bounds been rounded
+    assert rounded > 300  # the same shots with rounded bounds
 
 
 def test_a_frame_belongs_to_the_shot_that_is_on_screen_when_it_is_shown():
-    """At 12 a second frames are taken at 1/48, 5/48, 9/48, ... s."""
+    """At 12 a second frames are taken at 1/48, 5/48, 9/48 s and so on."""
     assert [first_frame(Fraction(n, 48), Fraction(12)) for n in range(7)] == [0, 0, 1, 1, 1, 1, 2]
     assert count_frames(1, 3, counted=Fraction(24), fps=Fraction(12)) == (1, 2)
     assert count_frames(1, 2, counted=Fraction(24), fps=Fraction(12)) == (1, 1)
@@ -36,7 +36,7 @@ def test_a_frame_belongs_to_the_shot_that_is_on_screen_when_it_is_shown():
     assert same == [(n, n + 1) for n in range(1000)]
 
 
-def test_rates_are_read_as_what_they_stand_for():
+def test_rounded_rates_are_read_as_exact_fractions():
     assert read_rate(24000 / 1001) == NTSC
     assert read_rate(12.0) == 12
     assert read_rate(23.976) == Fraction(2997, 125)
@@ -49,7 +49,7 @@ def test_rates_are_read_as_what_they_stand_for():
     assert find_counted(23.98, NTSC, fps=23.98) == Fraction(1199, 50)
 
 
-def test_a_timestamp_is_taken_for_the_frame_it_was_rounded_from():
+def test_timestamps_snap_to_the_frame_they_were_rounded_from():
     tick = Fraction(1, 1000)
     for number in range(500):
         rounded = round(number / NTSC / tick) * tick
@@ -58,7 +58,7 @@ def test_a_timestamp_is_taken_for_the_frame_it_was_rounded_from():
 
 
 def write_film(folder: Path, suffix: str, rate: Fraction, lengths: list[int]) -> Path:
-    """A film of shots of one grey each, by turns dark, middle and bright."""
+    """Writes a film of shots of one grey each: dark, middle and bright in turn."""
     grey = np.repeat(np.array([40, 120, 200] * len(lengths))[: len(lengths)], lengths)
     frames = np.broadcast_to(grey[:, None, None, None], (len(grey), 16, 16, 3)).astype(np.uint8)
     times = [float(number / rate) for number in range(len(grey))]

@@ -1,4 +1,4 @@
-"""Annotated footage: one good file in full, and each way a bad one is refused."""
+"""Tests annotated footage: a good file in full, and each way in which a file is refused."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ def test_a_scene_may_describe_its_own_characters(tmp_path):
         _load(tmp_path, content)
 
 
-def test_what_a_film_is_owed_is_one_line_or_nothing(tmp_path):
-    assert _load(tmp_path, GOOD).film.owed == "F By F, CC BY 3.0"
+def test_credit_line_of_a_film_is_one_line_or_empty(tmp_path):
+    assert _load(tmp_path, GOOD).film.credit_line == "F By F, CC BY 3.0"
     content = copy.deepcopy(GOOD)
     content["film"]["credit"] = "unknown"
-    assert _load(tmp_path, content).film.owed == ""
+    assert _load(tmp_path, content).film.credit_line == ""

@@ -1,4 +1,4 @@
-"""Scripts: what is rendered, and that each mistake costs one line naming file and field."""
+"""Tests scripts: the rendered texts, and that each mistake gives one line that names file and field."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_refuses_a_given_file_that_is_missing(tmp_path):
     assert message == f"shots[0].given: no such file: {str(tmp_path / 'no.png')!r}"
 
 
-def test_refuses_what_is_not_json(tmp_path):
+def test_refuses_invalid_json(tmp_path):
     assert _refusal(tmp_path, '{\n "a": }').startswith("not JSON at line 2, column 7: ")
     assert _refusal(tmp_path, "[]") == "top level: found a list [...], expected an object {...}"
     assert _refusal(tmp_path, '{"a": 1, "a": 2}') == "key 'a' is written twice in one object"
@@ -172,7 +172,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "shots"), [("bunny_meadow", 4), ("two_strangers", 6)])
-def test_examples_load_and_stay_short(name, shots):
+def test_example_scripts_load_and_are_short(name, shots):
     script = load_script(EXAMPLES / f"{name}.json")
     assert len(script.shots) == shots
     assert all(len(shot.text.split()) <= 30 for shot in script.shots)

@@ -1,4 +1,4 @@
-"""The page of a scene: which frames it shows, how words wrap, and that it holds every row."""
+"""Tests the page of a scene: the frames it shows, wrapped words, and a row for every shot."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Annotated footage: which frames of a film make up which scene, and what is seen in them.
+"""Reads annotated footage: which frames of a film make up which scene, and what is seen in them.
 
-Enters: a JSON file written next to a film. Leaves: a checked `SceneFile` whose scenes hold the same
-`Script` a director writes, so that training and sampling read prompts in one way. The film itself
-is not opened here: `check_ranges` holds the annotation against it once its length is known.
+A scene file is JSON that stands next to a film. It is read into a checked `SceneFile`, whose scenes hold the same
+`Script` that a director writes, so that training and sampling read prompts in one way. The film itself is not opened
+here: `check_ranges` compares the annotation with its length once that is known.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from lct_jax.errors import InputError
 
 SCENE_FORMAT = "lct_jax.scenes/1"
 SPLITS = ("train", "held_out")
-UNKNOWN = "unknown"  # credit or licence of footage of which nobody said
+# This stands for the credit or the licence of footage for which none is given.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Film:
-    """The footage and whom it is owed to.
+    """Describes the footage and its licence.
 
     Attributes:
       file: path of the film; the file names it relative to itself.
@@ -46,14 +47,14 @@ class Film:
     fps: float
 
     @property
-    def owed(self) -> str:
-        """Title, credit and licence in one line; "" where the credit is unknown."""
+    def credit_line(self) -> str:
+        """Returns title, credit and licence in one line; "" where the credit is unknown."""
         return "" if self.credit == UNKNOWN else f"{self.title} {self.credit}, {self.licence}"
 
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
+    """Is a half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
 
     start: int
     end: int
@@ -62,13 +63,13 @@ class FrameRange:
         return self.end - self.start
 
     def overlaps(self, other: FrameRange) -> bool:
-        """Whether a frame lies in both."""
+        """Returns whether the two ranges have a frame in common."""
         return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True)
 class AnnotatedScene:
-    """A scene of the film: `ranges[i]` holds the frames of `script.shots[i]`."""
+    """Describes a scene of the film: `ranges[i]` holds the frames of `script.shots[i]`."""
 
     id: str
     split: str
@@ -78,7 +79,7 @@ class AnnotatedScene:
 
 @dataclass(frozen=True)
 class SceneFile:
-    """A film and its annotated scenes, in the order of the file."""
+    """Describes a film and its annotated scenes, in the order of the file."""
 
     film: Film
     scenes: tuple[AnnotatedScene, ...]
@@ -109,7 +110,7 @@ def load_scene_file(path: str | Path) -> SceneFile:
 
 
 def check_ranges(scene_file: SceneFile, frame_count: int) -> None:
-    """Refuses annotations that reach past the end of a film of `frame_count` decoded frames.
+    """Checks that no annotation reaches past the end of a film of `frame_count` decoded frames.
 
     Raises:
       InputError: names the film, the scene, the shot, where it ends and where the film does.
@@ -200,7 +201,7 @@ def _read_name(field: Field) -> str:
 def _compare_scenes(field: Field, scene: AnnotatedScene, other: AnnotatedScene) -> None:
     if scene.id == other.id:
         field.refuse(f"the id {scene.id!r} is taken by an earlier scene")
-    # Frames trained on would be scored as held out; within one split scenes may share frames.
+    # Otherwise frames of the training split would be scored as held out; within one split scenes may share frames.
     shared = any(a.overlaps(b) for a in scene.ranges for b in other.ranges)
     if shared and scene.split != other.split:
         field.refuse(f"{scene.split} shares frames with scene {other.id!r}, which is {other.split}")

@@ -1,9 +1,8 @@
-"""What a director writes: a global prompt and the shots of one scene, read from a JSON script.
+"""Reads a scene from a JSON script: a global prompt and shots, checked, and the text for the text encoder.
 
-Enters: the path of a script. Leaves: a checked `Script`, and the text the text encoder is given.
-The checks live here because a script is the one input of sampling that is typed by hand: a typo
-should cost one line on the screen, not a scene without its main character. Annotated footage
-(`lct_jax.data.scene_file`) is read with the same `Field` and the same checks.
+The checks live here because a script is the one input of sampling that is typed by hand: a typo should cost one line on
+the screen, not a scene without its main character. Annotated footage (`lct_jax.data.scene_file`) is read with the same
+`Field` and the same checks.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class GlobalPrompt:
-    """What every shot of a scene shares.
+    """Holds what every shot of a scene shares.
 
     Attributes:
-      characters: description of each character, by the ID the prompts use ("1" for "Character 1").
+      characters: the description of each character, by the ID the prompts use ("1" for "Character 1").
       environment: where and when the scene plays.
       story: what happens over the whole scene.
     """
@@ -53,14 +52,14 @@ class GlobalPrompt:
 
 @dataclass(frozen=True)
 class ShotPrompt:
-    """One shot.
+    """Describes one shot.
 
     Attributes:
       text: the prompt, without any tag.
-      cut: True when the shot starts with a cut, False when it goes on from the shot before it.
-      given: path of an image or video used in place of a generated shot; empty to generate it.
-      frames: length in frames, 4n+1; None leaves it to the sampler.
-      place: name of where it plays; empty if the script does not say.
+      cut: True when the shot starts with a cut, False when it continues the shot before it.
+      given: the path of an image or video used in place of a generated shot; empty to generate it.
+      frames: the length in frames, 4n+1; None leaves it to the sampler.
+      place: the name of its place; empty if the script gives none.
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
     """
 
@@ -74,14 +73,14 @@ class ShotPrompt:
 
 @dataclass(frozen=True)
 class Script:
-    """One scene: the global prompt (None if there is none) and its shots in order."""
+    """Describes one scene: the global prompt (None if there is none) and its shots in order."""
 
     prompt: GlobalPrompt | None
     shots: tuple[ShotPrompt, ...]
 
 
 def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
-    """Text of the global group: characters, environment, story; parts that are empty are left out.
+    """Returns the text of the global group: characters, environment, story; empty parts are left out.
 
     `story=False` leaves the story out, as training does at random (LCT supplement, data).
     """
@@ -94,12 +93,12 @@ def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
 
 
 def render_shot(shot: ShotPrompt) -> str:
-    """Text of a shot's group: the prompt, after the tag of truly cut footage (LCT, data)."""
+    """Returns the text of a shot's group: the prompt, after the tag of truly cut footage (LCT, data)."""
     return f"{SHOT_CUT_TAG} {shot.text}" if shot.cut else shot.text
 
 
 def find_characters(text: str) -> tuple[str, ...]:
-    """IDs that a text mentions as "Character <ID>", each once, in order of first mention."""
+    """Returns the IDs that a text mentions as "Character <ID>", each once, in order of first mention."""
     return tuple(dict.fromkeys(_CHARACTER.findall(text)))
 
 
@@ -109,10 +108,10 @@ def load_script(path: str | Path) -> Script:
     The file is `{"format": "lct_jax.script/1", "characters": {"1": "..."}, "environment": "...",
     "story": "...", "shots": [{"prompt": "...", "cut": true, "frames": 17, "given": "x.png",
     "place": "quay", "refers": [1, "quay"]}]}`, of which `format`, `shots` and each `prompt` are
-    required. `given` is relative to the script. A shot refers to shots before it, or given ones.
+    required. `given` is relative to the script. A shot may refer to shots before it and to given ones.
 
     Raises:
-      InputError: names the file and the field, such as `shots[2].prompt`.
+      InputError: the script is not valid; the message names the file and the field, such as `shots[2].prompt`.
     """
     top = read_json(path, SCRIPT_FORMAT, ("shots",), ("characters", "environment", "story"))
     characters = read_characters(top["characters"]) if "characters" in top else {}
@@ -129,7 +128,7 @@ def load_script(path: str | Path) -> Script:
 
 @dataclass(frozen=True)
 class Field:
-    """A JSON value with the file and the path it was read from, so that a complaint names both."""
+    """Is a JSON value with the file and the path it was read from, so that a complaint names both."""
 
     file: str
     path: str
@@ -140,18 +139,18 @@ class Field:
         raise InputError(f"{self.file}: {self.path or 'top level'}: {complaint}")
 
     def of(self, kind: type[Kind]) -> Kind:
-        """The value, if it is of exactly this kind (so `true` is not a number)."""
+        """Returns the value, if it is of exactly this kind (so `true` is not a number)."""
         if type(self.value) is not kind:
             self.refuse(f"found {_describe(self.value)}, expected {_KINDS[kind]}")
         return self.value
 
     def members(self) -> dict[str, Field]:
-        """The fields of an object, whatever their names."""
+        """Returns the fields of an object, whatever their names."""
         prefix = f"{self.path}." if self.path else ""
         return {key: Field(self.file, prefix + key, value) for key, value in self.of(dict).items()}
 
     def keys(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Field]:
-        """The fields of an object whose keys are known; missing optional ones are left out."""
+        """Returns the fields of an object whose keys are known; missing optional ones are left out."""
         members = self.members()
         known = (*required, *optional)
         for key in members:
@@ -163,13 +162,13 @@ class Field:
         return members
 
     def items(self) -> tuple[Field, ...]:
-        """The fields of a list."""
+        """Returns the fields of a list."""
         values = enumerate(self.of(list))
         return tuple(Field(self.file, f"{self.path}[{i}]", value) for i, value in values)
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """What to write instead of a name that is not known: the nearest one, or all of them."""
+    """Returns a suggestion in place of an unknown name: the most similar one, or all of them."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
 
@@ -177,7 +176,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 def read_json(
     path: str | Path, expected_format: str, required: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, Field]:
-    """Top-level fields of a JSON file whose "format" must be the one expected."""
+    """Returns the top-level fields of a JSON file whose "format" must be the expected one."""
     file = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -193,7 +192,7 @@ def read_json(
         raise InputError(f"{file}: not JSON at {place}: {error.msg}") from None
     top = Field(file, "", value)
     members = top.members()
-    # Before anything else: a file of another format would only be blamed for its keys.
+    # The format is checked first: a file of another format would otherwise only be blamed for its keys.
     if "format" not in members:
         top.refuse(f"key 'format' is missing, expected {expected_format!r}")
     if members["format"].value != expected_format:
@@ -203,7 +202,7 @@ def read_json(
 
 
 def read_characters(field: Field) -> dict[str, str]:
-    """Descriptions by ID; the IDs must be such that a prompt can mention them."""
+    """Returns descriptions by ID; the IDs must be such that a prompt can mention them."""
     described = field.members()
     for name in described:
         if not re.fullmatch(r"\w+", name):
@@ -212,7 +211,7 @@ def read_characters(field: Field) -> dict[str, str]:
 
 
 def read_global(fields: dict[str, Field], characters: dict[str, str]) -> GlobalPrompt | None:
-    """The global prompt of an object with `environment` and `story`; None if nothing is in it."""
+    """Returns the global prompt of an object with `environment` and `story`; None if it is empty."""
     environment, story = (
         read_prompt(fields[key], characters, empty_allowed=True) if key in fields else ""
         for key in ("environment", "story")
@@ -223,7 +222,7 @@ def read_global(fields: dict[str, Field], characters: dict[str, str]) -> GlobalP
 
 
 def read_prompt(field: Field, described: Collection[str], empty_allowed: bool = False) -> str:
-    """A text for the text encoder: not empty, no tag in it, and it mentions described IDs alone."""
+    """Returns a text for the text encoder: it is not empty, has no tag in it, and mentions described IDs alone."""
     text = field.of(str).strip()
     if not text and not empty_allowed:
         field.refuse("is empty")
@@ -284,7 +283,7 @@ def _read_given(field: Field, folder: Path) -> str:
 
 
 def _unique(file: str, pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # JSON itself keeps the last of two equal keys, and a character would be gone without a word.
+    # JSON itself keeps the last of two equal keys, and a character would be lost without an error.
     members = dict(pairs)
     if len(members) < len(pairs):
         keys = [key for key, _ in pairs]

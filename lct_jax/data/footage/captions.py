@@ -1,10 +1,10 @@
-"""Captions of the scenes of a film: brought by the user, or written by a vision model over its frames.
+"""Finds captions for the scenes of a film: files of the user, or the answers of a vision model that is shown frames.
 
-The scenes of one film enter as frame ranges; one `Caption` a scene leaves, or none with the reason. What a model
-writes is held against the same rules as a scene file: IDs described once, shot prompts by ID alone, no tag. Whether a
-shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
+The scenes of a film are given as frame ranges, and each gets one `Caption`, or the reason why it has none. What a model
+writes is checked by the rules of a scene file: IDs are described once, shot prompts name people by ID alone, and there
+is no tag. Whether a shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
 
-Brought captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
+A user's captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
 the same names; characters as a JSON object), in seconds of the video. They are UTF-8, or UTF-16 with its mark; columns
 of a table end in commas, semicolons or tabs. Line breaks of any kind inside of a text become a space, because text
 encoders drop some of them and join the words on both sides:
@@ -12,7 +12,7 @@ encoders drop some of them and join the words on both sides:
     {"start": 12.5, "end": 15.0, "prompt": "Character 1 opens the door."}                    a shot
     {"start": 10.0, "end": 42.0, "characters": {"1": "..."}, "environment": "...", "story": "..."}   a scene
 
-Without start and end a line speaks of the whole video. A shot takes the prompt that covers most of it, at least half;
+A line without start and end describes the whole video. A shot takes the prompt that covers most of it, at least half;
 a scene takes the description that covers most of it.
 """
 
@@ -58,7 +58,8 @@ each of its shots, in order. Reply with one JSON object and nothing else:
 
 @dataclass(frozen=True)
 class Caption:
-    """Texts of a scene: its global prompt (None: nothing is said), and a prompt a shot ("" where there is none)."""
+    """Holds the texts of a scene: its global prompt (None if it has none), and a prompt for each shot ("" if it has
+    none)."""
 
     prompt: GlobalPrompt | None
     shots: tuple[str, ...]
@@ -66,7 +67,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a user's captions; times in seconds, the end may be infinite."""
+    """Holds one line of a user's captions; times are in seconds, and the end may be infinite."""
 
     start: float
     end: float
@@ -75,7 +76,7 @@ class Line:
 
 
 def find_captions(video: Path) -> Path | None:
-    """The caption file beside a video, if there is one."""
+    """Returns the caption file beside a video, if there is one."""
     return find_list(video, CAPTION_SUFFIXES)
 
 
@@ -98,7 +99,7 @@ def join_lines(value: Any) -> Any:
 
 
 def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: float) -> Caption:
-    """What a user's lines say of a scene whose shots are these ranges of frames."""
+    """Returns the caption that a user's lines give to a scene whose shots are these ranges of frames."""
     spans = [(start / fps, end / fps) for start, end in shots]
     prompts = []
     for start, end in spans:
@@ -115,10 +116,10 @@ def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: fl
 def ask_about(
     pictures: Sequence[Sequence[np.ndarray]], *, limit: int | None = None
 ) -> list[Message]:
-    """The messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption.
+    """Returns the messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption.
 
     Args:
-        limit: most pictures that the endpoint takes; None shows every frame as a picture.
+        limit: the largest number of pictures that the endpoint takes; None shows every frame as a picture.
     """
     limit = sum(map(len, pictures)) if limit is None else limit
     content: list[Message] = []
@@ -135,10 +136,11 @@ def ask_about(
 def check_answer(
     answer: Any, *, shots: int, check_length: Callable[[Caption], None] | None = None
 ) -> Caption:
-    """The caption in a model's answer; raises InputError where it breaks a rule of scene files.
+    """Returns the caption in a model's answer; raises InputError where it breaks a rule of scene files.
 
     Args:
-        shots: of the scene. check_length: raises InputError for a caption with a text that is too long.
+        shots: the number of shots in the scene. check_length: raises InputError for a caption with a text that is too
+            long.
     """
     fields = Field("answer", "", join_lines(answer)).keys(
         ("characters", "environment", "story", "shots")
@@ -170,7 +172,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    # At line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
+    # Lines end at line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, _from_json(path, number, line)
@@ -206,7 +208,7 @@ def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _from_row(
     path: Path, number: int, row: Mapping[str | None, Any], *, comma: bool
 ) -> dict[str, Any]:
-    """Returns a row as the object of a JSON line; `comma` says that numbers may be written with one."""
+    """Returns a row as the object of a JSON line; `comma` says that numbers may have a decimal comma."""
     if None in row:
         raise InputError(f"{path}: line {number}: more columns than the header names")
     values: dict[str, Any] = {key: value for key, value in row.items() if value}
@@ -232,7 +234,7 @@ def _read_line(top: Field) -> Line:
     if not 0 <= start < end:
         top.refuse(f"found start {start} and end {end}, expected 0 <= start < end, in seconds")
     characters = read_characters(fields["characters"]) if "characters" in fields else {}
-    # IDs of a shot's prompt are checked when it meets its scene: the line alone does not know them.
+    # The IDs in a shot's prompt are checked together with its scene, because the line alone does not describe them.
     prompt = fields["prompt"].of(str).strip() if "prompt" in fields else ""
     return Line(start, end, prompt, read_global(fields, characters))
 

@@ -1,8 +1,8 @@
-"""What lies in a folder of videos: the files to prepare, what else there is, and the lists a user put beside a video.
+"""Finds the files in a folder of videos: those to prepare, all others, and the lists that a user put beside a video.
 
-A folder enters; an `Input` a file leaves, with a problem where it cannot even be tried. Beside `NAME.mp4` may lie
-`NAME.scenes.json` (a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`);
-`lists.py` says which list belongs to which video.
+Every file becomes an `Input`, with a problem where it cannot be prepared. Beside `NAME.mp4` may lie `NAME.scenes.json`
+(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`); `lists.py` decides
+which list belongs to which video.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Input:
-    """A file of the folder: its name relative to it, its path, and why it cannot be prepared ("" if it may)."""
+    """Describes a file of the folder: its name relative to it, its path, and why it cannot be prepared ("" if it can
+    be)."""
 
     name: str
     path: Path
@@ -35,14 +36,15 @@ class Input:
 
 @dataclass(frozen=True)
 class CutList:
-    """A user's shots as frames at `prepare.fps`, and which of them make which scene (None: to be grouped)."""
+    """Holds a user's shots as frames at `prepare.fps`, and which of them make which scene (None: they are to be
+    grouped)."""
 
     shots: tuple[Range, ...]
     scenes: tuple[tuple[int, ...], ...] | None
 
 
 def find_inputs(folder: Path, *, out: Path) -> list[Input]:
-    """Every file under a folder but for lists that a video uses and what is under `out`, by name.
+    """Returns every file under a folder, sorted by name, except lists that a video uses and files under `out`.
 
     A list that no video uses is an input with a problem. Links are followed, once to each folder.
     """
@@ -53,7 +55,7 @@ def find_inputs(folder: Path, *, out: Path) -> list[Input]:
 
 
 def beside(video: Path, suffix: str) -> Path | None:
-    """The list beside a video, such as `NAME.cuts.json`, if there is one."""
+    """Returns the list beside a video, such as `NAME.cuts.json`, if there is one."""
     return find_list(video, (suffix,))
 
 
@@ -97,7 +99,7 @@ def _read_range(field: Field, counted: Fraction, fps: Fraction, *, after: int) -
 
 
 def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Relative names of files, each with a problem or none."""
+    """Yields the relative names of files, each with its problem or ""."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
