@@ -48,7 +48,7 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
 from lct_jax.seeds import make_key
-from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
+from lct_jax.training.checkpoint.start import read_meta, read_weights
 from lct_jax.training.checkpoint.weights import Meta
 
 

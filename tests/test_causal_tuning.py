@@ -26,12 +26,8 @@ from lct_jax.config import Config
 from lct_jax.config.network import change, sections
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
-from lct_jax.training.checkpoint.checkpoints import (
-    Checkpoints,
-    read_meta,
-    read_weights,
-    start_state,
-)
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import read_meta, read_weights, start_state
 from lct_jax.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.programs

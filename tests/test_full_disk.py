@@ -21,8 +21,9 @@ from test_resume import check_same_end, finish, finished
 from tiny_film import Result, run_program, shared_film, shared_run, train_arguments
 
 from lct_jax.errors import InputError
-from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import find_damage
+from lct_jax.training.checkpoint.start import read_meta
 from lct_jax.training.report.reporter import Reporter
 
 LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files

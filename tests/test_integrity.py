@@ -19,13 +19,9 @@ from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint import integrity
-from lct_jax.training.checkpoint.checkpoints import (
-    Checkpoints,
-    describe_origin,
-    read_meta,
-    read_weights,
-)
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find_damage
+from lct_jax.training.checkpoint.start import describe_origin, read_meta, read_weights
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import TrainState, init_state
 

@@ -20,7 +20,8 @@ from lct_jax.config import Config, NetworkConfig
 from lct_jax.config.network import change, put
 from lct_jax.distributed.sharding import make_mesh, state_sharding
 from lct_jax.errors import InputError
-from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta, read_weights
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import read_meta, read_weights
 from lct_jax.training.checkpoint.weights import (
     Meta,
     load_weights,
