@@ -21,7 +21,7 @@ from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.plan.collectives import Collective
-from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.parameters import place_parameters
 from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
@@ -85,7 +85,7 @@ def test_a_full_shot_and_a_scene_of_nine():
     assert work.scenes == 1
 
 
-def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
+def test_a_scene_target_changes_sizes_and_how_many_scenes_a_row_holds():
     work = make_workload(BIG, SceneTarget(shots=1, frames=61, aspect=16 / 9))
     assert (work.height, work.width) == (352, 640)  # multiples of 16 near 360 x 640
     assert (work.shot_tokens, work.scene_text) == (16 * 22 * 40, 128)
@@ -94,7 +94,7 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("target", "message"),
     [
         (SceneTarget(frames=124), "--frames: found 124, expected 4n + 1"),
         (
@@ -103,9 +103,9 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
         ),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused(wish, message):
+def test_an_impossible_scene_target_is_refused(target, message):
     with pytest.raises(InputError, match=message.replace("+", r"\+")):
-        make_workload(BIG, wish)
+        make_workload(BIG, target)
 
 
 def test_aspects():
@@ -176,14 +176,18 @@ def test_parameters_are_placed_by_the_rule_of_training():
 
 def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
     v6e = parse_topology("v6e:8x8")
-    assert find_lane(v6e, Shards(4, 16), "seq") == AxisLinks(16, (8, 2), (True, False), near=1)
-    assert find_lane(v6e, Shards(4, 16), "data") == AxisLinks(4, (1, 4), (False, False), near=1)
+    assert find_axis_links(v6e, Shards(4, 16), "seq") == AxisLinks(
+        16, (8, 2), (True, False), near=1
+    )
+    assert find_axis_links(v6e, Shards(4, 16), "data") == AxisLinks(
+        4, (1, 4), (False, False), near=1
+    )
     # The two devices of a chip are neighbours along seq.
-    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
+    assert find_axis_links(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
         4, (2, 1, 1), (False,) * 3, near=2
     )
     h100 = parse_topology("h100:32")
-    assert [find_lane(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
+    assert [find_axis_links(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
 
 
 def test_seconds_on_links_by_hand():
