@@ -17,13 +17,13 @@ LOST_TIMEOUT = (
 
 
 def find_port() -> int:
-    """A port that nothing listens on."""
+    """Returns a port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
 def name_process(port: int, process: int, *, join_timeout: float = PATIENCE) -> list[str]:
-    """The flags of one of two processes."""
+    """Returns the flags of one of two processes."""
     return [
         f"--coordinator=127.0.0.1:{port}",
         "--processes=2",
@@ -35,12 +35,12 @@ def name_process(port: int, process: int, *, join_timeout: float = PATIENCE) -> 
 
 @dataclass
 class Pair:
-    """Two processes under way."""
+    """Two running processes."""
 
     processes: tuple[subprocess.Popen[str], ...]
 
     def wait(self) -> list[Result]:
-        """How both have ended; the last line of stderr is what they have to say."""
+        """Returns how both ended, with their last lines of stderr."""
         results = []
         for process in self.processes:
             stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -48,7 +48,7 @@ class Pair:
         return results
 
     def wait_until(self, due: Callable[[], object]) -> None:
-        """Returns when something is the case; fails where a process has ended before."""
+        """Returns when a condition holds; fails where a process has ended before."""
         deadline = time.monotonic() + PATIENCE
         while not due():
             assert time.monotonic() < deadline, "the processes are stuck"
@@ -74,5 +74,5 @@ def start_pair(*arguments: str, extra: Sequence[Sequence[str]] = ((), ())) -> Pa
 
 
 def last_line(result: Result) -> str:
-    """What a process says at its end on stderr."""
+    """Returns the last line that a process writes on stderr."""
     return result.stderr.rstrip("\n").rpartition("\n")[2]

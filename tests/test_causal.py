@@ -1,4 +1,4 @@
-"""Sampling behind a cache: it equals the full causal pass, and any plan equals itself without a cache."""
+"""Sampling with a cache equals the full causal pass, and any plan gives the same without a cache."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ PLANS = {
 
 
 @pytest.mark.parametrize("case", [{"given": (0,)}, {"bare": True}], ids=["given", "bare"])
-def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
+def test_cached_velocity_equals_full_causal_pass(case):
     scene = make_sampling_scene(make_request(4, **case))
     plan = plan_causal(scene.request, CONFIG)
     assert len(plan[-1].shots) == 4
     compare_with_full_pass(scene, plan, serve(), atol=1e-5)
 
 
-def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
+def test_cached_scene_equals_full_causal_passes():
     scene = make_sampling_scene(make_request(4, given=(0, 1)))
     plan = plan_causal(scene.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
@@ -54,8 +54,8 @@ def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)  # four guided steps add up
 
 
-def test_a_scene_with_a_later_shot_given_equals_itself_without_a_cache():
-    """Shot 2 is before shot 1 in its window and behind it in that of shot 3, which may go on from it."""
+def test_cached_scene_with_a_later_given_shot_equals_uncached():
+    """Shot 2 comes before shot 1 in its window, and after it in the window of shot 3, which may go on from shot 2."""
     scene = make_sampling_scene(make_request(4, given=(0, 2)))
     plan = plan_causal(scene.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 2), (2, 0, 1), (0, 1, 2, 3)]
@@ -68,7 +68,7 @@ def test_a_scene_with_a_later_shot_given_equals_itself_without_a_cache():
 
 @pytest.mark.parametrize("cache", ["renoise", "reuse"])
 @pytest.mark.parametrize("name", PLANS)
-def test_any_plan_equals_itself_without_a_cache(name, cache):
+def test_cached_sampling_of_any_plan_equals_uncached(name, cache):
     plan = PLANS[name]
     scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, cache=cache))
     cached, uncached = (kind(serve(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass))
@@ -80,12 +80,12 @@ def test_any_plan_equals_itself_without_a_cache(name, cache):
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_any_plan_equals_a_plain_pass_over_its_windows(name):
+def test_cached_sampling_of_any_plan_equals_plain_reference(name):
     """The reference has no cache, no merging and no code of the package; a token sees what its window says."""
     compare_with_plain_pass(make_sampling_scene(make_request(4)), PLANS[name], serve())
 
 
-def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
+def test_cache_reuse_stores_the_step_nearest_to_history_time():
     scene = make_sampling_scene(
         make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3)
     )
@@ -100,8 +100,8 @@ def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
     assert np.abs(renoised.tokens - held.tokens).max() > 0.01
 
 
-def test_long_scenes_go_on_within_the_window():
-    """The twelfth and the thirtieth shot equal the same plan without a cache."""
+def test_cached_sampling_of_a_scene_longer_than_the_window():
+    """The twelfth and the thirtieth shot equal those of the same plan without a cache."""
     config = dataclasses.replace(CONFIG, window=3, steps=2)
     scene, times = make_sampling_scene(make_request(30, alike=True), config), TIMES[::2]
     plan, clean = plan_causal(scene.request, config), draw_clean(scene.request)
@@ -116,7 +116,7 @@ def test_long_scenes_go_on_within_the_window():
         np.testing.assert_allclose(found[number], expected[number], atol=2e-5)
 
 
-def test_entries_that_no_later_window_sees_make_room():
+def test_unneeded_cache_entries_are_freed():
     """A scene of thirty shots needs the slots of one window."""
     config = dataclasses.replace(CONFIG, window=3)
     scene = make_sampling_scene(make_request(30, alike=True), config)
@@ -125,11 +125,11 @@ def test_entries_that_no_later_window_sees_make_room():
     assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
 
 
-def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop():
+def test_shots_of_one_size_share_one_compiled_program():
     calls = []
 
     class Counted:
-        """The model, counting how often Python is asked for a velocity."""
+        """The model; it counts how often Python calls a velocity."""
 
         def __init__(self, served):
             self.served = served
@@ -152,8 +152,8 @@ def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop(
     assert (len(calls), run_steps._cache_size() - before) == (1, 1)
 
 
-def test_int8_keeps_keys_and_values_to_about_a_hundredth():
-    """The error of a velocity, relative to its size: measured 0.006."""
+def test_int8_cache_changes_velocities_by_about_a_hundredth():
+    """The error of a velocity, relative to its size, was measured as 0.006."""
     plan, found = PLANS["sliding"], {}
     for kept_as in ("model", "int8"):
         scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))

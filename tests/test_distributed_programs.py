@@ -1,4 +1,4 @@
-"""Rows of the table in docs/hosts.md with real processes of a small program: what is said, and with which code."""
+"""Rows of the table in docs/hosts.md with real processes of a small program: the last line and the exit code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def start(ready: Path, *acts: str, extra: tuple[str, ...] = ()) -> Pair:
 
 
 def check_ends(pair: Pair, *ends: tuple[int, str] | None) -> None:
-    """Checks the exit codes and all that is said of those processes of which ends are given."""
+    """Checks the exit codes and the whole stderr of the processes whose ends are given."""
     for process, (result, end) in enumerate(zip(pair.wait(), ends, strict=True)):
         if end is not None:
             code, said = end
@@ -50,14 +50,14 @@ def gone(process: int, why: str) -> str:
 
 
 def find_child(pair: Pair, process: int) -> int:
-    """The process that the one that was started runs as its child."""
+    """Returns the child that a started process runs."""
     parent = pair.processes[process].pid
     [child] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return int(child)
 
 
 def wait_for_end(child: int) -> None:
-    """Returns when a process is gone, which nobody here is the parent of."""
+    """Returns when a process has ended, whose parent is not this process."""
     deadline = time.monotonic() + PATIENCE
     while Path(f"/proc/{child}").exists():
         assert time.monotonic() < deadline
@@ -73,7 +73,7 @@ def wait_for_all(pair: Pair, ready: Path, *acts: str) -> None:
     pair.wait_until(lambda: all(Path(f"{ready}.{act}").exists() for act in acts))
 
 
-def test_only_process_0_prints_and_an_exit_code_of_all_is_that_of_the_program(tmp_path):
+def test_only_process_0_prints_and_the_exit_code_is_the_programs(tmp_path):
     pair = start(tmp_path / "a", "return", "return")
     first, second = pair.wait()
     assert (first.code, first.stderr, second.code, second.stderr) == (0, "", 0, "")
@@ -82,7 +82,7 @@ def test_only_process_0_prints_and_an_exit_code_of_all_is_that_of_the_program(tm
     check_ends(start(tmp_path / "b", "stop", "stop"), (0, ""), (0, ""))
 
 
-def test_what_is_wrong_on_one_process_ends_the_others_with_the_same_code(tmp_path):
+def test_an_error_on_one_process_ends_the_others_with_the_same_code(tmp_path):
     wrong = "--data: found nothing, expected a set"
     pair = start(tmp_path / "a", "refuse", "wait")
     check_ends(pair, (2, wrong), (2, gone(0, f"it ended with: {wrong}")))
@@ -119,7 +119,7 @@ def test_a_process_that_is_killed_while_it_waits_for_others_leaves_no_child_behi
     wait_for_end(child)
 
 
-def test_processes_without_a_sign_of_life_are_lost_after_the_stated_time(tmp_path):
+def test_processes_without_heartbeats_are_lost_after_the_timeout(tmp_path):
     acts, kinds = ("wait", "sleep"), ("killed", "frozen", "parent_frozen")
     pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}  # at once, for they wait
     for kind, pair in pairs.items():
@@ -141,7 +141,7 @@ def test_processes_without_a_sign_of_life_are_lost_after_the_stated_time(tmp_pat
         pairs[kind].processes[1].communicate(timeout=PATIENCE)
 
 
-def test_processes_that_are_not_alike_are_refused_on_both(tmp_path):
+def test_processes_with_different_flags_are_refused_on_both(tmp_path):
     pair = start(tmp_path / "a", "return", "return", extra=("--lost_timeout=21",))
     said = "--lost_timeout: found 21.0 on process 1, expected 20.0 as on process 0"
     check_ends(pair, (2, said), (2, said))
@@ -158,7 +158,7 @@ def alone(*arguments: str) -> tuple[int, str]:
     return result.code, result.stderr.lstrip("\n")
 
 
-def test_a_process_that_finds_no_others_says_so_in_the_stated_time():
+def test_a_process_without_peers_ends_within_the_join_timeout():
     port = find_port()
     first, second = (name_process(port, process, join_timeout=2) for process in (0, 1))
     assert alone(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")

@@ -35,7 +35,7 @@ def arguments(origin: Path, out: Path, *more: str) -> list[str]:
         (lambda: causal_run()[0], ["--mode=causal", "--cache=reuse"]),
     ],
 )
-def test_two_processes_sample_what_one_does(tmp_path, run, more):
+def test_sampling_on_two_processes_equals_one(tmp_path, run, more):
     result = run_alone(*arguments(run(), tmp_path / "one", *more))
     assert result.code == 0, result.stderr
     first, second = start_pair(*arguments(run(), tmp_path / "two", *more, "--shards=2")).wait()

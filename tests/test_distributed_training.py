@@ -1,4 +1,4 @@
-"""Real runs of two processes: equal to one process, ended together, resumed on any number of processes and devices."""
+"""Real runs of two processes equal one process, end together, and resume on any number of processes and devices."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def arguments(workdir: Path) -> list[str]:
 
 @functools.cache
 def alone() -> Path:
-    """The work folder of a run of one process and one device."""
+    """Returns the work folder of a run of one process and one device."""
     workdir = shared_folder() / "alone"
     result = run_alone(*arguments(workdir))
     assert result.code == 0, result.stderr
@@ -51,7 +51,7 @@ def alone() -> Path:
 
 @functools.cache
 def together() -> Path:
-    """The work folder of a run of two processes, done without interruption."""
+    """Returns the work folder of an uninterrupted run of two processes."""
     workdir = shared_folder() / "together"
     check_done(start_pair(*arguments(workdir)))
     return workdir
@@ -63,11 +63,11 @@ def check_done(pair: Pair) -> None:
 
 
 def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
-    """The state at the end agrees to a tolerance; 0 is bit for bit.
+    """Checks that final states agree to a tolerance; 0 means bit for bit.
 
-    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm. Not
-    number by number: where a gradient is zero but for rounding, Adam makes a step of full size in either direction, and
-    which numbers those are depends on the processor.
+    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm.
+    Numbers are not compared one by one: where a gradient is zero but for rounding, Adam makes a step of full size in
+    either direction, and which numbers those are depends on the processor.
     """
     found, expected = read_state(workdir), read_state(other)
     assert int(found.step) == STEPS
@@ -81,13 +81,15 @@ def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:
-    """The parts of a training state whose numbers are of a kind."""
+    """Returns the parts of a training state that are compared as one vector each."""
     moments = {name: optax.tree.get(state.opt_state, name) for name in ("mu", "nu")}
     return {"params": state.params, "ema": state.ema, "guard": state.guard, **moments}
 
 
 def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
-    """Reports name the same steps, each once, and agree; a run without evaluation is held against the losses alone."""
+    """Checks that reports name the same steps, each once, and agree; of a run without evaluation only losses are
+    compared.
+    """
     evaluated = any("held_out/loss" in line for line in read_metrics(workdir))
     found, expected = (
         [
@@ -102,7 +104,7 @@ def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
         np.testing.assert_allclose(list(mine.values()), list(theirs.values()), rtol=tolerance)
 
 
-def test_two_processes_train_as_one_does():
+def test_training_on_two_processes_equals_one():
     check_reports(together(), alone(), tolerance=1e-6)
     check_same(together(), alone(), tolerance=1e-5)
     assert finished(together()) == finished(alone()) == [15, 18]
@@ -115,7 +117,7 @@ def test_two_processes_may_hold_the_tokens_of_the_same_rows(tmp_path):
     check_same(tmp_path, alone(), tolerance=1e-5)
 
 
-def test_processes_that_are_killed_or_preempted_end_the_others_and_all_go_on(tmp_path):
+def test_killed_or_preempted_processes_end_the_others_and_resume(tmp_path):
     work = tmp_path / "run"
 
     pair = start_pair(*arguments(work), PLAIN)
@@ -144,9 +146,7 @@ def test_processes_that_are_killed_or_preempted_end_the_others_and_all_go_on(tmp
     check_same(tmp_path / "for_one", together(), tolerance=1e-5)
 
 
-def test_a_checkpoint_of_one_device_goes_on_on_two_processes_and_on_another_mesh(
-    tmp_path, monkeypatch
-):
+def test_a_checkpoint_resumes_on_other_processes_and_meshes(tmp_path, monkeypatch):
     begun = tmp_path / "begun"
     process = start_program(*arguments(begun), PLAIN)
     deadline = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""Plans from shapes: literal numbers of a tiny model worked out by hand, and the placing rule as a second way."""
+"""Plans from shapes, compared with literal numbers of a tiny model and with the rule that places parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.plan.collectives import Collective
-from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.parameters import place_parameters
 from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
@@ -85,7 +85,7 @@ def test_a_full_shot_and_a_scene_of_nine():
     assert work.scenes == 1
 
 
-def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
+def test_a_scene_target_changes_sizes_and_how_many_scenes_a_row_holds():
     work = make_workload(BIG, SceneTarget(shots=1, frames=61, aspect=16 / 9))
     assert (work.height, work.width) == (352, 640)  # multiples of 16 near 360 x 640
     assert (work.shot_tokens, work.scene_text) == (16 * 22 * 40, 128)
@@ -94,7 +94,7 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("target", "message"),
     [
         (SceneTarget(frames=124), "--frames: found 124, expected 4n + 1"),
         (
@@ -103,12 +103,12 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
         ),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused(wish, message):
+def test_an_impossible_scene_target_is_refused(target, message):
     with pytest.raises(InputError, match=message.replace("+", r"\+")):
-        make_workload(BIG, wish)
+        make_workload(BIG, target)
 
 
-def test_aspects():
+def test_aspect_ratios_are_parsed():
     assert parse_aspect("16:9") == pytest.approx(16 / 9)
     assert parse_aspect("1.5") == 1.5
     for text in ("wide", "16:9:1", "0:1", "-1"):
@@ -116,8 +116,8 @@ def test_aspects():
             parse_aspect(text)
 
 
-def test_pairs_of_blocks_against_the_whole_mask():
-    """Two scenes and padding; a block counts if it lies between the first and last key that any of its queries sees."""
+def test_block_pairs_equal_those_counted_on_the_whole_mask():
+    """Two scenes and padding; a block counts if it is between the first and last key that any of its queries sees."""
     scenes, length, kernel = [[5, 7, 4], [3, 9]], 40, Kernel(query_block=4, key_block=8, backward=5)
     plans = [ScenePlan(None, tuple(GroupPlan(1, (1, 1, n - 1)) for n in s)) for s in scenes]
     for context in ("full", "causal"):
@@ -140,7 +140,7 @@ def test_pairs_of_blocks_against_the_whole_mask():
 
 
 def test_flops_of_a_step_by_hand():
-    """One block of width 8 with one head of 6, one shot of 6 video and 2 text tokens in a row of 8 and 4."""
+    """One block of width 8 with one head of 6 has one shot of 6 video and 2 text tokens in a row of 8 and 4."""
     model = make_network(
         width=8, depth=1, heads=1, head_dim=6, channels=2, patch=(1, 1, 1), text_width=3,
         rope_split=(2, 2, 2), time_features=2, scene_span=2, shot_span=2,
@@ -161,7 +161,7 @@ def test_flops_of_a_step_by_hand():
 
 
 def test_parameters_are_placed_by_the_rule_of_training():
-    """Bytes of a device, against the shapes of the model: every leaf here is small or divides by four."""
+    """The bytes of a device follow from the shapes of the model: every leaf here is small or divides by four."""
     leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0)))))
     one, four = (place_parameters(TINY, shards) for shards in (Shards(1, 1), Shards(4, 2)))
     assert one.count == four.count == sum(leaf.size for leaf in leaves)
@@ -174,16 +174,20 @@ def test_parameters_are_placed_by_the_rule_of_training():
     assert four.params == 4 * sum(shared) < one.params
 
 
-def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
+def test_mesh_axes_in_a_torus_and_in_nodes():
     v6e = parse_topology("v6e:8x8")
-    assert find_lane(v6e, Shards(4, 16), "seq") == AxisLinks(16, (8, 2), (True, False), near=1)
-    assert find_lane(v6e, Shards(4, 16), "data") == AxisLinks(4, (1, 4), (False, False), near=1)
+    assert find_axis_links(v6e, Shards(4, 16), "seq") == AxisLinks(
+        16, (8, 2), (True, False), near=1
+    )
+    assert find_axis_links(v6e, Shards(4, 16), "data") == AxisLinks(
+        4, (1, 4), (False, False), near=1
+    )
     # The two devices of a chip are neighbours along seq.
-    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
+    assert find_axis_links(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
         4, (2, 1, 1), (False,) * 3, near=2
     )
     h100 = parse_topology("h100:32")
-    assert [find_lane(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
+    assert [find_axis_links(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
 
 
 def test_seconds_on_links_by_hand():
@@ -225,7 +229,7 @@ def test_a_plan_of_the_paper_size_by_hand():
     assert plan.days == pytest.approx(plan.roofline.step)
 
 
-def test_a_plan_for_people_and_for_machines():
+def test_a_plan_is_printed_as_text_and_as_json():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     text = describe_training(plan, advice=[])
     assert "28,800 video tokens" in text
@@ -235,7 +239,7 @@ def test_a_plan_for_people_and_for_machines():
     assert (read["fits"], read["steps"]) == (plan.fits, 1_000)
 
 
-def test_small_collectives_share_a_line():
+def test_small_collectives_are_reported_in_one_line():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     found = [
         Collective("all-gather", "weights", "data", 3, 2.0 * GIB, 0.5),
@@ -252,7 +256,7 @@ def test_small_collectives_share_a_line():
     ]
 
 
-def test_the_answer_says_what_would_help():
+def test_a_plan_that_does_not_fit_gives_advice():
     v6e = parse_topology("v6e:2x2")
     assert answer_fit(21.3 * GIB, v6e) == "fits: 21.3 of 31.2 GiB a device"
     text = answer_fit(40.0 * GIB, v6e, advice=["fits here with --x"])

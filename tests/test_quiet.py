@@ -1,4 +1,4 @@
-"""What is not shown between a save that failed and one that did not."""
+"""What is suppressed between a failed save and the next good one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def drop_a_task() -> None:
     gc.collect()
 
 
-def test_tasks_that_were_not_begun_are_not_told_of_until_the_end():
-    quiet = OrbaxSilence()
-    with warnings.catch_warnings(record=True) as told:
+def test_warnings_of_unawaited_tasks_are_suppressed_until_the_end():
+    silence = OrbaxSilence()
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        quiet.begin()
-        quiet.begin()  # as when a second save fails
+        silence.begin()
+        # A second save may fail too.
+        silence.begin()
         drop_a_task()
-        assert not told
-        quiet.end()
+        assert not caught
+        silence.end()
         drop_a_task()
-    assert ["never awaited" in str(one.message) for one in told] == [True]
+    assert ["never awaited" in str(one.message) for one in caught] == [True]

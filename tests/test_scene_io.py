@@ -1,4 +1,4 @@
-"""Pictures into sampling and out of it, with real files and a codec that only folds pixels."""
+"""Reading given pictures and writing scenes, with real files and a codec that only folds pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CREDIT = "Film (c) somebody"
 
 
 class FoldingCodec:
-    """First frame alone, then every fourth; 8x8 means: lossy, but sizes and order are right."""
+    """Keeps the first frame and then every fourth, as 8x8 means; it loses detail, but sizes and order are right."""
 
     identity, channels, stride = "folding", 3, (4, 8, 8)
 

@@ -82,7 +82,7 @@ CONFIG = Config(
 
 @dataclass(frozen=True)
 class TinyFilm:
-    """Where its files are."""
+    """A tiny film, by the folder that has its files."""
 
     folder: Path
 
@@ -107,7 +107,7 @@ class TinyFilm:
         return self.folder / "set"
 
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
-        """Prepares the film, unless it is, and opens the set."""
+        """Prepares the film, unless that is done, and opens the set."""
         prepare_scene_file(self.scenes, self.prepared, config)
         return PreparedSet(self.prepared)
 
@@ -122,7 +122,7 @@ def make_tiny_film(folder: Path) -> TinyFilm:
 
 
 def draw_frames() -> np.ndarray:
-    """Six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
+    """Returns six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
     frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     rng = np.random.default_rng(0)
     for start, end in CUTS:
@@ -145,7 +145,7 @@ def write_scenes(path: Path, change: dict[tuple[str | int, ...], object] | None 
 
 
 def describe_scenes() -> dict[str, object]:
-    """Two scenes to train on, of three and two shots, and one held out."""
+    """Returns two scenes to train on, of three and two shots, and one held out."""
     prompts = ("Character 1 waits.", "Rain on the quay.", "Character 1 leaves, and the dog stays.")
     shots = [
         {"frames": list(cut), "cut": i != 4, "prompt": prompts[i % 3]} for i, cut in enumerate(CUTS)
@@ -181,21 +181,21 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
 
 @functools.cache
 def shared_folder() -> Path:
-    """A folder that lasts as long as this process, for what several test modules read and none changes."""
+    """Returns a folder that lasts as long as this process, for files that test modules share and do not change."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(_remove, folder, owner=os.getpid())
     return folder
 
 
 def _remove(folder: Path, *, owner: int) -> None:
-    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit knows."""
+    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit registered."""
     if os.getpid() == owner:
         shutil.rmtree(folder)
 
 
 @functools.cache
 def shared_film() -> TinyFilm:
-    """The film, prepared once."""
+    """Returns the film, prepared once."""
     folder = shared_folder() / "film"
     folder.mkdir()
     film = make_tiny_film(folder)
@@ -209,7 +209,7 @@ def shared_film() -> TinyFilm:
 
 @functools.cache
 def shared_run() -> Path:
-    """The work folder of a run on the shared film, done without interruption."""
+    """Returns the work folder of an uninterrupted run on the shared film."""
     workdir = shared_folder() / "run"
     result = run_program(*train_arguments(shared_film(), workdir))
     assert result.code == 0, result.stderr
@@ -217,14 +217,14 @@ def shared_run() -> Path:
 
 
 def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
-    """Command line of a run on a film."""
+    """Returns the command line of a run on a film."""
     paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
     return ["train.py", *(f"--{name}={path}" for name, path in paths.items())]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a process ended."""
+    """The exit code and the output of a process."""
 
     code: int
     stdout: str
@@ -243,10 +243,11 @@ def start_program(
     through: Sequence[str | Path] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
+    """Starts `python ARGUMENTS` in the repository on one CPU device, with warnings as errors.
 
     Args:
-        through: a command that runs the command line given behind it. environment: variables to add.
+        through: a command that runs the command line given after it.
+        environment: variables to add.
     """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {
