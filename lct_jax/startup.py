@@ -5,9 +5,9 @@
 
 Compiled programs are kept on disk (the persistent compilation cache of JAX), so that a second start compiles nothing.
 The folder is the first of these: `JAX_COMPILATION_CACHE_DIR`, which JAX reads itself; `LCT_CACHE_DIR`;
-`WORKDIR/compiled` of a program that writes into a work folder; `lct_jax/compiled` in the cache of the user, which is
-`XDG_CACHE_HOME` or `~/.cache`. A program that only reads a run never takes the cache of that run: what is in a cache
-is executed, and a run may come from somebody else.
+`WORKDIR/compiled` of a program that writes into a work folder; the cache of the user, which is `XDG_CACHE_HOME` or
+`~/.cache`, and in it the folder `compiled` of `lct_jax`. A program that only reads a run never takes the cache of that
+run: what is in a cache is executed, and a run may come from somebody else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The socket for networks: what a family of backbones is to the rest of the project.
 
 A family is a folder `lct_jax/backbones/NAME/` whose `__init__.py` defines `FAMILY`, and a class in
-`lct_jax/config/backbone.py` with `family: Literal["NAME"]`. Nothing else in the project learns its name. A conformance
-suite (`tests/test_backbones.py`) holds every family to what is promised here.
+`lct_jax/config/backbone.py` with `family: Literal["NAME"]`. Nothing else in the project learns its name. Tests hold
+every family to what is promised here.
 
 One call serves training, sampling and caching:
 

@@ -5,9 +5,9 @@
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
 An annotated film or a folder becomes a prepared set (`lct_jax.data.sets.records`), and for a folder there is a report
-with a row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both
-ways are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what
-is missing."""
+with a row a file. A video becomes takes, takes and captions become a scene file (`footage/stages.py`), and from there
+on both ways are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command
+finishes what is missing."""
 
 from __future__ import annotations
 

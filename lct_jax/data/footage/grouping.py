@@ -1,7 +1,7 @@
 """Takes to scenes, by look and time; and shots that were seen before, in any film.
 
 The rule of scenes, after the optimal sequential grouping of Rotman, Porat and Ashour (2016), with a price in place of a
-known number of scenes. A scene costs the sum of all distances (`looks.py`) of its takes over their number, plus
+known number of scenes. A scene costs the sum of all distances (`similarity.py`) of its takes over their number, plus
 `scene_price`, plus a fiftieth of the square by which its number of takes misses `scene_usual`. It has at most
 `scene_shots` takes and, parts of divided takes counted, twice as many shots; and no `scene_gap` frames are left out
 inside it. Of all divisions of a film the cheapest is taken, found by dynamic programming.

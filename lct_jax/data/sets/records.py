@@ -2,7 +2,7 @@
 
 A prepared set is a folder:
 
-    card.json               who made it, with which codec and encoder, and what it holds (`card.py`)
+    card.json               who made it, with which codec and encoder, and what it holds (`set_info.py`)
     lengths.safetensors     the table the planner works on: sizes alone, no values (`lengths.py`)
     shards/NAME/            records of one film (`shards.py`)
     empty.safetensors       the encoder's empty prompt [L E]
