@@ -65,7 +65,7 @@ def _find(path: Path, config: FootageConfig) -> dict[str, tuple[int, ...]]:
     kept = ((frame, 1) for frame in iter_at_rate(path, float(FPS)))
     return {
         "kept": track_film(kept, config).cuts,
-        "own": track_video(path, config, fps=float(FPS)).cuts,
+        "own": track_video(path, config, fps=float(FPS))[0].cuts,
     }
 
 

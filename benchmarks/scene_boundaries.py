@@ -62,7 +62,7 @@ def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
 def find_film_takes(annotated: SceneFile, config: Config) -> Takes:
     """Returns the takes of the film."""
     film, fps = annotated.film.file, config.prepare.fps
-    track = track_video(film, config.footage, fps=fps)
+    track, _ = track_video(film, config.footage, fps=fps)
     shape = read_shape(film)
     return find_takes(track, config.footage, size=(shape.height, shape.width))
 
