@@ -3,7 +3,7 @@
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
-# make golden   writes tests/golden/ anew after a config or the model was changed on purpose
+# make golden   writes tests/golden/ and docs/schemas/ anew after a config, the model or a kind of file was changed on purpose
 # make clean    removes the environments (.venv, .venv-newest) and the demo (runs/demo), nothing else
 
 PYTHON ?= python3
@@ -124,7 +124,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 golden: $(INSTALLED)
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py tests/test_schemas.py
 
 clean:
 	rm -rf .venv .venv-newest runs/demo

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from lct_jax.config.former import translate, translate_flag
-from lct_jax.directing.script import suggest
+from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
 from lct_jax.paths import local_path
 from lct_jax.startup import skip_missing_tpu

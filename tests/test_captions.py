@@ -25,7 +25,7 @@ from lct_jax.data.footage.report import Report
 from lct_jax.data.prepare import prepare_videos
 from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 
 GOOD = {

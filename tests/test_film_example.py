@@ -14,7 +14,7 @@ from lct_jax.cli import load_config
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
-from lct_jax.directing.script import find_characters, render_global, render_shot
+from lct_jax.directing.prompts import find_characters, render_global, render_shot
 from lct_jax.encoders.minilm import MiniLMEncoder
 from lct_jax.media.video import iter_frames, probe_video, resize
 from lct_jax.tensors import read_metadata

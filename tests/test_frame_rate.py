@@ -14,6 +14,7 @@ from benchmarks.cuts import count_leaks
 from lct_jax.data.footage.find_videos import read_cut_list
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sources import iter_footage
+from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, first_frame, read_rate, snap_time
 from lct_jax.media.frames import iter_seen, read_own_rate
 
@@ -100,3 +101,25 @@ def test_a_list_of_cuts_counts_as_a_scene_file_does(tmp_path):
 def test_the_rate_of_a_video_is_exact(tmp_path):
     path = write_film(tmp_path, ".mkv", NTSC, [10, 10])
     assert abs(read_own_rate(path) - NTSC) < Fraction(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"shots": [[0, 48], [40, 60]]}, "shots[1]: found [40, 60], expected shots in order"),
+        ({"shots": [[5, 5]]}, "shots[0]: found [5, 5], expected 0 <= start < end (end is the"),
+        ({"shots": [[0, True]]}, "shots[0][1]: found True, expected a whole number"),
+        ({"shots": []}, "found no shot, expected at least one"),
+        ({"scenes": [[[0, 4]]]}, "expected either shots or scenes"),
+        ({"fps": 0}, "fps: found 0.0, expected a number above 0"),
+        ({"fps": 1e7}, "fps: found 10000000.0, expected a number below 1,000,000"),
+        ({"cut": 24}, "top level: unknown key 'cut', expected one of format, fps, shots"),
+    ],
+)
+def test_a_bad_list_of_cuts_is_refused_with_file_and_field(tmp_path, changes, expected):
+    path = tmp_path / "a.cuts.json"
+    good = {"format": "lct_jax.cuts/1", "fps": 24, "shots": [[0, 48]]}
+    path.write_text(json.dumps(good | changes))
+    with pytest.raises(InputError) as caught:
+        read_cut_list(path, fps=12.0, own=Fraction(24))
+    assert str(caught.value).startswith(f"{path}: {expected}")

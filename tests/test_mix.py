@@ -15,7 +15,8 @@ from lct_jax.data.mix import SetChoice, SetPart, count_unusable, make_mix, parse
 from lct_jax.data.planner import Planner, SampleDraw
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, LengthTable
 from lct_jax.data.sources import render_alone
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 
 STRICT = dataclasses.replace(MIXED, singles_from_scenes=False)

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from lct_jax.directing.script import load_script, render_global
-from lct_jax.directing.script import render_shot as write_shot
+from lct_jax.directing.prompts import render_global
+from lct_jax.directing.prompts import render_shot as write_shot
+from lct_jax.directing.script import load_script
 from lct_jax.puppets import palette
 from lct_jax.puppets.render import HORIZON, distance_of, follow, render_shot
 from lct_jax.puppets.scene import (

@@ -20,7 +20,7 @@ from lct_jax.config import Config, DataConfig, PrepareConfig, SamplingConfig
 from lct_jax.config.network import make_network, sections
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
-from lct_jax.directing.script import render_shot
+from lct_jax.directing.prompts import render_shot
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.evaluation import puppets as evaluate

@@ -11,7 +11,8 @@ from scenes import TINY
 from lct_jax.backbones.registry import describe
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import change
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampling.encode_script import make_request

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import make_network
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.media.video import read_video, write_video
 from lct_jax.scene_files import SceneWriter, fit_size, read_given

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard, pick_evenly
 

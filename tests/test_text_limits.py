@@ -16,7 +16,7 @@ from lct_jax.data.footage.text_limits import find_too_long, load_limits, open_fi
 from lct_jax.data.prepare import prepare, prepare_videos
 from lct_jax.data.runner import run_local
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.encoders.registry import load_counter, make_encoder
 from lct_jax.errors import InputError
 

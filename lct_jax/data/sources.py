@@ -29,7 +29,8 @@ from lct_jax.data.scene_file import (
 )
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
-from lct_jax.directing.script import Script, find_characters, render_global, render_shot
+from lct_jax.directing.prompts import find_characters, render_global, render_shot
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_own_rate, read_shape

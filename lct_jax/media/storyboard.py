@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.files import replace_atomically
 from lct_jax.media.page_text import draw_line, wrap
 from lct_jax.media.video import resize

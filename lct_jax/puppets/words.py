@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lct_jax.directing.script import SCRIPT_FORMAT, GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import SCRIPT_FORMAT, Script
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
 
 _FRAMINGS = {

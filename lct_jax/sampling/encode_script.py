@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lct_jax.config import LayoutConfig, SamplingConfig
-from lct_jax.directing.script import Script, ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.layout import patchify, token_grid
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest

@@ -25,19 +25,28 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
 from lct_jax.chat import Message, show_image
 from lct_jax.chat.read_json import load_strictly
 from lct_jax.data.footage.caption_frames import merge_pictures
 from lct_jax.data.footage.lists import CAPTION_SUFFIXES, find_list
-from lct_jax.directing.script import Field, GlobalPrompt, read_characters, read_global, read_prompt
+from lct_jax.directing.field_reader import Fields, Source
+from lct_jax.directing.prompts import (
+    Characters,
+    GlobalPrompt,
+    Prompt,
+    Text,
+    check_descriptions,
+    check_mentions,
+    make_global,
+)
 from lct_jax.errors import InputError
 
 Range = tuple[int, int]
-_KEYS = ("start", "end", "prompt", "characters", "environment", "story")
 _DELIMITERS = ",;\t"
 _BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -75,6 +84,35 @@ class Line:
     scene: GlobalPrompt | None
 
 
+def _check_seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"found {value!r}, expected seconds")
+    return float(value)
+
+
+Seconds = Annotated[float, BeforeValidator(_check_seconds)]
+
+
+class LineFields(Fields):
+    """A line of a user's captions: the prompt of a shot, or the description of a scene."""
+
+    start: Seconds = 0.0
+    end: Seconds = float("inf")
+    prompt: str = ""
+    characters: Characters = Field(default_factory=dict)
+    environment: Text = ""
+    story: Text = ""
+
+
+class AnswerFields(Fields):
+    """The answer of a model that was asked for the caption of a scene."""
+
+    characters: Characters
+    environment: Text
+    story: Text
+    shots: list[Prompt]
+
+
 def find_captions(video: Path) -> Path | None:
     """Returns the caption file beside a video, if there is one."""
     return find_list(video, CAPTION_SUFFIXES)
@@ -85,7 +123,7 @@ def read_lines(path: Path) -> list[Line]:
     read = _read_table if path.name.lower().endswith(".csv") else _read_json_lines
     rows = read(path, _read_text(path))
     return [
-        _read_line(Field(f"{path}: line {number}", "", join_lines(value))) for number, value in rows
+        _read_line(Source(f"{path}: line {number}"), join_lines(value)) for number, value in rows
     ]
 
 
@@ -142,15 +180,14 @@ def check_answer(
         shots: the number of shots in the scene. check_length: raises InputError for a caption with a text that is too
             long.
     """
-    fields = Field("answer", "", join_lines(answer)).keys(
-        ("characters", "environment", "story", "shots")
-    )
-    characters = read_characters(fields["characters"])
-    found = fields["shots"].items()
-    if len(found) != shots:
-        fields["shots"].refuse(f"found {len(found)} texts, expected {shots}, one a shot")
-    prompts = tuple(read_prompt(field, characters) for field in found)
-    caption = Caption(read_global(fields, characters), prompts)
+    source = Source("answer")
+    fields = source.check(AnswerFields, join_lines(answer))
+    if len(fields.shots) != shots:
+        source.refuse(("shots",), f"found {len(fields.shots)} texts, expected {shots}, one a shot")
+    for number, text in enumerate(fields.shots):
+        with source.at("shots", number):
+            check_mentions(text, fields.characters)
+    caption = Caption(_make_global(source, fields), tuple(fields.shots))
     if check_length is not None:
         check_length(caption)
     return caption
@@ -225,24 +262,23 @@ def _from_row(
     return values
 
 
-def _read_line(top: Field) -> Line:
-    fields = top.keys((), _KEYS)
-    start, end = (
-        float(fields[key].value) if key in fields and _is_number(fields[key]) else default
-        for key, default in (("start", 0.0), ("end", float("inf")))
+def _read_line(source: Source, value: Any) -> Line:
+    fields = source.check(LineFields, value)
+    if not 0 <= fields.start < fields.end:
+        found = f"found start {fields.start} and end {fields.end}"
+        source.refuse((), f"{found}, expected 0 <= start < end, in seconds")
+    # IDs of a shot's prompt are checked when it meets its scene: the line alone does not know them.
+    return Line(fields.start, fields.end, fields.prompt.strip(), _make_global(source, fields))
+
+
+def _make_global(source: Source, fields: LineFields | AnswerFields) -> GlobalPrompt | None:
+    check_descriptions(source, "characters", characters=fields.characters)
+    return make_global(
+        source,
+        characters=fields.characters,
+        environment=fields.environment,
+        story=fields.story,
     )
-    if not 0 <= start < end:
-        top.refuse(f"found start {start} and end {end}, expected 0 <= start < end, in seconds")
-    characters = read_characters(fields["characters"]) if "characters" in fields else {}
-    # The IDs in a shot's prompt are checked together with its scene, because the line alone does not describe them.
-    prompt = fields["prompt"].of(str).strip() if "prompt" in fields else ""
-    return Line(start, end, prompt, read_global(fields, characters))
-
-
-def _is_number(field: Field) -> bool:
-    if isinstance(field.value, bool) or not isinstance(field.value, (int, float)):
-        field.refuse(f"found {field.value!r}, expected seconds")
-    return True
 
 
 def _overlap(line: Line, start: float, end: float) -> float:

@@ -15,12 +15,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from lct_jax.data.footage.lists import find_list, find_strays, is_list
-from lct_jax.directing.script import Field, read_json
+from lct_jax.data.scene_fields import CutListFields
+from lct_jax.directing.field_reader import open_source
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import VIDEO_SUFFIXES
 
-CUTS_FORMAT = "lct_jax.cuts/1"
 Range = tuple[int, int]
 
 
@@ -66,36 +66,25 @@ def read_cut_list(path: Path, *, fps: float, own: Fraction) -> CutList:
     `"scenes": [[[start, end], ...], ...]`: frames at its own rate, [start, end), in order. A shot in which no frame at
     `fps` is shown becomes an empty range.
     """
-    top = read_json(path, CUTS_FORMAT, ("fps",), ("shots", "scenes"))
-    rate = top["fps"].value
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
-        top["fps"].refuse(f"found {rate!r}, expected frames a second")
-    if ("shots" in top) == ("scenes" in top):
+    source = open_source(path)
+    fields = source.parse(CutListFields)
+    if (fields.shots is None) == (fields.scenes is None):
         raise InputError(f"{path}: expected either shots or scenes")
-    counted = find_counted(float(rate), own, fps=fps)
-    scenes = top["scenes"].items() if "scenes" in top else (top["shots"],)
+    counted, rate = find_counted(fields.fps, own, fps=fps), read_rate(fps)
     shots: list[Range] = []
     members = []
-    for scene in scenes:
+    for number, scene in enumerate([fields.shots] if fields.scenes is None else fields.scenes):
         first = len(shots)
-        for field in scene.items():
-            shots.append(
-                _read_range(field, counted, read_rate(fps), after=shots[-1][1] if shots else 0)
-            )
+        for i, bounds in enumerate(scene):
+            start, end = count_frames(*bounds, counted=counted, fps=rate)
+            if shots and start < shots[-1][1]:
+                where = ("shots", i) if fields.scenes is None else ("scenes", number, i)
+                source.refuse(where, f"found {bounds}, expected shots in order")
+            shots.append((start, end))
         members.append(tuple(range(first, len(shots))))
     if not shots:
         raise InputError(f"{path}: found no shot, expected at least one")
-    return CutList(tuple(shots), tuple(members) if "scenes" in top else None)
-
-
-def _read_range(field: Field, counted: Fraction, fps: Fraction, *, after: int) -> Range:
-    bounds = [item.of(int) for item in field.items()]
-    if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
-        field.refuse(f"found {bounds}, expected [start, end] with 0 <= start < end")
-    start, end = count_frames(*bounds, counted=counted, fps=fps)
-    if start < after:
-        field.refuse(f"found {bounds}, expected shots in order")
-    return start, end
+    return CutList(tuple(shots), None if fields.scenes is None else tuple(members))
 
 
 def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:

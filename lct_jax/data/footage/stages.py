@@ -44,7 +44,7 @@ from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
-from lct_jax.directing.script import Field, read_prompt
+from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
@@ -202,7 +202,7 @@ def _write_scene(
     written, broken = [], False
     for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
         try:
-            read_prompt(Field(job.film.name, "prompt", text), described)
+            check_mentions(check_text(check_not_empty(text)), described)
         except InputError:
             shots["no caption" if not text.strip() else "caption names nobody described"] += 1
             broken = True

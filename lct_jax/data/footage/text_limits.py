@@ -18,7 +18,7 @@ from lct_jax.config import Config
 from lct_jax.data.footage.captions import Caption
 from lct_jax.data.sets.set_info import PIXELS
 from lct_jax.data.sources import RawScene, RawShot, SceneTexts, Source, open_source
-from lct_jax.directing.script import SHOT_CUT_TAG, ShotPrompt, render_global, render_shot
+from lct_jax.directing.prompts import SHOT_CUT_TAG, ShotPrompt, render_global, render_shot
 from lct_jax.encoders.registry import load_counter
 from lct_jax.errors import InputError
 

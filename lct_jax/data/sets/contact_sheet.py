@@ -23,7 +23,7 @@ from lct_jax.config import Config, freeze
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.planner import Row, SampleDraw
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
-from lct_jax.directing.script import SHOT_CUT_TAG
+from lct_jax.directing.prompts import SHOT_CUT_TAG
 from lct_jax.errors import InputError
 from lct_jax.layout import unpatchify
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard

@@ -23,7 +23,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
-from lct_jax.directing.script import SHOT_CUT_TAG, find_characters
+from lct_jax.directing.prompts import SHOT_CUT_TAG, find_characters
 from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
