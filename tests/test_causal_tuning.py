@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from tiny_film import (
     CONFIG,
     run_program,
     shared_film,
-    shared_folder,
     shared_run,
     write_config,
 )
@@ -59,11 +58,13 @@ def make_config(**model: object) -> Config:
     )
 
 
-@functools.cache
 def causal_run() -> tuple[Path, str]:
     """The work folder of a causal run, and what it printed."""
-    folder = shared_folder() / "causal"
-    folder.mkdir()
+    folder = make_once("causal", _train)
+    return folder / "run", (folder / "printed.txt").read_text()
+
+
+def _train(folder: Path) -> None:
     write_config(folder / "tiny_causal.py", make_config())
     paths = {
         "config": folder / "tiny_causal.py",
@@ -72,7 +73,7 @@ def causal_run() -> tuple[Path, str]:
     }
     result = run_program("train.py", *(f"--{name}={path}" for name, path in paths.items()))
     assert result.code == 0, result.stderr
-    return folder / "run", result.stdout
+    (folder / "printed.txt").write_text(result.stdout)
 
 
 def start(config: Config, workdir: Path):
