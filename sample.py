@@ -50,9 +50,12 @@ def main(argv: Sequence[str]) -> None:
         CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
     )
     settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
-    with tqdm(desc=MODE.value, unit="step", disable=jax.process_index() > 0) as bar:
-        scene = generator.sample(SCRIPT.value, mode=MODE.value, on_step=bar.update, **settings)
-        bar.reset(total=scene.steps)
+    # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
+    scene = generator.sample(
+        SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **settings
+    )
+    hidden = jax.process_index() > 0
+    with tqdm(desc=MODE.value, unit="step", total=scene.steps, disable=hidden) as bar:
         paths = scene.save(OUT.value)
     for path in paths:
         print(path)

@@ -78,15 +78,22 @@ class Generator:
         meta: the meta of the weights.
         network: the network, with its parameters on the host.
         codec, encoder: those that it was trained with.
+        origin: where the weights come from, for messages.
 
     Attributes:
         config: the run's config; `sample` may override fields of its `sampling` section.
     """
 
     def __init__(
-        self, meta: Meta, network: Network, *, codec: VideoCodec, encoder: TextEncoder
+        self,
+        meta: Meta,
+        network: Network,
+        *,
+        codec: VideoCodec,
+        encoder: TextEncoder,
+        origin: str = "the network",
     ) -> None:
-        self.meta, self.codec, self.encoder = meta, codec, encoder
+        self.meta, self.codec, self.encoder, self.origin = meta, codec, encoder, origin
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
         self.network = network
@@ -126,7 +133,7 @@ class Generator:
         meta.check_identities(
             str(origin), codec=found_codec.identity, encoder=found_encoder.identity
         )
-        return cls(meta, network, codec=found_codec, encoder=found_encoder)
+        return cls(meta, network, codec=found_codec, encoder=found_encoder, origin=str(origin))
 
     def sample(
         self,
@@ -157,7 +164,7 @@ class Generator:
         context = self.config.training.context
         if MODES[mode].causal and context != "causal":
             raise InputError(
-                f"--mode={mode}: the weights were trained with training.context {context!r}, "
+                f"--mode={mode}: {self.origin} was trained with training.context {context!r}, "
                 "expected 'causal'"
             )
         sampling = dataclasses.replace(self.config.sampling, **settings)
@@ -173,6 +180,7 @@ class Generator:
         else:
             pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
         request = self.make_request(script, sampling, pictures)
+        self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(
             self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step

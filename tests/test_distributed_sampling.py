@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from process_pair import last_line, run_alone, start_pair
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from test_causal_tuning import causal_run
 from test_programs import SAMPLING, write_script
-from tiny_film import shared_folder, shared_run
+from tiny_film import shared_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 
-@functools.cache
 def script() -> Path:
-    folder = shared_folder() / "two"
-    folder.mkdir()
-    return write_script(folder)
+    return make_once("two", write_script) / "script.json"
 
 
 def arguments(origin: Path, out: Path, *more: str) -> list[str]:

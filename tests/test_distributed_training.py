@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import signal
 import socket
@@ -22,8 +21,9 @@ from process_pair import (
     run_alone,
     start_pair,
 )
+from shared_folder import make_once
 from test_resume import finished, read_metrics, read_state, reported
-from tiny_film import shared_film, shared_folder, start_program, train_arguments
+from tiny_film import shared_film, start_program, train_arguments
 
 from lct_jax.distributed.peers import AGAIN, EXIT_LOST
 from lct_jax.training.state import TrainState
@@ -40,21 +40,19 @@ def arguments(workdir: Path) -> list[str]:
     return [*train_arguments(shared_film(), workdir), f"--config.training.steps={STEPS}"]
 
 
-@functools.cache
 def alone() -> Path:
     """Returns the work folder of a run of one process and one device."""
-    workdir = shared_folder() / "alone"
+    return make_once("alone", _train_alone)
+
+
+def _train_alone(workdir: Path) -> None:
     result = run_alone(*arguments(workdir))
     assert result.code == 0, result.stderr
-    return workdir
 
 
-@functools.cache
 def together() -> Path:
-    """Returns the work folder of an uninterrupted run of two processes."""
-    workdir = shared_folder() / "together"
-    check_done(start_pair(*arguments(workdir)))
-    return workdir
+    """Returns the work folder of a run of two processes without interruption."""
+    return make_once("together", lambda workdir: check_done(start_pair(*arguments(workdir))))
 
 
 def check_done(pair: Pair) -> None:

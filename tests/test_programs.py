@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from tiny_film import (
     CONFIG,
     HEIGHT,
@@ -22,7 +22,6 @@ from tiny_film import (
     Result,
     run_program,
     shared_film,
-    shared_folder,
     shared_run,
     start_program,
     train_arguments,
@@ -70,18 +69,18 @@ def sample(out: Path, *arguments: str | Path, origin: Path | None = None, **flag
     )
 
 
-@functools.cache
 def shared_scene() -> Path:
-    """Returns the scene sampled jointly; it is sampled once."""
-    folder = shared_folder() / "scene"
-    folder.mkdir()
+    """Returns the scene sampled jointly; it is sampled once a session."""
+    return make_once("scene", _sample_scene)
+
+
+def _sample_scene(folder: Path) -> None:
     result = sample(folder / "joint", script=str(write_script(folder)), mode="joint")
     assert result.code == 0, result.stderr
     assert result.stdout.split() == [
         str(folder / "joint" / name)
         for name in ("scene.mp4", "storyboard.png", "latents.safetensors", "sample.json")
     ]
-    return folder
 
 
 def read_frames(path: Path) -> list[tuple[int, int]]:
@@ -215,7 +214,7 @@ def test_training_refuses_the_checkpoint_of_another_model(tmp_path):
     write_config(tmp_path / "deeper.py", put(CONFIG, depth=2))
     arguments = train_arguments(shared_film(), tmp_path / "run")
     result = run_program(*arguments, f"--config={tmp_path / 'deeper.py'}")
-    check_refused(result, str(tmp_path / "run"), "model.backbone.depth 1", "found 2")
+    check_refused(result, str(tmp_path / "run"), "made with backbone.depth 1", "found 2")
 
 
 @pytest.mark.parametrize(

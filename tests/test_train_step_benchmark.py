@@ -32,7 +32,8 @@ def test_packed_and_padded_rows_hold_the_same_scenes():
     assert all(len(row) == 1 for row in padded.rows) and len(packed.rows) == 2
     assert packed.useful / packed.tokens > 0.85 > 0.5 > padded.useful / padded.tokens
     for case in (packed, padded):
-        scene = [tokens.index.scene > 0 for tokens in make_batch(case)]
+        batch = make_batch(case)
+        scene = [tokens.index.scene > 0 for tokens in (batch.video, batch.text)]
         assert sum(int(seen.sum()) for seen in scene) == case.useful
 
 

@@ -5,20 +5,17 @@ Everything is written into a folder of the test: `film.mp4`, `scenes.json` and `
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from shared_folder import make_once, shared_folder
 
 from lct_jax.config import (
     Config,
@@ -179,41 +176,19 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
     )
 
 
-@functools.cache
-def shared_folder() -> Path:
-    """Returns a folder that lasts as long as this process, for files that test modules share and do not change."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(_remove, folder, owner=os.getpid())
-    return folder
-
-
-def _remove(folder: Path, *, owner: int) -> None:
-    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit registered."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder)
-
-
-@functools.cache
 def shared_film() -> TinyFilm:
-    """Returns the film, prepared once."""
-    folder = shared_folder() / "film"
-    folder.mkdir()
-    film = make_tiny_film(folder)
-    paths = {"scenes": film.scenes, "config": film.config, "out": film.prepared}
-    result = run_program(
-        "-m", "lct_jax.data.prepare", *(f"--{name}={path}" for name, path in paths.items())
-    )
-    assert result.code == 0, result.stderr
-    return film
+    """Returns the film, prepared once a session."""
+    return TinyFilm(make_once("film", lambda folder: make_tiny_film(folder).prepare()))
 
 
-@functools.cache
 def shared_run() -> Path:
-    """Returns the work folder of an uninterrupted run on the shared film."""
-    workdir = shared_folder() / "run"
+    """Returns the work folder of a run on the shared film, done without interruption once a session."""
+    return make_once("run", _train)
+
+
+def _train(workdir: Path) -> None:
     result = run_program(*train_arguments(shared_film(), workdir))
     assert result.code == 0, result.stderr
-    return workdir
 
 
 def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
