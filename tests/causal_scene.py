@@ -82,7 +82,7 @@ def make_sampling_scene(
 
 
 @functools.cache
-def serve(config: NetworkConfig = TINY) -> Denoiser:
+def make_denoiser(config: NetworkConfig = TINY) -> Denoiser:
     """Returns the tiny model with random weights everywhere and causal context; its compiled programs are shared."""
     model = TinyModel(config)
     network = Network(model.graph, model.params)

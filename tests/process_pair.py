@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from tiny_film import Result, start_program
 
-PATIENCE = 900  # seconds to wait for something to happen in a process, on a machine that does other work too
-LOST_TIMEOUT = (
-    20  # seconds, of these runs: long enough for a busy machine to give a sign in between
-)
+# Seconds to wait for a condition in a process, on a machine that does other work too.
+PATIENCE = 900
+# The --lost_timeout of these runs, in seconds: a busy machine sends a heartbeat within it.
+LOST_TIMEOUT = 20
 
 
 def find_port() -> int:

@@ -100,7 +100,8 @@ def find_rooms() -> dict[str, list[Path]]:
     """Returns the source files of every room."""
     rooms = {p.stem: [p] for p in PACKAGE.glob("*.py") if p.stem != "__init__"}
     rooms |= {p.parent.name: sorted(p.parent.rglob("*.py")) for p in PACKAGE.glob("*/__init__.py")}
-    for name in ENTRY_POINTS:  # one inside a room is no part of it
+    # An entry point inside a room is no part of the room.
+    for name in ENTRY_POINTS:
         own = find_entry(name)
         rooms = {room: [file for file in files if file not in own] for room, files in rooms.items()}
         rooms[name] = own

@@ -115,7 +115,7 @@ def test_attention_equals_literal_numbers():
     k_BHMK = jnp.array([[[zero, [np.log(3.0) / 2] * 4, one]]])
     v_BHMK = jnp.array([[[zero, [4.0, 8.0, 12.0, 16.0], [99.0] * 4]]])
     out = attend(q_BHLK, k_BHMK, v_BHMK, spans=find_spans(index, index, "full")).value
-    # The first query is indifferent; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
+    # The first query weighs both keys equally; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
     expected = [[2.0, 4.0, 6.0, 8.0], [3.0, 6.0, 9.0, 12.0], zero]
     np.testing.assert_allclose(out[0, 0], expected, rtol=1e-6)
 
@@ -201,7 +201,7 @@ def test_kernels_equal_dense_attention(kernel, dtype, small_blocks):
         query = _random_index(rng, rows=2, length=150)
         key = _random_index(rng, rows=2, length=300)
         shapes = [(2, 2, length, 4) for length in (150, 300, 300, 150)]
-        # Numbers that bfloat16 has, too.
+        # bfloat16 represents these numbers exactly.
         q, k, v, *weights = (
             np.float32(rng.normal(size=shape).astype(jnp.bfloat16))
             for shape in (*shapes, shapes[0][:-1])

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 PROGRAM = str(Path(__file__).with_name("small_program.py"))
 HOST = socket.gethostname()
-PATHS = {"PYTHONPATH": "."}  # of the program, which does not lie in the root
+# The program is not in the root, so it finds the package by this.
+PATHS = {"PYTHONPATH": "."}
 
 
 def start(ready: Path, *acts: str, extra: tuple[str, ...] = ()) -> Pair:
@@ -121,7 +122,8 @@ def test_a_process_that_is_killed_while_it_waits_for_others_leaves_no_child_behi
 
 def test_processes_without_heartbeats_are_lost_after_the_timeout(tmp_path):
     acts, kinds = ("wait", "sleep"), ("killed", "frozen", "parent_frozen")
-    pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}  # at once, for they wait
+    # All pairs start together, since most of the time is waiting.
+    pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}
     for kind, pair in pairs.items():
         wait_for_all(pair, tmp_path / kind, *acts)
     parents = {kind: pair.processes[1].pid for kind, pair in pairs.items()}
@@ -153,7 +155,7 @@ def test_processes_with_different_flags_are_refused_on_both(tmp_path):
     assert second.stderr == f"process 1/3: error: {said}\n"
 
 
-def alone(*arguments: str) -> tuple[int, str]:
+def run_one(*arguments: str) -> tuple[int, str]:
     result = run_alone(PROGRAM, "return", *arguments, environment=PATHS)
     return result.code, result.stderr.lstrip("\n")
 
@@ -161,17 +163,17 @@ def alone(*arguments: str) -> tuple[int, str]:
 def test_a_process_without_peers_ends_within_the_join_timeout():
     port = find_port()
     first, second = (name_process(port, process, join_timeout=2) for process in (0, 1))
-    assert alone(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")
+    assert run_one(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")
     said = f"127.0.0.1:{port}: no coordinator reached within 2 s (Connection refused)"
-    assert alone(*second) == (
+    assert run_one(*second) == (
         2,
         f"process 1/2: error: {said}, expected process 0 to run there and the port to be open\n",
     )
     with socket.create_server(("", port)):
         said = f"127.0.0.1:{port}: the coordinator cannot listen there (Address already in use)"
-        assert alone(*first) == (2, f"process 0/2: error: {said}\n")
+        assert run_one(*first) == (2, f"process 0/2: error: {said}\n")
     said = "found no TPU pod, Slurm step, Open MPI job or Kubernetes job, expected one, or"
-    assert alone("--coordinator=auto") == (
+    assert run_one("--coordinator=auto") == (
         2,
         f"process: error: --coordinator=auto: {said} --coordinator=HOST:PORT --processes=N --process_id=I\n",
     )

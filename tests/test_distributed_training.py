@@ -33,14 +33,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs]
 STEPS = 18
 MEASURED = ("loss", "gradient_norm", "held_out/loss")
 SEQ = "--config.compute.seq_shards=2"
-PLAIN = "--config.training.eval_batches=0"  # evaluation changes no state, and is compiled apart
+# Evaluation changes no state, and compiling it takes time.
+PLAIN = "--config.training.eval_batches=0"
 
 
 def arguments(workdir: Path) -> list[str]:
     return [*train_arguments(shared_film(), workdir), f"--config.training.steps={STEPS}"]
 
 
-def alone() -> Path:
+def one_process_run() -> Path:
     """Returns the work folder of a run of one process and one device."""
     return make_once("alone", _train_alone)
 
@@ -50,7 +51,7 @@ def _train_alone(workdir: Path) -> None:
     assert result.code == 0, result.stderr
 
 
-def together() -> Path:
+def two_process_run() -> Path:
     """Returns the work folder of a run of two processes without interruption."""
     return make_once("together", lambda workdir: check_done(start_pair(*arguments(workdir))))
 
@@ -103,16 +104,16 @@ def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
 
 
 def test_training_on_two_processes_equals_one():
-    check_reports(together(), alone(), tolerance=1e-6)
-    check_same(together(), alone(), tolerance=1e-5)
-    assert finished(together()) == finished(alone()) == [15, 18]
-    assert (together() / "codec.safetensors").is_file()
+    check_reports(two_process_run(), one_process_run(), tolerance=1e-6)
+    check_same(two_process_run(), one_process_run(), tolerance=1e-5)
+    assert finished(two_process_run()) == finished(one_process_run()) == [15, 18]
+    assert (two_process_run() / "codec.safetensors").is_file()
 
 
 def test_two_processes_may_hold_the_tokens_of_the_same_rows(tmp_path):
     check_done(start_pair(*arguments(tmp_path), SEQ))
-    check_reports(tmp_path, alone(), tolerance=1e-6)
-    check_same(tmp_path, alone(), tolerance=1e-5)
+    check_reports(tmp_path, one_process_run(), tolerance=1e-6)
+    check_same(tmp_path, one_process_run(), tolerance=1e-5)
 
 
 def test_killed_or_preempted_processes_end_the_others_and_resume(tmp_path):
@@ -136,12 +137,12 @@ def test_killed_or_preempted_processes_end_the_others_and_resume(tmp_path):
     assert max(finished(work)) == reported(work) > saved  # all saved the same step, and ended
 
     check_done(start_pair(*arguments(work), PLAIN))
-    check_same(work, together(), tolerance=0)
-    check_reports(work, together(), tolerance=0)
+    check_same(work, two_process_run(), tolerance=0)
+    check_reports(work, two_process_run(), tolerance=0)
 
     result = run_alone(*arguments(tmp_path / "for_one"), PLAIN)  # two processes' checkpoint, on one
     assert result.code == 0 and "going on from step" in result.stdout, result.stderr
-    check_same(tmp_path / "for_one", together(), tolerance=1e-5)
+    check_same(tmp_path / "for_one", two_process_run(), tolerance=1e-5)
 
 
 def test_a_checkpoint_resumes_on_other_processes_and_meshes(tmp_path, monkeypatch):
@@ -158,9 +159,9 @@ def test_a_checkpoint_resumes_on_other_processes_and_meshes(tmp_path, monkeypatc
     shutil.copytree(begun, tmp_path / "mesh")
 
     check_done(start_pair(*arguments(begun), PLAIN))
-    check_same(begun, alone(), tolerance=1e-5)
+    check_same(begun, one_process_run(), tolerance=1e-5)
 
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     result = run_alone(*arguments(tmp_path / "mesh"), SEQ, PLAIN)
     assert result.code == 0, result.stderr
-    check_same(tmp_path / "mesh", alone(), tolerance=1e-5)
+    check_same(tmp_path / "mesh", one_process_run(), tolerance=1e-5)

@@ -9,11 +9,11 @@ import pytest
 from causal_scene import (
     CONFIG,
     TIMES,
+    make_denoiser,
     make_prompt,
     make_request,
     make_sampling_scene,
     sample,
-    serve,
 )
 
 from lct_jax.errors import InputError
@@ -31,7 +31,7 @@ NEW = make_prompt(np.random.default_rng(9), 4, 2)
 def session():
     """Returns a sampled scene with all of its entries, and its latents."""
     scene = make_sampling_scene(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
-    cached = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
+    cached = CachedPass(make_denoiser(), scene, PLAN, TIMES[::2], retain="all")
     return cached, sample(cached, scene, PLAN)
 
 
@@ -56,7 +56,7 @@ def test_edited_cache_equals_that_of_the_edited_script(session):
     cached.edit(1, NEW)
     scene = cached.scene
     assert scene.request.shots[1].prompt is NEW
-    fresh = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
+    fresh = CachedPass(make_denoiser(), scene, PLAN, TIMES[::2], retain="all")
     for window in PLAN:
         fresh.cache.held[window.shots[-1]] = scene.hold(window.shots[-1], clean[window.shots[-1]])
         fresh.cache.make(window.shots[-1])
@@ -83,4 +83,4 @@ def test_editing_a_prompt_keeps_latents_until_resampled(session):
 def test_editing_a_missing_global_prompt_is_refused():
     scene = make_sampling_scene(make_request(6, alike=True, bare=True))
     with pytest.raises(InputError, match="found none in this scene"):
-        CachedPass(serve(), scene, PLAN, TIMES, retain="all").edit(None, NEW)
+        CachedPass(make_denoiser(), scene, PLAN, TIMES, retain="all").edit(None, NEW)

@@ -26,8 +26,10 @@ from lct_jax.training.checkpoint.integrity import find_damage
 from lct_jax.training.checkpoint.start import read_meta
 from lct_jax.training.report.reporter import Reporter
 
-LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files
-ROOM, PAGE = 64_000, 4096  # bytes that are left on the disk: a checkpoint takes several times that
+# Bytes of a file: some files of the tiny model's checkpoint are larger, and none of its other files is.
+LIMIT = 30_000
+# Free bytes of the small disk, of which a checkpoint takes several times as many, and bytes of a page.
+ROOM, PAGE = 64_000, 4096
 # Limits files to $1 bytes and runs the rest.
 ON_LIMIT = """
 import os, resource, sys

@@ -240,7 +240,7 @@ def test_train_steps_on_eight_devices_equal_steps_by_hand_on_one(
         key = jax.random.fold_in(jax.random.key(3), step)
         added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
         loss, gradient, _ = gradient_of(params, packed.batch, added)
-        gradient = jax.tree.map(lambda leaf: leaf * (8 / SAMPLES), gradient)  # 8 are there
+        gradient = jax.tree.map(lambda leaf: leaf * (8 / SAMPLES), gradient)  # the batch has 8
         updates, opt_state = update(gradient, opt_state, params)
         params = jax.tree.map(np.add, params, updates)
         ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)

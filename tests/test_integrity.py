@@ -87,7 +87,8 @@ def test_damage_to_any_file_is_found_and_named(run, kind):
             assert found is not None and found.startswith(f"{name}: "), name
             assert EXPECTED[kind] in found
         elif kind == "missing":
-            assert found is None  # as with checkpoints of before there were manifests
+            # Earlier checkpoints have no manifest either.
+            assert found is None
         else:
             assert found is not None and found.startswith(MANIFEST)
         path.write_bytes(kept)
@@ -131,7 +132,8 @@ def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(run):
 
 def test_each_damaged_checkpoint_is_named_and_moved(run, capsys):
     shutil.copytree(run / "checkpoints/8", run / "checkpoints/7")
-    (run / "damaged/8").mkdir(parents=True)  # of another time
+    # An earlier damaged checkpoint is there already.
+    (run / "damaged/8").mkdir(parents=True)
     truncate(run / "checkpoints/7" / META)
     (run / "checkpoints/8/state/_METADATA").unlink()
     checkpoints = Checkpoints(run, keep=2)
@@ -258,7 +260,7 @@ def test_two_processes_choose_the_same_checkpoint(run):
     pair = [start_program("-c", TWO_PROCESSES, str(number), *arguments) for number in (0, 1)]
     (first, told), (second, silent) = (process.communicate(timeout=300) for process in pair)
     assert [process.returncode for process in pair] == [0, 0], told + silent
-    # Gloo says first that it is connected.
+    # The first line is Gloo's, about its connection.
     assert first.splitlines()[-1] == second.splitlines()[-1] == "chosen 6"
     assert "checkpoints/8: damaged" in told and "damaged" not in silent
     assert finished(run) == [6]

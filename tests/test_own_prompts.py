@@ -18,10 +18,10 @@ from causal_scene import (
     compare_with_plain_pass,
     draw_clean,
     make_cache,
+    make_denoiser,
     make_request,
     make_sampling_scene,
     sample,
-    serve,
 )
 from gradient import check_against_dense, check_same, compile_gradient
 from scenes import TINY, TinyModel, make_scenes, pack_scenes
@@ -85,7 +85,7 @@ def test_eight_devices_give_the_same_gradient(own, mesh):
 @pytest.mark.parametrize("case", [{"given": (0,)}, {"bare": True}], ids=["given", "bare"])
 def test_cached_velocity_equals_full_causal_pass(case):
     scene = make_sampling_scene(make_request(4, **case), network=OWN)
-    compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), serve(OWN), atol=1e-5)
+    compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), make_denoiser(OWN), atol=1e-5)
 
 
 @pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
@@ -94,7 +94,7 @@ def test_cached_scene_equals_uncached(kept_as):
         make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), network=OWN
     )
     cached, uncached = (
-        kind(serve(OWN), scene, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
+        kind(make_denoiser(OWN), scene, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
     )
     expected = sample(uncached, scene, OUT_OF_ORDER)
     for shot, tokens in sample(cached, scene, OUT_OF_ORDER).items():
@@ -103,7 +103,10 @@ def test_cached_scene_equals_uncached(kept_as):
 
 def test_cached_windows_out_of_order_equal_plain_reference():
     compare_with_plain_pass(
-        make_sampling_scene(make_request(4), network=OWN), OUT_OF_ORDER, serve(OWN), network=OWN
+        make_sampling_scene(make_request(4), network=OWN),
+        OUT_OF_ORDER,
+        make_denoiser(OWN),
+        network=OWN,
     )
 
 
@@ -119,7 +122,7 @@ def test_own_prompts_take_no_cache_slots():
     # multiples of 128.
     assert sizes == [384, 256]
     cache = make_cache(
-        make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), serve(OWN)
+        make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), make_denoiser(OWN)
     )
     held = cache._cache.index.shot[0][cache._cache.index.scene[0] != 0]
     assert np.bincount(held).tolist() == [len(request.prompt.text) + 1, 6, 6]

@@ -156,7 +156,7 @@ def test_flops_of_a_step_by_hand():
         kernel=Kernel(query_block=4, key_block=12, backward=7), again=POLICIES["block"].again,
     )  # fmt: skip
     assert computed.linear == 4 * 2 * (a_token * 12 + 2 * 2 * 8 * 8 + 3 * 8 * 4 + of_time * 3)
-    # Two blocks of queries hold the eight tokens, and one of keys: 2 + 2 (again) + 7 products of 4 x 12 pairs each.
+    # The eight tokens are in two blocks of queries and one of keys: 2 + 2 (recomputed) + 7 products of 4 x 12 pairs.
     assert computed.attention == (2 + 2 + 7) * (2 * 6) * 2 * (4 * 12)
 
 
@@ -193,13 +193,14 @@ def test_mesh_axes_in_a_torus_and_in_nodes():
 def test_seconds_on_links_by_hand():
     v6e, h100 = CHIPS["v6e"], CHIPS["h100"]
     line = AxisLinks(4, (1, 4), (False, False), near=1)
-    assert gather_seconds(v6e, line, 400e9) == 2.0  # one of two dimensions: half of 400 GB/s
-    assert (
-        exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
-    )  # places of a line lie 1.25 apart in the mean
+    # An axis along one of two dimensions has half of the 400 GB/s.
+    assert gather_seconds(v6e, line, 400e9) == 2.0
+    # Two places of this line are 1.25 apart in the mean.
+    assert exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
     ring = AxisLinks(8, (8, 1), (True, False), near=1)
-    assert exchange_seconds(v6e, ring, 200e9) == 2.0  # and of a ring of eight two
-    # Half of what sixteen GPUs in two nodes receive of each other comes over 8 adapters of 50 GB/s.
+    # Two places of a ring of eight are 2 apart in the mean.
+    assert exchange_seconds(v6e, ring, 200e9) == 2.0
+    # Half of what sixteen GPUs in two nodes receive from each other comes over 8 adapters of 50 GB/s.
     nodes = AxisLinks(16, (), (), near=8)
     assert gather_seconds(h100, nodes, 15e9) == pytest.approx(max(15 / 450, 8 / (8 * 50)))
     assert exchange_seconds(h100, nodes, 15e9) == pytest.approx(8 / 50)
@@ -210,12 +211,11 @@ def test_a_plan_of_the_paper_size_by_hand():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=86_400)
     assert plan.shards == (4, 16)
     count, parts = plan.parameters.count, plan.memory.parts
-    assert parts["parameters"] == pytest.approx(
-        4 * count / 4, rel=1e-3
-    )  # small leaves lie whole on every device
+    # Small leaves are replicated, so the bytes are not exactly a quarter.
+    assert parts["parameters"] == pytest.approx(4 * count / 4, rel=1e-3)
     assert parts["optimiser"] == pytest.approx(2 * parts["parameters"], rel=1e-6)
     sent = {(c.kind, c.axis): c for c in plan.collectives}
-    # 16 rows of 262,400 tokens in a group of 16; bfloat16; forward, again and backward; fifteen of sixteen parts leave.
+    # 16 rows of 262,400 tokens over 16 devices, in bfloat16: forward, recomputed and backward, 15 of 16 parts are sent.
     tokens = 16 * 262_400 / 16
     assert sent["all-to-all", "seq"].sent == 3 * 4 * 28 * tokens * 2048 * 2 * 15 / 16
     assert sent["all-to-all", "seq"].count == 3 * 4 * 28

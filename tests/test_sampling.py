@@ -157,9 +157,8 @@ def test_conditions_are_noised_once_and_keep_their_time() -> None:
     np.testing.assert_array_equal(last[1][2], np.float32([[0.0, 0.1, 0.2, 0.75]] * 2))
     held = [video.value[0, 1:3] for video, _, _ in recorder.calls]
     for tokens in held[1:]:
-        np.testing.assert_array_equal(
-            tokens, held[0]
-        )  # the same noise at every step, in every window
+        # Every step, in every window, has the same noise.
+        np.testing.assert_array_equal(tokens, held[0])
     noise = (held[0] - 0.9 * 5.0) / 0.1
     assert 0.1 < np.std(noise) < 3.0 and np.abs(noise).max() < 5.0
     history = last[0][0].value[0, 3:5]

@@ -62,7 +62,7 @@ SEARCH = flags.DEFINE_bool(
 )
 COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
-GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: what XLA is told of one.")
+GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: the description of one for XLA.")
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
 define_compilation_cache()
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
