@@ -4,6 +4,9 @@ A scene enters as a `ScenePlan` (how many text tokens, which latent grids) and l
 `TokenIndex` of its text and of its video. Training and sampling both come through here, so a token has the
 same place in both.
 
+Networks that read text beside the video have no text on the diagonal and no group 0: the text of a shot is the global
+prompt and its own, one behind the other, and spans are 0. Where positions are temporal, starts move along time alone.
+
 Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text
 token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
 text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
@@ -14,13 +17,13 @@ editing a prompt moves nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-from lct_jax.config import LayoutConfig
+from lct_jax.config import LayoutConfig, TextPlace
 from lct_jax.errors import InputError
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
@@ -42,10 +45,16 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """The sizes of a scene: the text length of its global prompt (None: it has none) and its shots."""
+    """The sizes of a scene.
+
+    Attributes:
+        global_text: length of the global prompt; None where there is none, or no group for it.
+        shots: in order. text: where their text stands.
+    """
 
     global_text: int | None
     shots: tuple[GroupPlan, ...]
+    text: TextPlace = "joint"
 
     @property
     def groups(self) -> tuple[GroupPlan, ...]:
@@ -75,21 +84,41 @@ class SceneTokens(NamedTuple):
     layout: SceneLayout
 
 
+def plan_scene(text: TextPlace, global_text: int | None, shots: tuple[GroupPlan, ...]) -> ScenePlan:
+    """Returns the sizes of a scene by where its text stands: beside video, every shot's text has the global prompt.
+
+    Args:
+        text: where. global_text: length of the global prompt, None without one. shots: with their own prompts alone.
+    """
+    if text == "joint":
+        return ScenePlan(global_text, shots)
+    read = tuple(replace(shot, text=shot.text + (global_text or 0)) for shot in shots)
+    return ScenePlan(None, read, text)
+
+
 def find_span(layout: LayoutConfig, *, shot: int) -> int:
     """Returns the positions reserved for the text of a shot, or of the global prompt (shot 0)."""
     return layout.scene_span if shot == GLOBAL_SHOT else layout.shot_span
 
 
-def find_next_start(layout: LayoutConfig, start: int, plan: GroupPlan, *, shot: int) -> int:
-    """Returns the diagonal position at which the group behind one that starts at `start` starts."""
+def find_next_start(
+    layout: LayoutConfig, start: np.ndarray, plan: GroupPlan, *, shot: int, span: int
+) -> np.ndarray:
+    """Returns the position (t, h, w) at which the group behind one that starts at `start` starts.
+
+    Args:
+        shot: of the group at `start`. span: that its text takes.
+    """
     if layout.positions == "same" and shot != GLOBAL_SHOT:
         return start
-    length = find_span(layout, shot=shot) + max(plan.grid)
-    return start + length + (-length % layout.stride if layout.stride else 0)
+    temporal = layout.positions == "temporal"
+    length = span + (plan.grid[0] if temporal else max(plan.grid))
+    length += -length % layout.stride if layout.stride else 0
+    return start + length * np.array((1, 0, 0) if temporal else (1, 1, 1), np.int32)
 
 
 def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
-    """Places every token of a scene on the diagonal.
+    """Places every token of a scene.
 
     Args:
         plan: the scene's sizes.
@@ -100,14 +129,15 @@ def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
     """
     if not plan.shots:
         raise InputError("scene: found no shot, expected at least one")
-    video, text, start = [], [], 0
+    video, text, start = [], [], np.zeros(3, np.int32)
     for group, sizes in enumerate(plan.groups):
         shot = plan.first_shot + group
-        span = find_span(layout, shot=shot)
-        _check_span(sizes.text, span=span, shot=shot)
+        span = find_span(layout, shot=shot) if plan.text == "joint" else 0
+        if plan.text == "joint":
+            _check_span(sizes.text, span=span, shot=shot)
         text.append(_index(_diagonal(start, sizes.text), shot=shot, group=group))
         video.append(_index(start + span + _grid(sizes.grid), shot=shot, group=group))
-        start = find_next_start(layout, start, sizes, shot=shot)
+        start = find_next_start(layout, start, sizes, shot=shot, span=span)
     return SceneLayout(video=_join(video), text=_join(text))
 
 
@@ -175,8 +205,8 @@ def _check_span(length: int, *, span: int, shot: int) -> None:
         )
 
 
-def _diagonal(start: int, length: int) -> np.ndarray:
-    return np.repeat(np.arange(start, start + length, dtype=np.int32)[:, None], 3, axis=1)
+def _diagonal(start: np.ndarray, length: int) -> np.ndarray:
+    return start + np.arange(length, dtype=np.int32)[:, None]
 
 
 def _grid(grid: tuple[int, int, int]) -> np.ndarray:

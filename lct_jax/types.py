@@ -8,7 +8,8 @@ One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotatio
     D  model width                  N  layer                       T X Y  latent grid: frames, rows, columns
 
 A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy
-token; groups 1, 2, ... are the shots. A packed row holds several scenes one behind the other.
+token; groups 1, 2, ... are the shots. A packed row holds several scenes one behind the other. Networks that read text
+beside the video have no group 0: the text of a shot is then the global prompt and its own.
 
 The structs are `NamedTuple`s: JAX sees pytrees, numpy code needs no JAX, and fields have names everywhere.
 Leaves are numpy arrays before the device and JAX arrays on it.
@@ -16,7 +17,7 @@ Leaves are numpy arrays before the device and JAX arrays on it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Array = Any  # np.ndarray on the host, jax.Array on a device
 
@@ -110,7 +111,8 @@ class KeyValues(NamedTuple):
     """Keys and values of the tokens of one pass, from which a cache is written.
 
     Attributes:
-        k, v: [N B H L K] of text tokens, then video tokens; keys are normalised and not yet rotated.
+        k, v: [N B H L K] of text tokens, then video tokens, or of video tokens alone where text stands beside them;
+            keys are normalised and not yet rotated.
     """
 
     k: Array
@@ -153,12 +155,15 @@ class BackboneSpec(NamedTuple):
     Attributes:
         channels: of a latent. patch: latent (T, X, Y) folded into one token. text_width: E.
         cache: what its cache holds.
+        text: where the text of a shot stands: "joint", in one sequence with the video, or "beside" it, read by the
+            video of its shot alone.
     """
 
     channels: int
     patch: tuple[int, int, int]
     text_width: int
     cache: CacheSpec
+    text: Literal["joint", "beside"] = "joint"
 
     @property
     def patch_channels(self) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import Context
+from lct_jax.config import Context, TextPlace
 from lct_jax.layout import GroupPlan, ScenePlan
 
 BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
@@ -62,7 +62,8 @@ class Costs(NamedTuple):
 
     Attributes:
         video, text: FLOPs of linear layers a token of either kind. slot: FLOPs a group slot, such as of its time.
-        pair: FLOPs of attention a visible pair of query and key. activations: bytes a token.
+        pair: FLOPs of attention a visible pair of query and key, of video and the text it reads as well.
+        activations: bytes a token. text_place: where text stands; beside video, activations are those of video tokens.
     """
 
     video: float
@@ -70,6 +71,7 @@ class Costs(NamedTuple):
     slot: float
     pair: float
     activations: Activations
+    text_place: TextPlace = "joint"
 
 
 class Flops(NamedTuple):
@@ -102,9 +104,10 @@ def count_forward(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
 
 def count_extension(costs: Costs, own: GroupPlan, *, seen: int) -> Flops:
     """One pass over a group alone, behind `seen` cached tokens."""
-    tokens = own.text + own.video
     linear = count_linear(costs, video=own.video, text=own.text, groups=1)
-    return Flops(linear, count_attention(costs, tokens * (tokens + seen)))
+    tokens = count_sequence(own, costs.text_place)
+    pairs = tokens * (tokens + seen) + _count_read(own, costs.text_place)
+    return Flops(linear, count_attention(costs, pairs))
 
 
 def count_work(costs: Costs, plan: ScenePlan, *, context: Context) -> float:
@@ -123,9 +126,19 @@ def count_attention(costs: Costs, pairs: float) -> float:
 
 
 def count_pairs(plan: ScenePlan, context: Context) -> int:
-    """Visible pairs of query and key of a scene alone, over text and video."""
-    sizes = [group.text + group.video for group in plan.groups]
-    return count_pairs_of(sizes, context)
+    """Visible pairs of query and key of a scene alone: within the sequence, and of video and the text it reads."""
+    pairs = count_pairs_of([count_sequence(group, plan.text) for group in plan.groups], context)
+    return pairs + sum(_count_read(group, plan.text) for group in plan.groups)
+
+
+def count_sequence(group: GroupPlan, text: TextPlace) -> int:
+    """Returns the tokens of a group that stand in one sequence: those of its text too, unless that stands beside."""
+    return group.video + (group.text if text == "joint" else 0)
+
+
+def _count_read(group: GroupPlan, text: TextPlace) -> int:
+    """Pairs of cross-attention: the text of the group, and one key for the zeros behind it."""
+    return group.video * (group.text + 1) if text == "beside" else 0
 
 
 def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
@@ -161,11 +174,19 @@ def count_computed(
         scenes: packed in the row. video, text, slots: budget of the row, padding included.
     """
     linear = count_linear(costs, video=video, text=text, groups=slots)
-    groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
-    scene_S, tokens_S = np.array(groups).T
+    place = costs.text_place
+    groups = [(n, g) for n, scene in enumerate(scenes, 1) for g in scene.groups]
+    scene_S = np.array([n for n, _ in groups])
+    tokens_S = np.array([count_sequence(g, place) for _, g in groups])
     pairs = count_block_pairs(
-        scene_S[None], tokens_S[None], length=video + text, context=context, kernel=kernel
+        scene_S[None],
+        tokens_S[None],
+        length=video + (text if place == "joint" else 0),
+        context=context,
+        kernel=kernel,
     )
+    if place == "beside":
+        pairs += _count_read_blocks([g for _, g in groups], video=video, text=text, kernel=kernel)
     forward = count_attention(costs, pairs)
     return Flops(
         linear * (1.0 + BACKWARD + again.linear),
@@ -195,6 +216,23 @@ def count_block_pairs(
     behind = -(-last.max(axis=0) // key)
     blocks = np.maximum(behind - first.min(axis=0) // key, 0)
     return int(len(bounds) * blocks.sum()) * query * key
+
+
+def _count_read_blocks(
+    groups: Sequence[GroupPlan], *, video: int, text: int, kernel: Kernel
+) -> int:
+    """Pairs in all blocks of cross-attention over one row: a block of queries needs the text of all its groups."""
+    query, key = (
+        -(-length // -(-length // most))
+        for length, most in ((video, kernel.query_block), (text, kernel.key_block))
+    )
+    video_S, text_S = np.array([(g.video, g.text) for g in groups]).T
+    end_S, text_end_S = np.cumsum(video_S), np.cumsum(text_S)
+    starts = np.arange(0, end_S[-1], query)
+    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, end_S[-1] - 1), "right")
+    first = (text_end_S - text_S)[group_of(starts)] // key
+    behind = -(-text_end_S[group_of(starts + query - 1)] // key)
+    return int((behind - first).sum()) * query * key
 
 
 def _find_seen(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lct_jax.config import DataConfig
+from lct_jax.config import DataConfig, TextPlace
 from lct_jax.data.mix import SetChoice, SetPart, draw_member, make_mix
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.errors import InputError
-from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
+from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, plan_scene, token_grid
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Planner:
     Args:
         lengths: table of the set. config: what to draw and how to pack it. patch: latent patch of a token.
         cost: work of a sample, in any unit, such as the FLOPs of its forward pass.
+        text: where the text of a shot stands.
         split: "train" or "held_out". parts: what the sets of the table are drawn for; None: one set, for both roles.
 
     Raises:
@@ -88,10 +89,11 @@ class Planner:
         *,
         patch: tuple[int, int, int],
         cost: Cost,
+        text: TextPlace = "joint",
         split: str = "train",
         parts: Sequence[SetPart] | None = None,
     ) -> None:
-        self.lengths, self.config, self.cost = lengths, config, cost
+        self.lengths, self.config, self.cost, self.text = lengths, config, cost, text
         whole = (SetPart(SetChoice("the set"), 0, len(lengths.scene_split)),)
         self.mix = make_mix(whole if parts is None else parts, lengths, config, split=split)
         self.budget = np.array([getattr(config, name) for name in BUDGET])
@@ -248,7 +250,7 @@ class Planner:
         length = None if scene is None else self._global_length(scene, story, written)
         short_of = ""
         for count in range(len(draws), 0, -1):
-            plan = ScenePlan(length, tuple(draw.plan for draw in draws[:count]))
+            plan = plan_scene(self.text, length, tuple(draw.plan for draw in draws[:count]))
             left_out, kept = len(draws) - count, tuple(draws[:count])
             sample = SampleDraw(scene, story, written, kept, plan, left_out, short_of)
             over = sample.cost > self.budget
@@ -264,7 +266,8 @@ class Planner:
 
     def _global_length(self, scene: int, story: bool, written: bool) -> int:
         if not written:
-            return int(self.lengths.empty_text[0])
+            # Beside video, the empty prompt is that of the shot alone, as for a sample without a global prompt.
+            return int(self.lengths.empty_text[0]) if self.text == "joint" else 0
         column = self.lengths.scene_full if story else self.lengths.scene_brief
         return int(column[scene])
 
@@ -275,9 +278,11 @@ class Planner:
         )
         empty = int(self.lengths.empty_text[0])
         text = max(int(self.lengths.shot_text.max()), int(self.lengths.shot_alone.max()), empty)
-        if self.mix.single_share == 1.0:  # no scene is ever drawn, so no global prompt either
+        if (
+            self.mix.single_share == 1.0 or self.text == "beside"
+        ):  # there is no group of a global prompt
             video -= 1
-        else:
+        if self.mix.single_share < 1.0:
             text += max(int(self.lengths.scene_full.max()), empty)
         for name, found, needed in (
             ("video_tokens", self.config.video_tokens, video),

@@ -14,7 +14,7 @@ from lct_jax.codecs.patch import STRIDE
 from lct_jax.config import Config
 from lct_jax.encoders.prompts import SD3
 from lct_jax.errors import InputError
-from lct_jax.layout import GroupPlan, ScenePlan, token_grid
+from lct_jax.layout import GroupPlan, ScenePlan, plan_scene, token_grid
 from lct_jax.media.frames import fit_size
 
 PROMPT_FILL = 2  # a prompt fills one part of so many of its span
@@ -125,7 +125,7 @@ def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> SceneP
     """A scene of equal shots; one shot alone has no global prompt, as in training."""
     shot = GroupPlan(count_text(config, config.layout.shot_span), grid)
     scene = count_text(config, config.layout.scene_span) if shots > 1 else None
-    return ScenePlan(scene, (shot,) * shots)
+    return plan_scene(config.backbone.text, scene, (shot,) * shots)
 
 
 def count_text(config: Config, span: int) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lct_jax.config import TextPlace
 from lct_jax.layout import SceneLayout
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -70,15 +71,20 @@ def has_text(entry: int, *, keeps_text: bool) -> bool:
 
 
 def take_slots(
-    index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool
+    index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool, text: TextPlace
 ) -> tuple[TokenIndex, np.ndarray]:
-    """What a cache's index is to say of a group's tokens, and free slots for them (none for padding)."""
-    leaves = zip(batch.text.index, batch.video.index, strict=True)
-    tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
+    """What a cache's index is to say of the tokens whose keys a pass keeps, and free slots for them.
+
+    Padding has no slot, nor has text that is not cached; text that stands beside video (`text`) is in no keys.
+    """
+    tokens = batch.video.index
+    if text == "joint":
+        leaves = zip(batch.text.index, batch.video.index, strict=True)
+        tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
     place_BL = np.full(tokens.scene.shape, index.scene.shape[1], np.int32)
     for row, scene_L in enumerate(tokens.scene):
         real = scene_L != PADDING_SCENE
-        if not has_text(entry, keeps_text=keeps_text):
+        if text == "joint" and not has_text(entry, keeps_text=keeps_text):
             real[: batch.text.index.scene.shape[1]] = False
         place_BL[row, real] = np.flatnonzero(index.scene[row] == PADDING_SCENE)[: real.sum()]
     fill = lambda value: np.full_like(tokens.scene, value)

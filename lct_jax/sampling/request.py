@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lct_jax.config import TextPlace
 from lct_jax.layout import GroupPlan, ScenePlan
 
 
@@ -55,11 +56,17 @@ class ShotRequest:
 
 @dataclass(frozen=True)
 class SceneRequest:
-    """One scene: its global prompt (None: it has none), its shots in order, and C, the width of a patch."""
+    """One scene.
+
+    Attributes:
+        prompt: the global one; None where there is none, or where text stands beside video: it is then part of the
+            prompt of every shot. shots: in order. channels: C, the width of a patch. text: where text stands.
+    """
 
     prompt: Prompt | None
     shots: tuple[ShotRequest, ...]
     channels: int
+    text: TextPlace = "joint"
 
     def plan(self, shots: tuple[int, ...], *, negative: bool) -> ScenePlan:
         """The sizes of a window of shots, for the guided branch or the negative one."""
@@ -70,4 +77,5 @@ class SceneRequest:
                 GroupPlan(text=length(self.shots[shot].prompt), grid=self.shots[shot].grid)
                 for shot in shots
             ),
+            text=self.text,
         )
