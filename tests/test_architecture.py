@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "attention": ("types", "config", "distributed"),
     "costs": ("types", "layout", "config", "flow", "attention"),
     "backbones": (
-        *("types", "config", "costs", "attention", "distributed", "tensors", "plugins", "errors"),
+        *("types", "config", "costs", "attention", "distributed", "tensors", "plugins", "files"),
+        "errors",
     ),
     "codecs": (
         "types",
