@@ -16,6 +16,7 @@ import jax
 from absl import flags, logging
 
 from lct_jax.attention.attend import name_kernel
+from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
 from lct_jax.cli import define_config, run
 from lct_jax.config import freeze
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card
     meta = Meta(config, card.codec, card.encoder, card.fps, card.credit, prepared.identity)
-    checkpoints = Checkpoints(workdir, keep=training.keep)
+    checkpoints, base = Checkpoints(workdir, keep=training.keep), training.init_from
     state = start_state(
         checkpoints,
         meta,
@@ -88,6 +89,9 @@ def main(argv: Sequence[str]) -> None:
         optimizer,
         mesh,
         initialize=lambda: build(config.network, key=make_key(training.seed)).params,
+        read_base=(
+            (lambda: load_published(base, config.network, mesh)) if is_published(base) else None
+        ),
     )
     start = int(state.step)
     if jax.process_index() == 0:

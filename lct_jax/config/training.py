@@ -21,7 +21,8 @@ class TrainingConfig:
         ema: decay, warmed up as min(ema, (1 + step) / (10 + step)).
         accumulate: micro-batches a step; divides data.rows.
         seed: of initialisation, time and noise. context: attention over shots.
-        init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
+        init_from: safetensors or checkpoint folder to start from, or a folder of weights that others published
+            (docs/bases.md); "" starts from random weights.
         init_weights: which weights of a checkpoint folder to start from.
         spike: a loss so many times the mean of recent ones is one: its update is not made, as with one that is not a
             number [D]. most_skipped: updates not made in a row at which the run stops [D].
