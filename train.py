@@ -17,6 +17,7 @@ import jax
 from absl import flags
 
 from lct_jax.attention.attend import name_kernel
+from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
@@ -80,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card
     meta = Meta(config, card.codec, card.encoder, card.fps, card.credit, prepared.identity)
-    checkpoints = Checkpoints(workdir, keep=training.keep)
+    checkpoints, base = Checkpoints(workdir, keep=training.keep), training.init_from
     state = start_state(
         checkpoints,
         meta,
@@ -89,6 +90,9 @@ def main(argv: Sequence[str]) -> None:
         optimizer,
         mesh,
         initialize=lambda: build(config.network, key=make_key(training.seed)).params,
+        read_base=(
+            (lambda: load_published(base, config.network, mesh)) if is_published(base) else None
+        ),
     )
     start = int(state.step)
     if jax.process_index() == 0:

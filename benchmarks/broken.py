@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from lct_jax.attention.mask import KeySpans, find_spans, hide
 from lct_jax.attention.rope import Rotation
 from lct_jax.attention.ulysses import Streams
+from lct_jax.backbones import layers
 from lct_jax.backbones.mmdit import blocks
 from lct_jax.backbones.mmdit import network as mmdit
 from lct_jax.types import GLOBAL_SHOT, TokenIndex
@@ -59,9 +60,9 @@ def break_time() -> None:
 
 def break_time_of_groups() -> None:
     """Modulates every group by the time of the group before it."""
-    right = blocks.of_group
+    right = layers.of_group
     wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)
-    blocks.of_group = mmdit.of_group = wrong
+    layers.of_group = mmdit.of_group = wrong
 
 
 BREAKS: dict[str, Callable[[], None]] = {

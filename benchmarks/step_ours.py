@@ -17,7 +17,8 @@ from benchmarks.turns import Action
 from lct_jax import flow
 from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
-from lct_jax.backbones.mmdit.blocks import StreamBlock, project_tokens
+from lct_jax.backbones.layers import project_tokens
+from lct_jax.backbones.mmdit.blocks import StreamBlock
 from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build
 from lct_jax.config import FlowConfig, TrainingConfig

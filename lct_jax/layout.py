@@ -7,18 +7,21 @@ Interleaved 3D positions (LCT section 3.2): every group starts at a point p of t
 (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the text's true length, and
 position (f, h, w) of its grid is at (o+f, o+h, o+w). The next group starts at o + max(F, H, W), or a little further
 (`layout.stride`). So positions depend on the sizes of shots alone, and editing a prompt moves nothing.
+
+Networks that read text beside the video have no text on the diagonal and no group 0: the text of a shot is the global
+prompt followed by its own, and spans are 0. If positions are temporal, starts move along time alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-from lct_jax.config import LayoutConfig
+from lct_jax.config import LayoutConfig, TextPlace
 from lct_jax.errors import InputError
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
@@ -44,12 +47,14 @@ class ScenePlan:
     """The sizes of a scene.
 
     Attributes:
-        global_text: the text length of its global prompt; None for a scene without one.
+        global_text: the text length of its global prompt; None for a scene without one, or without a group for it.
         shots: its shots in order.
+        text: where their text stands.
     """
 
     global_text: int | None
     shots: tuple[GroupPlan, ...]
+    text: TextPlace = "joint"
 
     @property
     def groups(self) -> tuple[GroupPlan, ...]:
@@ -79,21 +84,41 @@ class SceneTokens(NamedTuple):
     layout: SceneLayout
 
 
+def plan_scene(text: TextPlace, global_text: int | None, shots: tuple[GroupPlan, ...]) -> ScenePlan:
+    """Returns the sizes of a scene by where its text stands: beside video, every shot's text has the global prompt.
+
+    Args:
+        text: where. global_text: length of the global prompt, None without one. shots: with their own prompts alone.
+    """
+    if text == "joint":
+        return ScenePlan(global_text, shots)
+    read = tuple(replace(shot, text=shot.text + (global_text or 0)) for shot in shots)
+    return ScenePlan(None, read, text)
+
+
 def find_span(layout: LayoutConfig, *, shot: int) -> int:
     """Returns the positions reserved for the text of a shot, or of the global prompt (shot 0)."""
     return layout.scene_span if shot == GLOBAL_SHOT else layout.shot_span
 
 
-def find_next_start(layout: LayoutConfig, start: int, plan: GroupPlan, *, shot: int) -> int:
-    """Returns the diagonal position of the group after one that starts at `start`."""
+def find_next_start(
+    layout: LayoutConfig, start: np.ndarray, plan: GroupPlan, *, shot: int, span: int
+) -> np.ndarray:
+    """Returns the position (t, h, w) of the group after one that starts at `start`.
+
+    Args:
+        shot: the number of the group at `start`. span: the positions that its text takes.
+    """
     if layout.positions == "same" and shot != GLOBAL_SHOT:
         return start
-    length = find_span(layout, shot=shot) + max(plan.grid)
-    return start + length + (-length % layout.stride if layout.stride else 0)
+    temporal = layout.positions == "temporal"
+    length = span + (plan.grid[0] if temporal else max(plan.grid))
+    length += -length % layout.stride if layout.stride else 0
+    return start + length * np.array((1, 0, 0) if temporal else (1, 1, 1), np.int32)
 
 
 def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
-    """Returns the position of every token of a scene on the diagonal.
+    """Returns the position of every token of a scene.
 
     Args:
         plan: the scene's sizes.
@@ -104,14 +129,15 @@ def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
     """
     if not plan.shots:
         raise InputError("scene: found no shot, expected at least one")
-    video, text, start = [], [], 0
+    video, text, start = [], [], np.zeros(3, np.int32)
     for group, sizes in enumerate(plan.groups):
         shot = plan.first_shot + group
-        span = find_span(layout, shot=shot)
-        _check_span(sizes.text, span=span, shot=shot)
+        span = find_span(layout, shot=shot) if plan.text == "joint" else 0
+        if plan.text == "joint":
+            _check_span(sizes.text, span=span, shot=shot)
         text.append(_index(_diagonal(start, sizes.text), shot=shot, group=group))
         video.append(_index(start + span + _grid(sizes.grid), shot=shot, group=group))
-        start = find_next_start(layout, start, sizes, shot=shot)
+        start = find_next_start(layout, start, sizes, shot=shot, span=span)
     return SceneLayout(video=_join(video), text=_join(text))
 
 
@@ -179,8 +205,8 @@ def _check_span(length: int, *, span: int, shot: int) -> None:
         )
 
 
-def _diagonal(start: int, length: int) -> np.ndarray:
-    return np.repeat(np.arange(start, start + length, dtype=np.int32)[:, None], 3, axis=1)
+def _diagonal(start: np.ndarray, length: int) -> np.ndarray:
+    return start + np.arange(length, dtype=np.int32)[:, None]
 
 
 def _grid(grid: tuple[int, int, int]) -> np.ndarray:

@@ -22,10 +22,22 @@ def find_plugin(name: str, *, package: str, attribute: str, field: str) -> Any:
         InputError: the package has no such module, or the module does not define the attribute.
     """
     # Only modules of this folder are imported: a file's header must not choose anything else.
-    files = [
-        module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
-    ]
+    files = _list_files(package)
     if name in files and hasattr(module := importlib.import_module(f"{package}.{name}"), attribute):
         return getattr(module, attribute)
     known = [n for n in files if hasattr(importlib.import_module(f"{package}.{n}"), attribute)]
     raise InputError(f"{field}: found {name!r}, expected one of {', '.join(known)}")
+
+
+def list_plugins(*, package: str, attribute: str) -> list[Any]:
+    """Returns what the modules of a package define under `attribute`, in the order of their names."""
+    modules = (
+        importlib.import_module(f"{package}.{name}") for name in sorted(_list_files(package))
+    )
+    return [getattr(module, attribute) for module in modules if hasattr(module, attribute)]
+
+
+def _list_files(package: str) -> list[str]:
+    return [
+        module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ]

@@ -8,7 +8,8 @@ One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotatio
     D  model width                  N  layer                       T X Y  latent grid: frames, rows, columns
 
 A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy token;
-groups 1, 2, ... are the shots. A packed row holds several scenes one after another.
+groups 1, 2, ... are the shots. A packed row holds several scenes one after another. Networks that read text beside the
+video have no group 0: the text of a shot is then the global prompt followed by its own.
 
 The structs are `NamedTuple`s: JAX sees pytrees, numpy code needs no JAX, and fields have names everywhere. Leaves are
 numpy arrays on the host and JAX arrays on a device.
@@ -16,7 +17,7 @@ numpy arrays on the host and JAX arrays on a device.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 # This is np.ndarray on the host, and jax.Array on a device.
 Array = Any
@@ -113,7 +114,8 @@ class KeyValues(NamedTuple):
     """Keys and values of the tokens of one pass, which are written into a cache.
 
     Attributes:
-        k, v: [N B H L K] of text tokens, then video tokens; keys are normalised and not yet rotated.
+        k, v: [N B H L K] of text tokens, then video tokens, or of video tokens alone where text stands beside them;
+            keys are normalised and not yet rotated.
     """
 
     k: Array
@@ -161,12 +163,15 @@ class BackboneSpec(NamedTuple):
         patch: the latent (T, X, Y) that becomes one token.
         text_width: E.
         cache: what a cache needs to know of it.
+        text: where the text of a shot stands: "joint", in one sequence with the video, or "beside" it, read by the
+            video of its shot alone.
     """
 
     channels: int
     patch: tuple[int, int, int]
     text_width: int
     cache: CacheSpec
+    text: Literal["joint", "beside"] = "joint"
 
     @property
     def patch_channels(self) -> int:

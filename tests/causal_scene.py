@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -49,8 +50,12 @@ def make_request(
     ties: dict[int, ShotLinks] | None = None,
     alike: bool = False,
     bare: bool = False,
+    network: NetworkConfig = TINY,
 ) -> SceneRequest:
-    """Returns shots of four shapes in turn, or with `alike` all of one; with `bare` there is no global prompt."""
+    """Returns shots of four shapes in turn, or with `alike` all of one; with `bare` there is no global prompt.
+
+    If the network reads text beside the video, the global prompt is part of every shot's.
+    """
     rng = np.random.default_rng(shots)
     requests = []
     for number in range(shots):
@@ -65,7 +70,19 @@ def make_request(
             )
         )
     prompt = None if bare else make_prompt(rng, 5, 3)
-    return SceneRequest(prompt=prompt, shots=tuple(requests), channels=TINY.backbone.patch_channels)
+    text = network.backbone.text
+    if text == "beside" and prompt is not None:
+        requests = [dataclasses.replace(r, prompt=join(prompt, r.prompt)) for r in requests]
+        prompt = None
+    return SceneRequest(prompt, tuple(requests), TINY.backbone.patch_channels, text=text)
+
+
+def join(shared: Prompt, own: Prompt) -> Prompt:
+    """Two prompts, one behind the other."""
+    return Prompt(
+        text=np.concatenate([shared.text, own.text]),
+        negative=np.concatenate([shared.negative, own.negative]),
+    )
 
 
 def make_sampling_scene(

@@ -17,10 +17,18 @@ from flax import nnx
 from reference import Group
 
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.config import NetworkConfig
+from lct_jax.config import ComputeConfig, LayoutConfig, NetworkConfig, WanConfig
 from lct_jax.config.network import make_network
 from lct_jax.flow import Draw
-from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack, patchify
+from lct_jax.layout import (
+    GroupPlan,
+    ScenePlan,
+    SceneTokens,
+    lay_out,
+    pack,
+    patchify,
+    plan_scene,
+)
 from lct_jax.training.checkpoint.weights import name_leaves
 from lct_jax.types import PackedBatch
 
@@ -38,6 +46,24 @@ TINY = make_network(
     dtype="float32",
     remat="none",
 )
+# A small Wan on the same latents and texts: any test's scenes are its scenes too.
+TINY_WAN = NetworkConfig(
+    backbone=WanConfig(
+        width=32,
+        depth=2,
+        heads=2,
+        head_dim=16,
+        hidden=48,
+        channels=2,
+        text_width=10,
+        text_places=16,
+        rope_split=(8, 4, 4),
+        time_features=16,
+    ),
+    layout=LayoutConfig(scene_span=8, shot_span=6, positions="temporal", prompts="own"),
+    compute=ComputeConfig(dtype="float32", remat="none"),
+)
+FAMILIES = {"mmdit": TINY, "wan": TINY_WAN}
 VIDEO_TOKENS, TEXT_TOKENS, SLOTS = 28, 26, 7  # of a row
 
 
@@ -81,7 +107,8 @@ def make_scene(
 ) -> Scene:
     """Returns a scene of random values; each shot is (text tokens, token grid, time)."""
     rng = np.random.default_rng(seed)
-    plan = ScenePlan(global_text, tuple(GroupPlan(text, grid) for text, grid, _ in shots))
+    sizes = tuple(GroupPlan(text, grid) for text, grid, _ in shots)
+    plan = plan_scene(config.backbone.text, global_text, sizes)
 
     def latents() -> tuple[np.ndarray, ...]:
         sides = [np.multiply(grid, config.backbone.patch) for _, grid, _ in shots]

@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "attention": ("types", "config", "distributed", "jax_internals"),
     "costs": ("types", "layout", "config", "flow", "attention"),
     "backbones": (
-        *("types", "config", "costs", "attention", "distributed", "tensors", "plugins", "errors"),
+        *("types", "config", "costs", "attention", "distributed", "tensors", "plugins", "files"),
+        "errors",
     ),
     "codecs": (
         "paths",

@@ -15,6 +15,7 @@ from lct_jax.layout import (
     lay_out,
     pack,
     patchify,
+    plan_scene,
     token_grid,
     unpatchify,
 )
@@ -67,6 +68,48 @@ def test_groups_take_a_multiple_of_the_stride():
     assert layout.video.coord[:, 0].tolist() == [3, 7, 7, 12, 12, 13, 13]
     exact = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, stride=4))
     np.testing.assert_array_equal(exact.video.coord, lay_out(TWO_SHOTS, layout=LAYOUT).video.coord)
+
+
+def test_temporal_positions_move_along_time_alone():
+    layout = lay_out(
+        TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, positions="temporal")
+    )
+    assert layout.text.coord.tolist() == [[0, 0, 0], [1, 1, 1], [4, 0, 0], [7, 0, 0], [8, 1, 1]]
+    assert layout.video.coord.tolist() == [
+        [3, 3, 3],  # dummy
+        [6, 2, 2],  # shot 1 behind its span; one frame
+        [6, 2, 3],
+        [9, 2, 2],  # shot 2 behind its span; two frames of two rows
+        [9, 3, 2],
+        [10, 2, 2],
+        [10, 3, 2],
+    ]
+
+
+BESIDE = plan_scene("beside", 2, (GroupPlan(1, (1, 1, 2)), GroupPlan(2, (2, 2, 1))))
+
+
+def test_text_beside_video_has_no_group_of_its_own_and_takes_no_positions():
+    assert BESIDE.global_text is None
+    assert [group.text for group in BESIDE.groups] == [3, 4]
+    layout = lay_out(BESIDE, layout=LayoutConfig(positions="temporal", stride=2, prompts="own"))
+    assert layout.text.shot.tolist() == [1, 1, 1, 2, 2, 2, 2]
+    assert layout.text.slot.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    # One frame and a stride of two: shot 2 starts at 2, its rows and columns where those of shot 1 are.
+    assert layout.video.coord.tolist() == [
+        *([0, 0, 0], [0, 0, 1]),
+        *([2, 0, 0], [2, 1, 0], [3, 0, 0], [3, 1, 0]),
+    ]
+    diagonal = lay_out(BESIDE, layout=LayoutConfig(prompts="own"))
+    assert diagonal.video.coord.tolist()[2:4] == [[2, 2, 2], [2, 3, 2]]
+    same = lay_out(BESIDE, layout=LayoutConfig(positions="same", prompts="own"))
+    assert same.video.coord.tolist()[2:4] == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_a_scene_without_a_global_prompt_reads_its_shots_own_beside_the_video():
+    plan = plan_scene("beside", None, (GroupPlan(2, (1, 1, 1)),))
+    assert plan.shots == (GroupPlan(2, (1, 1, 1)),)
+    assert plan_scene("joint", 3, plan.shots) == ScenePlan(3, plan.shots)
 
 
 def test_same_positions_start_every_shot_where_the_first_starts():

@@ -19,7 +19,7 @@ from scenes import TINY, TinyModel, make_scenes, pack_scenes
 from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
 from lct_jax.attention.rope import make_rotation, rotate
-from lct_jax.backbones.mmdit.blocks import QKNorm, layer_norm, modulate, rms_norm
+from lct_jax.backbones.layers import QKNorm, layer_norm, modulate, rms_norm
 from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.config import NetworkConfig
 from lct_jax.config.network import change, make_network
@@ -149,7 +149,7 @@ def test_norms_of_bfloat16_are_computed_in_float32():
 
 
 def test_qk_norm_rounds_once():
-    norm = QKNorm(BF16.backbone)
+    norm = QKNorm("head", heads=2, head_dim=16)
     norm.scale[...] = jnp.linspace(0.5, 1.5, 16)
     x_BHLK = _bf16(1, 1, 2, 5, 16)
     exact = np.asarray(x_BHLK, np.float64)

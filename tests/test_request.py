@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scenes import TINY
+from scenes import TINY, TINY_WAN
 
 from lct_jax.backbones.registry import describe
-from lct_jax.config import SamplingConfig
+from lct_jax.config import NetworkConfig, SamplingConfig
 from lct_jax.config.network import change
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
@@ -18,6 +18,7 @@ from lct_jax.errors import InputError
 from lct_jax.sampling.encode_script import make_request
 
 MODEL = change(TINY, scene_span=10, shot_span=9)
+BESIDE = change(TINY_WAN, text_places=19, scene_span=10, shot_span=9)
 ENCODER = StandInEncoder(TINY.backbone.text_width)
 SAMPLING = SamplingConfig(
     frames=9, height=32, width=64, negative_scene="bad film", negative_shot="bad"
@@ -25,13 +26,19 @@ SAMPLING = SamplingConfig(
 PROMPT = GlobalPrompt(characters={}, environment="A quay", story="")
 
 
-def request(script: Script, *, sampling: SamplingConfig = SAMPLING, **given: np.ndarray):
+def request(
+    script: Script,
+    *,
+    sampling: SamplingConfig = SAMPLING,
+    network: NetworkConfig = MODEL,
+    **given: np.ndarray,
+):
     return make_request(
         script,
         encode=ENCODER.encode,
         given={int(number.removeprefix("shot_")): latent for number, latent in given.items()},
-        spec=describe(MODEL),
-        layout=MODEL.layout,
+        spec=describe(network),
+        layout=network.layout,
         sampling=sampling,
         stride=(4, 8, 8),
     )
@@ -66,6 +73,20 @@ def test_a_scene_without_a_global_prompt_gets_an_empty_one():
 
 def test_a_single_shot_has_no_global_prompt():
     assert request(Script(None, (ShotPrompt("a"),))).prompt is None
+
+
+def test_beside_video_a_shot_reads_the_global_prompt_and_its_own():
+    script = Script(PROMPT, (ShotPrompt("Rain."), ShotPrompt("Fog.", cut=False)))
+    found = request(script, network=BESIDE)
+    assert (found.prompt, found.text) == (None, "beside")
+    parts = ENCODER.encode(["Environment: A quay", "Fog."])
+    np.testing.assert_array_equal(found.shots[1].prompt.text, np.concatenate(parts))
+    parts = ENCODER.encode(["bad film", "bad"])
+    np.testing.assert_array_equal(found.shots[1].prompt.negative, np.concatenate(parts))
+    assert found.plan((0, 1), negative=False).global_text is None
+    # A negative prompt without words is that of the shot alone, as in training.
+    plain = dataclasses.replace(SAMPLING, negative_scene="")
+    check_text(request(script, network=BESIDE, sampling=plain).shots[0].prompt.negative, "bad")
 
 
 @pytest.mark.parametrize(

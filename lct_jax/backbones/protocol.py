@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 from flax import nnx
 
-from lct_jax.config import Context, NetworkConfig
+from lct_jax.config import BackboneConfig, Context, NetworkConfig
 from lct_jax.costs.flops import Costs
 from lct_jax.types import BackboneSpec, History, Prediction, Tokens
 
@@ -60,11 +60,41 @@ class PublishedName(NamedTuple):
 
     Attributes:
         name: the name of the published tensor; "{}" stands for the number of the layer.
-        turn: how its axes are ordered: "same", or the name of a rule in the family's `names.py`.
+        turn: how its axes are ordered: "same", or the name of a rule of the family's `Published.make_turns`.
     """
 
     name: str
     turn: str = "same"
+
+
+class Turn(NamedTuple):
+    """How the axes of a published tensor become ours (`load`), and back (`save`): numbers move and do not change.
+
+    Both take NumPy arrays, and shapes under `jax.eval_shape`.
+    """
+
+    load: Callable[[Any], Any]
+    save: Callable[[Any], Any]
+
+
+class Published(NamedTuple):
+    """The layout in which others publish weights of a family: a folder with config.json and safetensors.
+
+    Attributes:
+        class_name: what config.json has under `_class_name`.
+        stem: of the names of the safetensors files.
+        refused: why a pipeline is refused whose model_index.json has a value under such a name.
+        read_config: the values of config.json, and where they stand, to a config; InputError for another network.
+        write_config: a config to the values of config.json.
+        make_turns: the rules that `PublishedName.turn` names.
+    """
+
+    class_name: str
+    stem: str
+    refused: Mapping[str, str]
+    read_config: Callable[[Mapping[str, Any], str], BackboneConfig]
+    write_config: Callable[[BackboneConfig], dict[str, Any]]
+    make_turns: Callable[[BackboneConfig], Mapping[str, Turn]]
 
 
 class Family(NamedTuple):
@@ -76,6 +106,7 @@ class Family(NamedTuple):
         count_costs: returns FLOPs and bytes of a forward pass.
         decays: returns whether AdamW's weight decay applies to the parameter at a path, given as names from the root.
         name_weights: returns the published name of every parameter, by its path joined with dots.
+        published: the layout of weights that others publish; None if there are none.
     """
 
     build: Callable[..., nnx.Module]
@@ -83,6 +114,7 @@ class Family(NamedTuple):
     count_costs: Callable[[NetworkConfig], Costs]
     decays: Callable[[tuple[str, ...]], bool]
     name_weights: Callable[[NetworkConfig], Mapping[str, PublishedName]]
+    published: Published | None = None
 
 
 class Network(NamedTuple):

@@ -8,7 +8,8 @@ from flax import nnx
 from lct_jax.backbones.protocol import Family, Network
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Costs
-from lct_jax.plugins import find_plugin
+from lct_jax.errors import InputError
+from lct_jax.plugins import find_plugin, list_plugins
 from lct_jax.types import BackboneSpec
 
 
@@ -18,6 +19,20 @@ def find_family(config: NetworkConfig) -> Family:
     return find_plugin(
         name, package="lct_jax.backbones", attribute="FAMILY", field="backbone.family"
     )
+
+
+def find_publisher(class_name: object, where: str) -> Family:
+    """Returns the family whose weights are published under a class's name.
+
+    Raises:
+        InputError: there is none; the message has `where` the name was found.
+    """
+    families = list_plugins(package="lct_jax.backbones", attribute="FAMILY")
+    published = {f.published.class_name: f for f in families if f.published is not None}
+    if class_name not in published:
+        there = ", ".join(sorted(published))
+        raise InputError(f"{where}: _class_name: found {class_name!r}, expected one of {there}")
+    return published[class_name]
 
 
 def describe(config: NetworkConfig) -> BackboneSpec:

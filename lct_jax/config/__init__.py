@@ -12,7 +12,7 @@ nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its supplement, [D] o
 
 from typing import Any
 
-from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
+from lct_jax.config.backbone import BackboneConfig, DualStreamConfig, TextPlace, WanConfig
 from lct_jax.config.chat import ChatConfig
 from lct_jax.config.compute import ComputeConfig, Context, Kernel
 from lct_jax.config.data import DataConfig
@@ -41,7 +41,9 @@ __all__ = [
     "NetworkConfig",
     "PrepareConfig",
     "SamplingConfig",
+    "TextPlace",
     "TrainingConfig",
+    "WanConfig",
     "editable",
     "freeze",
     "read_beside",

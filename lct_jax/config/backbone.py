@@ -11,6 +11,10 @@ from typing import Literal
 from lct_jax.config.fields import Positive, PositiveFloat, settings
 from lct_jax.errors import InputError
 
+# Where the text of a shot stands: "joint", in one sequence with the video, seen by all shots or by its own; or
+# "beside" it, read by the video of its shot through cross-attention.
+TextPlace = Literal["joint", "beside"]
+
 
 @settings("backbone")
 class DualStreamConfig:
@@ -45,11 +49,12 @@ class DualStreamConfig:
     time_features: Positive = 256
 
     def __post_init__(self) -> None:
-        if sum(self.rope_split) != self.head_dim or any(part % 2 for part in self.rope_split):
-            raise InputError(
-                f"backbone.rope_split: found {self.rope_split}, expected three even numbers "
-                f"that sum to head_dim {self.head_dim}"
-            )
+        _check_split(self.rope_split, self.head_dim)
+
+    @property
+    def text(self) -> TextPlace:
+        """Where the text of a shot stands."""
+        return "joint"
 
     @property
     def patch_channels(self) -> int:
@@ -57,5 +62,61 @@ class DualStreamConfig:
         return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
 
 
-# This becomes a union of the families' classes once there are several.
-BackboneConfig = DualStreamConfig
+@settings("backbone")
+class WanConfig:
+    """The transformer of Wan (arXiv 2503.20314) for text to video; the defaults are those of Wan2.1-T2V-1.3B.
+
+    Wan2.1-T2V-14B has width 5120, depth 40, heads 40 and hidden 13824. Wan2.2-TI2V-5B has width 3072, heads 24, hidden
+    14336 and 48 channels. All of them have heads of 128.
+
+    Attributes:
+        family: which network it is.
+        width: D, which is heads times head_dim. depth: N, blocks. heads: H. head_dim: K. hidden: F of the MLP.
+        channels: latent channels of the video codec. patch: latent (T, X, Y) folded into one token.
+        text_width: E of the text encoder.
+        text_places: tokens of text that a shot sees; behind its own these are zeros, to which the network attends.
+        rope_split: how K is divided over (t, h, w); each part is even. rope_base: frequency base.
+        time_features: width of the sinusoidal time features.
+    """
+
+    family: Literal["wan"] = "wan"
+    width: Positive = 1536
+    depth: Positive = 30
+    heads: Positive = 12
+    head_dim: Positive = 128
+    hidden: Positive = 8960
+    channels: Positive = 16
+    patch: tuple[Positive, Positive, Positive] = (1, 2, 2)
+    text_width: Positive = 4096
+    text_places: Positive = 512
+    rope_split: tuple[Positive, Positive, Positive] = (44, 42, 42)
+    rope_base: PositiveFloat = 10_000.0
+    time_features: Positive = 256
+
+    def __post_init__(self) -> None:
+        _check_split(self.rope_split, self.head_dim)
+        if self.width != self.heads * self.head_dim:
+            raise InputError(
+                f"backbone.width: found {self.width}, expected {self.heads * self.head_dim}, heads times head_dim"
+            )
+
+    @property
+    def text(self) -> TextPlace:
+        """Where the text of a shot stands."""
+        return "beside"
+
+    @property
+    def patch_channels(self) -> int:
+        """C: latent channels times latent positions of a patch."""
+        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
+
+
+BackboneConfig = DualStreamConfig | WanConfig
+
+
+def _check_split(rope_split: tuple[int, int, int], head_dim: int) -> None:
+    if sum(rope_split) != head_dim or any(part % 2 for part in rope_split):
+        raise InputError(
+            f"backbone.rope_split: found {rope_split}, expected three even numbers "
+            f"that sum to head_dim {head_dim}"
+        )

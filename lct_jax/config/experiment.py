@@ -46,6 +46,9 @@ class Config:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
+        NetworkConfig(
+            self.backbone, self.layout, self.compute
+        )  # its checks concern several sections
         if self.data.rows % self.training.accumulate:
             raise InputError(
                 f"training.accumulate: found {self.training.accumulate}, "

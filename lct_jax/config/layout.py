@@ -14,17 +14,20 @@ class LayoutConfig:
     Attributes:
         scene_span, shot_span: the positions reserved for the text of the global prompt and of a shot, whatever its true
             length, so that editing a prompt moves no other token.
-        stride: every group takes a multiple of this many diagonal positions; 0 gives each what its span and grid need.
+        stride: every group takes a multiple of this many positions; 0 gives each what its span and grid need.
             With a stride, the same place in the next shot is equally far whatever the shots' sizes. With a stride near
             a multiple of 2 pi, such as 44, the fastest rotary frequency does not turn from shot to shot.
-        positions: "interleaved" places shot after shot along the diagonal (the method); "same" places all shots at the
-            coordinates of the first (an ablation: only the words of prompts tell shots apart).
+        positions: "interleaved" places shot after shot along the diagonal (the method); "temporal" places them along
+            time alone, with the rows and columns of all shots at the same positions, as five public systems on Wan do
+            (docs/bases.md); "same" places all shots at the coordinates of the first (an ablation: only the words of
+            prompts tell shots apart).
         prompts: which shots see a shot's prompt: "all" shots of its scene (the method), or its "own" shot alone (an
-            ablation, after HoloCine, arXiv 2510.20822). All shots see the global prompt.
+            ablation, after HoloCine, arXiv 2510.20822). All shots see the global prompt. Networks that read text
+            beside the video have "own" alone, and no spans on the diagonal.
     """
 
     scene_span: Positive = 512
     shot_span: Positive = 256
     stride: Count = 0
-    positions: Literal["interleaved", "same"] = "interleaved"
+    positions: Literal["interleaved", "temporal", "same"] = "interleaved"
     prompts: Literal["all", "own"] = "all"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
 from lct_jax.config.compute import ComputeConfig
 from lct_jax.config.layout import LayoutConfig
+from lct_jax.errors import InputError
 
 Experiment = TypeVar("Experiment")
 
@@ -20,6 +21,25 @@ class NetworkConfig:
     backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        if self.backbone.text == "beside":
+            _check_beside(self.backbone, self.layout)
+
+
+def _check_beside(backbone: BackboneConfig, layout: LayoutConfig) -> None:
+    """Raises InputError unless a shot can read its context, the global prompt and its own, beside the video."""
+    if layout.prompts != "own":
+        raise InputError(
+            f"layout.prompts: found {layout.prompts!r}, expected 'own' with backbone.family {backbone.family!r}: "
+            "the video of a shot reads the global prompt and its own"
+        )
+    spans = layout.scene_span + layout.shot_span
+    if spans > backbone.text_places:
+        raise InputError(
+            f"layout.scene_span: found {layout.scene_span} and layout.shot_span {layout.shot_span}, expected a sum of "
+            f"at most {backbone.text_places} (backbone.text_places)"
+        )
 
 
 def make_network(**fields: Any) -> NetworkConfig:

@@ -22,7 +22,8 @@ class TrainingConfig:
         ema: the decay of the EMA, warmed up as min(ema, (1 + step) / (10 + step)).
         accumulate: the number of micro-batches in a step; it divides data.rows.
         seed: the seed of initialisation, time and noise. context: the attention over shots.
-        init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
+        init_from: safetensors or checkpoint folder to start from, or a folder of weights that others published
+            (docs/bases.md); "" starts from random weights.
         init_weights: which weights of a checkpoint folder to start from.
         spike: a loss that exceeds the mean of recent ones this many times is a spike: its update is skipped, as if it
             were not a number [D]. most_skipped: the number of consecutive skipped updates at which the run stops [D].

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import Context
+from lct_jax.config import Context, TextPlace
 from lct_jax.layout import GroupPlan, ScenePlan
 
 # The gradients of inputs and of weights cost as much as a forward pass each.
@@ -68,8 +68,9 @@ class Costs(NamedTuple):
     Attributes:
         video, text: FLOPs of linear layers for a video or a text token.
         slot: FLOPs for a group slot, such as those of its time.
-        pair: FLOPs of attention for a visible pair of query and key.
-        activations: bytes for a token.
+        pair: FLOPs of attention for a visible pair of query and key, also of video and the text that it reads.
+        activations: bytes for a token; if text stands beside the video, for a video token.
+        text_place: where text stands.
     """
 
     video: float
@@ -77,6 +78,7 @@ class Costs(NamedTuple):
     slot: float
     pair: float
     activations: Activations
+    text_place: TextPlace = "joint"
 
 
 class Flops(NamedTuple):
@@ -109,9 +111,10 @@ def count_forward(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
 
 def count_extension(costs: Costs, own: GroupPlan, *, seen: int) -> Flops:
     """Returns the FLOPs of one pass over a group alone that sees `seen` cached tokens."""
-    tokens = own.text + own.video
     linear = count_linear(costs, video=own.video, text=own.text, groups=1)
-    return Flops(linear, count_attention(costs, tokens * (tokens + seen)))
+    tokens = count_sequence(own, costs.text_place)
+    pairs = tokens * (tokens + seen) + _count_read(own, costs.text_place)
+    return Flops(linear, count_attention(costs, pairs))
 
 
 def count_work(costs: Costs, plan: ScenePlan, *, context: Context) -> float:
@@ -130,9 +133,19 @@ def count_attention(costs: Costs, pairs: float) -> float:
 
 
 def count_pairs(plan: ScenePlan, context: Context) -> int:
-    """Returns the visible pairs of query and key within a scene, over text and video."""
-    sizes = [group.text + group.video for group in plan.groups]
-    return count_pairs_of(sizes, context)
+    """Returns the visible pairs of query and key within a scene, those of video and the text it reads among them."""
+    pairs = count_pairs_of([count_sequence(group, plan.text) for group in plan.groups], context)
+    return pairs + sum(_count_read(group, plan.text) for group in plan.groups)
+
+
+def count_sequence(group: GroupPlan, text: TextPlace) -> int:
+    """Returns the tokens of a group in the sequence; its text is among them unless that stands beside the video."""
+    return group.video + (group.text if text == "joint" else 0)
+
+
+def _count_read(group: GroupPlan, text: TextPlace) -> int:
+    """Returns the pairs of cross-attention: the text of the group, and one key for the zeros behind it."""
+    return group.video * (group.text + 1) if text == "beside" else 0
 
 
 def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
@@ -170,11 +183,19 @@ def count_computed(
         again: what the backward pass recomputes.
     """
     linear = count_linear(costs, video=video, text=text, groups=slots)
-    groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
-    scene_S, tokens_S = np.array(groups).T
+    place = costs.text_place
+    groups = [(n, g) for n, scene in enumerate(scenes, 1) for g in scene.groups]
+    scene_S = np.array([n for n, _ in groups])
+    tokens_S = np.array([count_sequence(g, place) for _, g in groups])
     pairs = count_block_pairs(
-        scene_S[None], tokens_S[None], length=video + text, context=context, kernel=kernel
+        scene_S[None],
+        tokens_S[None],
+        length=video + (text if place == "joint" else 0),
+        context=context,
+        kernel=kernel,
     )
+    if place == "beside":
+        pairs += _count_read_blocks([g for _, g in groups], video=video, text=text, kernel=kernel)
     forward = count_attention(costs, pairs)
     return Flops(
         linear * (1.0 + BACKWARD + again.linear),
@@ -204,6 +225,23 @@ def count_block_pairs(
     behind = -(-last.max(axis=0) // key)
     blocks = np.maximum(behind - first.min(axis=0) // key, 0)
     return int(len(bounds) * blocks.sum()) * query * key
+
+
+def _count_read_blocks(
+    groups: Sequence[GroupPlan], *, video: int, text: int, kernel: Kernel
+) -> int:
+    """Pairs in all blocks of cross-attention over one row: a block of queries needs the text of all its groups."""
+    query, key = (
+        -(-length // -(-length // most))
+        for length, most in ((video, kernel.query_block), (text, kernel.key_block))
+    )
+    video_S, text_S = np.array([(g.video, g.text) for g in groups]).T
+    end_S, text_end_S = np.cumsum(video_S), np.cumsum(text_S)
+    starts = np.arange(0, end_S[-1], query)
+    group_of = lambda place: np.searchsorted(end_S, np.minimum(place, end_S[-1] - 1), "right")
+    first = (text_end_S - text_S)[group_of(starts)] // key
+    behind = -(-text_end_S[group_of(starts + query - 1)] // key)
+    return int((behind - first).sum()) * query * key
 
 
 def _find_seen(

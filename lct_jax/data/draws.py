@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lct_jax.config import DataConfig
+from lct_jax.config import DataConfig, TextPlace
 from lct_jax.data.mix import Mix, draw_member
 from lct_jax.data.sets.lengths import LengthTable
-from lct_jax.layout import GroupPlan, ScenePlan
+from lct_jax.layout import GroupPlan, ScenePlan, plan_scene
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class SampleDrawer:
     Args:
         lengths: the table of the set. config: what to draw. mix: the sets and shares to draw from.
         grids: the token grid of every clip. budget: the most that an empty row holds, in the order of `BUDGET`.
+        text: where the text of a shot stands.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class SampleDrawer:
         *,
         grids: list[tuple[int, int, int]],
         budget: np.ndarray,
+        text: TextPlace = "joint",
     ) -> None:
+        self.text = text
         self.lengths, self.config, self.mix = lengths, config, mix
         self.grids, self.budget = grids, budget
 
@@ -163,7 +166,7 @@ class SampleDrawer:
         length = None if scene is None else self._global_length(scene, story, written)
         short_of = ""
         for count in range(len(draws), 0, -1):
-            plan = ScenePlan(length, tuple(draw.plan for draw in draws[:count]))
+            plan = plan_scene(self.text, length, tuple(draw.plan for draw in draws[:count]))
             left_out, kept = len(draws) - count, tuple(draws[:count])
             sample = SampleDraw(scene, story, written, kept, plan, left_out, short_of)
             over = sample.cost > self.budget
@@ -179,6 +182,7 @@ class SampleDrawer:
 
     def _global_length(self, scene: int, story: bool, written: bool) -> int:
         if not written:
-            return int(self.lengths.empty_text[0])
+            # Beside video, the empty prompt is that of the shot alone, as in a sample without a global prompt.
+            return int(self.lengths.empty_text[0]) if self.text == "joint" else 0
         column = self.lengths.scene_full if story else self.lengths.scene_brief
         return int(column[scene])

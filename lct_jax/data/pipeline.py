@@ -67,14 +67,18 @@ class BatchSource:
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
 
     def _read(self, sample: SampleDraw) -> SceneTokens:
-        video, text = [], []
-        if sample.scene is not None:
+        video, text, shared = [], [], None
+        if sample.scene is not None and sample.plan.text == "beside":
+            shared = self._global(sample) if sample.written else None
+        elif sample.scene is not None:
             video.append(np.zeros((*DUMMY_GRID[:1], self.backbone.patch_channels), np.float32))
             text.append(self._global(sample))
         for draw in sample.shots:
             latent = self.prepared.read_latent(draw.shot, clip=draw.clip, still=draw.still)
             video.append(patchify(latent, self.backbone.patch))
             alone = sample.scene is None
+            if shared is not None:
+                text.append(shared)
             text.append(
                 self.prepared.read_prompt(draw.shot, alone=alone)
                 if sample.written
@@ -125,8 +129,8 @@ def make_source(
     prepared.check_fits(backbone, layout)
     cost = functools.partial(count_work, costs, context=config.training.context)
     planner = Planner(
-        prepared.lengths, config.data, patch=backbone.patch, cost=cost, split=split,
-        parts=prepared.parts,
+        prepared.lengths, config.data, patch=backbone.patch, cost=cost, text=backbone.text,
+        split=split, parts=prepared.parts,
     )  # fmt: skip
     _check_captions(prepared, planner, layout)
     for line in count_unusable(prepared.parts, prepared.lengths) if split == "train" else ():

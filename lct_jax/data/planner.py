@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from lct_jax.config import DataConfig
+from lct_jax.config import DataConfig, TextPlace
 from lct_jax.data.draws import BUDGET, SampleDraw, SampleDrawer
 from lct_jax.data.mix import SetChoice, SetPart, make_mix
 from lct_jax.data.sets.lengths import LengthTable
@@ -31,6 +31,7 @@ class Planner:
     Args:
         lengths: the table of the set. config: what to draw and how to pack it. patch: the latent patch of a token.
         cost: returns the work of a sample, in any unit, such as the FLOPs of its forward pass.
+        text: where the text of a shot stands.
         split: "train" or "held_out". parts: the roles of the sets in the table; None is one set with both roles.
 
     Raises:
@@ -44,16 +45,19 @@ class Planner:
         *,
         patch: tuple[int, int, int],
         cost: Cost,
+        text: TextPlace = "joint",
         split: str = "train",
         parts: Sequence[SetPart] | None = None,
     ) -> None:
-        self.lengths, self.config, self.cost = lengths, config, cost
+        self.lengths, self.config, self.cost, self.text = lengths, config, cost, text
         whole = (SetPart(SetChoice("the set"), 0, len(lengths.scene_split)),)
         self.mix = make_mix(whole if parts is None else parts, lengths, config, split=split)
         self.budget = np.array([getattr(config, name) for name in BUDGET])
         self.grids = [token_grid(grid, patch) for grid in lengths.clip_grid]
         self._check_budget()
-        self._drawer = SampleDrawer(lengths, config, self.mix, grids=self.grids, budget=self.budget)
+        self._drawer = SampleDrawer(
+            lengths, config, self.mix, grids=self.grids, budget=self.budget, text=text
+        )
         self._pool: tuple[int, list[Row]] | None = None
 
     def batch(self, number: int) -> tuple[Row, ...]:
@@ -131,10 +135,10 @@ class Planner:
         )
         empty = int(self.lengths.empty_text[0])
         text = max(int(self.lengths.shot_text.max()), int(self.lengths.shot_alone.max()), empty)
-        # If no scene is ever drawn, there is no global prompt either.
-        if self.mix.single_share == 1.0:
+        # If no scene is ever drawn, or text stands beside the video, there is no group of a global prompt.
+        if self.mix.single_share == 1.0 or self.text == "beside":
             video -= 1
-        else:
+        if self.mix.single_share < 1.0:
             text += max(int(self.lengths.scene_full.max()), empty)
         for name, found, needed in (
             ("video_tokens", self.config.video_tokens, video),

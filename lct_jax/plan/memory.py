@@ -42,7 +42,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     """Returns the memory of a training step on one device of a mesh."""
     data, micro = config.data, config.training.accumulate
     rows = data.rows / shards.data
-    tokens = rows / micro * (data.video_tokens + data.text_tokens) / shards.seq
+    text = data.text_tokens if config.backbone.text == "joint" else 0
+    tokens = rows / micro * (data.video_tokens + text) / shards.seq
     size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
     policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
     kept = bytes_of.whole if policy.whole else bytes_of.carry + policy.attended * bytes_of.attended

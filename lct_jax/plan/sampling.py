@@ -126,6 +126,7 @@ def make_target_request(config: Config, target: SceneTarget) -> SceneRequest:
         scene_text=count_text(config, config.layout.scene_span) if shots > 1 else 0,
         width=config.backbone.text_width,
         channels=config.backbone.patch_channels,
+        place=config.backbone.text,
     )
 
 
@@ -170,7 +171,8 @@ def _count_cache_bytes(
 
 def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str) -> int:
     """Returns the tokens of the longest row that passes through the model at one time."""
-    sizes = [len(shot.prompt.text) + math.prod(shot.grid) for shot in request.shots]
+    text = [len(s.prompt.text) if request.text == "joint" else 0 for s in request.shots]
+    sizes = [n + math.prod(shot.grid) for n, shot in zip(text, request.shots, strict=True)]
     if mode == "causal":
         return max(sizes)
     scene = 0 if request.prompt is None else len(request.prompt.text) + 1

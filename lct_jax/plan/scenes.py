@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lct_jax.config import SamplingConfig
-from lct_jax.costs.flops import Costs, Flops, count_extension, count_forward
+from lct_jax.config import SamplingConfig, TextPlace
+from lct_jax.costs.flops import Costs, Flops, count_extension, count_forward, count_sequence
 from lct_jax.layout import DUMMY_GRID, GroupPlan
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
@@ -37,15 +37,29 @@ class Cost(NamedTuple):
 
 
 def make_request(
-    shots: int, *, grid: tuple[int, int, int], text: int, scene_text: int, width: int, channels: int
+    shots: int,
+    *,
+    grid: tuple[int, int, int],
+    text: int,
+    scene_text: int,
+    width: int,
+    channels: int,
+    place: TextPlace = "joint",
 ) -> SceneRequest:
-    """Returns a scene of equal shots; `scene_text` 0 means no global prompt. Negative prompts are half as long."""
+    """Returns a scene of equal shots; `scene_text` 0 means no global prompt. Negative prompts are half as long.
+
+    Args:
+        place: where text stands; beside the video, the global prompt is part of every shot's.
+    """
+    if place == "beside":
+        text, scene_text = text + scene_text, 0
     tokens = lambda length: np.ones((length, width), np.float32)
     prompt = lambda length: Prompt(tokens(length), tokens(length // 2))
     return SceneRequest(
         prompt=prompt(scene_text) if scene_text else None,
         shots=tuple(ShotRequest(prompt(text), grid) for _ in range(shots)),
         channels=channels,
+        text=place,
     )
 
 
@@ -110,4 +124,4 @@ def _groups(request: SceneRequest, shots: int, negative: bool) -> int:
     """Returns the tokens of the global prompt and of the first shots."""
     groups = request.plan(tuple(range(len(request.shots))), negative=negative).groups
     first = len(groups) - len(request.shots)
-    return sum(group.text + group.video for group in groups[: first + shots])
+    return sum(count_sequence(group, request.text) for group in groups[: first + shots])

@@ -14,7 +14,7 @@ from lct_jax.codecs.patch import STRIDE
 from lct_jax.config import Config
 from lct_jax.encoders.prompts import SD3
 from lct_jax.errors import InputError
-from lct_jax.layout import GroupPlan, ScenePlan, token_grid
+from lct_jax.layout import GroupPlan, ScenePlan, plan_scene, token_grid
 from lct_jax.media.frames import fit_size
 
 # A prompt is assumed to fill its span divided by this.
@@ -132,7 +132,7 @@ def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> SceneP
     """Returns a scene of equal shots; a single shot has no global prompt, as in training."""
     shot = GroupPlan(count_text(config, config.layout.shot_span), grid)
     scene = count_text(config, config.layout.scene_span) if shots > 1 else None
-    return ScenePlan(scene, (shot,) * shots)
+    return plan_scene(config.backbone.text, scene, (shot,) * shots)
 
 
 def count_text(config: Config, span: int) -> int:

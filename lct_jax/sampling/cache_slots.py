@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lct_jax.config import TextPlace
 from lct_jax.layout import SceneLayout
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -81,15 +82,20 @@ def has_text(entry: int, *, keeps_text: bool) -> bool:
 
 
 def take_slots(
-    index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool
+    index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool, text: TextPlace
 ) -> tuple[TokenIndex, np.ndarray]:
-    """Returns the index of a group's tokens in the cache, and free slots for them (none for padding)."""
-    leaves = zip(batch.text.index, batch.video.index, strict=True)
-    tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
+    """Returns the index of a group's tokens in the cache, and free slots for them (none for padding).
+
+    Text that stands beside the video (`text`) is in no keys, so it has no place in the index.
+    """
+    tokens = batch.video.index
+    if text == "joint":
+        leaves = zip(batch.text.index, batch.video.index, strict=True)
+        tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
     place_BL = np.full(tokens.scene.shape, index.scene.shape[1], np.int32)
     for row, scene_L in enumerate(tokens.scene):
         real = scene_L != PADDING_SCENE
-        if not has_text(entry, keeps_text=keeps_text):
+        if text == "joint" and not has_text(entry, keeps_text=keeps_text):
             real[: batch.text.index.scene.shape[1]] = False
         place_BL[row, real] = np.flatnonzero(index.scene[row] == PADDING_SCENE)[: real.sum()]
     fill = lambda value: np.full_like(tokens.scene, value)

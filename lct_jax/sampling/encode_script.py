@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 
 import numpy as np
 
@@ -44,6 +45,9 @@ def make_request(
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
     _check("sampling.negative_scene", negative_scene, layout.scene_span)
     _check("sampling.negative_shot", negative_shot, layout.shot_span)
+    if spec.text == "beside" and not sampling.negative_scene:
+        # As in training, where a sample without words has the empty prompt of its shot alone.
+        negative_scene = negative_scene[:0]
     prompt = None
     # A scene without a global prompt gets an empty one, as in training; a single shot gets none.
     if script.prompt is not None or len(script.shots) > 1:
@@ -55,17 +59,30 @@ def make_request(
         text = _check(
             f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], layout.shot_span
         )
+        own = Prompt(text=text, negative=negative_shot)
         latent = given.get(number)
         grid = latent.shape[:3] if latent is not None else size(shot.frames or sampling.frames)
         shots.append(
             ShotRequest(
-                prompt=Prompt(text=text, negative=negative_shot),
+                prompt=_join(prompt, own) if prompt and spec.text == "beside" else own,
                 grid=token_grid(grid, spec.patch),
                 given=None if latent is None else patchify(latent, spec.patch),
                 ties=_find_ties(shot),
             )
         )
-    return SceneRequest(prompt=prompt, shots=tuple(shots), channels=spec.patch_channels)
+    return SceneRequest(
+        prompt=prompt if spec.text == "joint" else None,
+        shots=tuple(shots),
+        channels=spec.patch_channels,
+        text=spec.text,
+    )
+
+
+def _join(shared: Prompt, own: Prompt) -> Prompt:
+    """Returns the global prompt and that of a shot, one behind the other."""
+    return Prompt(
+        *(np.concatenate(pair) for pair in zip(*map(astuple, (shared, own)), strict=True))
+    )
 
 
 def _find_ties(shot: ShotPrompt) -> ShotLinks:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lct_jax.config import TextPlace
 from lct_jax.layout import GroupPlan, ScenePlan
 
 
@@ -61,14 +62,17 @@ class SceneRequest:
     """One scene.
 
     Attributes:
-        prompt: its global prompt, None for a scene without one.
+        prompt: its global prompt; None for a scene without one, or if text stands beside the video: it is then part of
+            the prompt of every shot.
         shots: its shots in order.
         channels: C, the width of a patch.
+        text: where text stands.
     """
 
     prompt: Prompt | None
     shots: tuple[ShotRequest, ...]
     channels: int
+    text: TextPlace = "joint"
 
     def plan(self, shots: tuple[int, ...], *, negative: bool) -> ScenePlan:
         """Returns the sizes of a window of shots, for the guided branch or the negative one."""
@@ -79,4 +83,5 @@ class SceneRequest:
                 GroupPlan(text=length(self.shots[shot].prompt), grid=self.shots[shot].grid)
                 for shot in shots
             ),
+            text=self.text,
         )

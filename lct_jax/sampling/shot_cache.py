@@ -80,7 +80,11 @@ class ShotCache:
     def store(self, entry: int, batch: PackedBatch, kept: KeyValues) -> None:
         """Writes the keys and values of a group into free slots."""
         index, place_BL = cache_slots.take_slots(
-            self._cache.index, batch, entry, keeps_text=self.scene.keeps_text
+            self._cache.index,
+            batch,
+            entry,
+            keeps_text=self.scene.keeps_text,
+            text=self.scene.request.text,
         )
         self._cache = self.backbone.store(self._cache, kept, index, place_BL)
         self.passes.append(entry)

@@ -22,18 +22,12 @@ from lct_jax.attention.chunked import AttentionOutput, merge
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation, rotate
 from lct_jax.attention.ulysses import Streams, join, part
-from lct_jax.config import DualStreamConfig, Kernel, NetworkConfig
-from lct_jax.distributed.sharding import count_shards, shard, shard_heads
+from lct_jax.backbones.layers import QKNorm, gated, gelu, modulated_norm, project_tokens
+from lct_jax.config import Kernel, NetworkConfig
+from lct_jax.distributed.sharding import shard, shard_heads
 from lct_jax.types import History
 
-EPSILON = 1e-6
-# Shift, scale and gate of attention, then those of the MLP.
-MODULATIONS = 6
-
-# Norms, gates and GELU are recomputed in the backward pass from their inputs; otherwise every intermediate number would
-# be written to memory and read back. In a scan over blocks no other computation can be merged with it, so that it needs
-# no barrier.
-recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
+MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
 
 
 class BlockInput(NamedTuple):
@@ -68,79 +62,6 @@ class BlockOutput(NamedTuple):
     v: jax.Array
 
 
-def layer_norm(x: jax.Array) -> jax.Array:
-    """Returns LayerNorm without parameters, computed and returned in float32."""
-    x = x.astype(jnp.float32)
-    x = x - x.mean(-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
-
-
-def rms_norm(x: jax.Array, axes: tuple[int, ...] = (-1,)) -> jax.Array:
-    """Returns RMSNorm without parameters over `axes`, computed and returned in float32."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + EPSILON)
-
-
-def modulate(norm_BLD: jax.Array, shift_BLD: jax.Array, scale_BLD: jax.Array) -> jax.Array:
-    """Returns x (1 + scale) + shift in float32 (adaLN)."""
-    return norm_BLD * (1.0 + scale_BLD) + shift_BLD
-
-
-def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
-    """Returns each token's row of a table over group slots: [B L D] of [B S D]."""
-    # The mode "clip" costs a pass over the indices, and "fill" would cost one over the result.
-    return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1, mode="clip")
-
-
-@recomputed
-def modulated_norm(
-    x_BLD: jax.Array, shift_BSD: jax.Array, scale_BSD: jax.Array, group_BL: jax.Array
-) -> jax.Array:
-    """Returns adaLN of every token by the row of its group, float32[B L D]."""
-    return modulate(layer_norm(x_BLD), of_group(shift_BSD, group_BL), of_group(scale_BSD, group_BL))
-
-
-@recomputed
-def gated(x_BLD: jax.Array, gate_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
-    """Returns every token times the gate of its group, float32[B L D]."""
-    return of_group(gate_BSD, group_BL) * x_BLD
-
-
-@recomputed
-def gelu(x: jax.Array) -> jax.Array:
-    """Returns GELU in its tanh approximation."""
-    return nnx.gelu(x, approximate=True)
-
-
-def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
-    """Applies a layer to all tokens, as one matrix where one device has them all.
-
-    The gradient of its weights is then a product of two matrices. XLA on CPU would transpose the inputs of a product
-    that sums over rows and tokens, which adds half of the product's own time.
-    """
-    if count_shards("B") * count_shards("L") > 1:
-        return layer(x_BLD)
-    flat = layer(x_BLD.reshape(-1, x_BLD.shape[-1]))
-    return flat.reshape(*x_BLD.shape[:-1], flat.shape[-1])
-
-
-class QKNorm(nnx.Module):
-    """Learned RMSNorm of queries or keys `x_BHLK`, over a head ("head") or over all heads ("all")."""
-
-    def __init__(self, config: DualStreamConfig) -> None:
-        self.axes = {"head": (-1,), "all": (1, 3), "none": ()}[config.qk_norm]
-        if self.axes:
-            shape = {(-1,): (config.head_dim,), (1, 3): (config.heads, 1, config.head_dim)}
-            self.scale = nnx.Param(jnp.ones(shape[self.axes]))
-
-    def __call__(self, x_BHLK: jax.Array) -> jax.Array:
-        if not self.axes:
-            return x_BHLK
-        scale_1H1K = self.scale[...].reshape(1, -1, 1, x_BHLK.shape[-1])  # H is 1 for "head"
-        scaled = recomputed(lambda x, scale: rms_norm(x, self.axes) * scale)
-        return scaled(x_BHLK, scale_1H1K).astype(x_BHLK.dtype)
-
-
 class StreamBlock(nnx.Module):
     """The weights of one stream in one block."""
 
@@ -156,7 +77,8 @@ class StreamBlock(nnx.Module):
         self.out = dense(inner, width)
         self.up = dense(width, hidden)
         self.down = dense(hidden, width)
-        self.q_norm, self.k_norm = QKNorm(backbone), QKNorm(backbone)
+        norm = lambda: QKNorm(backbone.qk_norm, heads=backbone.heads, head_dim=backbone.head_dim)
+        self.q_norm, self.k_norm = norm(), norm()
         self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
 
     def modulation(self, shared_BS6D: jax.Array) -> list[jax.Array]:

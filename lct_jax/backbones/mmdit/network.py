@@ -6,26 +6,23 @@ scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lct_jax.attention.chunked import ATTENDED
 from lct_jax.attention.mask import KeySpans, divide_keys, find_spans
 from lct_jax.attention.rope import make_rotation
 from lct_jax.attention.ulysses import Streams, join, part
-from lct_jax.backbones.mmdit.blocks import (
-    MODULATIONS,
-    Block,
-    BlockInput,
-    BlockOutput,
+from lct_jax.backbones.layers import (
+    POLICIES,
+    float_linear,
     layer_norm,
     modulate,
     of_group,
     rms_norm,
+    time_features,
 )
+from lct_jax.backbones.mmdit.blocks import MODULATIONS, Block, BlockInput, BlockOutput
 from lct_jax.config import Context, DualStreamConfig, NetworkConfig
 from lct_jax.distributed.sharding import shard, shard_heads
 from lct_jax.types import (
@@ -38,36 +35,8 @@ from lct_jax.types import (
     Tokens,
 )
 
-# Flow time is 0 to 1; the sinusoids of diffusion models were made for times on this scale.
-TIME_SCALE = 1000.0
-TIME_BASE = 10_000.0
-
-# The checkpoint policies of a block, by the config's names (`compute.remat`).
-POLICIES = {
-    "block": jax.checkpoint_policies.nothing_saveable,
-    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
-    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
-        names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[ATTENDED],
-        offload_src="device",
-        offload_dst="pinned_host",
-    ),
-}
-
 # The number of a layer and its weights.
 Numbered = tuple[jax.Array, nnx.State]
-
-
-def time_features(time_BS: jax.Array, width: int) -> jax.Array:
-    """Returns sinusoidal features of diffusion time (DDPM, arXiv 2006.11239), float32[B S width], cosines first."""
-    half = width // 2
-    rate = TIME_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = time_BS.astype(jnp.float32)[..., None] * TIME_SCALE * rate[None, None]
-    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-
-
-# A layer that is float32 on every platform; TPU and GPU would round the inputs of a product to bfloat16 or TF32.
-float_linear = functools.partial(nnx.Linear, precision=jax.lax.Precision.HIGHEST)
 
 
 class TimeModulation(nnx.Module):

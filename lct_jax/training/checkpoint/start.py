@@ -27,6 +27,7 @@ def start_state(
     mesh: Mesh,
     *,
     initialize: Callable[[], Any],
+    read_base: Callable[[], Any] | None = None,
 ) -> TrainState:
     """Returns the state that a run starts from: its own latest checkpoint, else `training.init_from`, else random.
 
@@ -36,6 +37,8 @@ def start_state(
         shapes: abstract parameters.
         mesh: the mesh on which the state is placed.
         initialize: makes random parameters of those shapes; it is traced, so that each is made where it will be placed.
+        read_base: reads them from the published weights that `training.init_from` names, sharded as they will be
+            placed; None if it names weights of ours.
 
     Raises:
         InputError: the checkpoint or the weights belong to another model, codec or encoder; the checkpoint is later
@@ -56,6 +59,10 @@ def start_state(
             print(f"changed since: {change}")
         return checkpoints.restore(_with_sharding(abstract, shardings))
     origin = training.init_from
+    if read_base is not None:
+        params = read_base()
+        print(f"starting from {origin} (published weights)")
+        return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
     if origin:
         read_meta(Path(origin)).check_same(origin, meta, starting=True)
         params = read_weights(Path(origin), shapes, which=training.init_weights)

@@ -1,0 +1,62 @@
+"""The text of a group as its video reads it: a span of the packed text, and zeros behind it up to a fixed number.
+
+Published Wan pads every prompt with zeros to 512 places and masks none of them, so that they are keys like others.
+They are all alike: one key whose score is raised by the logarithm of their number stands for all of them, exactly.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lct_jax.attention.chunked import MASKED, AttentionOutput
+from lct_jax.attention.mask import KeySpans, find_spans
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
+
+
+def find_context(
+    video: TokenIndex, text: TokenIndex, *, slots: int, places: int
+) -> tuple[KeySpans, jax.Array]:
+    """Returns what text every video token reads.
+
+    Args:
+        video, text: of whole rows. slots: group slots of a row. places: of text and zeros together.
+
+    Returns:
+        The spans of text in which each video token finds its own group's, and float32[B L], the logarithm of how many
+        zeros stand behind it (`MASKED` for none).
+    """
+    spans = find_spans(_by_slot(video), _by_slot(text), "full")
+    member_BLS = (text.slot[..., None] == jnp.arange(slots)[None, None]) & (
+        text.scene[..., None] != PADDING_SCENE
+    )
+    missing_BS = places - member_BLS.sum(axis=1)
+    log_BS = jnp.where(
+        missing_BS > 0, jnp.log(jnp.maximum(missing_BS, 1).astype(jnp.float32)), MASKED
+    )
+    return spans, jnp.take_along_axis(log_BS, video.slot, axis=1, mode="clip")
+
+
+def attend_to_zeros(
+    q_BHLK: jax.Array, k_1H1K: jax.Array, v_1H1K: jax.Array, missing_BL: jax.Array
+) -> AttentionOutput:
+    """Attention to so many keys that are all alike.
+
+    Args:
+        k_1H1K, v_1H1K: of one of them. missing_BL: the logarithm of their number.
+    """
+    score_BHL = jnp.einsum(
+        "BHLK,HK->BHL", q_BHLK, k_1H1K[0, :, 0], preferred_element_type=jnp.float32
+    )
+    lse_BHL = score_BHL * q_BHLK.shape[-1] ** -0.5 + missing_BL[:, None]
+    value = jnp.broadcast_to(v_1H1K, q_BHLK.shape).astype(q_BHLK.dtype)
+    return AttentionOutput(value, jnp.maximum(lse_BHL, MASKED))
+
+
+def _by_slot(index: TokenIndex) -> TokenIndex:
+    """Returns an index in which a group is a scene of its own, so that a token sees its group and nothing else."""
+    real = index.scene != PADDING_SCENE
+    return index._replace(
+        scene=jnp.where(real, index.slot + 1, PADDING_SCENE),
+        shot=jnp.full_like(index.shot, GLOBAL_SHOT),
+    )

@@ -1,0 +1,70 @@
+"""Names of Wan's parameters in diffusers' layout, and which rule turns the axes of each.
+
+diffusers' `norm2` is the norm before cross-attention; Wan's own files call it `norm3`. Only queries and keys of
+self-attention are rotated, so only these are permuted (`published.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from lct_jax.backbones.protocol import PublishedName
+from lct_jax.config import NetworkConfig
+
+# Ours to diffusers', and the rule for a layer's kernel.
+_TOP = {
+    "video_in": ("patch_embedding", "patch"),
+    "text_in": ("condition_embedder.text_embedder.linear_1", "kernel"),
+    "text_out": ("condition_embedder.text_embedder.linear_2", "kernel"),
+    "time.embed_in": ("condition_embedder.time_embedder.linear_1", "kernel"),
+    "time.embed_out": ("condition_embedder.time_embedder.linear_2", "kernel"),
+    "time.project": ("condition_embedder.time_proj", "kernel"),
+    "video_out": ("proj_out", "kernel"),
+}
+_ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0"}
+_MLP = {"up": "ffn.net.0.proj", "down": "ffn.net.2"}
+
+
+def decays(path: tuple[str, ...]) -> bool:
+    """Returns whether weight decay touches a parameter: kernels do, outside the time embedding.
+
+    Biases, norm scales and modulation are spared, as with the MMDiT [D].
+    """
+    return "kernel" in path and "time" not in path
+
+
+def name_weights(config: NetworkConfig) -> Mapping[str, PublishedName]:
+    """Returns the published name of every parameter; "{}" stands for the number of the block."""
+    del config  # names are the same for all sizes
+    return dict(_name_all())
+
+
+def _name_all() -> Iterator[tuple[str, PublishedName]]:
+    for ours, (theirs, rule) in _TOP.items():
+        yield from _name_layer(ours, theirs, rule=rule)
+    yield "table", PublishedName("scale_shift_table", "table")
+    for part, theirs, rotated in (("attention", "attn1", True), ("cross", "attn2", False)):
+        ours, theirs = f"blocks.{part}", f"blocks.{{}}.{theirs}"
+        for layer, name in _ATTENTION.items():
+            turned = rotated and layer in ("q", "k")
+            yield from _name_layer(
+                f"{ours}.{layer}",
+                f"{theirs}.{name}",
+                rule="rotary_kernel" if turned else "kernel",
+                bias="rotary" if turned else "same",
+            )
+        for layer in ("q", "k"):
+            rule = "rotary_norm" if rotated else "norm"
+            yield f"{ours}.{layer}_norm.scale", PublishedName(f"{theirs}.norm_{layer}.weight", rule)
+    yield "blocks.cross_norm.scale", PublishedName("blocks.{}.norm2.weight")
+    yield "blocks.cross_norm.bias", PublishedName("blocks.{}.norm2.bias")
+    for ours, theirs in _MLP.items():
+        yield from _name_layer(f"blocks.{ours}", f"blocks.{{}}.{theirs}")
+    yield "blocks.table", PublishedName("blocks.{}.scale_shift_table", "table")
+
+
+def _name_layer(
+    ours: str, theirs: str, *, rule: str = "kernel", bias: str = "same"
+) -> Iterator[tuple[str, PublishedName]]:
+    yield f"{ours}.kernel", PublishedName(f"{theirs}.weight", rule)
+    yield f"{ours}.bias", PublishedName(f"{theirs}.bias", bias)

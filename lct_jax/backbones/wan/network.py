@@ -1,0 +1,177 @@
+"""Wan's video transformer: self-attention over all video of a scene, and text beside it by cross-attention.
+
+What it computes of one shot alone is what the published model computes of a clip (arXiv 2503.20314; diffusers'
+`WanTransformer3DModel` is the reference of the tests). Of several shots, video sees video as the index says, every
+shot is modulated by its own time, and reads the text of its own group. Only video is rotated, so attention depends on
+differences of places alone.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax.attention.mask import find_spans
+from lct_jax.attention.rope import make_rotation
+from lct_jax.backbones.layers import (
+    POLICIES,
+    float_linear,
+    gelu,
+    layer_norm,
+    modulate,
+    of_group,
+    project_tokens,
+    time_features,
+)
+from lct_jax.backbones.wan.blocks import MODULATIONS, Block, BlockInput
+from lct_jax.backbones.wan.context import find_context
+from lct_jax.config import Context, NetworkConfig, WanConfig
+from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.types import (
+    BackboneSpec,
+    CacheSpec,
+    History,
+    KeyValues,
+    Prediction,
+    TokenIndex,
+    Tokens,
+)
+
+Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
+
+
+class TimeEmbedding(nnx.Module):
+    """Embeds the time of each group, in float32 throughout."""
+
+    def __init__(self, config: WanConfig, *, rngs: nnx.Rngs) -> None:
+        width = config.width
+        self.features = config.time_features
+        self.embed_in = float_linear(config.time_features, width, rngs=rngs)
+        self.embed_out = float_linear(width, width, rngs=rngs)
+        self.project = float_linear(width, MODULATIONS * width, rngs=rngs)
+
+    def __call__(self, time_BS: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns [B S 6 D] for the blocks, and the embedding itself, [B S D], for the output layer."""
+        hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
+        embedded_BSD = self.embed_out(hidden)
+        shared = self.project(nnx.silu(embedded_BSD))
+        # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
+        split = lambda x, n: shard(x.reshape(*x.shape[:2], n, -1), "BS6D")
+        return split(shared, MODULATIONS), split(embedded_BSD, 1)[:, :, 0]
+
+
+class Wan(nnx.Module):
+    """Wan's backbone; see `lct_jax.backbones.protocol.Backbone`."""
+
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
+        backbone, dtype = config.backbone, jnp.dtype(config.compute.dtype)
+        width, channels = backbone.width, backbone.patch_channels
+        self.config, self.dtype = config, dtype
+        self.video_in = nnx.Linear(channels, width, dtype=dtype, rngs=rngs)
+        self.text_in = nnx.Linear(backbone.text_width, width, dtype=dtype, rngs=rngs)
+        self.text_out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.time = TimeEmbedding(backbone, rngs=rngs)
+        self.blocks = _stack_blocks(config, rngs)
+        self.table = nnx.Param(jnp.zeros((2, width)))
+        self.video_out = float_linear(
+            width, channels, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
+        )
+
+    def __call__(
+        self,
+        video: Tokens,
+        text: Tokens,
+        time_BS: jax.Array,
+        *,
+        context: Context,
+        history: History | None = None,
+        keep: bool = False,
+    ) -> Prediction:
+        """Predicts the velocity of every video token; see `lct_jax.backbones.protocol.Backbone`.
+
+        The keys and values that a prediction keeps are those of video tokens.
+        """
+        modulation, embedded_BSD = self.time(time_BS)
+        shared = self._share(modulation, video.index, text, context=context, history=history)
+        x = shard(project_tokens(self.video_in, video.value.astype(self.dtype)), "BLD")
+        graph, layers = nnx.split(self.blocks)
+
+        def run_block(x_BLD: jax.Array, numbered: Numbered) -> tuple[jax.Array, KeyValues | None]:
+            out = nnx.merge(graph, numbered[1])(x_BLD, shared, numbered[0])
+            return out.x, KeyValues(out.k, out.v) if keep else None
+
+        remat = self.config.compute.remat
+        if remat != "none" and history is None:
+            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=POLICIES[remat])
+        x, kept = jax.lax.scan(run_block, x, (jnp.arange(self.config.backbone.depth), layers))
+        if kept is not None:
+            kept = KeyValues(*(shard_heads(part, "NBHLK") for part in kept))
+        return Prediction(self._read_out(x, video.index.slot, embedded_BSD), kept)
+
+    def _share(
+        self,
+        modulation: jax.Array,
+        index: TokenIndex,
+        text: Tokens,
+        *,
+        context: Context,
+        history: History | None,
+    ) -> BlockInput:
+        backbone = self.config.backbone
+        # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
+        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
+        whole, text_index = rows(index), rows(text.index)
+        context_spans, missing_BL = find_context(
+            whole, text_index, slots=modulation.shape[1], places=backbone.text_places
+        )
+        empty = jnp.zeros((1, 1, backbone.text_width), self.dtype)
+        return BlockInput(
+            modulation=modulation,
+            rotation=make_rotation(index.coord, split=backbone.rope_split, base=backbone.rope_base),
+            key_spans=rows(find_spans(whole, whole, context)),
+            slot=index.slot,
+            text=shard(self._embed_text(text.value.astype(self.dtype)), "BLD"),
+            text_spans=rows(context_spans),
+            empty=self._embed_text(empty),
+            missing=shard(missing_BL, "BL"),
+            history=history,
+        )
+
+    def _embed_text(self, text_BLE: jax.Array) -> jax.Array:
+        """Returns text as the blocks read it, [B L D]; of zeros as well, which stand behind every prompt."""
+        hidden = gelu(project_tokens(self.text_in, text_BLE))
+        return project_tokens(self.text_out, hidden)
+
+    def _read_out(self, x_BLD: jax.Array, slot_BL: jax.Array, embedded_BSD: jax.Array) -> jax.Array:
+        # The table meets the embedding itself, and not what the blocks are modulated by.
+        shift, scale = (
+            of_group(embedded_BSD + row[None, None], slot_BL) for row in self.table[...]
+        )
+        return self.video_out(modulate(layer_norm(x_BLD), shift, scale))
+
+
+def describe(config: NetworkConfig) -> BackboneSpec:
+    """Returns what data, sampling and cache need to know of the network."""
+    backbone = config.backbone
+    cache = CacheSpec(
+        layers=backbone.depth,
+        heads=backbone.heads,
+        head_dim=backbone.head_dim,
+        dtype=config.compute.dtype,
+        rope_split=backbone.rope_split,
+        rope_base=backbone.rope_base,
+        keeps_text=False,
+    )
+    return BackboneSpec(
+        backbone.channels, backbone.patch, backbone.text_width, cache, text=backbone.text
+    )
+
+
+def _stack_blocks(config: NetworkConfig, rngs: nnx.Rngs) -> Block:
+    @nnx.split_rngs(splits=config.backbone.depth)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def create(rngs: nnx.Rngs) -> Block:
+        return Block(config, rngs=rngs)
+
+    return create(rngs)
