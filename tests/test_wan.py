@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
-from gradient import compile_gradient
+from gradient import check_near, compile_gradient
 from scenes import TINY_WAN, Scene, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes
 
 from lct_jax.attention import splash
@@ -58,11 +57,7 @@ def test_kernels_agree_in_velocity_and_gradient(model, kernel, monkeypatch):
         compile_gradient(m, training)(m.params, packed.batch, packed.added)
         for m in (other, chunked)
     )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        found.tree,
-        expected.tree,
-    )
+    check_near(found.tree, expected.tree)
 
 
 def test_shots_that_see_only_themselves_may_lie_anywhere(model):
