@@ -67,3 +67,16 @@ def check_same(found: tuple[jax.Array, Any], expected: tuple[jax.Array, Any]) ->
     for name, leaf in wanted.items():
         largest = np.abs(leaf).max()
         np.testing.assert_allclose(leaves[name], leaf, rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+def check_near(found: Any, expected: Any) -> None:
+    """Gradients agree to 1e-5 of each parameter's largest value, or of a thousandth of the largest of all.
+
+    Some parameters hardly matter, such as biases of keys: what they have is rounding of larger numbers.
+    """
+    leaves, wanted = name_leaves(found), name_leaves(expected)
+    assert leaves.keys() == wanted.keys()
+    largest = max(np.abs(leaf).max() for leaf in wanted.values())
+    for name, leaf in wanted.items():
+        atol = 1e-5 * max(np.abs(leaf).max(), 1e-3 * largest)
+        np.testing.assert_allclose(leaves[name], leaf, rtol=0, atol=atol, err_msg=name)
