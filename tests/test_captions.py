@@ -224,7 +224,6 @@ def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
 
 
-@pytest.mark.programs
 def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, monkeypatch):
     """A 429, an answer without the shots, a wrong ID, then a good one; the second scene gets one in the next run."""
     wrong = {**GOOD, "shots": ["Character 7.", "A hole."]}
@@ -265,7 +264,6 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, mon
     assert len(pictures) == 4
 
 
-@pytest.mark.programs
 def test_a_model_that_was_away_is_asked_again_in_the_next_run(tmp_path, asking, monkeypatch):
     with serve_chat([answer(GOOD), status(500)]) as server:
         set_endpoint(monkeypatch, server.url)
@@ -322,7 +320,6 @@ def test_the_key_is_in_no_file_and_no_report(tmp_path, asking, monkeypatch):
     assert [path for path in files if key.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.programs
 def test_captions_by_a_model_need_an_endpoint(asking, monkeypatch):
     monkeypatch.delenv("LCT_CHAT_URL", raising=False)
     with pytest.raises(InputError, match="LCT_CHAT_URL: not set in the environment"):

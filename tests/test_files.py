@@ -52,6 +52,7 @@ def test_what_cannot_be_written_is_said_in_a_line(tmp_path):
         save_tensors(tmp_path / "file" / "a.txt", {"x": np.zeros(1)})
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path, kind):
     path = tmp_path / "a"
@@ -82,6 +83,7 @@ def _write_and_die(path: Path, kind: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.programs
 def test_writers_of_one_file_take_turns(tmp_path):
     """Eight processes, each of which writes its own number many times over: what stays is one of them, whole."""
     path, context = tmp_path / "a", multiprocessing.get_context("fork")

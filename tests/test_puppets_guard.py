@@ -3,11 +3,9 @@
 `benchmarks/broken.py` has the faults that the limits were tried with; docs/ablations.md shows by what each fails.
 """
 
-import math
-
 import pytest
 
-from benchmarks.puppets_guard import CEILINGS, FLOORS, find_failures, run_guard
+from benchmarks.puppets_guard import find_failures, run_guard
 
 
 @pytest.mark.slow
@@ -15,14 +13,3 @@ def test_shots_share_what_no_prompt_says_after_a_short_run(tmp_path, monkeypatch
     monkeypatch.delenv("XLA_FLAGS")  # the tests' eight devices: four rows do not divide over them
     measured = run_guard(tmp_path)
     assert find_failures(measured) == [], measured
-
-
-def test_every_measure_can_fail():
-    good = {**{name: floor + 0.01 for name, floor in FLOORS.items()}, **CEILINGS}
-    assert find_failures(good) == []
-    for name in FLOORS:
-        for bad in (FLOORS[name] - 0.01, math.nan):
-            assert find_failures({**good, name: bad}) == [name]
-    for name in CEILINGS:
-        for bad in (CEILINGS[name] + 0.01, math.nan):
-            assert find_failures({**good, name: bad}) == [name]
