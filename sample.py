@@ -1,11 +1,11 @@
-"""Samples a scene from a script: an mp4 a shot, the scene cut together, and a storyboard.
+"""Samples a scene from a script, and writes an mp4 a shot, the scene cut together, and a storyboard.
 
     python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. `--encoder=FOLDER`
-names the text encoder where it no longer lies in the folder that the set was prepared with. Every field of
-the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with
-cached keys and values, from weights tuned with causal context.
+names the text encoder where it is no longer in the folder that the set was prepared with. Every field of the run's
+sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with cached
+keys and values, from weights tuned with causal context.
 """
 
 from __future__ import annotations

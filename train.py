@@ -2,8 +2,9 @@
 
     python train.py --config=configs/film_tiny.py --data=DIR --workdir=DIR [--config.training.steps=200]
 
-Killed at any moment and started again with the same command, it goes on from the last good checkpoint, bit-exactly.
-SIGTERM and Ctrl-C end it after the step under way, saved. `--profile=20:25` traces steps (docs/training.md).
+A run that is killed at any moment and started again with the same command goes on from the last good checkpoint,
+bit-exactly. SIGTERM and Ctrl-C end it after the step under way, which is saved. `--profile=20:25` traces steps
+(docs/training.md).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place
 from lct_jax.distributed.stop_signal import StopSignal
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
-from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard, guard_step
@@ -60,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     profile = Profile(PROFILE.value, workdir / "profile")
     use_compilation_cache(workdir)
 
-    # ---- devices, and the rows that this process reads for its own ---------------------------
+    # ---- devices, and the rows that this process reads for them ------------------------------
     mesh = make_mesh(seq=config.compute.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
@@ -136,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
         last, leaving = number == training.steps, stop.poll(mesh)
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
-        # A report at every save too: means that reach back behind it would not survive a kill.
+        # Every save also makes a report, since a kill would lose means over steps before the save.
         if number % training.log_every == 0 or saving or evaluating:
             report = meter.report()
             report.values["recompilations"] = recompilations.count

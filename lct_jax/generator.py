@@ -4,11 +4,11 @@
 
     generator = lct_jax.load("runs/film_tiny")            # a run's folder, or exported weights with codec=...
     scene = generator.sample("script.json", mode="joint")
-    for shot in scene:                                    # shots as they are finished
+    for shot in scene:                                    # yields shots as they are finished
         print(shot.number, shot.frames.shape)
     scene.save("out")                                     # an mp4 a shot, the scene, a storyboard, latents
 
-`sample.py`, evaluation and benchmarks use it, so what is put together for sampling stands here once.
+`sample.py`, evaluation and benchmarks use it, so the set-up for sampling is written only once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
 from lct_jax.seeds import make_key
-from lct_jax.training.checkpoint.checkpoints import read_meta, read_weights
+from lct_jax.training.checkpoint.start import read_meta, read_weights
 from lct_jax.training.checkpoint.weights import Meta
 
 
@@ -56,7 +56,8 @@ class FinishedShot:
     """A shot that was sampled.
 
     Attributes:
-        number: from 0, in the order of the script. latent: float32[T X Y c].
+        number: its number from 0, in the order of the script.
+        latent: float32[T X Y c].
     """
 
     def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
@@ -71,14 +72,16 @@ class FinishedShot:
 
 
 class Generator:
-    """Trained weights with all that sampling needs besides; made by `lct_jax.load`.
+    """Trained weights with all that sampling needs besides; `lct_jax.load` makes it.
 
     Args:
-        meta: of the weights. network: with its parameters on the host. codec, encoder: those it was trained with.
+        meta: the meta of the weights.
+        network: the network, with its parameters on the host.
+        codec, encoder: those that it was trained with.
         origin: where the weights come from, for messages.
 
     Attributes:
-        config: of the run, whose `sampling` section `sample` may override.
+        config: the run's config; `sample` may override fields of its `sampling` section.
     """
 
     def __init__(
@@ -142,19 +145,19 @@ class Generator:
         on_step: Callable[[], Any] = lambda: None,
         **settings: Any,
     ) -> SampledScene:
-        """Returns a scene whose shots are sampled as they are asked for.
+        """Returns a scene whose shots are sampled when they are iterated over.
 
         Args:
             script: a file, or a script that was loaded or made.
             mode: "joint", "autoregressive" or "causal".
             given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
                 the script names.
-            key: of all noise; None makes one of the seed of the settings.
+            key: the key of all noise; None makes one from the seed of the settings.
             on_step: is called once an Euler step.
             settings: fields of the run's sampling config to override, such as `guidance=5.0` or `seed=1`.
 
         Raises:
-            InputError: the script, a picture or a setting does not fit the model, or the mode does not.
+            InputError: the script, a picture, a setting or the mode does not fit the model.
         """
         if mode not in MODES:
             raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
@@ -191,7 +194,7 @@ class Generator:
     def make_request(
         self, script: Script, sampling: SamplingConfig, given: Mapping[int, Given]
     ) -> SceneRequest:
-        """Returns what a script asks for, with its texts encoded."""
+        """Returns the request of a script, with its texts encoded."""
         return make_request(
             script,
             encode=self.encoder.encode,
@@ -204,7 +207,7 @@ class Generator:
 
     @functools.cache  # noqa: B019 -- a generator lives as long as its weights do
     def place(self, shards: int) -> tuple[jax.sharding.Mesh, Denoiser]:
-        """Returns a mesh of so many devices over tokens and heads, and the network with its weights there."""
+        """Returns a mesh of so many devices over tokens and heads, and the network with its weights on it."""
         mesh = make_sampling_mesh(shards, heads=self.spec.cache.heads)
         params = place_tree(self.network.params, state_sharding(self.network.params, mesh))
         network = self.network._replace(params=params)
@@ -212,11 +215,12 @@ class Generator:
 
 
 class SampledScene:
-    """A scene that is sampled as its shots are asked for; what is finished is kept.
+    """A scene that is sampled as it is iterated over; finished shots are kept.
 
     Attributes:
-        script, request, given, mode, sampling: what it is made from. windows: in the order of sampling.
-        shots: those that are finished, by number.
+        script, request, given, mode, sampling: what it is made from.
+        windows: its windows, in the order of sampling.
+        shots: the finished shots, by number.
     """
 
     def __init__(
@@ -239,20 +243,19 @@ class SampledScene:
 
     @property
     def steps(self) -> int:
-        """Euler steps of the whole scene, for a progress bar."""
+        """The Euler steps of the whole scene, for a progress bar."""
         return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
 
     def __iter__(self) -> Iterator[FinishedShot]:
-        """Yields every sampled shot, those that are finished first."""
+        """Yields every sampled shot, the finished ones first."""
         yield from list(self.shots.values())
         while (shot := self._next()) is not None:
             yield shot
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Samples what is missing and writes the scene; returns the paths.
+        """Samples the missing shots and writes the scene; returns the paths.
 
-        A shot is written as soon as it is finished. Of several processes, which all sample, the first one decodes and
-        writes.
+        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
         """
         if jax.process_index():
             for _ in self:
@@ -284,7 +287,7 @@ class SampledScene:
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 
     def _next(self) -> FinishedShot | None:
-        # The mesh is in force for one shot at a time, so that it does not reach into the caller's own code.
+        # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
         with jax.set_mesh(self.generator.place(self.sampling.shards)[0]):
             shot = next(self._tokens, None)
         if shot is None:

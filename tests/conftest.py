@@ -1,6 +1,6 @@
 """Eight simulated CPU devices, strict ranks, and what tests share: a tiny model and one that is overfit.
 
-The flags must be set before JAX starts, hence here and before any import of it.
+The flags must be set before JAX starts, so they are set here before any import of it.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny() -> TinyModel:
-    """The tiny float32 model with random weights everywhere; its compiled forward is shared."""
+    """Returns the tiny float32 model with random weights everywhere; its compiled forward pass is shared."""
     return TinyModel(TINY)
 
 
 @pytest.fixture(scope="session")
 def overfit() -> Overfit:
-    """A tiny model trained on one scene of three shots, with the losses before and after."""
+    """Returns a tiny model trained on one scene of three shots, with the losses before and after."""
     return overfit_scene()
 
 
 @pytest.fixture(scope="session")
 def mesh() -> jax.sharding.Mesh:
-    """Four devices over rows times two over tokens."""
+    """Returns a mesh of four devices over rows times two over tokens."""
     return make_mesh(seq=2)

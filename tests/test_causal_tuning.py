@@ -1,4 +1,4 @@
-"""From a bidirectional run to a causal one, and scenes sampled from it in the causal modes."""
+"""A causal run that starts from a bidirectional one, and scenes sampled from it in the causal modes."""
 
 from __future__ import annotations
 
@@ -29,19 +29,15 @@ from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
 from lct_jax.sampling.modes import MODES, Mode
 from lct_jax.sampling.schedule import plan_causal
-from lct_jax.training.checkpoint.checkpoints import (
-    Checkpoints,
-    read_meta,
-    read_weights,
-    start_state,
-)
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import read_meta, read_weights, start_state
 from lct_jax.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.programs
 
 
 def make_config(**model: object) -> Config:
-    """The shared run's config with causal context and a schedule of its own, from the shared run."""
+    """Returns the shared run's config with causal context and a schedule of its own, starting from the shared run."""
     training = dataclasses.replace(
         CONFIG.training,
         context="causal",
@@ -59,7 +55,7 @@ def make_config(**model: object) -> Config:
 
 
 def causal_run() -> tuple[Path, str]:
-    """The work folder of a causal run, and what it printed."""
+    """Returns the work folder of a causal run, and what the run printed."""
     folder = make_once("causal", _train)
     return folder / "run", (folder / "printed.txt").read_text()
 
@@ -77,7 +73,7 @@ def _train(folder: Path) -> None:
 
 
 def start(config: Config, workdir: Path):
-    """The state that a run of this config starts from."""
+    """Returns the state that a run of this config starts from."""
     shapes = build_abstract(config.network).params
     meta = dataclasses.replace(read_meta(shared_run()), config=config)
     checkpoints = Checkpoints(workdir, keep=1)
@@ -104,7 +100,7 @@ def test_a_causal_run_says_where_it_starts_from():
 
 
 @pytest.mark.parametrize("which", ["ema", "params"])
-def test_it_starts_from_the_ema_or_the_raw_weights_by_choice(which, tmp_path, capsys):
+def test_causal_run_starts_from_ema_or_raw_weights(which, tmp_path, capsys):
     config = make_config()
     training = dataclasses.replace(config.training, init_weights=which)
     state = start(dataclasses.replace(config, training=training), tmp_path)

@@ -79,7 +79,7 @@ CONFIG = Config(
 
 @dataclass(frozen=True)
 class TinyFilm:
-    """Where its files are."""
+    """A tiny film, by the folder that has its files."""
 
     folder: Path
 
@@ -104,7 +104,7 @@ class TinyFilm:
         return self.folder / "set"
 
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
-        """Prepares the film, unless it is, and opens the set."""
+        """Prepares the film, unless that is done, and opens the set."""
         prepare_scene_file(self.scenes, self.prepared, config)
         return PreparedSet(self.prepared)
 
@@ -119,7 +119,7 @@ def make_tiny_film(folder: Path) -> TinyFilm:
 
 
 def draw_frames() -> np.ndarray:
-    """Six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
+    """Returns six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
     frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     rng = np.random.default_rng(0)
     for start, end in CUTS:
@@ -142,7 +142,7 @@ def write_scenes(path: Path, change: dict[tuple[str | int, ...], object] | None 
 
 
 def describe_scenes() -> dict[str, object]:
-    """Two scenes to train on, of three and two shots, and one held out."""
+    """Returns two scenes to train on, of three and two shots, and one held out."""
     prompts = ("Character 1 waits.", "Rain on the quay.", "Character 1 leaves, and the dog stays.")
     shots = [
         {"frames": list(cut), "cut": i != 4, "prompt": prompts[i % 3]} for i, cut in enumerate(CUTS)
@@ -177,12 +177,12 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
 
 
 def shared_film() -> TinyFilm:
-    """The film, prepared once a session."""
+    """Returns the film, prepared once a session."""
     return TinyFilm(make_once("film", lambda folder: make_tiny_film(folder).prepare()))
 
 
 def shared_run() -> Path:
-    """The work folder of a run on the shared film, done without interruption once a session."""
+    """Returns the work folder of a run on the shared film, done without interruption once a session."""
     return make_once("run", _train)
 
 
@@ -192,14 +192,14 @@ def _train(workdir: Path) -> None:
 
 
 def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
-    """Command line of a run on a film."""
+    """Returns the command line of a run on a film."""
     paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
     return ["train.py", *(f"--{name}={path}" for name, path in paths.items())]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a process ended."""
+    """The exit code and the output of a process."""
 
     code: int
     stdout: str
@@ -218,10 +218,11 @@ def start_program(
     through: Sequence[str | Path] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
+    """Starts `python ARGUMENTS` in the repository on one CPU device, with warnings as errors.
 
     Args:
-        through: a command that runs the command line given behind it. environment: variables to add.
+        through: a command that runs the command line given after it.
+        environment: variables to add.
     """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {

@@ -1,4 +1,4 @@
-"""Every number a run is made of: frozen, checked sections, one file each, and the way they pass through flags.
+"""Holds every setting of a run in frozen, checked sections, one file each, and converts them to and from flags.
 
 A file under `configs/` returns `editable(Config(...))`, which absl flags may change field by field; `freeze` turns the
 result back into a checked `Config`. Where the paper is silent, our decision stands in a section as the default and

@@ -1,7 +1,7 @@
-"""What is wrong with a shard on disk: whether all that was written of a film is still there, record by record.
+"""Checks a shard on disk: whether everything that was written of a film is still there, record by record.
 
-Storage loses files (a purge of scratch), ends of files (a copy that broke off) and bits. Every record is read, because
-its checksum is the only thing that knows of the last of these.
+Storage loses files (a purge of scratch), ends of files (an interrupted copy) and bits. Every record is read, because
+only its checksum detects changed bits.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _check_record(where: str, data: bytes, sizes: Mapping[str, tuple[int, ...] |
 
 
 def _expect_shots(lengths: LengthTable) -> Iterator[dict[str, tuple[int, ...] | None]]:
-    """Yields the sizes of each shot's tensors, without their last axes; None where any size will do."""
+    """Yields the sizes of each shot's tensors, without their last axes; None where any size is allowed."""
     for shot, tokens in enumerate(lengths.shot_text.tolist()):
         first, end = lengths.clip_start[shot : shot + 2]
         grids = map(tuple, lengths.clip_grid[first:end].tolist())
