@@ -25,6 +25,7 @@ from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.costs.step import Program
 from lct_jax.data.fill import describe_cuts
 from lct_jax.data.joined import open_data
+from lct_jax.data.mix import define_data
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
@@ -47,7 +48,7 @@ from lct_jax.training.report.throughput import Throughput, find_chip
 from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
-DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
+DATA = define_data("Prepared set, or several (docs/data.md).", required=True)
 define_process_flags()
 WORKDIR = define_path("workdir", "Folder of the run.", required=True)
 define_compilation_cache()
