@@ -50,9 +50,12 @@ def main(argv: Sequence[str]) -> None:
         CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
     )
     settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
-    with tqdm(desc=MODE.value, unit="step", disable=jax.process_index() > 0) as bar:
-        scene = generator.sample(SCRIPT.value, mode=MODE.value, on_step=bar.update, **settings)
-        bar.reset(total=scene.steps)
+    # The bar appears once the script and the settings are known to be good.
+    scene = generator.sample(
+        SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **settings
+    )
+    silent = jax.process_index() > 0
+    with tqdm(total=scene.steps, desc=MODE.value, unit="step", disable=silent) as bar:
         paths = scene.save(OUT.value)
     for path in paths:
         print(path)

@@ -30,7 +30,8 @@ from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place
 from lct_jax.distributed.stop_signal import StopSignal
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
-from lct_jax.training.checkpoint.checkpoints import Checkpoints, start_state
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
 from lct_jax.training.guard import check_guard, guard_step

@@ -21,8 +21,9 @@ from test_resume import check_same_end, finish, finished
 from tiny_film import Result, run_program, shared_film, shared_run, train_arguments
 
 from lct_jax.errors import InputError
-from lct_jax.training.checkpoint.checkpoints import Checkpoints, read_meta
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import find_damage
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.report.reporter import Reporter
 
 LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files
@@ -115,7 +116,7 @@ def test_a_disk_with_too_little_room_is_told_of_early_and_once(tmp_path, monkeyp
     usage, free = namedtuple("usage", "free"), [10**12]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(free[0]))
     checkpoints = Checkpoints(tmp_path, keep=2)
-    state, meta = make_state(), read_meta(shared_run())
+    state, meta = make_state(), TrainedWeights(shared_run()).meta
     in_memory = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert checkpoints.find_shortage(state) == []
     free[0] = in_memory - 1  # before the first save the state itself is the measure

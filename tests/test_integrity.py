@@ -19,13 +19,9 @@ from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint import integrity
-from lct_jax.training.checkpoint.checkpoints import (
-    Checkpoints,
-    describe_origin,
-    read_meta,
-    read_weights,
-)
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find_damage
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import TrainState, init_state
 
@@ -163,11 +159,11 @@ def test_where_none_is_whole_each_is_named_and_nothing_is_touched(run):
 
 def test_what_reads_a_run_uses_the_one_before_and_changes_nothing(run, capsys):
     """As sample.py, lct_jax.export and training.init_from do."""
-    expected = read_weights(run, SHAPES, which="ema")
+    expected = TrainedWeights(run).read(SHAPES)
     flip(largest(run, 8))
-    assert describe_origin(run, which="ema").endswith("ema of step 6)")
-    assert read_meta(run).config == CONFIG
-    older = read_weights(run, SHAPES, which="ema")
+    assert TrainedWeights(run).describe().endswith("ema of step 6)")
+    assert TrainedWeights(run).meta.config == CONFIG
+    older = TrainedWeights(run).read(SHAPES)
     pairs = zip(jax.tree.leaves(older), jax.tree.leaves(expected), strict=True)
     assert any((old != new).any() for old, new in pairs)
     lines = capsys.readouterr().err.splitlines()
@@ -202,7 +198,7 @@ def test_half_written_saves_are_no_checkpoints_and_only_their_run_removes_them(r
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 def test_every_save_gets_its_manifest(tmp_path, monkeypatch, backend):
     """On an accelerator both are written beside the training."""
-    meta = read_meta(shared_run())
+    meta = TrainedWeights(shared_run()).meta
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):

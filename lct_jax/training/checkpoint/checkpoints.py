@@ -18,26 +18,22 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import jax
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
-from jax.sharding import Mesh
 
-from lct_jax.config import TrainingConfig
-from lct_jax.distributed.sharding import place_tree, state_sharding
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import describe_unguarded, lock
 from lct_jax.training.checkpoint.integrity import choose, find_missing, measure_size, seal
 from lct_jax.training.checkpoint.literal_path import LiteralPath
 from lct_jax.training.checkpoint.silence import OrbaxSilence
-from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
-from lct_jax.training.state import TrainState, init_state
+from lct_jax.training.checkpoint.weights import Meta
+from lct_jax.training.state import TrainState
 from lct_jax.versions import compare_versions, read_versions
 
 FORMAT = "lct_jax.checkpoint/1"
@@ -147,10 +143,13 @@ class Checkpoints:
         return TrainState(**self._restore(state=args).state)
 
     def restore_weights(self, name: str, shapes: Any) -> Any:
-        """`params` or `ema` alone as numpy arrays in the tree of `shapes`, whatever mesh they were trained on."""
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        """Returns `params` or `ema` alone in the tree of `shapes`, whatever mesh they were trained on.
+
+        A leaf of `shapes` that has a sharding is restored to it, and one that has none as a numpy array.
+        """
+        places = jax.tree.map(_restore_args, shapes)
         args = ocp.args.PyTreeRestore(
-            {name: shapes}, restore_args={name: as_numpy}, partial_restore=True
+            {name: shapes}, restore_args={name: places}, partial_restore=True
         )
         return self._restore(state=args).state[name]
 
@@ -203,75 +202,6 @@ class Checkpoints:
             ) from error
 
 
-def start_state(
-    checkpoints: Checkpoints,
-    meta: Meta,
-    training: TrainingConfig,
-    shapes: Any,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    *,
-    initialize: Callable[[], Any],
-) -> TrainState:
-    """The state a run starts from: its own latest checkpoint, else `training.init_from`, else random.
-
-    Args:
-        checkpoints: of the run. meta: of the run. shapes: abstract parameters. mesh: where it will live.
-        initialize: makes random parameters of those shapes; traced, so that each is made where it will live.
-
-    Raises:
-        InputError: the checkpoint or the weights belong to another model, codec or encoder; the checkpoint is later
-            than the last step of the run.
-    """
-    abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
-    shardings = state_sharding(abstract, mesh)
-    if checkpoints.latest is not None:
-        if checkpoints.latest > training.steps:
-            raise InputError(
-                f"training.steps: found {training.steps}, expected at least {checkpoints.latest}, the step that "
-                f"{checkpoints.folder} has come to"
-            )
-        before = checkpoints.read_meta()
-        before.check_same(str(checkpoints.folder), meta)
-        print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
-        for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
-            print(f"changed since: {change}")
-        return checkpoints.restore(_with_sharding(abstract, shardings))
-    origin = training.init_from
-    if origin:
-        read_meta(Path(origin)).check_same(origin, meta, starting=True)
-        params = read_weights(Path(origin), shapes, which=training.init_weights)
-        print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
-        params = place_tree(params, shardings.params)
-        return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
-    return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
-
-
-def read_meta(origin: Path) -> Meta:
-    """The meta of a weights file or of a run's latest checkpoint."""
-    return Checkpoints(origin).read_meta() if origin.is_dir() else read_weights_meta(origin)
-
-
-def read_weights(origin: Path, shapes: Any, *, which: str) -> Any:
-    """Parameters from a safetensors file or from the latest checkpoint of a run.
-
-    Args:
-        origin: file or work folder. shapes: abstract parameters. which: "ema" or "params", of a folder.
-    """
-    if origin.is_dir():
-        return Checkpoints(origin).restore_weights(which, shapes)
-    return load_weights(origin, shapes)
-
-
-def describe_origin(origin: Path, *, which: str) -> str:
-    """Which weights `read_weights` reads: of a folder the run's name, EMA or not, and the step."""
-    config = read_meta(origin).config
-    made = f"{config.name}, context {config.training.context}"
-    if not origin.is_dir():
-        return f"{origin} ({made})"
-    return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
-
-
 def _list_whole(folder: Path) -> list[int]:
     """Steps of the checkpoints that have all that a restore needs."""
     paths = [path for path in folder.glob("*") if path.name.isdigit()]
@@ -297,6 +227,9 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
-def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:
-    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)
-    return jax.tree.map(place, abstract, shardings)
+def _restore_args(wanted: jax.ShapeDtypeStruct) -> ocp.RestoreArgs:
+    if wanted.sharding is None:
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    return ocp.ArrayRestoreArgs(
+        dtype=wanted.dtype, sharding=wanted.sharding, global_shape=wanted.shape
+    )
