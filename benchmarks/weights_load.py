@@ -7,8 +7,8 @@
 Writes random weights of the config's network as a file (bfloat16, float16 or float32), or as a run with a checkpoint
 in float32, and reads them in a process of its own that simulates eight CPU devices, whose memory is the host's. Prints
 how far that process rises above what it held before, at its peak and afterwards, over the bytes of the float32
-parameters. A whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and 12
-GB of memory; the folder is removed.
+parameters. A whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and
+12 GB of memory; the folder is removed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.memory import forget_peak, read_status
-from lct_jax.cli import define_config
+from lct_jax.cli import define_config, run
 from lct_jax.config import Config, freeze
 
 CONFIG = define_config()
@@ -145,12 +145,12 @@ def main(argv: Sequence[str]) -> None:
         (write_file if KIND.value == "file" else write_run)(path, config)
         command = [sys.executable, "-m", "benchmarks.weights_load", *sys.argv[1:], "--worker"]
         environment = {**os.environ, "XLA_FLAGS": SIMULATED, "JAX_PLATFORMS": "cpu"}
-        run = subprocess.run(
+        process = subprocess.run(
             command, stdout=subprocess.PIPE, text=True, check=True, env=environment
         )
     finally:
         shutil.rmtree(folder)
-    answer = json.loads(run.stdout.splitlines()[-1])
+    answer = json.loads(process.stdout.splitlines()[-1])
     print(json.dumps(answer))
     for what in ("peak", "held"):
         print(
@@ -159,4 +159,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)
