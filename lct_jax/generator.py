@@ -27,6 +27,7 @@ from lct_jax.backbones.registry import build_abstract, describe
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, SamplingConfig
+from lct_jax.config.fields import build as build_section
 from lct_jax.data.sets.records import CODEC_FILE
 from lct_jax.directing.script import Script, load_script
 from lct_jax.distributed.sharding import make_mesh
@@ -153,7 +154,8 @@ class Generator:
                 f"--mode={mode}: the weights were trained with training.context {context!r}, "
                 "expected 'causal'"
             )
-        sampling = dataclasses.replace(self.config.sampling, **settings)
+        fields = {**dataclasses.asdict(self.config.sampling), **settings}
+        sampling = build_section(SamplingConfig, fields, path="sampling")
         script = script if isinstance(script, Script) else load_script(script)
         if given is None:
             pictures = read_given(
