@@ -1,9 +1,9 @@
-# make demo     tune the shipped base on the film example and sample a new scene from it
+# make demo     sample a scene from shipped weights, then tune the film example's base and sample a new scene from it
 # make test     the tests; `make test-slow` runs the slow ones
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
-# make golden   writes tests/golden/ anew after a config or the model was changed on purpose
+# make golden   writes tests/golden/ and docs/schemas/ anew after a config, the model or a kind of file was changed on purpose
 # make clean    removes the environments (.venv, .venv-newest) and the demo (runs/demo), nothing else
 
 PYTHON ?= python3
@@ -24,6 +24,8 @@ CONFIG := configs/film_tiny.py
 FILM := examples/big_buck_bunny
 BASE := $(FILM)/film_tiny_base.safetensors
 SCRIPT := examples/scripts/bunny_meadow.json
+PUPPETS := examples/puppets
+WALK := examples/scripts/puppets_walk.json
 
 .PHONY: help install install-parity demo test test-slow test-newest lint format golden clean
 .DELETE_ON_ERROR:
@@ -69,11 +71,18 @@ $(VENV)/libtpu: $(INSTALLED)
 
 # ---- demo: every step leaves a file and is not done twice -------------------------------------
 
-demo: $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
+demo: $(DEMO)/shipped/storyboard.png $(DEMO)/joint/storyboard.png $(DEMO)/autoregressive/storyboard.png
 	@echo "Done. Look at:"
-	@find $(DEMO)/joint $(DEMO)/autoregressive -type f | sort
+	@find $(DEMO)/shipped $(DEMO)/joint $(DEMO)/autoregressive -type f | sort
 
-$(DEMO)/film/card.json: $(FILM)/scenes.json $(FILM)/film_vae.safetensors $(CONFIG) | $(INSTALLED)
+# The first picture needs no training, so it comes first, also where make runs several commands at once.
+$(DEMO)/shipped/storyboard.png: $(PUPPETS)/puppets.safetensors $(PUPPETS)/patch_codec.safetensors $(WALK) | $(INSTALLED)
+	$(BIN)/python sample.py --checkpoint=$(PUPPETS)/puppets.safetensors --codec=$(PUPPETS)/patch_codec.safetensors \
+	    --script=$(WALK) --mode=joint --out=$(DEMO)/shipped
+	@echo "A scene of six shots from shipped weights is in $@. Next, a model is tuned on a film, which takes minutes."
+
+$(DEMO)/film/card.json: $(FILM)/scenes.json $(FILM)/film_vae.safetensors $(CONFIG) \
+    | $(INSTALLED) $(DEMO)/shipped/storyboard.png
 	$(BIN)/python -m lct_jax.data.prepare --scenes=$(FILM)/scenes.json --config=$(CONFIG) --out=$(DEMO)/film
 	@touch $@
 
@@ -115,7 +124,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 golden: $(INSTALLED)
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py tests/test_schemas.py
 
 clean:
 	rm -rf .venv .venv-newest runs/demo

@@ -1,11 +1,11 @@
-"""Samples a scene from a script: an mp4 a shot, the scene cut together, and a storyboard.
+"""Samples a scene from a script, and writes an mp4 a shot, the scene cut together, and a storyboard.
 
     python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. `--encoder=FOLDER`
-names the text encoder where it no longer lies in the folder that the set was prepared with. Every field of
-the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with
-cached keys and values, from weights tuned with causal context.
+names the text encoder where it is no longer in the folder that the set was prepared with. Every field of the run's
+sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with cached
+keys and values, from weights tuned with causal context.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def main(argv: Sequence[str]) -> None:
         CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
     )
     settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
-    # The bar appears once the script and the settings are known to be good.
+    # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
     scene = generator.sample(
         SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **settings
     )
-    silent = jax.process_index() > 0
-    with tqdm(total=scene.steps, desc=MODE.value, unit="step", disable=silent) as bar:
+    hidden = jax.process_index() > 0
+    with tqdm(desc=MODE.value, unit="step", total=scene.steps, disable=hidden) as bar:
         paths = scene.save(OUT.value)
     for path in paths:
         print(path)

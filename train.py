@@ -2,8 +2,9 @@
 
     python train.py --config=configs/film_tiny.py --data=DIR --workdir=DIR [--config.training.steps=200]
 
-Killed at any moment and started again with the same command, it goes on from the last good checkpoint, bit-exactly.
-SIGTERM and Ctrl-C end it after the step under way, saved. `--profile=20:25` traces steps (docs/training.md).
+A run that is killed at any moment and started again with the same command goes on from the last good checkpoint,
+bit-exactly. SIGTERM and Ctrl-C end it after the step under way, which is saved. `--profile=20:25` traces steps
+(docs/training.md).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main(_: Sequence[str]) -> None:
     profile = Profile(PROFILE.value, workdir / "profile")
     use_compilation_cache(workdir)
 
-    # ---- mesh, and the rows that this process reads for its own ------------------------------
+    # ---- devices, and the rows that this process reads for them ------------------------------
     mesh = make_mesh(seq=config.compute.seq_shards)
     check_mesh(mesh, config)
     jax.set_mesh(mesh)
@@ -100,7 +101,7 @@ def main(_: Sequence[str]) -> None:
         last, leaving = number == training.steps, stop.poll(mesh)
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
-        # A report at every save too: means that reach back behind it would not survive a kill.
+        # Every save also makes a report, since a kill would lose means over steps before the save.
         if number % training.log_every == 0 or saving or evaluating:
             log.report(number, checkpoints.find_shortage(state))
         if evaluating:

@@ -1,9 +1,9 @@
-r"""The plot and the table of docs/ablations.md, from what `lct_jax.evaluation.puppets` wrote of every run.
+r"""Makes the plot and the table of docs/ablations.md from the results of `lct_jax.evaluation.puppets` for every run.
 
     python -m benchmarks.ablations --results=examples/puppets/ablations --out=docs/ablations.png
 
-A folder of `RUN.ROW.json` files enters; a PNG leaves, and a table in Markdown on stdout: shares with 95% intervals, a
-run a line and a colour, each way of sampling apart.
+The program reads a folder of `RUN.ROW.json` files, writes a PNG, and prints a table in Markdown: shares with 95%
+intervals, a line and a colour for each run, and a panel for each way of sampling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lct_jax.errors import InputError
 from lct_jax.evaluation.measures import Share
 from lct_jax.evaluation.table import show
 
-# Measures as `summarize` names them, and what they are called here.
+# These map the measures, as `summarize` names them, to their titles here.
 MEASURES = {
     "environment agrees": "environment\nagrees",
     "agrees/sky": "sky\nagrees",
@@ -35,7 +35,7 @@ MEASURES = {
     "motion and camera": "motion\nand camera",
     "cuts": "cuts",
 }
-# Runs in order, and what each changes.
+# These are the runs in order, and what each changes.
 RUNS = {
     "reference": "reference",
     "same": "all shots at the same coordinates",
@@ -51,7 +51,7 @@ Shares = Mapping[str, Share]
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Shares]]:
-    """Shares by row and run, of runs that are there; raises InputError where there are none."""
+    """Returns shares by row and run, of runs that exist; raises InputError if there are none."""
     found: dict[str, dict[str, Shares]] = {row: {} for row in ROWS}
     for row, runs in found.items():
         for name in RUNS:
@@ -66,7 +66,7 @@ def read_results(folder: Path) -> dict[str, dict[str, Shares]]:
 
 
 def to_markdown(runs: Mapping[str, Shares]) -> str:
-    """A run a line."""
+    """Returns a table with a line for each run."""
     titles = (title.replace("\n", " ") for title in MEASURES.values())
     lines = [f"| | {' | '.join(titles)} |", "|---" * (len(MEASURES) + 1) + "|"]
     for name, shares in runs.items():
@@ -76,7 +76,7 @@ def to_markdown(runs: Mapping[str, Shares]) -> str:
 
 
 def draw(path: Path, results: Mapping[str, Mapping[str, Shares]]) -> None:
-    """Writes the plot as PNG; InputError where matplotlib is missing."""
+    """Writes the plot as PNG; raises InputError if matplotlib is missing."""
     pyplot = load_pyplot("benchmarks.ablations")
     size = (11, 3.2 * len(results) + 0.6)
     figure, axes = pyplot.subplots(

@@ -1,13 +1,14 @@
-"""Memory of attention's forward and backward pass on one chip, from the compiler: neither TPU nor GPU is needed.
+"""Asks the compiler for the memory of attention's forward and backward pass on one chip; no TPU or GPU is needed.
 
     python -m benchmarks.attention_memory --topology=v6e:2x2 --kernels=splash,chunked
     python -m benchmarks.attention_memory --gpu_spec=h100_sxm.txtpb --kernels=triton,chunked,dense,stock_triton
 
-For TPU it needs libtpu; for GPU jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version, installed with `--no-deps`,
-and a description of the chip as XLA's compiler takes it: `xla/backends/gpu/target_config/specs/h100_sxm.txtpb` of its
-repository. Queries, keys and values of one row are bfloat16, boundaries are run-time values, and what is printed is
-what lies in the chip's memory besides inputs and gradients. Kernels are those of `compute.kernel`, the dense reference,
-and what JAX brings and was not taken: its Triton kernel, its Mosaic kernel, and cuDNN.
+For TPU it needs libtpu; for GPU it needs jax-cuda12-plugin and jax-cuda12-pjrt of JAX's version, installed with
+`--no-deps`, and a description of the chip as XLA's compiler takes it:
+`xla/backends/gpu/target_config/specs/h100_sxm.txtpb` of its repository. Queries, keys and values of one row are
+bfloat16, boundaries are run-time values, and the printed size is the chip's memory without inputs and gradients. The
+kernels are those of `compute.kernel`, the dense reference, and those of JAX that the project does not use: its Triton
+kernel, its Mosaic kernel, and cuDNN.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
+# A machine without a TPU has no metadata server to ask.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
             start = time.time()
             try:
                 program = _compile(_choose(name), length, mesh)
-            except Exception as error:  # what does not compile is a result here
+            except Exception as error:  # a kernel that does not compile is a result here
                 print(f"{name:>12} {length:>8} tokens: {type(error).__name__}: {str(error)[:200]}")
                 continue
             memory = program.memory_analysis().temp_size_in_bytes / 2**20
@@ -83,18 +85,20 @@ def _compile(mix: Mix, length: int, mesh: jax.sharding.Mesh) -> jax.stages.Compi
 
 
 def _choose(name: str) -> Mix:
-    """A kernel as a function of queries, keys, values [B H L K] and the index."""
-    turn = lambda x: x.swapaxes(1, 2)  # [B L H K], and back
+    """Returns a kernel as a function of queries, keys, values [B H L K] and the index."""
+    turn = lambda x: x.swapaxes(1, 2)  # between [B H L K] and [B L H K]
     context, scale = CONTEXT.value, HEAD_DIM.value**-0.5
     if name == "dense":
         return lambda q, k, v, index: attend_dense(q, k, v, visible(index, index, context)).value
-    if name == "stock_triton":  # scenes alone: neither causal over shots nor skipping
+    # This kernel separates scenes alone: it is neither causal over shots nor skips blocks.
+    if name == "stock_triton":
         from jax.experimental.pallas.ops.gpu.attention import mha
 
         return lambda q, k, v, index: turn(
             mha(*map(turn, (q, k, v)), segment_ids=index.scene, sm_scale=scale)
         )
-    if name == "stock_mosaic":  # one scene a row, full or causal over tokens
+    # This kernel has one scene in a row, full or causal over tokens.
+    if name == "stock_mosaic":
         from jax.experimental.pallas.ops.gpu import attention_mgpu as mosaic
 
         sizes = dict.fromkeys(
@@ -102,7 +106,8 @@ def _choose(name: str) -> Mix:
         )
         config = mosaic.TuningConfig(max_concurrent_steps=2, **sizes)
         return lambda q, k, v, index: turn(mosaic.attention(*map(turn, (q, k, v)), config))
-    if name == "cudnn":  # one scene a row, full or causal over tokens
+    # This kernel has one scene in a row, full or causal over tokens.
+    if name == "cudnn":
         return lambda q, k, v, index: turn(
             jax.nn.dot_product_attention(*map(turn, (q, k, v)), implementation="cudnn")
         )

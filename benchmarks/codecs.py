@@ -1,11 +1,11 @@
-"""The Wan 2.1 VAE here and in diffusers, on the CPU, on the same random weights, in turn.
+"""Compares the Wan 2.1 VAE of this project with that of diffusers, on the CPU, with the same random weights, in turn.
 
     python -m benchmarks.codecs --frames=5 --height=64 --width=96
 
-Needs `make install-parity`. Each implementation lives in a process of its own, which encodes or decodes when it is its
-turn, so that both meet the same machine, and reports the seconds of its fastest turn and how much its peak of memory
-lies above what it held with the weights loaded. Seconds of CPU are of all its threads: on a machine that does other
-work they say more. `--convolution=xla` measures ours with XLA's own 3D convolution instead of 2D ones.
+The program needs `make install-parity`. Each implementation runs in a process of its own, which encodes or decodes when
+it is its turn, so that both run under the same load. It reports the seconds of its fastest turn and how much its peak
+of memory exceeds its memory with the weights loaded. CPU seconds include all threads; they are more reliable on a busy
+machine. `--convolution=xla` measures this project with XLA's own 3D convolution instead of 2D ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Turn = Callable[[np.ndarray], np.ndarray]
 
 
 def load_ours(folder: Path) -> tuple[Turn, Turn]:
-    """Encode and decode of this project: frames and latents as numpy arrays."""
+    """Returns encode and decode of this project, as functions of frames and of latents as numpy arrays."""
     from lct_jax.codecs import causal_conv
     from lct_jax.codecs.wan_vae import WanVAE
 
@@ -47,7 +47,7 @@ def load_ours(folder: Path) -> tuple[Turn, Turn]:
 
 
 def convolve_xla(x, kernel, *, stride=1):
-    """The same as `causal_conv.convolve`, by one 3D convolution."""
+    """Computes the same as `causal_conv.convolve`, by one 3D convolution."""
     import jax
 
     sides = [(side // 2, side // 2) for side in kernel.shape[1:3]]
@@ -61,7 +61,7 @@ def convolve_xla(x, kernel, *, stride=1):
 
 
 def load_diffusers(folder: Path) -> tuple[Turn, Turn]:
-    """Encode and decode of diffusers."""
+    """Returns encode and decode of diffusers."""
     import torch
     from diffusers import AutoencoderKLWan
 
@@ -81,7 +81,7 @@ def load_diffusers(folder: Path) -> tuple[Turn, Turn]:
 
 
 def serve(name: str, folder: Path) -> None:
-    """Answers "encode" and "decode" on stdin with a line of JSON each."""
+    """Answers each "encode" and "decode" on stdin with a line of JSON."""
     encode, decode = {"ours": load_ours, "diffusers": load_diffusers}[name](folder)
     video = np.random.default_rng(0).uniform(-1, 1, (FRAMES.value, HEIGHT.value, WIDTH.value, 3))
     video = video.astype(np.float32)
@@ -103,7 +103,7 @@ def serve(name: str, folder: Path) -> None:
 
 
 def save_weights(folder: Path) -> None:
-    """Random weights in diffusers' layout."""
+    """Writes random weights in diffusers' layout."""
     import torch
     from diffusers import AutoencoderKLWan
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def report(what: str, workers: dict[str, Worker]) -> None:
-    """Turns about, and the fastest of each."""
+    """Lets the workers take turns, and prints the fastest of each."""
     first = {kind: ask(worker, what)["sum"] for kind, worker in workers.items()}
     turns = [{k: ask(worker, what) for k, worker in workers.items()} for _ in range(TURNS.value)]
     best = {kind: min(turn[kind]["seconds"] for turn in turns) for kind in workers}

@@ -1,10 +1,10 @@
-"""Memory of the Wan 2.1 VAE on one TPU chip, from the compiler: no TPU is needed.
+"""Asks the compiler for the memory of the Wan 2.1 VAE on one TPU chip; no TPU is needed.
 
     TPU_SKIP_MDS_QUERY=1 JAX_PLATFORMS=cpu python -m benchmarks.codecs_tpu --topology=v6e:2x2 --dtype=bfloat16
 
-Needs libtpu. A clip is decoded and encoded one chunk (one latent frame, four frames) at a time, so what a chunk takes
-is what a clip of any length takes; the 125 frames of 480x832 themselves stay on the host. Compiles the chunk behind the
-first and prints what lies in the chip's memory: weights, the memory between chunks, and working space.
+The program needs libtpu. A clip is decoded and encoded one chunk (one latent frame, four frames) at a time, so a clip
+of any length takes the memory of one chunk; the 125 frames of 480x832 themselves stay on the host. The program compiles
+the second chunk and prints the parts of the chip's memory: weights, the memory between chunks, and working space.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (params, chunk, slots)
         )
         began = time.perf_counter()
-        with jax.default_matmul_precision("highest"):  # as the codec computes (`chunks.make_step`)
+        # The codec computes with this precision (`chunks.make_step`).
+        with jax.default_matmul_precision("highest"):
             compiled = jax.jit(apply, donate_argnums=2).lower(*abstract).compile()
         seconds = time.perf_counter() - began
         memory = compiled.memory_analysis()

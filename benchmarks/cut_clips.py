@@ -1,9 +1,9 @@
-"""Made-up films whose cuts are known: landscapes seen by a restless camera, and drawn figures whose pictures repeat.
+"""Makes films whose cuts are known: landscapes filmed by a moving camera, and drawn figures whose pictures repeat.
 
-Both are drawn from a seed, encoded as H.264, and told of by the numbers of the frames that begin a shot:
+Both are drawn from a seed and encoded as H.264; the labels are the numbers of the frames that begin a shot:
 
-    camera   textured landscapes, a square that moves before each; the camera stands, drifts, shakes or pans ever
-             faster, often up to the cut or away from it
+    camera   textured landscapes, a square that moves before each; the camera stands, drifts, shakes or pans
+             faster and faster, often up to the cut or away from it
     drawn    flat shapes that jump from picture to picture; each picture is shown for two or three frames, as in drawn
              films and in films whose rate was changed
 """
@@ -23,7 +23,7 @@ MOVES = ("stand", "drift", "shake", "pan_out", "pan_in")
 
 
 def draw_camera(rng: np.random.Generator, length: int, rate: float) -> Iterator[np.ndarray]:
-    """Yields the frames of a shot, uint8 [96, 160, 3]: a landscape wide enough for where the camera goes."""
+    """Yields the frames of a shot, uint8 [96, 160, 3]: a landscape that is wide enough for the way of the camera."""
     ground = _draw_ground(rng)
     place, colour = _move(rng, np.arange(length) / rate), rng.integers(0, 255, 3)
     for number, (x, y) in enumerate(place):
@@ -42,7 +42,7 @@ def draw_figures(rng: np.random.Generator, length: int, rate: float) -> Iterator
     number = 0
     while number < length:
         frame = np.full((HEIGHT, WIDTH, 3), ground, np.uint8)
-        # They turn back at the borders.
+        # The discs turn back at the borders.
         places = sides - np.abs((centres + speeds * number / rate) % (2 * sides) - sides)
         for place, radius, colour in zip(places, radii, colours, strict=True):
             cv2.circle(
@@ -73,7 +73,7 @@ def write_clip(path: Path, kind: str, *, rate: Fraction, shots: int, seed: int) 
 
 
 def _draw_ground(rng: np.random.Generator) -> np.ndarray:
-    """A landscape, uint8 [128, 896, 3]: contrast grows with size, as in photographs, about a colour of its own."""
+    """Returns a landscape, uint8 [128, 896, 3]: contrast grows with size, as in photographs, around one colour."""
     ground = np.full((128, 896, 3), rng.uniform(60, 190, 3))
     for size in (4, 8, 16, 32, 64):
         grid = rng.normal(0, 28 * (size / 64) ** 0.5, (128 // size, 896 // size, 3))
@@ -82,12 +82,10 @@ def _draw_ground(rng: np.random.Generator) -> np.ndarray:
 
 
 def _move(rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
-    """Where the camera looks at seconds [n]: int [n, 2], at most 700 columns and 16 rows from the start."""
+    """Returns where the camera points at seconds [n]: int [n, 2], at most 700 columns and 16 rows from the start."""
     kind, rows = rng.choice(MOVES), np.zeros(len(time))
-    reach, share = (
-        rng.uniform(100, 300),
-        time / max(time[-1], 1e-9),
-    )  # pixels a second, at the fastest
+    # Reach in pixels a second, at the fastest, and share of the time.
+    reach, share = (rng.uniform(100, 300), time / max(time[-1], 1e-9))
     columns = {
         "stand": np.zeros(len(time)),
         "drift": rng.uniform(8, 40) * time,

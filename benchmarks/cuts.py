@@ -1,10 +1,11 @@
-"""Cuts found against cuts known: at a film's own rate, and among the frames that a set keeps.
+"""Compares detected cuts with known ones: at a film's own rate, and among the frames that a set keeps.
 
     python -m benchmarks.cuts
 
-F1 of cuts, placed on frames at 12 a second and right only on the very frame, on the film example (whose own rate that
-is) and on made-up films at several rates (`cut_clips.py`); and how many frames of a neighbour lie in the shots found.
-The last rows count such frames over random cuts, placed from numbers of frames at each rate.
+The program prints the F1 of cuts, placed on frames at 12 a second and right only on the exact frame, on the film
+example (whose own rate that is) and on synthetic films at several rates (`cut_clips.py`), and how many frames of a
+neighbour the detected shots hold. The last rows count such frames over random cuts, placed from numbers of frames at
+each rate.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lct_jax.media.frame_rate import LAG, count_frames, first_frame
 from lct_jax.media.frames import iter_at_rate
 
 SCENES = Path("examples/big_buck_bunny/scenes.json")
-STORY = (28, 5863)  # behind it are credits, which are no shots
+STORY = (28, 5863)  # after it come credits, which are no shots
 FPS, SHOTS, SEEDS = Fraction(12), 60, 3
 NTSC = Fraction(1000, 1001)
 RATES = (24 * NTSC, Fraction(24), Fraction(25), 30 * NTSC, Fraction(30), Fraction(50), Fraction(60))
@@ -34,7 +35,7 @@ CUTS, HOURS = 10_000, 2
 
 
 def score_cuts(found: Sequence[int], known: Sequence[int], *, within: int) -> float:
-    """Returns the F1 of frame numbers, each known one being hit at most once."""
+    """Returns the F1 of frame numbers; each known one is matched at most once."""
     left, hits = list(known), 0
     for cut in found:
         near = [other for other in left if abs(other - cut) <= within]
@@ -54,7 +55,7 @@ def count_leaks(rate: Fraction, *, cuts: int, seed: int) -> tuple[int, int]:
         placed = count_frames(start, end, counted=rate, fps=FPS)
         for number, (first, last) in enumerate((rounded, placed)):
             edges = {first, last - 1} if first < last else set()
-            # The film's own frame on screen when a frame is taken.
+            # This is the number of the film's own frame that is on screen when a frame is taken.
             shown = [(frame + LAG) / FPS * rate // 1 for frame in edges]
             leaks[number] += any(not start <= own < end for own in shown)
     return leaks[0], leaks[1]
@@ -64,7 +65,7 @@ def _find(path: Path, config: FootageConfig) -> dict[str, tuple[int, ...]]:
     kept = ((frame, 1) for frame in iter_at_rate(path, float(FPS)))
     return {
         "kept": track_film(kept, config).cuts,
-        "own": track_video(path, config, fps=float(FPS)).cuts,
+        "own": track_video(path, config, fps=float(FPS))[0].cuts,
     }
 
 

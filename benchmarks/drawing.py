@@ -1,4 +1,4 @@
-"""The figure of `overhead.py`: FLOPs counted at 3B on the left, seconds measured with a small model on the right."""
+"""Draws the figure of `overhead.py`: FLOPs counted at 3B on the left, seconds of a small model on the right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS = {
 
 
 def load_pyplot(program: str) -> Any:
-    """matplotlib.pyplot for files alone; InputError, naming the program that draws, where it is missing."""
+    """Returns matplotlib.pyplot for files alone; raises InputError, naming the program that draws, if it is missing."""
     try:
         import matplotlib
     except ImportError:
@@ -34,7 +34,7 @@ def load_pyplot(program: str) -> Any:
 
 
 def draw(path: Path, results: dict[str, Any]) -> None:
-    """Writes the figure as PNG; InputError where matplotlib is missing."""
+    """Writes the figure as PNG; raises InputError if matplotlib is missing."""
     pyplot = load_pyplot("benchmarks.overhead")
     counted, measured = results["counted_3b"], results["measured"]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")

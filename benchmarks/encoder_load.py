@@ -1,11 +1,11 @@
-"""Memory that loading a text encoder takes, against the size of its weights: random ones as large as UMT5-XXL's.
+"""Compares the memory that loading a text encoder takes with the size of its weights: random ones of UMT5-XXL's size.
 
     python -m benchmarks.encoder_load --folder=runs/umt5_xxl
 
-Writes weights in bfloat16 (or float32, twice as large) in five parts, as UMT5-XXL is published, and loads them in a
-process of its own in bfloat16. Prints the peak of that process above what it held before, after loading and after one
-prompt, over the bytes of the weights in bfloat16. UMT5-XXL takes 11.4 GB of disk and as much memory; the folder is
-removed. `--layers`, `--width` and `--vocabulary` make a smaller one.
+The program writes weights in bfloat16 (or float32, twice as large) in five parts, as UMT5-XXL is published, and loads
+them in a process of its own in bfloat16. It prints by how much the peak of that process exceeds its memory before,
+after loading and after one prompt, over the bytes of the weights in bfloat16. UMT5-XXL takes 11.4 GB of disk and as
+much memory; the folder is removed. `--layers`, `--width` and `--vocabulary` make a smaller one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROMPT = "a dog runs through the rain"
 
 
 def make_config() -> dict[str, Any]:
-    """What `config.json` says."""
+    """Returns the content of `config.json`."""
     return {
         "model_type": "umt5",
         "vocab_size": VOCABULARY.value,
@@ -52,7 +52,7 @@ def make_config() -> dict[str, Any]:
 
 
 def name_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The published tensors, the table of words first."""
+    """Returns names and shapes of the published tensors, the table of words first."""
     width, hidden = config["d_model"], config["d_ff"]
     shapes: dict[str, tuple[int, ...]] = {"shared.weight": (config["vocab_size"], width)}
     for layer in range(config["num_layers"]):
@@ -67,7 +67,7 @@ def name_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def write_folder(folder: Path) -> int:
-    """Weights, config and a tokenizer of a few words; returns the bytes of the weights."""
+    """Writes weights, config and a tokenizer of a few words; returns the bytes of the weights."""
     config, dtype = make_config(), np.dtype(DTYPE.value)
     shapes = name_shapes(config)
     sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
@@ -95,7 +95,7 @@ def write_folder(folder: Path) -> int:
 
 
 def write_part(path: Path, shapes: dict[str, tuple[int, ...]], noise: bytes) -> None:
-    """A safetensors file of repeated noise, written as it is made: never in memory."""
+    """Writes a safetensors file of repeated noise piece by piece, so that it is never in memory."""
     kind = {"bfloat16": "BF16", "float32": "F32"}[DTYPE.value]
     header, start = {}, 0
     for name, shape in shapes.items():
@@ -120,7 +120,8 @@ def load(folder: Path) -> None:
 
     from lct_jax.encoders.umt5 import UMT5Encoder
 
-    jax.numpy.zeros(1).block_until_ready()  # what JAX itself takes is not the encoder's
+    # The memory of JAX itself does not count as the encoder's.
+    jax.numpy.zeros(1).block_until_ready()
     before, began = forget_peak(), time.perf_counter()
     encoder = UMT5Encoder(folder)
     seconds, loaded = time.perf_counter() - began, read_status("VmHWM") - before

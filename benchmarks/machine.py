@@ -1,4 +1,4 @@
-"""What a result was measured on, in words."""
+"""Describes the machine on which a result was measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def find_machine() -> str:
-    """Architecture and processor, such as "x86_64, 2 cores of AMD EPYC"."""
+    """Returns architecture and processor, such as "x86_64, 2 cores of AMD EPYC"."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

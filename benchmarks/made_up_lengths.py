@@ -1,4 +1,4 @@
-"""A made-up set at the size of the paper's data, as lengths alone: shots of mixed length, shape and prompt.
+"""Makes the lengths of a synthetic set of the size of the paper's data: shots of mixed length, shape and prompt.
 
 Scenes have 1 to 15 shots (mean about 5, LCT section 3.4). Shots last 1 s and longer at 12 frames a second, log-normal
 around 4 s and cut at 125 frames (LCT supplement A.1). Shapes are those of common footage, each at 480x480 pixels of
@@ -12,7 +12,7 @@ import numpy as np
 
 from lct_jax.data.sets.lengths import LengthTable
 
-# Height and width of footage with its share: 16:9, 4:3, square, 9:16, 2.39:1, 21:9.
+# These are height and width of footage with its share: 16:9, 4:3, square, 9:16, 2.39:1, 21:9.
 SHAPES = {
     (360, 640): 0.55,
     (416, 560): 0.12,
@@ -25,7 +25,7 @@ FPS, LONGEST = 12, 125
 
 
 def draw_lengths(shots: int, *, seed: int = 0) -> LengthTable:
-    """A LengthTable of about `shots` shots: int32 columns, see there."""
+    """Returns a LengthTable of about `shots` shots."""
     rng = np.random.default_rng(seed)
     counts = []
     while sum(counts) < shots:

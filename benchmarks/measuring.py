@@ -1,7 +1,7 @@
-"""Times and memory of a small model on this machine, every mode in turn, and of its attention alone.
+"""Measures times and memory of a small model on this machine, every mode in turn, and of its attention alone.
 
-Everything is compiled before it is timed. The modes take turns within a repeat, and of the repeats the fastest
-counts: what else runs on the machine makes things slower, never faster.
+Everything is compiled before it is timed. The modes take turns within a repeat, and the fastest repeat counts, because
+other programs on the machine make it slower, never faster.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ MODEL = make_network(
     width=128, depth=2, heads=2, head_dim=64, channels=4, text_width=64, rope_split=(16, 24, 24),
     scene_span=32, shot_span=32, dtype="float32", remat="none",
 )  # fmt: skip
-GRID, TEXT = (8, 6, 10), 32  # 480 tokens of video and 32 of text: a shot fills a block of keys
-SAMPLING = SamplingConfig(
-    steps=8, guidance=3.0
-)  # a pass that renoises is a ninth; of 32 steps a 33rd
+# A shot of 480 tokens of video and 32 of text fills a block of keys.
+GRID, TEXT = (8, 6, 10), 32
+# A pass that renoises is a ninth of all passes here, and a 33rd with 32 steps.
+SAMPLING = SamplingConfig(steps=8, guidance=3.0)
 PAGE = 4096
 
 
 class Scene:
-    """A scene of equal shots and a model with random weights, sampled in any mode."""
+    """Is a scene of equal shots and a model with random weights, sampled in any mode."""
 
     def __init__(self, shots: int) -> None:
         network = build(MODEL, key=0)
@@ -67,7 +67,7 @@ class Scene:
         self.bare = make_request(shots, text=TEXT, scene_text=0, **sizes)
 
     def time_windows(self, mode: str, shots: int) -> list[float]:
-        """Seconds of every window of a scene, one after the other."""
+        """Returns the seconds of every window of a scene, one after the other."""
         request = self.bare if mode == "independent" else self.requests[shots - 1]
         sampling_scene = _make_sampling_scene(request)
         plan = plan_mode(mode, request, SAMPLING)
@@ -80,13 +80,15 @@ class Scene:
         marks = [time.perf_counter()]
         for _ in sample_scene(executor, sampling_scene, plan):
             marks.append(time.perf_counter())
-        if mode == "joint":  # its shots are finished together
+        # The shots of this mode are finished together.
+        if mode == "joint":
             return [marks[1] - marks[0]]
         return [later - start for start, later in itertools.pairwise(marks)]
 
 
 def measure_modes(shots: int, repeats: int) -> dict[str, Any]:
-    """Seconds of a scene by mode and number of shots (the fastest repeat), programs compiled, peak memory.
+    """Returns the seconds of a scene by mode and number of shots (the fastest repeat), the compiled programs and peak
+    memory.
 
     A scene of n shots is the beginning of a longer one in every mode but the joint one, so windows are timed once and
     added up.
@@ -117,11 +119,12 @@ def measure_modes(shots: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_attention(shots: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds of the attention kernels of one layer and pass at the sizes of a scene, without a global prompt.
+    """Returns the seconds of one layer's attention kernels in one pass at the sizes of a scene, without a global
+    prompt.
 
     Returns:
-        "joint": all tokens of n shots seeing each other. "causal": those of the n-th shot seeing themselves and the
-        n - 1 before them in a cache, merged.
+        "joint": all tokens of n shots see each other. "causal": the tokens of the n-th shot see themselves and, in a
+            cache, the n - 1 shots before them; both are merged.
     """
     size = int(np.prod(GRID)) + TEXT
     rng = np.random.default_rng(0)
@@ -160,7 +163,7 @@ def measure_attention(shots: int, repeats: int) -> dict[str, list[float]]:
 
 
 def measure_int8(shots: int = 4) -> float:
-    """Error of what a scene's last shot becomes with int8 keys and values, relative to its size."""
+    """Returns the error of a scene's last shot with int8 keys and values, relative to its size."""
     made = {}
     for kept_as in ("model", "int8"):
         scene = Scene(shots)
@@ -174,7 +177,7 @@ def measure_int8(shots: int = 4) -> float:
 
 
 def randomise(params: Any) -> Any:
-    """Weights that are zero at initialisation would make every velocity zero: noise for all."""
+    """Fills weights with noise, because those that are zero at initialisation would make every velocity zero."""
     rng = np.random.default_rng(0)
     fan_in = lambda x: x.shape[-2] if x.ndim > 1 else 25
     return jax.tree.map(
@@ -194,13 +197,13 @@ def _one_group(length: int) -> TokenIndex:
 
 
 def _measure_peak(scene: Scene, mode: str, shots: int) -> float | None:
-    """Megabytes by which resident memory rises above where it stood; None where the kernel does not tell."""
+    """Returns the megabytes by which resident memory rises above its value before; None if the system does not report
+    it."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(
-            0
-        )  # what is free goes back, so that what is taken again shows
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        # Free memory is returned, so that memory which is taken again is counted.
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
         scene.time_windows(mode, shots)
         lines = Path("/proc/self/status").read_text().splitlines()

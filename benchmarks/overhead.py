@@ -1,9 +1,11 @@
-"""What shots in context cost: four ways of sampling one to nine shots (the figure of the paper's supplement).
+"""Measures the cost of shots in context: four ways of sampling one to nine shots (the figure of the paper's
+supplement).
 
     python -m benchmarks.overhead [--repeats=3]      counts, measures, writes results/overhead.json and draws
-    python -m benchmarks.overhead --draw             draws docs/overhead.png from the results that are there
+    python -m benchmarks.overhead --draw             draws docs/overhead.png from existing results
 
-Counted at 3B from shapes, measured here with a small model. Drawing needs matplotlib (the extra `plots`).
+FLOPs are counted at 3B from shapes; seconds are measured with a small model. Drawing needs matplotlib (the extra
+`plots`).
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ from lct_jax.plan.scenes import BYTES, MODES, count_cache, count_scene, make_req
 SHOTS = 9
 RESULTS = Path(__file__).with_name("results") / "overhead.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "overhead.png"
-# A full shot of the paper, 125 frames at 480x480, with prompts as long as ours usually are.
+# This is a full shot of the paper, 125 frames at 480x480, with prompts of usual length.
 FULL_SHOT = {"grid": (32, 30, 30), "text": 128, "scene_text": 384, "width": 1, "channels": 64}
-DIVIDED = 8  # chips over which the roofline divides the work, perfectly
+# The roofline divides the work perfectly over this many chips.
+DIVIDED = 8
 SHOWN = ("v5p", "v6e", "tpu7x", "h100", "h200")  # of lct_jax/costs/chips.py
 
 REPEATS = flags.DEFINE_integer("repeats", 3, "Repeats, of which the fastest counts.")
@@ -56,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def count_3b() -> dict[str, Any]:
-    """FLOPs, cache and roofline of one to nine full shots at the 3B shape."""
+    """Returns FLOPs, cache and roofline of one to nine full shots at the 3B shape."""
     model, config = make_network(), SamplingConfig()
     weights = BYTES * count_parameters(model)
     counted: dict[str, Any] = {"linear": {}, "attention": {}, "roofline_seconds": {}}
@@ -77,7 +80,7 @@ def count_3b() -> dict[str, Any]:
     cache = [count_cache(describe_network(model).cache, request, shots) for shots in range(SHOTS)]
     counted["cache_bytes_before_shot"] = cache
     counted["chips_for_weights_and_cache"] = {
-        # The cache, the history gathered from it, and the weights.
+        # The memory holds the cache, the history gathered from it, and the weights.
         chip.title: int(np.ceil((2 * cache[-1] + weights) / chip.memory))
         for chip in map(CHIPS.get, SHOWN)
     }
@@ -85,7 +88,7 @@ def count_3b() -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    """The small model's times and memory, and its attention's against what is counted."""
+    """Returns the small model's times and memory, and those of its attention beside what is counted."""
     measured = measure_modes(SHOTS, REPEATS.value)
     attention = measure_attention(SHOTS, 3 * REPEATS.value)
     joint, causal = np.array(attention["joint"]), np.array(attention["causal"])
@@ -100,14 +103,14 @@ def measure() -> dict[str, Any]:
         "attention_seconds": attention,
         "attention_of_joint": {mode: value / spent["joint"] for mode, value in spent.items()},
         "counted_of_joint": dict(zip(MODES, (9 / 81, 1.0, 285 / 81, 45 / 81), strict=True)),
-        # Nothing sees the last shot, so it is not renoised.
+        # No shot sees the last one, so it is not renoised.
         "nth_shot": fit_line(measured["seconds_of_shot"]["causal"][:-1]),
         "int8_error": measure_int8(),
     }
 
 
 def fit_line(seconds: Sequence[float]) -> dict[str, float]:
-    """Seconds of the n-th shot as a line over n, and how much of their variance it explains."""
+    """Returns a line through the seconds of the n-th shot over n, and how much of their variance it explains."""
     values = np.array(seconds)
     shots = np.arange(1, len(values) + 1)
     slope, start = np.polyfit(shots, values, 1)
@@ -120,7 +123,7 @@ def fit_line(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """A table of nine shots in Markdown, and what the small model's times say of the count."""
+    """Returns a table of nine shots in Markdown, and how the small model's times agree with the count."""
     counted, measured = results["counted_3b"], results["measured"]
     lines = [
         "| nine shots | attention, PFLOP | linear, PFLOP | on 8 TPU v6e, s | here, s | peak, MB |",

@@ -1,13 +1,13 @@
-"""No packing, Grain's first-fit and best-fit, and the project's planner: fill, speed, order, and loading.
+"""Compares no packing, Grain's first-fit and best-fit, and the project's planner: fill, speed, order, and loading.
 
     python -m benchmarks.packing [--shots=10000] [--batches=32] [--experiment=configs/lct_3b.py]
 
-Samples are those of the planner on made-up lengths (`made_up_lengths.py`), so all four pack the same mix. Fill is
+The samples are those of the planner on synthetic lengths (`made_up_lengths.py`), so all four pack the same mix. Fill is
 counted on whole batches of the config's rows. Grain packs arrays, so its samples/s include the copying of one byte a
-video token; the planner's include drawing the samples. Loading reads a made-up set of the same shapes from disk
-(page cache warm, one process) against the step that a chip at the peak of its matrix unit would take, forward, backward
-and recomputed forward. Speeds are per second of CPU time, so a busy machine does not matter much; they are this
-machine's, and fills are not.
+video token; the planner's include drawing the samples. Loading reads a synthetic set of the same shapes from disk (page
+cache warm, one process) and is compared with the step of a chip at the peak of its matrix unit, forward, backward and
+recomputed forward. Speeds are per second of CPU time, so a busy machine matters little; they depend on the machine, and
+fills do not.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NUMBER, NUMBER_A_HOST = 64, 4  # of chips
 
 
 def pack_alone(samples: Sequence[SampleDraw], config: Config) -> Iterator[Row]:
-    """No packing: a row a sample."""
+    """Yields a row for each sample, without packing."""
     del config
     return iter([(sample,) for sample in samples])
 
@@ -55,7 +55,7 @@ def pack_alone(samples: Sequence[SampleDraw], config: Config) -> Iterator[Row]:
 def pack_by_grain(
     samples: Sequence[SampleDraw], config: Config, *, kind: type[grain.IterDataset]
 ) -> Iterator[Row]:
-    """Rows as Grain packs them with as many bins as a batch has rows; a sample is known by its group entries."""
+    """Yields rows as Grain packs them with as many bins as a batch has rows; a sample is found by its group entries."""
     source = grain.MapDataset.range(len(samples)).map(
         lambda i: {
             "video": np.ones(int(samples[i].cost[0]), np.uint8),
@@ -136,7 +136,7 @@ def report_loading(config: Config) -> None:
 
 
 def _report_order(batches: Sequence[Sequence[Row]], planner: Planner) -> None:
-    """Whether the order of batches says anything about their work, and how much of a batch is single shots."""
+    """Prints whether the order of batches depends on their work, and the share of single shots in a batch."""
     work = np.array([np.mean([planner.work(row) for row in batch]) for batch in batches])
     ranks = np.argsort(np.argsort(work))
     single = [np.mean([s.scene is None for row in batch for s in row]) for batch in batches]
@@ -164,12 +164,11 @@ def _batched(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 
 
 def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
-    """Random latents in the shapes of made-up lengths; every value is read, none has a meaning."""
+    """Writes random latents in the shapes of synthetic lengths; every value is read, and none has a meaning."""
     lengths, rng = draw_lengths(shots), np.random.default_rng(0)
     model = config.network
-    values = rng.standard_normal(2**22).astype(
-        np.float32
-    )  # more than any array needs; all are views of it
+    # No array needs more values, and all are views of these.
+    values = rng.standard_normal(2**22).astype(np.float32)
     draw = lambda *shape: values[: np.prod(shape)].reshape(shape)
     text = lambda length: draw(length, model.backbone.text_width)
     scenes = []
@@ -194,7 +193,7 @@ def _write_made_up_set(folder: Path, config: Config, *, shots: int) -> None:
         12.0,
         text(1),
     )
-    write_set(folder, scenes, maker=made, credit="")
+    write_set(folder, scenes, info=made, credit="")
 
 
 def main(argv: Sequence[str]) -> None:

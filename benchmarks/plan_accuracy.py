@@ -1,11 +1,11 @@
-"""How near the estimated memory of a training step comes to what the compiler needs, configuration by configuration.
+"""Compares the estimated memory of a training step with the compiler's, for several configurations.
 
-    python -m benchmarks.plan_accuracy [--only=300m_v5e,lct_3b_v6e] [--again]    compiles what results/ does not have
-    python -m benchmarks.plan_accuracy --table                                 prints the table of what is there
+    python -m benchmarks.plan_accuracy [--only=300m_v5e,lct_3b_v6e] [--again]    compiles what results/ lacks
+    python -m benchmarks.plan_accuracy --table                                 prints the table of results
 
-Needs the extra `tpu` and no TPU. The compiler lays out memory in about half a minute of CPU time; it spends minutes
-more on code, of which nothing is wanted here: each compiles in a process of its own, is asked to write down what it
-assigns (XLA's dump), and is ended when that is written.
+The program needs the extra `tpu` and no TPU. The compiler lays out memory in about half a minute of CPU time, and
+spends minutes more on code that is not needed here. So each configuration is compiled in a process of its own, which
+writes the memory that it assigns (XLA's dump) and is then ended.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COMPILE = flags.DEFINE_string(
 TABLE = flags.DEFINE_bool("table", False, "Only print the table.")
 
 ASSIGNMENT = "after_optimizations-buffer-assignment.txt"
-DONE = "after_optimizations-memory-usage-report.txt"  # is written behind it
+DONE = "after_optimizations-memory-usage-report.txt"  # is written after the assignment
 SHOT = SceneTarget(shots=1, frames=61)  # a scene that every row here holds
 
 
@@ -63,7 +63,7 @@ def make_config(
     seq: int,
     **more: Any,
 ) -> Config:
-    """A model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
+    """Returns a model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
     fields = {f.name for f in dataclasses.fields(TrainingConfig)}
     training = {key: value for key, value in more.items() if key in fields}
     network = {key: value for key, value in more.items() if key not in fields}
@@ -77,7 +77,7 @@ def make_config(
 
 
 def make_3b(name: str, *, seq_shards: int, accumulate: int) -> Config:
-    """`configs/lct_3b.py`: nine full shots a row."""
+    """Returns `configs/lct_3b.py`, with nine full shots in a row."""
     config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / "lct_3b.py")))
     training = dataclasses.replace(config.training, accumulate=accumulate)
     return put(dataclasses.replace(config, name=name, training=training), seq_shards=seq_shards)
@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Estimate and compiled memory of one configuration; its dump is kept and not made twice."""
+    """Returns estimated and compiled memory of one configuration; its dump is kept and not made twice."""
     make, topology = PAIRS[name]
     config, folder = make(name), Path(DUMPS.value) / name
     if not _find(folder, DONE):
@@ -164,14 +164,15 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def estimate(name: str) -> float:
-    """What the plan says today."""
+    """Returns the estimate of the plan."""
     make, topology = PAIRS[name]
     wish = SceneTarget() if name.startswith("lct_3b") else SHOT
     return plan_training(make(name), parse_topology(topology), wish, steps=1).memory.total
 
 
 def read_assignment(text: str) -> dict[str, int]:
-    """Bytes in main memory that a compiled program is assigned: of its arguments, and of everything else."""
+    """Returns the bytes in main memory that a compiled program is assigned: for its arguments, and for everything
+    else."""
     found = re.findall(r"^allocation \d+: size (\d+), (.*?):?$", text, flags=re.MULTILINE)
     arguments = sum(int(size) for size, what in found if what.startswith("parameter"))
     others = [what for _, what in found if what.startswith("preallocated-temp")]
@@ -199,7 +200,7 @@ def _find(folder: Path, ending: str) -> list[Path]:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """The table, in Markdown."""
+    """Returns the table in Markdown."""
     lines = [
         "| configuration | topology, mesh | tokens a device at a time | remat | estimated, GiB | compiled, GiB | off |",
         "|---|---|---|---|---|---|---|",

@@ -1,11 +1,11 @@
-r"""Does a short run still learn what shots have to do with each other? A check of the whole path, end to end.
+r"""Checks end to end that a short run still learns the relations between shots.
 
-    python -m benchmarks.puppets_guard --out=runs/guard                            # as it is
+    python -m benchmarks.puppets_guard --out=runs/guard                            # without faults
     python -m benchmarks.puppets_guard --out=runs/guard --broken=attention,rope    # and with faults, which must fail
 
 Puppet scenes are made, the shipped single-shot base is tuned on them for some minutes, and scenes sampled jointly are
-measured: each by the program that users run. The slow tests hold what comes out to `FLOORS` and `CEILINGS`. Faults are
-those of `benchmarks/broken.py`. A run that is done is not made again.
+measured, each by the program that users run. The slow tests compare the results with `FLOORS` and `CEILINGS`. The
+faults are those of `benchmarks/broken.py`. A run that is done is not repeated.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ SCENES, STEPS, SAMPLED = 600, 250, 10
 SHARED = ("agrees/sky", "agrees/ground")
 LOSS = "loss_by_time/0.1-0.2"
 MEASURES = ("sky and ground agree", *SHARED, "environment agrees", "who", "framing", LOSS)
-# Pairs of shots that agree on a sky or a ground that no prompt tells (chance is 0.25), shots that show as many as they
-# should, and the loss of shots with little noise. What a whole model reaches, and which fault fails by which:
-# docs/ablations.md.
+# The measures are pairs of shots that agree on a sky or a ground that no prompt states (chance is 0.25), shots that
+# show the requested number of characters, and the loss of shots with little noise. docs/ablations.md has the values of
+# a model without faults, and which fault fails by which measure.
 FLOORS = {"sky and ground agree": 0.75, "who": 0.6}
 CEILINGS = {LOSS: 0.6}
-REPORTS = 10  # last ones that the loss is a mean over, ten steps each
+# The loss is a mean over this many last reports, of ten steps each.
+REPORTS = 10
 
 
 def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
-    """Trains and samples in a folder; returns every measure, not a number where nothing could be told."""
+    """Trains and samples in a folder; returns every measure, which is not a number where no case could be read."""
     python = [sys.executable, "-m"]
     program = [*python, "benchmarks.broken", broken] if broken else python
     name = broken or "whole"
@@ -65,13 +66,13 @@ def run_guard(folder: Path, *, broken: str = "") -> dict[str, float]:
 
 
 def read_loss(reports: Path) -> float:
-    """Mean of `LOSS` over the last reports of a run."""
+    """Returns the mean of `LOSS` over the last reports of a run."""
     values = [report.get(LOSS) for report in map(json.loads, reports.read_text().splitlines())]
     return statistics.fmean([value for value in values if value is not None][-REPORTS:])
 
 
 def find_failures(measured: Mapping[str, float]) -> list[str]:
-    """Measures that are not what they must be; one that is not a number never is."""
+    """Returns the measures outside their limits; one that is not a number is outside."""
     low = [name for name, floor in FLOORS.items() if not measured[name] >= floor]
     return low + [name for name, ceiling in CEILINGS.items() if not measured[name] <= ceiling]
 

@@ -1,10 +1,10 @@
-r"""One puppet scene sampled in several ways, on one picture: a row a way, a column a shot.
+r"""Draws one puppet scene sampled in several ways on one picture: a row for each way, a column for each shot.
 
     python -m benchmarks.puppets_picture --checkpoint=runs/puppets --guidance=5 --scene=14 --out=docs/puppets.png
 
 `--checkpoint` is a run's folder, or weights with `--codec=FILE`, as in `lct_jax.evaluation.puppets`. The first row of
-the PNG is the scene as it was drawn, of which prompts tell only a part; what is withheld may come out
-otherwise, but alike.
+the PNG is the rendered scene, of which prompts state only a part; withheld attributes may differ from it, but should
+agree between shots.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INK, PAPER = "#24272e", "#ffffff"
 
 
 def describe(scene: PuppetScene) -> str:
-    """What of a scene's attributes is told, and what is withheld."""
+    """Returns which of a scene's attributes are stated, and which are withheld."""
     told, kept = (
         ", ".join(f"{name} {value}" for name, value in scene.attributes().items() if wanted(name))
         for wanted in (lambda n: n not in scene.withheld, lambda n: n in scene.withheld)
@@ -44,7 +44,7 @@ def describe(scene: PuppetScene) -> str:
 
 
 def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
-    """A picture of rows of middle frames, uint8 [height, width, 3] each, under a text."""
+    """Returns a picture of rows of middle frames, uint8 [height, width, 3] each, under a text."""
     height, width = (SCALE * side + GAP for side in next(iter(rows.values()))[0].shape[:2])
     top = LINE * (text.count("\n") + 1) + 2 * GAP
     columns = max(len(row) for row in rows.values())

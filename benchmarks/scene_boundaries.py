@@ -1,12 +1,12 @@
-"""Scene boundaries of the film example against those of its hand-made scene file, over a range of each parameter.
+"""Compares detected scene boundaries of the film example with its hand-made scene file, over a range of each parameter.
 
     python -m benchmarks.scene_boundaries
 
-The film is looked at once (seconds); its takes are then grouped again and again. F1 is counted in
-shots: a boundary is a hit exactly at the cut, or one shot away at most. Footage that the scene file leaves out, such as
-titles, belongs to no scene: a boundary in front of it, or behind it, is that between the scenes on both sides. All
-defaults were chosen on this very film, so the first row says how well the rule can be made to fit, not how well it will
-do on another one; the rows below say how much of that is luck.
+The film is read once (seconds); its takes are then grouped many times. F1 is counted in shots: a boundary is a hit
+exactly at the cut, or at most one shot away. Footage that the scene file leaves out, such as titles, belongs to no
+scene: a boundary before or after it counts as that between the scenes on both sides. All defaults were chosen on this
+film, so the first row shows how well the rule can be fitted, not how well it works on another film; the rows below show
+how sensitive that is.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ FIELDS = {
     "scene_usual": (5, 6, 7, 8),
     "scene_shots": (7, 8, 9, 10),
 }
-UNUSUAL = (0.0, 0.01, 0.02, 0.04)  # in place of the constant of the rule
+# These take the place of the constant of the rule.
+UNUSUAL = (0.0, 0.01, 0.02, 0.04)
 REPEATS = 1000
 
 
 def score_boundaries(found: Sequence[int], made: Sequence[int], *, within: int) -> float:
-    """F1 of boundaries counted in shots, each made one being hit at most once."""
+    """Returns the F1 of boundaries counted in shots; each made one is matched at most once."""
     left, hits = list(made), 0
     for boundary in found:
         close = [other for other in left if abs(other - boundary) <= within]
@@ -48,7 +49,7 @@ def score_boundaries(found: Sequence[int], made: Sequence[int], *, within: int) 
 
 
 def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
-    """First frames of scenes as numbers of shots; two frames early or late is the same shot."""
+    """Returns the first frames of scenes as numbers of shots; two frames early or late is the same shot."""
     starts = [
         frames.start
         for scene in annotated.scenes
@@ -59,15 +60,15 @@ def place_boundaries(frames: Sequence[int], annotated: SceneFile) -> list[int]:
 
 
 def find_film_takes(annotated: SceneFile, config: Config) -> Takes:
-    """What lies between the cuts of the film."""
+    """Returns the takes of the film."""
     film, fps = annotated.film.file, config.prepare.fps
-    track = track_video(film, config.footage, fps=fps)
+    track, _ = track_video(film, config.footage, fps=fps)
     shape = read_shape(film)
     return find_takes(track, config.footage, size=(shape.height, shape.width))
 
 
 def list_starts(takes: Takes, config: FootageConfig, annotated: SceneFile) -> list[int]:
-    """First frames of the scenes a rule makes, but for the first scene, and for footage that is not annotated."""
+    """Returns the first frames of a rule's scenes, except the first scene and footage that is not annotated."""
     ranges = [frames for scene in annotated.scenes for frames in scene.ranges]
     starts = []
     for scene in grouping.group_takes(takes, np.flatnonzero(takes.reason == 0).tolist(), config):
@@ -78,7 +79,7 @@ def list_starts(takes: Takes, config: FootageConfig, annotated: SceneFile) -> li
 
 
 def _vary(config: FootageConfig) -> Iterator[tuple[str, FootageConfig, float]]:
-    """What is changed, the config, and the constant of the rule."""
+    """Yields the name of a change, the config, and the constant of the rule."""
     unusual = grouping.UNUSUAL
     yield "defaults", config, unusual
     for name, values in FIELDS.items():

@@ -1,13 +1,13 @@
-"""Scene boundaries of the film example for one who sees where every shot is: what pictures can say at most.
+"""Finds scene boundaries of the film example from the known place of every shot, as a limit of what pictures can tell.
 
     python -m benchmarks.scene_places
 
 `places.json` names place and camera of every shot, noted by eye. A change of place is a cut with no place in common
-between the two shots before it and the two behind. A boundary of the scene file that is none is a beat of the story. F1
-is counted as in `scene_boundaries.py`, against the scene file, for
+between the two shots before it and the two after it. A boundary of the scene file at which the place does not change is
+one of the story. F1 is counted as in `scene_boundaries.py`, against the scene file, for
 
-- the changes of place, and those alone that the scene file has: a rule that finds all of these and errs nowhere;
-- the latter where what is longer than a scene may be is divided by chance, into the fewest pieces;
+- the changes of place, and those among them that the scene file has: a rule that finds all of these and no others;
+- the latter, with scenes that are too long divided at random into the fewest pieces;
 - the rule of `lct_jax/data/footage/grouping.py` with its distances from pictures, and with distances from places; its
   numbers chosen on the whole film (fitted), or on three quarters of it and counted on the fourth (cross-validated).
 """
@@ -40,16 +40,19 @@ from lct_jax.data.footage.takes import Takes
 from lct_jax.data.scene_file import SceneFile, load_scene_file
 
 PLACES = Path("examples/big_buck_bunny/places.json")
-SIDE = 2  # shots looked at on each side of a cut: shots of two places often take turns
-SHORTEST = 2  # shots of a piece, when long scenes are divided by chance
+# Shots compared on each side of a cut, because shots of two places often alternate.
+SIDE = 2
+# Shots of a piece, when long scenes are divided at random.
+SHORTEST = 2
 AIM = 0.8
 GRID = FIELDS | {"scene_price": tuple(n / 10 for n in range(5, 36, 2))}
-SAME_PLACE = (0.3, 0.5, 0.7)  # distance of two cameras in one place; 1 is another place
+# Distance of two cameras in one place; that of two places is 1.
+SAME_PLACE = (0.3, 0.5, 0.7)
 QUARTERS = 4
 
 
 def find_changes(shots: Sequence[str]) -> list[int]:
-    """Numbers of the shots that begin in another place, of names such as D7: place D, camera 7."""
+    """Returns the numbers of the shots that begin in another place, by names such as D7: place D, camera 7."""
     places = [name[0] for name in shots]
     return [
         n
@@ -61,7 +64,8 @@ def find_changes(shots: Sequence[str]) -> list[int]:
 def divide_by_chance(
     boundaries: Sequence[int], count: int, longest: int, rng: np.random.Generator
 ) -> list[int]:
-    """Boundaries and as few more as leave no scene of `count` shots longer than `longest`, drawn evenly."""
+    """Returns boundaries and the fewest more, drawn evenly, that leave no scene of `count` shots longer than
+    `longest`."""
     divided = list(boundaries)
     for start, end in itertools.pairwise([0, *boundaries, count]):
         more = -(-(end - start) // longest) - 1
@@ -75,7 +79,7 @@ def divide_by_chance(
 
 
 def measure_places(shots: Sequence[str], same_place: float, *, reach: int) -> np.ndarray:
-    """Distances [n, n] as `looks.measure_distances` has them, over their mean and 0 from `reach` on.
+    """Returns distances [n, n] like `similarity.measure_distances`, divided by their mean, and 0 from `reach` on.
 
     Two shots of one camera are 0 apart, two of one place `same_place`, others 1.
     """
@@ -93,7 +97,8 @@ def _vary(config: FootageConfig) -> Iterator[tuple[FootageConfig, float]]:
 
 
 def cross_validate(found: Sequence[Sequence[int]], made: Sequence[int], count: int) -> float:
-    """F1 where each quarter of the shots is divided by the settings best on the others; a mean over those alike."""
+    """Returns the F1 of each quarter of the shots with the settings that are best on the others; equal settings are
+    averaged."""
     edges = np.linspace(0, count, QUARTERS + 1)
     tally = np.zeros((len(found), QUARTERS, 2))  # hits, and boundaries of both kinds
     for quarter, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -114,10 +119,10 @@ def _fit(
     config: FootageConfig,
     annotated: SceneFile,
 ) -> list[list[int]]:
-    """Boundaries the rule finds by each of the distances, with all settings."""
+    """Returns the boundaries that the rule finds with each of the distances and with all settings."""
     found = []
     for matrix in distances:
-        grouping.measure_distances = lambda look, *, reach, matrix=matrix: matrix
+        grouping.measure_distances = lambda thumbs, *, reach, matrix=matrix: matrix
         for changed, grouping.UNUSUAL in _vary(config):
             found.append(place_boundaries(list_starts(takes, changed, annotated), annotated))
     return found
@@ -164,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
     middles = takes.frames[kept].mean(axis=1)
     seen = [shots[n] for n in np.searchsorted(starts[1:], middles, side="right")]
     reach = max(GRID["scene_shots"])
-    pictures = grouping.measure_distances(takes.look[kept], reach=reach)
+    pictures = grouping.measure_distances(takes.thumbs[kept], reach=reach)
     places = [measure_places(seen, same, reach=reach) for same in SAME_PLACE]
     for name, distances in (("pictures", [pictures]), ("places", places)):
         found = _fit(takes, distances, config.footage, annotated)

@@ -1,8 +1,8 @@
-"""What the training steps of `train_step.py` are measured on: models, and the scenes in every row of a batch.
+"""Defines the cases of `train_step.py`: models, and the scenes in every row of a batch.
 
-Two cases of fixed shape, rows without padding: a full row of `configs/film_tiny.py`, and four blocks of width 512. One
-of mixed lengths, in two forms: scenes drawn as the paper's data, packed by the planner, and the same scenes a row
-each, padded to the longest.
+Two cases have a fixed shape, with rows without padding: a full row of `configs/film_tiny.py`, and four blocks of width
+512. One has mixed lengths, in two forms: scenes drawn like the paper's data and packed by the planner, and the same
+scenes with a row each, padded to the longest.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack
 from lct_jax.types import PackedBatch
 
 Rows = tuple[tuple[ScenePlan, ...], ...]
-SHRINK = (
-    10  # mixed lengths have a hundredth of the paper's tokens: sides of a picture and texts a tenth
-)
+# Mixed lengths have a hundredth of the paper's tokens: sides of a picture and texts have a tenth.
+SHRINK = 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and the scenes of every row.
+    """Holds a model and the scenes of every row.
 
     Attributes:
-        video_tokens, text_tokens, slots: length of a row in both streams and in groups, padding included.
+        video_tokens, text_tokens, slots: the length of a row in both streams and in groups, padding included.
     """
 
     model: NetworkConfig
@@ -46,21 +45,22 @@ class Case:
 
     @property
     def scenes(self) -> list[ScenePlan]:
-        """Of all rows."""
+        """Returns the scenes of all rows."""
         return [scene for row in self.rows for scene in row]
 
     @property
     def tokens(self) -> int:
-        """Tokens of a batch, padding included."""
+        """Returns the tokens of a batch, padding included."""
         return len(self.rows) * (self.video_tokens + self.text_tokens)
 
     @property
     def useful(self) -> int:
-        """Tokens of a batch that are no padding."""
+        """Returns the tokens of a batch that are no padding."""
         return sum(group.video + group.text for scene in self.scenes for group in scene.groups)
 
     def count(self) -> Flops:
-        """FLOPs of a step that are of use: forward and backward over scenes alone, each seeing all of itself."""
+        """Returns the useful FLOPs of a step: forward and backward over scenes alone, each of which sees all of
+        itself."""
         total = Flops(0.0, 0.0)
         for scene in self.scenes:
             total = total.plus(count_forward(count_costs(self.model), scene, context="full"))
@@ -68,7 +68,7 @@ class Case:
 
 
 def make_case(model: NetworkConfig, rows: Rows) -> Case:
-    """A case whose rows are as long as the longest needs."""
+    """Returns a case whose rows are as long as the longest needs."""
     count = lambda part: max(sum(part(scene) for scene in row) for row in rows)
     return Case(
         model,
@@ -80,20 +80,20 @@ def make_case(model: NetworkConfig, rows: Rows) -> Case:
 
 
 def film_tiny() -> Case:
-    """Rows of `configs/film_tiny.py` filled by one scene of five shots of 17 frames: 1,126 video, 400 text tokens."""
+    """Returns rows of `configs/film_tiny.py` with a scene of five shots of 17 frames: 1,126 video, 400 text tokens."""
     config = _load("configs/film_tiny.py")
     scene = ScenePlan(150, (GroupPlan(50, (5, 5, 9)),) * 5)
     return make_case(config.network, ((scene,),) * config.data.rows)
 
 
 def width_512() -> Case:
-    """Four blocks of width 512 and one row: a shot of 1,024 video and 128 text tokens."""
+    """Returns four blocks of width 512 and one row: a shot of 1,024 video and 128 text tokens."""
     model = change(_load("configs/film_tiny.py").network, width=512, heads=8, shot_span=128)
     return make_case(model, ((ScenePlan(None, (GroupPlan(128, (4, 16, 16)),)),),))
 
 
 def tiny() -> Case:
-    """One block of width 32, to try things out."""
+    """Returns one block of width 32, to try things out."""
     model = change(
         _load("configs/film_tiny.py").network, width=32, depth=1, heads=1, head_dim=32,
         rope_split=(8, 12, 12), text_width=16, time_features=16,
@@ -102,12 +102,12 @@ def tiny() -> Case:
 
 
 def mixed() -> tuple[Case, Case]:
-    """Scenes of mixed lengths, in rows as the planner packs them and a row each; two blocks of film_tiny's width."""
+    """Returns scenes of mixed lengths, packed by the planner and with a row each; two blocks of film_tiny's width."""
     model = change(_load("configs/film_tiny.py").network, depth=2)
     data = DataConfig(rows=2, video_tokens=1_536, text_tokens=256, groups=32, pool=16)
     cost = functools.partial(count_work, count_costs(model), context="full")
     planner = Planner(shrink(draw_lengths(2_000)), data, patch=model.backbone.patch, cost=cost)
-    # The batch of middling work in a pool, by the work of its scenes alone.
+    # The batch is that of median work in a pool, by the work of its scenes alone.
     batches = [planner.batch(number) for number in range(data.pool)]
     work = [sum(map(planner.work, batch)) for batch in batches]
     batch = batches[int(np.argsort(work)[data.pool // 2])]
@@ -117,7 +117,7 @@ def mixed() -> tuple[Case, Case]:
 
 
 def shrink(lengths: LengthTable) -> LengthTable:
-    """The same films in small: the sides of a picture and the lengths of texts divided, times kept."""
+    """Returns the same films at a smaller size: sides of pictures and lengths of texts are divided, times are kept."""
     t, x, y = lengths.clip_grid.T
     side = lambda length: np.maximum(length // (2 * SHRINK), 1) * 2
     text = lambda length: -(-length // SHRINK)
@@ -131,7 +131,7 @@ def shrink(lengths: LengthTable) -> LengthTable:
 
 
 def make_batch(case: Case, *, seed: int = 0) -> PackedBatch:
-    """Random values at the places of the case's tokens."""
+    """Returns random values at the places of the case's tokens."""
     rng = np.random.default_rng(seed)
 
     def fill(scene: ScenePlan) -> SceneTokens:

@@ -1,4 +1,4 @@
-"""The training step of this project as actions: the step, its gradient, its linear work and its attention alone."""
+"""Makes actions of this project's training step: the step, its gradient, its linear work and its attention alone."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from lct_jax.types import TokenIndex
 
 TRAINING = TrainingConfig(steps=1_000, warmup=10)
 FLOW = FlowConfig()
-MATRIX = 2048  # sides of the matrices whose product is the machine's peak
+# The sides of the matrices whose product measures the machine's peak.
+MATRIX = 2048
 TIME = 0.5  # of every group where velocities are compared
 
 
 class Ours:
-    """A case as a run of `train.py` has it: parameters, state and one batch that comes again and again."""
+    """Holds a case as a run of `train.py` has it: parameters, state and one batch that is used repeatedly."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -59,7 +60,7 @@ class Ours:
         self.key = jax.random.key(0)
 
     def actions(self) -> dict[str, Action]:
-        """By name; each has done its work when it returns."""
+        """Returns actions by name; each has done its work when it returns."""
         return {
             "step": self.step,
             "gradient": self.gradient,
@@ -69,16 +70,16 @@ class Ours:
         }
 
     def step(self) -> None:
-        """The jitted step of `training/state.py`."""
+        """Runs the jitted step of `training/state.py`."""
         self.state, metrics = jax.block_until_ready(self._step(self.state, self.batch, self.key))
         assert np.isfinite(metrics["loss"])
 
     def gradient(self) -> None:
-        """Forward and backward, without optimiser and EMA."""
+        """Runs forward and backward, without optimiser and EMA."""
         jax.block_until_ready(self._gradient(self.params, self.batch, self.key))
 
     def save_reference(self, path: Path) -> None:
-        """Weights, velocity and gradient norm at one time for all groups, for the other side to meet."""
+        """Writes weights, velocity and gradient norm at one time for all groups, for comparison with the other side."""
         video, text = self.batch
         time_BS = jnp.full((len(self.case.rows), self.case.slots), TIME)
 
@@ -94,7 +95,7 @@ class Ours:
 
 
 def make_attention(case: Case) -> Action:
-    """Attention alone, ordering of tokens included: forward and backward, as often as the model has blocks."""
+    """Returns attention alone, with the ordering of tokens: forward and backward, once for each block of the model."""
     batch, rng = make_batch(case), np.random.default_rng(0)
     pairs = zip(batch.text.index, batch.video.index, strict=True)
     index = TokenIndex(*(jnp.concatenate(pair, axis=1) for pair in pairs))
@@ -117,7 +118,8 @@ def make_attention(case: Case) -> Action:
 
 
 def make_linear(case: Case) -> Action:
-    """Projections with QK norm, output projection and MLP of both streams, forward and backward, in all blocks."""
+    """Returns projections with QK norm, output projection and MLP of both streams, forward and backward, in all
+    blocks."""
     rng, model = np.random.default_rng(0), case.model
     draw = lambda length: jnp.asarray(
         rng.standard_normal((len(case.rows), length, model.backbone.width), np.float32)
@@ -147,7 +149,7 @@ def make_linear(case: Case) -> Action:
 
 
 def make_matmul(size: int = MATRIX) -> Action:
-    """The product of two big float32 matrices; answers GFLOP/s."""
+    """Returns the product of two big float32 matrices, which answers GFLOP/s."""
     import time
 
     one, other = (jnp.asarray(x) for x in random_matrices(size))
@@ -163,6 +165,6 @@ def make_matmul(size: int = MATRIX) -> Action:
 
 
 def random_matrices(size: int) -> list[np.ndarray]:
-    """Two of them."""
+    """Returns two random matrices."""
     rng = np.random.default_rng(0)
     return [rng.standard_normal((size, size), np.float32) for _ in range(2)]

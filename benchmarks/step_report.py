@@ -1,4 +1,4 @@
-"""The results of `train_step.py` as tables in Markdown, and their place in README.md."""
+"""Writes the results of `train_step.py` as tables in Markdown, also into README.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = {"ours": "ours", "eager": "PyTorch", "compiled": "PyTorch, compiled"}
 
 
 def describe_case(case: Case) -> dict[str, Any]:
-    """Sizes of a case, and FLOPs of its step that are of use."""
+    """Returns the sizes of a case, and the useful FLOPs of its step."""
     flops, model = case.count(), case.model
     return {
         "width": model.backbone.width,
@@ -29,7 +29,7 @@ def describe_case(case: Case) -> dict[str, Any]:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """Tables of what was measured, one below the other."""
+    """Returns tables of what was measured, one below the other."""
     cases = results["cases"]
     load = ", ".join(f"{load:.1f} after {name}" for name, load in results["load"].items())
     fixed = {name: case for name, case in cases.items() if "linear" in case["parts"]}
@@ -42,7 +42,7 @@ def describe(results: dict[str, Any]) -> str:
 
 
 def describe_steps(cases: dict[str, Any]) -> str:
-    """Steps of fixed shape."""
+    """Returns a table of steps of fixed shape."""
     lines = [
         "| case | side | step, s | of both cores, s | ours is faster by | GFLOP/s | of the peak | memory, MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -61,7 +61,7 @@ def describe_steps(cases: dict[str, Any]) -> str:
 
 
 def describe_parts(cases: dict[str, Any]) -> str:
-    """Where the seconds of a step go, and what share of the peak its matrix products reach."""
+    """Returns a table of the seconds of a step by part, and the share of the peak that its matrix products reach."""
     lines = [
         "| case | part | "
         + " | ".join(f"{name}, s" for name in NAMES.values())
@@ -80,7 +80,7 @@ def describe_parts(cases: dict[str, Any]) -> str:
 
 
 def split_seconds(case: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds by part and side: what was measured alone, and what is left of the gradient and of the step."""
+    """Returns the seconds by part and side: what was measured alone, and the rest of the gradient and of the step."""
     alone = {
         part: {side: median(answers["wall"]) for side, answers in sides.items()}
         for part, sides in case["parts"].items()
@@ -97,7 +97,7 @@ def split_seconds(case: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def describe_mixed(packed: dict[str, Any], padded: dict[str, Any]) -> str:
-    """Useful tokens a second of packed and of padded rows."""
+    """Returns a table of useful tokens a second of packed and of padded rows."""
     lines = [
         "| rows | side | rows x tokens | of use | step, s | useful tokens/s | ours packed is faster by | memory, MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -116,7 +116,7 @@ def describe_mixed(packed: dict[str, Any], padded: dict[str, Any]) -> str:
 
 
 def write_tables(readme: Path, results: dict[str, Any]) -> None:
-    """Puts the tables between their marks in a README."""
+    """Writes the tables between their marks in a README."""
     text = readme.read_text()
     before, rest = text.split(BEGIN)
     with replace_atomically(readme) as unfinished:
@@ -126,12 +126,12 @@ def write_tables(readme: Path, results: dict[str, Any]) -> None:
 
 
 def find_peak(case: dict[str, Any]) -> float:
-    """GFLOP/s of the fastest matrix product of any side."""
+    """Returns the GFLOP/s of the fastest matrix product of any side."""
     return max(max(answers["gflops"]) for answers in case["parts"]["matmul"].values())
 
 
 def ratio(slow: dict[str, Any], fast: dict[str, Any]) -> str:
-    """How often `fast` goes into `slow`, turn by turn: by the clock and, behind it, by the cores."""
+    """Returns the ratio of `slow` to `fast`, turn by turn: by the clock and, after it, by the cores."""
 
     def each(key: str) -> float:
         return median([one / other for one, other in zip(slow[key], fast[key], strict=True)])

@@ -1,9 +1,9 @@
-"""The same MMDiT and training step in PyTorch, of diffusers' dual-stream blocks, as actions.
+"""Makes actions of the same MMDiT and training step in PyTorch, with diffusers' dual-stream blocks.
 
-The blocks are Flux's (QK RMSNorm, rotary positions, adaLN, GELU-tanh MLP), as diffusers has them, but for the
-modulation, which is shared by all blocks plus a table a block as in ours: so both sides have the same parameters and,
-where all groups have one time, compute the same velocity, which `check` holds them to. Flux's block knows one time a
-row, ours one a token.
+The blocks are Flux's (QK RMSNorm, rotary positions, adaLN, GELU-tanh MLP), as diffusers has them, except for the
+modulation, which is shared by all blocks plus a table for each block, as in this project. So both sides have the same
+parameters and, where all groups have one time, compute the same velocity, which `check` verifies. Flux's block has one
+time for each row, and this project's one for each token.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Rotation = tuple[torch.Tensor, torch.Tensor]
 
 
 class Modulation(nn.Module):
-    """Six vectors a row: a projection shared by all blocks plus a block's own table."""
+    """Returns six vectors for each row: a projection shared by all blocks plus a block's own table."""
 
     def __init__(self, shared: nn.Linear) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Modulation(nn.Module):
 
 
 class TorchMMDiT(nn.Module):
-    """(video [B L C], text [B M E], time [B], rotation, mask) -> velocity [B L C]."""
+    """Computes (video [B L C], text [B M E], time [B], rotation, mask) -> velocity [B L C]."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -97,10 +97,10 @@ class TorchMMDiT(nn.Module):
 
 
 class Theirs:
-    """A case with a row a scene or, in cases of fixed shape, a row that is one scene.
+    """Holds a case with a row for each scene or, in cases of fixed shape, a row that is one scene.
 
     Args:
-        weights: as `Ours.save_reference` wrote them. compiled: blocks by `torch.compile`.
+        weights: the file that `Ours.save_reference` wrote. compiled: whether blocks go through `torch.compile`.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Theirs:
                 block.compile(dynamic=False)
 
     def actions(self) -> dict[str, Action]:
-        """By name; those of `Ours`, and `check`."""
+        """Returns actions by name; those of `Ours`, and `check`."""
         return {
             "check": self.check,
             "step": self.step,
@@ -140,7 +140,7 @@ class Theirs:
         }
 
     def step(self) -> None:
-        """Forward, backward, clipping, AdamW and the average of parameters."""
+        """Runs forward, backward, clipping, AdamW and the average of parameters."""
         self._backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
@@ -150,7 +150,7 @@ class Theirs:
             torch._foreach_lerp_(*pairs, 1.0 - self.training.ema)
 
     def gradient(self) -> None:
-        """Forward and backward, without optimiser and average."""
+        """Runs forward and backward, without optimiser and average."""
         self._backward()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -166,7 +166,8 @@ class Theirs:
         assert math.isfinite(loss.item())
 
     def check(self) -> dict[str, float]:
-        """Largest error of the velocity and error of the gradient's norm against ours, relative."""
+        """Returns the largest error of the velocity and the error of the gradient's norm against the reference,
+        relative."""
         names = ["velocity", "gradient_norm"]
         velocity, norm = map(torch.from_numpy, load_tensors_of(self.weights, names).values())
         time = torch.full((len(self.video),), 0.5)
@@ -182,7 +183,7 @@ class Theirs:
         }
 
     def make_attention(self) -> Action:
-        """Attention alone, forward and backward, as often as the model has blocks."""
+        """Returns attention alone, forward and backward, once for each block of the model."""
         model, rows = self.case.model, len(self.case.rows)
         shape = rows, model.backbone.heads, self.case.tokens // rows, model.backbone.head_dim
         q, k, v, cotangent = (torch.randn(shape, requires_grad=n < 3) for n in range(4))
@@ -195,13 +196,15 @@ class Theirs:
         return act
 
     def make_linear(self) -> Action:
-        """Projections with QK norm, output projection and MLP of both streams, forward and backward, in all blocks."""
+        """Returns projections with QK norm, output projection and MLP of both streams, forward and backward, in all
+        blocks."""
         model, rows = self.case.model, len(self.case.rows)
         lengths = self.case.text_tokens, self.case.video_tokens
         inputs = [torch.randn(rows, n, model.backbone.width, requires_grad=True) for n in lengths]
         cotangents = [torch.randn(rows, n, model.backbone.width) for n in lengths]
 
-        def stream(x, to_q, to_k, to_v, norm_q, norm_k, out, mlp):  # modules of a block
+        # The arguments are modules of a block.
+        def stream(x, to_q, to_k, to_v, norm_q, norm_k, out, mlp):
             heads = lambda projected: projected.unflatten(-1, (model.backbone.heads, -1))
             q, k, v = norm_q(heads(to_q(x))), norm_k(heads(to_k(x))), heads(to_v(x))
             return out((q + k + v).flatten(-2)) + mlp(x)
@@ -224,7 +227,7 @@ class Theirs:
 
 
 def make_rotation(coord_L3: np.ndarray, config: NetworkConfig) -> Rotation:
-    """Cosines and sines [L K] of neighbouring pairs, as Flux's blocks take them."""
+    """Returns cosines and sines [L K] of neighbouring pairs, as Flux's blocks take them."""
     angle = coord_L3 @ frequencies(config.backbone.rope_split, config.backbone.rope_base)
     return tuple(
         torch.from_numpy(np.repeat(f(angle), 2, axis=1).astype(np.float32))
@@ -233,7 +236,7 @@ def make_rotation(coord_L3: np.ndarray, config: NetworkConfig) -> Rotation:
 
 
 def make_matmul(size: int = 2048) -> Action:
-    """The product of two big float32 matrices; answers GFLOP/s."""
+    """Returns the product of two big float32 matrices, which answers GFLOP/s."""
     one, other = torch.randn(size, size), torch.randn(size, size)
 
     def act() -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Our weights in the PyTorch model of `step_torch.py`: kernels transposed, rotated dimensions brought side by side."""
+"""Loads this project's weights into the PyTorch model of `step_torch.py`: transposes kernels, reorders rotated
+pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ TIME = {
 
 
 def load_weights(model: nn.Module, path: Path, config: NetworkConfig) -> None:
-    """Copies every parameter, and is an error where one of either side is left."""
+    """Copies every parameter, and raises an error where one of either side is left."""
     found = load_file(path)
     weights = {n.removeprefix("params."): w for n, w in found.items() if n.startswith("params.")}
     state = {}
@@ -32,7 +33,8 @@ def load_weights(model: nn.Module, path: Path, config: NetworkConfig) -> None:
         block = {n: w[layer] for n, w in weights.items() if n.startswith("blocks.")}
         state |= _block(block, f"blocks.{layer}", config)
     state = {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in state.items()}
-    shared = {name for name in model.state_dict() if ".shared." in name}  # the same tensors again
+    # These are the same tensors again.
+    shared = {name for name in model.state_dict() if ".shared." in name}
     missing, unexpected = model.load_state_dict(state, strict=False)
     if set(missing) != shared or unexpected:
         raise ValueError(f"weights do not match: {set(missing) ^ shared}, {unexpected}")
@@ -44,7 +46,8 @@ def load_weights(model: nn.Module, path: Path, config: NetworkConfig) -> None:
 
 def _block(weights: dict[str, np.ndarray], to: str, config: NetworkConfig) -> dict[str, np.ndarray]:
     state = {}
-    pairs = np.arange(config.backbone.head_dim).reshape(2, -1).T.reshape(-1)  # 0 K/2 1 K/2+1 ...
+    # The order is 0, K/2, 1, K/2 + 1 and so on.
+    pairs = np.arange(config.backbone.head_dim).reshape(2, -1).T.reshape(-1)
     names = {
         "text": (("add_q_proj", "add_k_proj", "add_v_proj"), "to_add_out", "added_", "_context"),
         "video": (("to_q", "to_k", "to_v"), "to_out.0", "", ""),

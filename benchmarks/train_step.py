@@ -1,13 +1,13 @@
-"""Our training step beside the same MMDiT in PyTorch, on the CPU, in turn: time, memory, share of the machine's peak.
+"""Compares the training step with the same MMDiT in PyTorch, on the CPU, in turn: time, memory, share of the peak.
 
     python -m benchmarks.train_step                 measures, writes results/train_step.json and the tables of README.md
     python -m benchmarks.train_step --runs=film_tiny --turns=9 --keep=false
-    python -m benchmarks.train_step --describe      writes the tables anew from the results that are there
+    python -m benchmarks.train_step --describe      writes the tables again from existing results
 
-Needs `make install-parity`. Each side lives in a process of its own and works when it is its turn: ours, PyTorch as
-it is, and PyTorch with its blocks by `torch.compile`. All start from the same weights, and PyTorch's velocity and
-gradient are compared with ours before anything is timed. Seconds are medians over turns, by the clock and of all cores
-together; ratios are taken turn by turn, and their medians shown.
+The program needs `make install-parity`. Each side runs in a process of its own and works when it is its turn: this
+project, PyTorch as it is, and PyTorch with its blocks by `torch.compile`. All start from the same weights, and
+PyTorch's velocity and gradient are compared with this project's before anything is timed. Seconds are medians over
+turns, by the clock and of all cores together; ratios are taken turn by turn, and their medians shown.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ RESULTS = Path(__file__).with_name("results") / "train_step.json"
 README = Path(__file__).with_name("README.md")
 SIDES = ("ours", "eager", "compiled")
 PARTS = ("step", "gradient", "attention", "linear", "matmul")
-# Of a run of workers: for each case, which sides do what. PyTorch's rows have one scene each, padded.
+# Each run has, for each case, the sides and their parts. PyTorch's rows have one scene each, padded.
+# This run only shows that everything works; its figures mean nothing.
 RUNS = {
     "film_tiny": {"film_tiny": (SIDES, PARTS)},
     "width_512": {"width_512": (SIDES, PARTS)},
     "mixed": {"padded": (SIDES, ("step",)), "packed": (("ours",), ("step",))},
-    "tiny": {"tiny": (SIDES, PARTS)},  # to see that everything runs; its figures say nothing
+    "tiny": {"tiny": (SIDES, PARTS)},
 }
-# Where all rows are alike, both sides can compute the same. In float32 they stay this close, relative.
+# If all rows are equal, both sides can compute the same. In float32 they agree to this relative error.
 CHECKED, FARTHEST = ("film_tiny", "width_512", "tiny"), 1e-3
 
 ONLY = flags.DEFINE_list("runs", ["film_tiny", "width_512", "mixed"], "Which to measure.")
@@ -55,7 +56,7 @@ FOLDER = flags.DEFINE_string("folder", None, "Of the weights a worker starts fro
 
 
 def measure(name: str, turns: int) -> dict[str, Any]:
-    """A run: for every case its sizes, and for every part and side what each turn took."""
+    """Returns a run: for every case its sizes, and for every part and side the result of each turn."""
     sides = ("ours", *BESIDE.value)
     plan = {
         case: ([side for side in at if side in sides], parts)
@@ -80,7 +81,7 @@ def measure(name: str, turns: int) -> dict[str, Any]:
 
 
 def _take_turns(workers: dict[str, Worker], plan: dict[str, Any], turns: int) -> dict[str, Any]:
-    """What every turn took, by case, part and side; the sides of a part come right after each other."""
+    """Returns the results of every turn, by case, part and side; the sides of a part follow each other directly."""
     kept: dict[str, Any] = {}
     for number in range(turns + 1):
         for case, (sides, parts) in plan.items():
@@ -94,7 +95,7 @@ def _take_turns(workers: dict[str, Worker], plan: dict[str, Any], turns: int) ->
 
 
 def _check(workers: dict[str, Worker], case: str) -> dict[str, dict[str, float]]:
-    """How far PyTorch's velocity and gradient are from ours."""
+    """Returns how far PyTorch's velocity and gradient are from the reference."""
     errors = {}
     for side in [side for side in workers if side != "ours"]:
         answer = ask(workers[side], f"{case}/check")
@@ -106,7 +107,7 @@ def _check(workers: dict[str, Worker], case: str) -> dict[str, dict[str, float]]
 
 
 def serve_side(side: str, cases: Sequence[str], folder: Path) -> None:
-    """Serves the parts of some cases as "case/part"; ours also writes the reference from which the others start."""
+    """Serves the parts of some cases as "case/part"; `ours` also writes the reference from which the others start."""
     actions: dict[str, Action] = {}
     for case in cases:
         path = folder / f"{case}.safetensors"
@@ -116,7 +117,7 @@ def serve_side(side: str, cases: Sequence[str], folder: Path) -> None:
 
 
 def make_actions(side: str, case: Case, path: Path) -> dict[str, Action]:
-    """What a side can be asked for; PyTorch is imported where it is needed alone."""
+    """Returns the actions of a side; PyTorch is imported only where it is needed."""
     from benchmarks.step_ours import TRAINING, Ours
 
     if side == "ours":

@@ -1,7 +1,7 @@
-"""Processes that take turns on one machine: each is a side of a comparison, and both meet the same neighbours.
+"""Runs processes that take turns on one machine: each is a side of a comparison, and both run under the same load.
 
-A worker reads the name of an action a line, does it and answers with a line of JSON: the seconds of the clock and of
-the cores that it took, and how far the memory of its process rose meanwhile above what it held before.
+A worker reads one name of an action from each line, performs it and answers with a line of JSON: the seconds of the
+clock and of the cores that it took, and how far the memory of its process rose meanwhile.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Worker = subprocess.Popen
 
 
 def start_worker(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Worker:
-    """A process that answers on a pipe."""
+    """Starts a process that answers on a pipe."""
     environment = {**os.environ, **(env or {})}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes)
 
 
 def stop_worker(worker: Worker) -> None:
-    """Lets a worker come to its end and waits for it."""
+    """Lets a worker finish and waits for it."""
     worker.stdin.close()
     worker.wait()
 
 
 def ask(worker: Worker, what: str) -> Answer:
-    """One turn of a worker."""
+    """Returns the answer of one turn of a worker."""
     worker.stdin.write(what + "\n")
     worker.stdin.flush()
     for line in worker.stdout:
@@ -47,14 +47,14 @@ def ask(worker: Worker, what: str) -> Answer:
 
 
 def serve(actions: Mapping[str, Action]) -> None:
-    """Answers the names of actions on stdin until it ends."""
+    """Reads the names of actions from stdin and answers each, until stdin ends."""
     for line in sys.stdin:
         answer = take_turn(actions[line.strip()])
         print("answer " + json.dumps(answer), flush=True)
 
 
 def take_turn(action: Action) -> Answer:
-    """What an action answers, with "wall" and "cpu" seconds and "rise", bytes of memory."""
+    """Returns the answer of an action, with "wall" and "cpu" seconds and "rise", bytes of memory."""
     release_memory()
     held = forget_peak()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -64,7 +64,7 @@ def take_turn(action: Action) -> Answer:
 
 
 def release_memory() -> None:
-    """Gives memory that is free back to Linux, so that what is taken again shows."""
+    """Returns free memory to Linux, so that memory which is taken again is counted."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # a C library without it
+    with contextlib.suppress(OSError, AttributeError):  # the C library may lack it
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,7 @@
-r"""LCT on the film example: Big Buck Bunny at 144x80, up to five shots of 17 frames a scene.
+r"""Tunes LCT on the film example: Big Buck Bunny at 144x80, up to five shots of 17 frames in a scene.
 
-Starts from the single-shot base of `film_tiny_base.py` and tunes it on scenes and single shots, one to one.
-A few minutes on two CPU cores:
+The run starts from the single-shot base of `film_tiny_base.py` and tunes it on scenes and single shots, one to one. It
+takes a few minutes on two CPU cores:
 
     python -m lct_jax.data.prepare --scenes=examples/big_buck_bunny/scenes.json \
         --config=configs/film_tiny.py --out=runs/film
@@ -34,10 +34,8 @@ LAYOUT = LayoutConfig(
     scene_span=192,
     shot_span=64,
 )
-COMPUTE = ComputeConfig(
-    dtype="float32",  # two CPU cores compute float32 faster than bfloat16
-    remat="none",
-)
+# Two CPU cores compute float32 faster than bfloat16.
+COMPUTE = ComputeConfig(dtype="float32", remat="none")
 PREPARE = PrepareConfig(
     height=80,
     width=144,
@@ -50,7 +48,7 @@ PREPARE = PrepareConfig(
 FLOW = FlowConfig(shift=2.0)
 SAMPLING = SamplingConfig(
     guidance=3.0,
-    # A model of one film has never read such words: it falls back on the empty prompt, which it has.
+    # A model of one film was not trained on such words, so it uses the empty prompt, which it knows.
     negative_scene="",
     negative_shot="",
     window=5,

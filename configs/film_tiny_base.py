@@ -1,6 +1,6 @@
-"""The single-shot base of the film example: one shot of Big Buck Bunny a sample, no global prompt.
+"""Trains the single-shot base of the film example: each sample is one shot of Big Buck Bunny, without a global prompt.
 
-Its weights ship as `examples/big_buck_bunny/film_tiny_base.safetensors`; this is how they were made:
+Its weights ship as `examples/big_buck_bunny/film_tiny_base.safetensors`; this command made them:
 
     python train.py --config=configs/film_tiny_base.py --data=runs/film --workdir=runs/film_tiny_base
 """
@@ -19,7 +19,7 @@ def get_config():
             layout=film_tiny.LAYOUT,
             compute=film_tiny.COMPUTE,
             flow=film_tiny.FLOW,
-            # A row has room for one shot: little of the attention is between samples that do not see each other.
+            # A row has room for one shot, so little of the attention is between samples that do not see each other.
             data=DataConfig(
                 rows=12,
                 video_tokens=226,

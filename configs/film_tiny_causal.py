@@ -1,7 +1,7 @@
-"""The film example with attention causal over shots: `film_tiny.py` tuned a little further, for sampling with a cache.
+"""Tunes the film example with attention causal over shots, from `film_tiny.py`, for sampling with a cache.
 
-Starts from the bidirectional run (its EMA; `--config.training.init_weights=params` takes the raw weights) and has a
-schedule of its own. A few minutes on two CPU cores:
+The run starts from the bidirectional one (its EMA; `--config.training.init_weights=params` takes the raw weights) and
+has a schedule of its own. It takes a few minutes on two CPU cores:
 
     python train.py --config=configs/film_tiny_causal.py --data=runs/film --workdir=runs/film_tiny_causal
     python sample.py --checkpoint=runs/film_tiny_causal --script=FILE --mode=causal --out=DIR

@@ -1,8 +1,8 @@
-r"""LCT at the paper's size: 2.9 B parameters, scenes of up to nine shots of 125 frames at 480x480 area.
+r"""Trains LCT at the paper's size: 2.9 B parameters, scenes of up to nine shots of 125 frames at 480x480 area.
 
 A row holds nine full shots at every aspect ratio from 0.40 to 2.45 (at most 29,760 video tokens each), and prompts.
 The recipe is the paper's: AdamW at 1e-4 with cosine decay over 135k steps, EMA 0.996, single shots and scenes one to
-one from two sets, on 128 GPUs in groups of 4 along the tokens of a row. Needs a pod slice or a GPU cluster, records
+one from two sets, on 128 GPUs in groups of 4 along the tokens of a row. It needs a pod slice or a GPU cluster, records
 made with the Wan VAE (16 channels, 4x8x8) and T5 (width 4096, `prepare.codec_from` and `encoder_from` say where their
 weights are), and the weights of a single-shot base of the same shape:
 
@@ -32,13 +32,16 @@ def get_config():
             flow=FlowConfig(shift=3.0),
             data=DataConfig(
                 rows=64,
-                # Nine shots of 32 x 930 tokens, the most that 125 frames take at any ratio, and a dummy, up to a
-                # multiple of 128.
+                # The budget is nine shots of 32 x 930 tokens, the most that 125 frames take at any ratio, and a dummy,
+                # rounded up to a multiple of 128.
                 video_tokens=267_904,
-                text_tokens=12_288,  # T5 pads every prompt to 256 tokens: as many as there are groups
-                groups=48,  # 32 would fill up before the tokens of rows of short shots do
+                # T5 pads every prompt to 256 tokens, so this is a prompt for every group.
+                text_tokens=12_288,
+                # Rows of short shots would use up 32 groups before their tokens.
+                groups=48,
                 max_shots=9,
-                pool=16,  # 1,024 rows to form batches of even work from
+                # Batches of even work are formed from 1,024 rows.
+                pool=16,
                 workers=8,
             ),
             compute=ComputeConfig(seq_shards=4),

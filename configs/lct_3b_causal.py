@@ -1,9 +1,9 @@
-r"""Context-causal tuning at the paper's size: 9k steps from the bidirectional weights of `lct_3b.py` [LCT section 3.4].
+r"""Tunes causal context at the paper's size: 9k steps from the bidirectional weights of `lct_3b.py` [LCT section 3.4].
 
 The mask is causal over shots; model, data and flow are those of the bidirectional run, the schedule is its own. The
-paper finds 1k steps to look much like 9k; its learning rate is not stated. Rate and warm-up are decisions made here.
+paper finds that 1k steps look much like 9k, and does not state its learning rate. Rate and warm-up are our decisions.
 `init_from` is the bidirectional run (its EMA; `--config.training.init_weights=params` takes the raw weights) or weights
-exported from it. Hardware as for `lct_3b.py`:
+exported from it. It needs the hardware of `lct_3b.py`:
 
     python train.py --config=configs/lct_3b_causal.py --data=scenes=DIR,single=DIR2:0.5 --workdir=DIR \
         --config.training.init_from=runs/lct_3b

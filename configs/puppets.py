@@ -1,7 +1,8 @@
-r"""LCT on puppet scenes: rendered shots whose every attribute is known, up to nine of them a scene.
+r"""Tunes LCT on puppet scenes: rendered shots whose every attribute is known, up to nine of them in a scene.
 
-Starts from the single-shot base of `puppets_base.py` and tunes it on scenes and single shots, in four parts of about an
-hour or less on two CPU cores. All four, and what each reaches, are in examples/puppets/README.md; the first:
+The run starts from the single-shot base of `puppets_base.py` and tunes it on scenes and single shots, in four parts of
+about an hour or less on two CPU cores. All four, and what each reaches, are in examples/puppets/README.md; this is the
+first:
 
     python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=4000 --shots=2-9 --characters=2 \
         --withhold=0.5 --out=runs/puppets_scenes
@@ -28,19 +29,15 @@ BACKBONE = DualStreamConfig(
     heads=4,
     head_dim=32,
     channels=32,
-    patch=(1, 1, 1),  # a frame has 16 to 20 tokens as it is
+    # A frame has 16 to 20 tokens without larger patches.
+    patch=(1, 1, 1),
     text_width=384,
     rope_split=(8, 12, 12),
 )
-LAYOUT = LayoutConfig(
-    scene_span=56,
-    shot_span=36,
-    stride=44,  # seven turns of the fastest frequency: docs/ablations.md
-)
-COMPUTE = ComputeConfig(
-    dtype="float32",  # two CPU cores compute float32 faster than bfloat16
-    remat="none",
-)
+# The stride is seven turns of the fastest frequency (docs/ablations.md).
+LAYOUT = LayoutConfig(scene_span=56, shot_span=36, stride=44)
+# Two CPU cores compute float32 faster than bfloat16.
+COMPUTE = ComputeConfig(dtype="float32", remat="none")
 PREPARE = PrepareConfig(
     fps=8.0,
     height=32,
@@ -50,13 +47,14 @@ PREPARE = PrepareConfig(
     stills=2,
     codec_from="examples/puppets/patch_codec.safetensors",
 )
-# The colour of what fills a picture is decided at times above 0.9: where training hardly comes, shots do not learn
-# whose it is (docs/ablations.md).
+# The colour of a large area is decided at times above 0.9. If training rarely uses those, shots do not learn to agree
+# on it (docs/ablations.md).
 FLOW = FlowConfig(mean=0.5, std=2.0, shift=3.0, times="mixed", together=0.3)
 SAMPLING = SamplingConfig(
     steps=16,
-    guidance=5.0,  # chosen on scenes that are not evaluated: examples/puppets/README.md
-    # A model of puppets has never read such words: it falls back on the empty prompt, which it has.
+    # The guidance was chosen on scenes that are not evaluated (examples/puppets/README.md).
+    guidance=5.0,
+    # A model of puppets was not trained on such words, so it uses the empty prompt, which it knows.
     negative_scene="",
     negative_shot="",
     window=9,

@@ -1,12 +1,13 @@
-r"""The ablations on puppet scenes: `puppets.py`, 800 steps from the single-shot base, one field changed a run.
+r"""Trains the ablations on puppet scenes: `puppets.py`, 800 steps from the single-shot base, one field changed in each
+run.
 
-Some ten minutes each on one CPU core. All begin with the same weights, scenes, order of scenes, times and noise:
+Each takes about ten minutes on one CPU core. All begin with the same weights, scenes, order of scenes, times and noise:
 
     python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/reference
     python train.py --config=configs/puppets_ablations.py --data=runs/ablation_scenes --workdir=runs/ablations/same \
         --config.layout.positions=same
 
-docs/ablations.md lists them, with what each does.
+docs/ablations.md lists them, with the effect of each.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-r"""The single-shot base of the puppet scenes: one shot a sample, its caption says everything, no global prompt.
+r"""Trains the single-shot base of the puppet scenes: each sample is one shot with a full caption and no global prompt.
 
-Under an hour on two CPU cores:
+The run takes less than an hour on two CPU cores:
 
     python -m lct_jax.puppets.prepare --config=configs/puppets_base.py --scenes=10000 --shots=1 --withhold=0.25 \
         --out=runs/puppets_single
@@ -21,7 +21,8 @@ def get_config():
             layout=puppets.LAYOUT,
             compute=puppets.COMPUTE,
             flow=FlowConfig(shift=2.0),
-            # A row holds three shots: little is padding, and little attention is between samples that do not meet.
+            # A row holds three shots, so little is padding, and little attention is between samples that do not see
+            # each other.
             data=DataConfig(
                 rows=8,
                 video_tokens=120,

@@ -1,6 +1,6 @@
-"""The puppet scenes with attention causal over shots: `puppets.py` tuned a little further, for sampling with a cache.
+"""Tunes the puppet scenes with attention causal over shots, from `puppets.py`, for sampling with a cache.
 
-A few minutes on two CPU cores, from the last part of that run:
+The run takes a few minutes on two CPU cores, and starts from the last part of `puppets.py`:
 
     python train.py --config=configs/puppets_causal.py --data=runs/puppets_scenes_2 --workdir=runs/puppets_causal
 """

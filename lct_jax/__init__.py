@@ -1,7 +1,6 @@
-"""Long Context Tuning (LCT) for video diffusion transformers in JAX: scenes of many shots, one model.
+"""Long Context Tuning (LCT) for video diffusion transformers in JAX: one model samples scenes of many shots.
 
-generator = lct_jax.load("runs/film_tiny")
-generator.sample("script.json", mode="joint").save("out")
+generator = lct_jax.load("runs/film_tiny") generator.sample("script.json", mode="joint").save("out")
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ def load(
 
     Args:
         checkpoint: a run's folder, or weights saved by `lct_jax.export`.
-        codec: file with the codec's weights; None takes those in the run's folder.
-        encoder: folder with the text encoder's files; None takes the one that the run's config names.
-        weights: "ema" or "params", of a run's folder.
+        codec: a file with the codec's weights; None takes those in the run's folder.
+        encoder: a folder with the text encoder's files; None takes the one that the run's config names.
+        weights: "ema" or "params", for a run's folder.
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.

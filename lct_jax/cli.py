@@ -1,4 +1,4 @@
-"""Command lines: `define_config` and `run`, with which every mistake on one is a single line.
+"""Command lines: with `define_config` and `run`, every mistake on a command line is reported in one line.
 
 A program defines its flags at the top (absl), the config's with `define_config`, a path with `define_path`, and ends in
 `run(main)`:
@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from lct_jax.config.former import translate, translate_flag
-from lct_jax.directing.script import suggest
+from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
 from lct_jax.paths import local_path
 from lct_jax.startup import skip_missing_tpu
@@ -36,13 +36,13 @@ _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 def run(main: Callable[[Sequence[str]], None]) -> None:
     r"""Runs `main(argv)` as `absl.app.run` does, and exits.
 
-    An `InputError`, raised by `main` or by the command line itself, is printed as one line on stderr, and the exit
-    code is 2. What the terminal's encoding cannot show is printed as `\u` and a number. Libraries log warnings only,
-    unless `--verbosity` is given, and no TPU is looked for where there is none.
+    An `InputError` of `main` or of the command line itself is printed as one line on stderr, and the exit code is 2.
+    Characters that the terminal's encoding lacks are printed as `\u` and a number. Libraries log only warnings, unless
+    `--verbosity` is given, and JAX does not look for a TPU where there is none.
     """
 
     def start(argv: Sequence[str]) -> None:
-        # JAX reports every backend that it does not find, and Orbax every save in a dozen lines.
+        # JAX would report every backend that it does not find, and Orbax every save in a dozen lines.
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         skip_missing_tpu()
@@ -65,12 +65,13 @@ def take_former_names(argv: Sequence[str]) -> list[str]:
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines `--config=FILE`, required: its value is the `ConfigDict` of the file's `get_config()`.
+    """Defines the required flag `--config=FILE`; its value is the `ConfigDict` of the file's `get_config()`.
 
     Each `--config.SECTION.FIELD=VALUE` after it changes one field (ml_collections' config_flags).
     """
     holder = config_flags.DEFINE_config_file("config", None, "Experiment config, under configs/.")
-    flags.FLAGS["config"].parser = _ConfigFile()  # its own answers a bad file with a traceback
+    # The flag's own parser would raise a traceback for a bad file.
+    flags.FLAGS["config"].parser = _ConfigFile()
     flags.mark_flag_as_required("config")
     return holder
 
@@ -84,11 +85,13 @@ def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHo
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses a command line into `flags.FLAGS`; raises InputError naming the flag that is wrong."""
-    flags.FLAGS.set_gnu_getopt()  # flags behind a stray word are flags all the same
+    # Flags after a stray word still count as flags.
+    flags.FLAGS.set_gnu_getopt()
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        if isinstance(error.__context__, InputError):  # absl wraps what a flag's parser raises
+        # absl wraps the errors of a flag's parser.
+        if isinstance(error.__context__, InputError):
             raise error.__context__ from None
         raise InputError(_explain(error)) from None
     for name in flags.FLAGS:
@@ -100,7 +103,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def load_config(path: str) -> ConfigDict:
-    """Runs a config file and returns what its `get_config()` does; any failure is an InputError with its line."""
+    """Returns what a config file's `get_config()` returns; any failure in the file is an InputError with its line."""
     if not Path(path).is_file():
         raise InputError(f"--config: {path}: no such file, expected one that defines get_config()")
     loader = SourceFileLoader("config", path)

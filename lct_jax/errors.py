@@ -1,8 +1,8 @@
-"""The one exception a user is meant to read, and the wrapper that prints it as one line.
+"""`InputError` is the one exception that a user is meant to read, and `exit_on_input_error` prints it as one line.
 
-Everything a user can get wrong (a flag, a file, a field, a checkpoint) raises `InputError` with a message of
-one line: where, what was found, what was expected. What the system refuses (a full disk, a folder that may not be
-written) is printed in one line too, and so is Ctrl-C. Anything else is our bug and keeps its traceback.
+Everything that a user can get wrong (a flag, a file, a field, a checkpoint) raises it with a message of one line:
+where, what was found, what was expected. Refusals of the system (a full disk, a folder that may not be written) are
+printed in one line too, and so is Ctrl-C. Any other exception is a bug of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _before_last_line: list[Callable[[], None]] = []
 
 
 class InputError(ValueError):
-    """Bad input: the message names the file, field or flag, what was found and what was expected."""
+    """Bad input; the message names the file, field or flag, what was found and what was expected."""
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder a user named, with those above it; raises InputError where that cannot be."""
+    """Makes a folder that a user named, and its parents; raises InputError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,12 +31,12 @@ def make_folder(folder: Path) -> None:
 
 
 def call_before_last_line(act: Callable[[], None]) -> None:
-    """Has something done before a process ends with its one line: a progress bar must leave the line it is on."""
+    """Registers a callback that is called before the error line: a progress bar must first end its own line."""
     _before_last_line.append(act)
 
 
 def one_line(error: Exception) -> str:
-    """What an error of a library or of the system says, without line breaks; its type where it says nothing."""
+    """Returns the message of an error of a library or of the system in one line; its type where it has no message."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
@@ -64,7 +64,7 @@ def exit_on_input_error(
 
 
 def describe(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit code for an error a user is meant to read; None for any other."""
+    """Returns the line and the exit code of an error that a user is meant to read; None for any other."""
     if isinstance(error, InputError):
         line, code = f"error: {error}", 2
     elif isinstance(error, OSError):
@@ -74,4 +74,5 @@ def describe(error: BaseException) -> tuple[str, int] | None:
         line, code = "stopped", 130
     else:
         return None
-    return " ".join(line.split()), code  # libraries quoted in it may break lines
+    # A quoted message of a library may contain line breaks.
+    return " ".join(line.split()), code

@@ -1,9 +1,9 @@
-"""Weights of a run as one safetensors file.
+"""Writes the weights of a run as one safetensors file.
 
     python -m lct_jax.export --checkpoint=WORKDIR --out=FILE.safetensors [--weights=ema|params] [--dtype=float16]
 
-The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in
-place of a run's folder.
+The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in place of
+a run's folder.
 """
 
 from __future__ import annotations

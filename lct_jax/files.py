@@ -1,7 +1,7 @@
-"""Files and folders written whole or not at all: what is read is never half of something.
+"""Writes files and folders as a whole or not at all, so that nobody reads an unfinished one.
 
-A path enters; the block of a `with` gets a temporary name beside it, which is renamed to the path when the block has
-ended well. That name is fixed: what a killed writer left is overwritten by the next one and does not gather.
+The block of a `with` writes to a temporary name beside the path, which is renamed to the path when the block succeeds.
+The name is fixed, so that the next writer overwrites what a killed one left, and leftovers do not accumulate.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from lct_jax.errors import InputError, one_line
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Gives an empty temporary file in the folder of `path`, which is made; renamed to `path` if the block succeeds.
+    """Yields an empty temporary file in the folder of `path`, and renames it to `path` if the block succeeds.
+
+    The folder is made where it does not exist.
 
     Raises:
-      InputError: the file cannot be written.
+        InputError: the file cannot be written.
     """
     unfinished = _temporary(path)
     try:
@@ -40,7 +42,10 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `folder`, which it becomes if the block succeeds; one writer at a time."""
+    """Yields an empty temporary folder beside `folder`, and renames it to `folder` if the block succeeds.
+
+    Only one writer at a time may use it.
+    """
     unfinished = _temporary(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -58,10 +63,11 @@ def _temporary(path: Path) -> Path:
 
 @contextmanager
 def _claim(path: Path) -> Iterator[None]:
-    """Makes an empty file that is this writer's alone; another writer of the same name waits until it is renamed."""
+    """Makes an empty file that only this writer has; a second writer of the same name waits until it is renamed."""
     file = path.open("ab")
     while not _is_own(file, path):
-        file.close()  # the writer that was waited for has renamed what was opened here
+        # The writer before has renamed the file that was opened here.
+        file.close()
         file = path.open("ab")
     with file:
         file.truncate(0)
@@ -69,9 +75,10 @@ def _claim(path: Path) -> Iterator[None]:
 
 
 def _is_own(file: IO[bytes], path: Path) -> bool:
-    """Locks an open file, when it is its turn, and says whether it still has its name."""
+    """Locks an open file when no other process holds it, and returns whether it still has its name."""
     if lock(file, wait=True) is not None:
-        return True  # two writers at once may fail there, in a line
+        # Without locks, two writers at the same time may fail with an error.
+        return True
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -79,14 +86,15 @@ def _is_own(file: IO[bytes], path: Path) -> bool:
 
 
 def lock(file: IO[Any], *, wait: bool) -> str | None:
-    """Locks an open file for as long as it is open: until the process ends, in whatever way.
+    """Locks an open file until it is closed or the process ends, in whatever way.
 
     Args:
-        wait: for another process that holds the lock.
+        wait: whether to wait for another process that holds the lock.
 
     Returns:
-        None, or what the system says where the file system knows no locks, such as Lustre mounted without `-o flock`:
-        then nobody guards the file, and the caller must do without.
+        None; or the system's message where the file system has no locks, such as Lustre mounted without `-o flock`.
+            Then
+        nothing guards the file, and the caller must do without.
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is False.
@@ -101,7 +109,7 @@ def lock(file: IO[Any], *, wait: bool) -> str | None:
 
 
 def describe_unguarded(folder: Path, reason: str) -> str:
-    """Returns the line about a folder whose file system knows no locks. `reason` is what `lock` returned."""
+    """Returns the line about a folder whose file system has no locks; `reason` is what `lock` returned."""
     return (
         f"{folder}: this file system has no locks ({reason}), so nobody guards the folder: "
         "do not run two programs in it"

@@ -1,17 +1,18 @@
-"""Rectified flow over scenes: a time for every shot, corruption, velocity, and the loss.
+"""Rectified flow over scenes: a diffusion time for every shot, corruption, velocity, and the loss.
 
     noisy = (1 - t) clean + t noise,   velocity = noise - clean,   t in [0, 1] with 1 pure noise
 
-(Rectified flow, arXiv 2209.03003; LCT section 3.1.) Each shot draws its own t (LCT section 3.3). Group 0, the
-global prompt with its dummy video, always has t = 0, so what the model computes for it does not change while
-shots are denoised.
+(Rectified flow, arXiv 2209.03003; LCT section 3.1.) Each shot draws its own t (LCT section 3.3). Group 0, the global
+prompt with its dummy video, always has t = 0, so what the model computes for it does not change while shots are
+denoised.
 
 The loss is the mean over a shot's tokens, then over a sample's shots [LCT section 3.3], then over samples. Batches of
-even cost hold very different numbers of samples: a mean over each batch's own would weigh a sample more the fewer lie
-beside it, and these are the large ones. So an update is the sum over the global batch divided by the samples that a
-batch of the plan holds on average [D], a constant: all samples of a run weigh the same, single shots and scenes as they
-are drawn. Where noise rules the gradient, equal weights are also those of least noise; what is left is that a step is
-longer, before clipping, where a batch holds more. The reported loss is the mean over the samples that are there.
+equal cost contain very different numbers of samples. With a mean over each batch's own samples, a sample would weigh
+more in a batch of few samples, which are the large ones. So an update is the sum over the global batch, divided by the
+mean number of samples in a batch of the plan [D], which is a constant: all samples of a run weigh the same, single
+shots and scenes as they are drawn. Where noise dominates the gradient, equal weights also give the least noise. What
+remains is that a step is longer, before clipping, where a batch has more samples. The reported loss is the mean over
+the samples of the batch.
 """
 
 from __future__ import annotations
@@ -25,25 +26,26 @@ import jax.numpy as jnp
 from lct_jax.config import FlowConfig
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex, Tokens
 
-TIME_BUCKETS = 10  # of equal width, over diffusion times from 0 to 1
+# Buckets of equal width over diffusion times from 0 to 1.
+TIME_BUCKETS = 10
 
-Backbone = Callable[
-    [Tokens, Tokens, jax.Array], jax.Array
-]  # (video, text, time_BS) -> velocity_BLC
+# (video, text, time_BS) -> velocity_BLC
+Backbone = Callable[[Tokens, Tokens, jax.Array], jax.Array]
 
 
 class Groups(NamedTuple):
-    """What each group slot of a row holds: int32[B S] each, scene 0 where the slot is empty."""
+    """What each group slot of a row holds: int32[B S] each, with scene 0 where the slot is empty."""
 
     scene: jax.Array
     shot: jax.Array
 
 
 class Breakdown(NamedTuple):
-    """The loss by where it comes from: float32 sums of weights (row 0) and of weighted errors (row 1), to be added up.
+    """The loss by time and by shot: float32 sums of weights (row 0) and of weighted errors (row 1), to be added up.
 
     Attributes:
-        time: [2 TIME_BUCKETS], by diffusion time. shot: [2 S], by the number of the shot in its sample, from 1 on.
+        time: [2 TIME_BUCKETS], by diffusion time.
+        shot: [2 S], by the number of the shot in its sample, from 1 on.
     """
 
     time: jax.Array
@@ -51,14 +53,14 @@ class Breakdown(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What the step adds to a batch: float32 diffusion time [B S] and noise [B L C]."""
+    """What a step draws for a batch: float32 diffusion time [B S] and noise [B L C]."""
 
     time: jax.Array
     noise: jax.Array
 
 
 def find_groups(index: TokenIndex, slots: int) -> Groups:
-    """Reads the groups of every row off its video tokens (each group has some: group 0 its dummy)."""
+    """Returns the groups of every row, read from its video tokens; each group has some, and group 0 has its dummy."""
     rows = jnp.arange(index.scene.shape[0])[:, None]
     empty = jnp.zeros((index.scene.shape[0], slots), jnp.int32)
     write = lambda values: empty.at[rows, index.slot].max(values)
@@ -66,14 +68,14 @@ def find_groups(index: TokenIndex, slots: int) -> Groups:
 
 
 def shift_time(time: jax.Array, shift: float) -> jax.Array:
-    """SD3's timestep shift (arXiv 2403.03206, section 5.3.2): s t / (1 + (s - 1) t)."""
+    """Returns SD3's timestep shift (arXiv 2403.03206, section 5.3.2): s t / (1 + (s - 1) t)."""
     return shift * time / (1.0 + (shift - 1.0) * time)
 
 
 def draw_time(key: jax.Array, groups: Groups, config: FlowConfig) -> jax.Array:
-    """Logit-normal time of every group slot, shifted: float32[B S]; 0 for global prompts and empty slots.
+    """Returns the shifted logit-normal time of every group slot, float32[B S]; 0 for global prompts and empty slots.
 
-    Shots of a scene that share one time take that of the slot that has their scene's number.
+    Shots of a scene that share one time take the time of the slot whose number is that of their scene.
     """
     normal = config.mean + config.std * jax.random.normal(key, groups.shot.shape)
     of_scene = lambda slots_BS: jnp.take_along_axis(slots_BS, groups.scene - 1, axis=1, mode="clip")
@@ -87,7 +89,7 @@ def draw_time(key: jax.Array, groups: Groups, config: FlowConfig) -> jax.Array:
 
 
 def draw(key: jax.Array, batch: PackedBatch, *, slots: int, config: FlowConfig) -> Draw:
-    """Time and noise for a batch."""
+    """Returns time and noise for a batch."""
     time_key, noise_key = jax.random.split(key)
     return Draw(
         time=draw_time(time_key, find_groups(batch.video.index, slots), config),
@@ -96,25 +98,25 @@ def draw(key: jax.Array, batch: PackedBatch, *, slots: int, config: FlowConfig) 
 
 
 def corrupt(clean: Tokens, noise_BLC: jax.Array, time_BS: jax.Array) -> Tokens:
-    """Mixes noise into every token at the time of its group; dummies, at t = 0, stay as they are."""
+    """Returns tokens with noise mixed in at the time of their group; dummies, at t = 0, stay as they are."""
     time_BL1 = jnp.take_along_axis(time_BS, clean.index.slot, axis=1)[..., None]
     return clean._replace(value=(1.0 - time_BL1) * clean.value + time_BL1 * noise_BLC)
 
 
 def loss_weights(index: TokenIndex, slots: int) -> jax.Array:
-    """float32[B L]: the share of a video token in its sample; every sample's weights sum to 1.
+    """Returns the share of a video token in its sample, float32[B L]; every sample's weights sum to 1.
 
-    Mean over a shot's tokens, then over a sample's shots [LCT section 3.3]. Dummies and padding weigh 0. Sums
-    of these over any set of rows count samples, so packing, accumulation and sharding change nothing.
+    The loss is a mean over a shot's tokens, then over a sample's shots [LCT section 3.3]. Dummies and padding have
+    weight 0. Sums of the weights over any set of rows count samples, so packing, accumulation and sharding change
+    nothing.
     """
     rows = jnp.arange(index.scene.shape[0])[:, None]
     counts = (index.scene != PADDING_SCENE) & (index.shot != GLOBAL_SHOT)
     zeros = jnp.zeros((index.scene.shape[0], slots + 1), jnp.float32)
     tokens_BS = zeros.at[rows, index.slot].add(counts)
     share_BL = counts / jnp.maximum(jnp.take_along_axis(tokens_BS, index.slot, axis=1), 1.0)
-    shots_BS = zeros.at[rows, index.scene].add(
-        share_BL
-    )  # a row has at most as many scenes as groups
+    # A row has at most as many scenes as groups.
+    shots_BS = zeros.at[rows, index.scene].add(share_BL)
     return share_BL / jnp.maximum(jnp.take_along_axis(shots_BS, index.scene, axis=1), 1.0)
 
 
@@ -128,7 +130,9 @@ def token_errors(backbone: Backbone, batch: PackedBatch, added: Draw) -> jax.Arr
     """Returns the mean squared velocity error of every video token, float32[B L].
 
     Args:
-        backbone: the network. batch: clean tokens. added: time and noise.
+        backbone: the network.
+        batch: clean tokens.
+        added: time and noise.
     """
     noisy = corrupt(batch.video, added.noise, added.time)
     velocity_BLC = backbone(add_condition(noisy, batch), batch.text, added.time)
@@ -137,7 +141,7 @@ def token_errors(backbone: Backbone, batch: PackedBatch, added: Draw) -> jax.Arr
 
 
 def add_condition(noisy: Tokens, batch: PackedBatch) -> Tokens:
-    """Returns noisy tokens with the condition channels of a batch behind their own, where it has any."""
+    """Returns noisy tokens with the batch's condition channels appended, where it has any."""
     if batch.condition is None:
         return noisy
     return noisy._replace(value=jnp.concatenate([noisy.value, batch.condition], axis=-1))
@@ -146,11 +150,11 @@ def add_condition(noisy: Tokens, batch: PackedBatch) -> Tokens:
 def break_down(
     error_BL: jax.Array, weight_BL: jax.Array, index: TokenIndex, time_BS: jax.Array
 ) -> Breakdown:
-    """Returns the sums behind the loss, by time and by shot: added up over batches, errors over weights are means."""
+    """Returns the sums behind the loss, by time and by shot; once added over batches, errors over weights are means."""
     slots = time_BS.shape[1]
     sums_BS = [sum_groups(x, index.slot, slots) for x in (weight_BL, weight_BL * error_BL)]
     bucket_BS = jnp.minimum((time_BS * TIME_BUCKETS).astype(jnp.int32), TIME_BUCKETS - 1)
-    # What is no shot, such as a global prompt, weighs nothing: where it is counted does not matter.
+    # Global prompts and padding have weight 0, so it does not matter where they are counted.
     place_BS = jnp.maximum(find_groups(index, slots).shot, 1) - 1
 
     def add_up(place_BS: jax.Array, count: int) -> jax.Array:
@@ -160,6 +164,6 @@ def break_down(
 
 
 def sum_groups(value_BL: jax.Array, group_BL: jax.Array, slots: int) -> jax.Array:
-    """Sums over the tokens of every group slot, [B S]: a masked sum, for a scatter of all tokens is slow on TPU."""
+    """Returns sums over the tokens of every group slot, [B S]; a scatter of all tokens would be slow on TPU."""
     member_BLS = group_BL[..., None] == jnp.arange(slots)[None, None]
     return jnp.where(member_BLS, value_BL[..., None], 0).sum(axis=1)

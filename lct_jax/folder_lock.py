@@ -1,4 +1,4 @@
-"""One writer in a folder at a time, across processes and, where the file system agrees, across machines."""
+"""Lets one process at a time write in a folder, across processes and, where the file system can, across machines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ LOCK_FILE = ".lock"
 def lock_folder(folder: Path, *, doing: str) -> Iterator[None]:
     """Holds the lock of a folder, which must exist; the kernel frees it however the process ends.
 
-    Where the file system knows no locks (Lustre mounted without `-o flock`), a warning says that nobody guards the
-    folder, and the block is run all the same.
+    Where the file system has no locks (Lustre mounted without `-o flock`), a warning says that nothing guards the
+    folder, and the block runs all the same.
 
     Args:
-        doing: what the holder does, for the line that another process is refused with.
+        folder: the folder to lock.
+        doing: what the holder does, which another process is told when it is refused.
 
     Raises:
         InputError: another process holds the lock, or the folder cannot be written.
@@ -38,13 +39,13 @@ def lock_folder(folder: Path, *, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While the lock is still held: whoever opened this file before sees that it has lost its name.
+        # The name goes before the lock, so that a process which opened this file before sees that it has no name.
         path.unlink(missing_ok=True)
         file.close()
 
 
 def _take(path: Path, doing: str) -> IO[str]:
-    """Returns the lock file, open and locked, with the name that it was opened by."""
+    """Returns the lock file, open and locked, and still under the name that it was opened by."""
     while True:
         file = path.open("a+", encoding="utf-8")
         try:

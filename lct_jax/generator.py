@@ -4,11 +4,11 @@
 
     generator = lct_jax.load("runs/film_tiny")            # a run's folder, or exported weights with codec=...
     scene = generator.sample("script.json", mode="joint")
-    for shot in scene:                                    # shots as they are finished
+    for shot in scene:                                    # yields shots as they are finished
         print(shot.number, shot.frames.shape)
     scene.save("out")                                     # an mp4 a shot, the scene, a storyboard, latents
 
-`sample.py`, evaluation and benchmarks use it, so what is put together for sampling stands here once.
+`sample.py`, evaluation and benchmarks use it, so the set-up for sampling is written only once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class FinishedShot:
     """A shot that was sampled.
 
     Attributes:
-        number: from 0, in the order of the script. latent: float32[T X Y c].
+        number: its number from 0, in the order of the script.
+        latent: float32[T X Y c].
     """
 
     def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
@@ -66,21 +67,29 @@ class FinishedShot:
 
 
 class Generator:
-    """Trained weights with all that sampling needs besides; made by `lct_jax.load`.
+    """Trained weights with all that sampling needs besides; `lct_jax.load` makes it.
 
     Args:
-        meta: of the weights. codec, encoder: those it was trained with.
+        meta: the meta of the weights.
         read: makes the parameters, from shapes that have a sharding. It is called when the first scene is sampled, and
             again when the number of shards changes, so that the host keeps no copy of what the devices hold.
+        codec, encoder: those that it was trained with.
+        origin: where the weights come from, for messages.
 
     Attributes:
-        config: of the run, whose `sampling` section `sample` may override.
+        config: the run's config; `sample` may override fields of its `sampling` section.
     """
 
     def __init__(
-        self, meta: Meta, read: Callable[[Any], Any], *, codec: VideoCodec, encoder: TextEncoder
+        self,
+        meta: Meta,
+        read: Callable[[Any], Any],
+        *,
+        codec: VideoCodec,
+        encoder: TextEncoder,
+        origin: str = "the network",
     ) -> None:
-        self.meta, self.codec, self.encoder = meta, codec, encoder
+        self.meta, self.codec, self.encoder, self.origin = meta, codec, encoder, origin
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
         self._read, self._placed = read, None
@@ -120,7 +129,7 @@ class Generator:
         meta.check_identities(
             str(origin), codec=found_codec.identity, encoder=found_encoder.identity
         )
-        return cls(meta, trained.read, codec=found_codec, encoder=found_encoder)
+        return cls(meta, trained.read, codec=found_codec, encoder=found_encoder, origin=str(origin))
 
     def sample(
         self,
@@ -132,26 +141,26 @@ class Generator:
         on_step: Callable[[], Any] = lambda: None,
         **settings: Any,
     ) -> SampledScene:
-        """Returns a scene whose shots are sampled as they are asked for.
+        """Returns a scene whose shots are sampled when they are iterated over.
 
         Args:
             script: a file, or a script that was loaded or made.
             mode: "joint", "autoregressive" or "causal".
             given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
                 the script names.
-            key: of all noise; None makes one of the seed of the settings.
+            key: the key of all noise; None makes one from the seed of the settings.
             on_step: is called once an Euler step.
             settings: fields of the run's sampling config to override, such as `guidance=5.0` or `seed=1`.
 
         Raises:
-            InputError: the script, a picture or a setting does not fit the model, or the mode does not.
+            InputError: the script, a picture, a setting or the mode does not fit the model.
         """
         if mode not in MODES:
             raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
         context = self.config.training.context
         if MODES[mode].causal and context != "causal":
             raise InputError(
-                f"--mode={mode}: the weights were trained with training.context {context!r}, "
+                f"--mode={mode}: {self.origin} was trained with training.context {context!r}, "
                 "expected 'causal'"
             )
         fields = {**dataclasses.asdict(self.config.sampling), **settings}
@@ -168,6 +177,7 @@ class Generator:
         else:
             pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
         request = self.make_request(script, sampling, pictures)
+        self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(
             self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
@@ -181,7 +191,7 @@ class Generator:
     def make_request(
         self, script: Script, sampling: SamplingConfig, given: Mapping[int, Given]
     ) -> SceneRequest:
-        """Returns what a script asks for, with its texts encoded."""
+        """Returns the request of a script, with its texts encoded."""
         return make_request(
             script,
             encode=self.encoder.encode,
@@ -195,7 +205,7 @@ class Generator:
     def place(self, shards: int) -> PlacedDenoiser:
         """Returns the network on a mesh of so many devices over tokens and heads; its weights are read into it.
 
-        One placement is kept, and its weights are read anew where the number of shards is another one.
+        One placement is kept, and its weights are read again when the number of shards changes.
 
         Raises:
             InputError: the devices or heads do not divide, or the weights cannot be read.
@@ -210,11 +220,12 @@ class Generator:
 
 
 class SampledScene:
-    """A scene that is sampled as its shots are asked for; what is finished is kept.
+    """A scene that is sampled as it is iterated over; finished shots are kept.
 
     Attributes:
-        script, request, given, mode, sampling: what it is made from. windows: in the order of sampling.
-        shots: those that are finished, by number.
+        script, request, given, mode, sampling: what it is made from.
+        windows: its windows, in the order of sampling.
+        shots: the finished shots, by number.
     """
 
     def __init__(
@@ -238,20 +249,19 @@ class SampledScene:
 
     @property
     def steps(self) -> int:
-        """Euler steps of the whole scene, for a progress bar."""
+        """The Euler steps of the whole scene, for a progress bar."""
         return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
 
     def __iter__(self) -> Iterator[FinishedShot]:
-        """Yields every sampled shot, those that are finished first."""
+        """Yields every sampled shot, the finished ones first."""
         yield from list(self.shots.values())
         while (shot := self._next()) is not None:
             yield shot
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Samples what is missing and writes the scene; returns the paths.
+        """Samples the missing shots and writes the scene; returns the paths.
 
-        A shot is written as soon as it is finished. Of several processes, which all sample, the first one decodes and
-        writes.
+        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
         """
         if jax.process_index():
             for _ in self:
@@ -282,7 +292,7 @@ class SampledScene:
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 
     def _next(self) -> FinishedShot | None:
-        # The mesh is in force for one shot at a time, so that it does not reach into the caller's own code.
+        # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
         with jax.set_mesh(self._placed.mesh):
             shot = next(self._tokens, None)
         if shot is None:

@@ -1,6 +1,6 @@
 """Everything that this project uses of JAX and that has no public name, so that a new version breaks one file.
 
-`tests/test_jax_internals.py` has a test for each part; a part that is gone fails there with its name.
+`tests/test_jax_internals.py` has a test for each part, so that a part which a new version lacks fails there by name.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ splash_backward_queries = _splash._splash_attention_bwd_dq
 
 
 class Coordination(Protocol):
-    """The client of JAX's coordination service: texts by key, and barriers, without any use of devices.
+    """The client of JAX's coordination service, which needs no devices: texts by key, and barriers.
 
     All methods raise jax.errors.JaxRuntimeError; its text begins with DEADLINE_EXCEEDED where time ran out.
     """
 
     def key_value_set(self, key: str, value: str) -> None:
-        """Sets a key, once."""
+        """Sets a key; each key can be set only once."""
 
     def blocking_key_value_get(self, key: str, timeout_in_ms: int) -> str:
         """Returns the value of a key as soon as it is set."""
@@ -33,7 +33,7 @@ class Coordination(Protocol):
 
 
 class Distributed(NamedTuple):
-    """What `jax.distributed.initialize` has set up: this process's number, how many there are, and the client."""
+    """What `jax.distributed.initialize` has set up: this process's number, the number of processes, and the client."""
 
     process: int
     processes: int
@@ -41,6 +41,6 @@ class Distributed(NamedTuple):
 
 
 def read_distributed() -> Distributed:
-    """Returns what `jax.distributed.initialize` has set up, without a look at devices."""
+    """Returns what `jax.distributed.initialize` has set up, without looking for devices."""
     state = distributed.global_state
     return Distributed(state.process_id, state.num_processes, state.client)

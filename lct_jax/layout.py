@@ -1,14 +1,12 @@
-"""From a scene's plan to coordinates and groups, and from scenes to packed rows. numpy only.
+"""Turns a scene's plan into coordinates and groups, and packs scenes into rows. numpy only.
 
-A scene enters as a `ScenePlan` (how many text tokens, which latent grids) and leaves as a `SceneLayout`: the
-`TokenIndex` of its text and of its video. Training and sampling both come through here, so a token has the
-same place in both.
+`lay_out` turns a `ScenePlan` (how many text tokens, which latent grids) into a `SceneLayout`: the `TokenIndex` of its
+text and of its video. Training and sampling both use it, so a token has the same position in both.
 
-Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text
-token j sits at (p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the
-text's true length, and position (f, h, w) of its grid sits at (o+f, o+h, o+w). The next group starts at
-o + max(F, H, W), or a little further (`layout.stride`). So positions depend on the sizes of shots alone:
-editing a prompt moves nothing.
+Interleaved 3D positions (LCT section 3.2): every group starts at a point p of the diagonal. Its text token j is at
+(p+j, p+j, p+j). Its video starts at o = p + span, where the span is reserved whatever the text's true length, and
+position (f, h, w) of its grid is at (o+f, o+h, o+w). The next group starts at o + max(F, H, W), or a little further
+(`layout.stride`). So positions depend on the sizes of shots alone, and editing a prompt moves nothing.
 """
 
 from __future__ import annotations
@@ -24,44 +22,50 @@ from lct_jax.config import LayoutConfig
 from lct_jax.errors import InputError
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
-DUMMY_GRID = (1, 1, 1)  # the global prompt's video: one token, so that group 0 is an ordinary group
+# The global prompt has a video of one token, so that group 0 is an ordinary group.
+DUMMY_GRID = (1, 1, 1)
 
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One `[text][video]` group: its true text length and its video grid (T, X, Y), both in tokens."""
+    """One `[text][video]` group, as its true text length and its video grid (T, X, Y), both in tokens."""
 
     text: int
     grid: tuple[int, int, int]
 
     @property
     def video(self) -> int:
-        """Number of video tokens."""
+        """The number of video tokens."""
         return self.grid[0] * self.grid[1] * self.grid[2]
 
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """The sizes of a scene: the text length of its global prompt (None: it has none) and its shots."""
+    """The sizes of a scene.
+
+    Attributes:
+        global_text: the text length of its global prompt; None for a scene without one.
+        shots: its shots in order.
+    """
 
     global_text: int | None
     shots: tuple[GroupPlan, ...]
 
     @property
     def groups(self) -> tuple[GroupPlan, ...]:
-        """All groups in order, the global prompt with its dummy video first if there is one."""
+        """All groups in order; the global prompt with its dummy video comes first if there is one."""
         if self.global_text is None:
             return self.shots
         return (GroupPlan(text=self.global_text, grid=DUMMY_GRID), *self.shots)
 
     @property
     def first_shot(self) -> int:
-        """Shot number of the first group: 0 with a global prompt, else 1."""
+        """The shot number of the first group: 0 with a global prompt, else 1."""
         return 1 if self.global_text is None else GLOBAL_SHOT
 
 
 class SceneLayout(NamedTuple):
-    """Indices of one scene alone (fields without the B axis; scene 1, groups counted from 0)."""
+    """The indices of one scene alone; their fields have no B axis, the scene is 1, and groups count from 0."""
 
     video: TokenIndex
     text: TokenIndex
@@ -81,7 +85,7 @@ def find_span(layout: LayoutConfig, *, shot: int) -> int:
 
 
 def find_next_start(layout: LayoutConfig, start: int, plan: GroupPlan, *, shot: int) -> int:
-    """Returns the diagonal position at which the group behind one that starts at `start` starts."""
+    """Returns the diagonal position of the group after one that starts at `start`."""
     if layout.positions == "same" and shot != GLOBAL_SHOT:
         return start
     length = find_span(layout, shot=shot) + max(plan.grid)
@@ -89,7 +93,7 @@ def find_next_start(layout: LayoutConfig, start: int, plan: GroupPlan, *, shot: 
 
 
 def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
-    """Places every token of a scene on the diagonal.
+    """Returns the position of every token of a scene on the diagonal.
 
     Args:
         plan: the scene's sizes.
@@ -112,7 +116,7 @@ def lay_out(plan: ScenePlan, *, layout: LayoutConfig) -> SceneLayout:
 
 
 def patchify(latent_TXYC: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
-    """Latent [T, X, Y, c] -> patches [T X Y / patch, c * patch], channels fastest within a patch."""
+    """Returns patches [T X Y / patch, c * patch] of a latent [T, X, Y, c]; channels are fastest within a patch."""
     t, x, y = patch
     return rearrange(latent_TXYC, "(t a) (x b) (y d) c -> (t x y) (a b d c)", a=t, b=x, d=y)
 
@@ -120,7 +124,7 @@ def patchify(latent_TXYC: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray
 def unpatchify(
     patches_LC: np.ndarray, grid: tuple[int, int, int], patch: tuple[int, int, int]
 ) -> np.ndarray:
-    """The inverse of `patchify`: patches [L, C] of a token grid -> latent [T, X, Y, c]."""
+    """Returns a latent [T, X, Y, c] of the patches [L, C] of a token grid, as the inverse of `patchify`."""
     (t, x, y), (a, b, d) = grid, patch
     return rearrange(
         patches_LC, "(t x y) (a b d c) -> (t a) (x b) (y d) c", t=t, x=x, y=y, a=a, b=b, d=d
@@ -128,7 +132,7 @@ def unpatchify(
 
 
 def token_grid(latent_grid: Sequence[int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Token grid of a latent grid; raises InputError where a side is not a multiple of the patch."""
+    """Returns the token grid of a latent grid; raises InputError where a side is not a multiple of the patch."""
     for axis, side, size in zip("TXY", latent_grid, patch, strict=True):
         if side % size:
             raise InputError(f"latent {axis} side: found {side}, expected a multiple of {size}")
@@ -143,10 +147,10 @@ def pack(
     channels: int,
     text_width: int,
 ) -> PackedBatch:
-    """Writes scenes one behind the other into rows of fixed length; what is left is padding (scene 0).
+    """Returns scenes packed one after another into rows of fixed length; the rest of a row is padding (scene 0).
 
     Args:
-        rows: for each row its scenes, which must fit (the planner sees to it).
+        rows: for each row its scenes, which the planner has chosen so that they fit.
         video_tokens: L of the video stream.
         text_tokens: L of the text stream.
         channels: C, width of a video patch.

@@ -1,8 +1,8 @@
-"""What a path on a command line or in a config may be: a file or folder that this machine's own file systems show.
+"""What a path on a command line or in a config may be: a file or folder in this machine's file systems.
 
 Checkpoints, records, videos and weights are read and written by five libraries, and each gives some characters a
 meaning of its own. Programs therefore take a path through `local_path`, which expands a leading `~` (a shell does not,
-behind `--flag=`) and refuses at once what one of these libraries could not use, instead of after a day of training.
+after `--flag=`) and refuses at once what one of these libraries could not use, instead of after a day of training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def local_path(text: str, where: str) -> str:
     """Returns a path with a leading `~` expanded; the empty text stays empty.
 
     Args:
-        text: what a user wrote. where: the flag or field it stands in, for the message.
+        text: what a user wrote.
+        where: the flag or field that it is the value of, for the message.
 
     Raises:
         InputError: the path is remote (`gs://` and the like); or it has, in itself or in the folder it is relative to,
@@ -50,7 +51,7 @@ def local_path(text: str, where: str) -> str:
 
 
 def is_path(hint: object) -> bool:
-    """Whether a field's type hint (with extras) is `LocalPath`."""
+    """Returns whether a field's type hint (with extras) is `LocalPath`."""
     return _IS_PATH in getattr(hint, "__metadata__", ())
 
 

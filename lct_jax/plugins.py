@@ -1,4 +1,4 @@
-"""Parts that a config names: the name is that of a file in the part's folder, so adding one is adding its file."""
+"""Finds parts by the name in a config, which is that of a file in the part's folder: a new part needs only its file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def find_plugin(name: str, *, package: str, attribute: str, field: str) -> Any:
     """Returns what the module `name` of a package defines under `attribute`.
 
     Args:
-        name: of a module, from a config or from the header of a file.
-        package: whose modules are looked at, such as "lct_jax.codecs".
-        attribute: that a module of this kind defines, such as "CODEC".
+        name: the name of a module, from a config or from the header of a file.
+        package: the package whose modules are searched, such as "lct_jax.codecs".
+        attribute: what a module of this kind defines, such as "CODEC".
         field: the config's field or the file that gave the name, for the error.
 
     Raises:
@@ -27,5 +27,5 @@ def find_plugin(name: str, *, package: str, attribute: str, field: str) -> Any:
     ]
     if name in files and hasattr(module := importlib.import_module(f"{package}.{name}"), attribute):
         return getattr(module, attribute)
-    there = [n for n in files if hasattr(importlib.import_module(f"{package}.{n}"), attribute)]
-    raise InputError(f"{field}: found {name!r}, expected one of {', '.join(there)}")
+    known = [n for n in files if hasattr(importlib.import_module(f"{package}.{n}"), attribute)]
+    raise InputError(f"{field}: found {name!r}, expected one of {', '.join(known)}")

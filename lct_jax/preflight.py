@@ -1,10 +1,10 @@
-"""Checks, before a long run on many hosts, that it can start: within a stated time and in plain words.
+"""Checks, before a long run on many hosts, that it can start; it reports in sentences and within a stated time.
 
     python -m lct_jax.preflight --config=FILE --workdir=DIR [--data=DIR] [--timeout=120] [the flags of train.py]
 
-Started as train.py is, on every process. Process 0 prints a line for every check, and a process that does not find the
-others says so itself; the exit code is 0 where all is well and 1 where anything is not. Nothing is left behind but the
-work folder.
+It is started as train.py is, on every process. Process 0 prints a line for every check, and a process that does not
+reach the others reports that itself; the exit code is 0 where every check succeeds and 1 otherwise. Only the work
+folder remains afterwards.
 """
 
 from __future__ import annotations
@@ -50,15 +50,17 @@ WORKDIR = define_path("workdir", "Folder of the run, shared.", required=True)
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds within which all checks are done.")
 define_process_flags()
 
-MARGIN = 5.0  # seconds for an answer to arrive behind the check that it is of
+# Seconds in which an answer may arrive after the end of its check.
+MARGIN = 5.0
 Judge = Callable[[list[Any]], str]
 
 
 class Checks:
-    """Runs checks on all processes at once, and prints what came of each; only process 0 is heard.
+    """Runs checks on all processes at the same time; process 0 prints the results.
 
     Args:
-        peers: the processes. end: when everything is to be done, as time.monotonic() counts.
+        peers: the processes.
+        end: the deadline of all checks, as time.monotonic() counts.
     """
 
     def __init__(self, peers: Peers | Alone, *, end: float) -> None:
@@ -66,11 +68,12 @@ class Checks:
         self._peers, self._end = peers, end
 
     def run(self, name: str, look: Callable[[], Any], judge: Judge) -> list[Any] | None:
-        """One check: every process looks, and all that they found is judged alike on each of them.
+        """Runs one check: every process looks, and each of them judges what all have found.
 
         Args:
-            look: gives a JSON value, or raises what `errors.describe` knows. judge: turns the values, by process, into
-                words, or raises InputError.
+            name: the name of the check.
+            look: returns a JSON value, or raises an error that `errors.describe` knows.
+            judge: returns a text about the values, by process, or raises InputError.
 
         Returns:
             The values by process, or None where the check has failed.
@@ -95,7 +98,7 @@ class Checks:
 
 
 def attempt(look: Callable[[], Any], *, seconds: float) -> tuple[Any, str]:
-    """What `look` gives and "", or None and what went wrong, such as that it took longer."""
+    """Returns what `look` returns and "", or None and what went wrong, such as that it took too long."""
     result: list[tuple[Any, str]] = []
 
     def work() -> None:
@@ -111,11 +114,11 @@ def attempt(look: Callable[[], Any], *, seconds: float) -> tuple[Any, str]:
     return result[0] if result else (None, f"not done within {seconds:.0f} s")
 
 
-# ---- what is looked at ----------------------------------------------------------------------------
+# ---- the checks -----------------------------------------------------------------------------------
 
 
 def same(values: list[Any]) -> str:
-    """Judges that all processes found the same; the words are what they found."""
+    """Judges that all processes found the same value, and returns it as a text."""
     for process, value in enumerate(values):
         if value != values[0]:
             raise InputError(
@@ -125,7 +128,7 @@ def same(values: list[Any]) -> str:
 
 
 def alike(values: list[Any], *, words: str) -> str:
-    """Judges that facts by name are the same."""
+    """Judges that all processes have the same facts by name, and returns `words`."""
     for complaint in find_differences(values):
         raise InputError(complaint)
     return words
@@ -143,7 +146,7 @@ def describe_devices(config: Config) -> str:
 
 
 def sum_over_devices(config: Config) -> str:
-    """A sum to which every device gives one: the network between hosts is used as training uses it."""
+    """Returns the sum of a one from every device, which uses the network between hosts as training does."""
     mesh = make_mesh(seq=config.compute.seq_shards)
     spread = NamedSharding(mesh, P(mesh.axis_names))
     ones = jax.make_array_from_callback(
@@ -156,7 +159,7 @@ def sum_over_devices(config: Config) -> str:
 
 
 def hash_set(folder: str | None, config: Config) -> str:
-    """A hash of the cards and lengths of what `--data` names, after it was opened and held against the config."""
+    """Returns a hash of the cards and lengths of what `--data` names, after checking that they fit the config."""
     if folder is None:
         return "not looked at, without --data"
     prepared = open_data(folder)
@@ -166,14 +169,14 @@ def hash_set(folder: str | None, config: Config) -> str:
 
 
 def write_note(folder: Path, name: str, text: str) -> str:
-    """Writes a small file into the work folder, which is made if it has to be."""
+    """Writes a small file into the work folder, which is made where it does not exist."""
     make_folder(folder)
     (folder / name).write_text(text)
     return text
 
 
 def read_notes(folder: Path, notes: dict[str, str]) -> int:
-    """Reads small files and compares them with what was written; raises InputError where one is not there."""
+    """Compares small files with what was written into them; raises InputError where one is missing or differs."""
     for name, text in notes.items():
         path = folder / name
         if not path.is_file() or path.read_text() != text:
@@ -182,19 +185,23 @@ def read_notes(folder: Path, notes: dict[str, str]) -> int:
 
 
 def try_lock(folder: Path, name: str) -> str:
-    """Locks a file in the work folder, as a run does; returns what the system says where it cannot be, or ""."""
+    """Locks a file in the work folder, as a run does; returns the system's message where it has no locks, else ""."""
     with (folder / name).open() as file:
         return lock(file, wait=False) or ""
 
 
 def judge_locks(values: list[Any], folder: Path) -> str:
-    """Returns whether the work folder can be guarded. A run does without locks, so that nothing is wrong without."""
+    """Returns whether the work folder can be guarded. A run works without locks too, so that this never fails."""
     reason = next(filter(None, values), "")
     return describe_unguarded(folder, reason) if reason else "one run at a time"
 
 
 def check_folder(checks: Checks, folder: Path, peers: Peers | Alone) -> bool:
-    """Every process writes a file into the work folder and reads those of all others; False where any cannot write."""
+    """Lets every process write a file into the work folder and read those of all others.
+
+    Returns:
+        False where a process cannot write.
+    """
     name = functools.partial("preflight.{}".format)
     mine, processes = name(peers.process), peers.processes
     try:
@@ -222,18 +229,20 @@ def check_folder(checks: Checks, folder: Path, peers: Peers | Alone) -> bool:
 
 
 def measure_space(folder: Path, config: Config) -> list[float]:
-    """Free bytes where checkpoints go, and bytes of the checkpoints that a run keeps and of the one being written."""
+    """Returns free bytes for checkpoints, the bytes of one, and how many are still to come, the unfinished one
+    included.
+    """
     shapes = build_abstract(config.network).params
     optimizer = make_optimizer(config.training, decays=find_family(config.network).decays)
     state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    there = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
-    wanted = max(config.training.keep + 1 - there, 1)
+    existing = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
+    wanted = max(config.training.keep + 1 - existing, 1)
     return [float(shutil.disk_usage(folder).free), float(size), float(wanted)]
 
 
 def judge_space(values: list[Any]) -> str:
-    """Judges that checkpoints find room, on the process that has least."""
+    """Judges that there is room for checkpoints, on the process that has least."""
     free, size, wanted = min(values)
     room = f"{free / 1e9:.4g} GB free, a checkpoint takes {size / 1e9:.4g} GB"
     if free < wanted * size:
@@ -241,7 +250,7 @@ def judge_space(values: list[Any]) -> str:
     return f"{room}, room for {wanted:.0f} is needed"
 
 
-# ---- all of them ----------------------------------------------------------------------------------
+# ---- the program ----------------------------------------------------------------------------------
 
 
 def main(argv: Sequence[str]) -> None:
@@ -256,7 +265,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def check_all(peers: Peers | Alone) -> None:
-    """Runs all checks in their order, and exits; one that fails does not keep back those that do not need it."""
+    """Runs all checks in order and exits; a failed check does not prevent those that do not need it."""
     config, folder = freeze(CONFIG.value), Path(WORKDIR.value)
     checks = Checks(peers, end=time.monotonic() + TIMEOUT.value)
     print(f"preflight of {peers.processes} processes, at most {TIMEOUT.value:g} s", flush=True)
@@ -275,7 +284,7 @@ def check_all(peers: Peers | Alone) -> None:
 
 
 def report_loss(spec: ProcessSpec, text: str, code: int) -> int:
-    """Prints that a process did not come or was lost, as the check that it is; returns the exit code."""
+    """Prints a process that did not come or was lost as a failed check, and returns the exit code."""
     print(f"{'' if spec.process == 0 else f'{spec.name}: '}FAIL processes: {text}", flush=True)
     return 1
 

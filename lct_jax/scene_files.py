@@ -1,6 +1,6 @@
-"""The pictures that go into sampling and come out of it.
+"""Reads the pictures that are given to sampling, and writes what it makes.
 
-Given images and videos are read and encoded; finished shots are written as an mp4 a shot, the scene cut together, a
+Given images and videos are read and encoded. Finished shots are written as an mp4 a shot, the scene cut together, a
 storyboard, and the latents themselves.
 """
 
@@ -25,14 +25,13 @@ from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.media.video import read_moments, resize, write_video
 from lct_jax.tensors import save_tensors
 
-PLAYER_HEIGHT = (
-    480  # small videos are enlarged by a whole factor towards it, so that players show them well
-)
+# Small videos are enlarged by a whole factor to about this height, so that players show them well.
+PLAYER_HEIGHT = 480
 
 
 @dataclass(frozen=True)
 class Given:
-    """A given shot: its frames uint8 [T, height, width, 3] and its latent float32 [T X Y c]."""
+    """A given shot as its frames, uint8 [T, height, width, 3], and its latent, float32 [T X Y c]."""
 
     frames: np.ndarray
     latent: np.ndarray
@@ -46,17 +45,21 @@ def read_given(
     multiple: tuple[int, int, int],
     fps: float,
 ) -> dict[int, Given]:
-    """Reads and encodes the given images and videos of a script, by 0-based shot number.
+    """Returns the given images and videos of a script, read and encoded, by 0-based shot number.
 
-    Pictures keep their aspect ratio at the pixel area of the sampling config; a video is read at `fps` by its
-    timestamps and cut to 4n + 1 frames, at most `sampling.frames`: those at its end where the next shot goes on from it
-    without a cut, else those at its beginning.
+    Pictures keep their aspect ratio at the pixel area of the sampling config. A video is read at `fps` by its
+    timestamps and cut to 4n + 1 frames, at most `sampling.frames`: to its last frames where the next shot goes on from
+    it without a cut, else to its first ones.
 
     Args:
+        script: the script.
+        codec: the video codec.
+        sampling: the config's sampling section.
         multiple: what frames - 1, height and width must be multiples of, from codec and patch.
+        fps: frames a second.
 
     Raises:
-        InputError: a file that cannot be read as what its name says.
+        InputError: a file cannot be read as what its name says.
     """
     given = {}
     for number, shot in enumerate(script.shots):
@@ -84,8 +87,11 @@ class SceneWriter:
     """Writes shots as they are finished, then the scene and its storyboard.
 
     Args:
-        folder: where to. script: of the scene.
-        given: given shots. fps: frames a second. credit: shown on everything.
+        folder: the folder to write to.
+        script: the script of the scene.
+        given: the given shots.
+        fps: frames a second.
+        credit: the credit that is shown on everything.
     """
 
     def __init__(
@@ -101,10 +107,11 @@ class SceneWriter:
         self._frames = {number: shot.frames for number, shot in given.items()}
         self._latents = {number: shot.latent for number, shot in given.items()}
         self._given = frozenset(given)
-        folder.mkdir(parents=True, exist_ok=True)  # refused now, and not when all is sampled
+        # A folder that cannot be made is an error now, and not after all is sampled.
+        folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, number: int, *, latent: np.ndarray, frames: np.ndarray) -> Path:
-        """Writes one finished shot; what is written stays when a later one fails."""
+        """Writes one finished shot; it stays when a later one fails."""
         self._latents[number], self._frames[number] = latent, frames
         path = self.folder / "shots" / f"shot_{number + 1:02d}.mp4"
         self._write(path, self._frames[number])
@@ -126,13 +133,13 @@ class SceneWriter:
         return [scene, board, latents, made]
 
     def _cut_together(self) -> np.ndarray:
-        """Shots in order, each at the size of the first; given stills lead the scene but are no part of it."""
+        """Returns all shots in order, at the size of the first; given stills are conditions and are left out."""
         shots = [x for n, x in sorted(self._frames.items()) if n not in self._given or len(x) > 1]
         height, width = shots[0].shape[1:3]
         return np.concatenate([resize(shot, height, width) for shot in shots])
 
     def _remove_older_shots(self) -> None:
-        """Files of a scene sampled into this folder before, which had more shots."""
+        """Removes shots of a longer scene that was sampled into this folder before."""
         for path in (self.folder / "shots").glob("shot_*.mp4"):
             number = path.stem.removeprefix("shot_")
             if number.isdigit() and int(number) - 1 not in self._frames.keys() - self._given:
@@ -161,7 +168,7 @@ class SceneWriter:
 def _read_pictures(path: Path, *, fps: float, longest: int, step: int, at_end: bool) -> np.ndarray:
     """Returns step * n + 1 frames of an image, or of a video or an animated image at `fps`: uint8 [T, X, Y, 3].
 
-    Of a longer one they are the first ones, or with `at_end` the last ones.
+    Of a longer video these are the first frames, or with `at_end` the last ones.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         stream = iter_at_rate(path, fps)

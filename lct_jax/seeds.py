@@ -1,16 +1,17 @@
-"""Keys of JAX from seeds of any size."""
+"""Makes keys of JAX from seeds of any size."""
 
 from __future__ import annotations
 
 import jax
 
-_WORD = 32  # bits of a seed that JAX takes in
+# The bits of a seed that JAX uses.
+_WORD = 32
 
 
 def make_key(seed: int) -> jax.Array:
-    """Returns the key of a seed: `jax.random.key(seed)` below 2**32, and a key of its own for every larger seed.
+    """Returns the key of a seed: `jax.random.key(seed)` below 2**32, and a different key for every larger seed.
 
-    JAX alone drops the higher bits of a seed, so that 2**32 would be 0, and fails on more than 64.
+    JAX itself drops the higher bits of a seed, so that 2**32 would be 0, and fails on more than 64.
 
     Args:
         seed: 0 or more.

@@ -6,8 +6,8 @@
 Compiled programs are kept on disk (the persistent compilation cache of JAX), so that a second start compiles nothing.
 The folder is the first of these: `JAX_COMPILATION_CACHE_DIR`, which JAX reads itself; `LCT_CACHE_DIR`;
 `WORKDIR/compiled` of a program that writes into a work folder; `lct_jax/compiled` in the cache of the user, which is
-`XDG_CACHE_HOME` or `~/.cache`. A program that only reads a run never takes the cache of that run: what is in a cache
-is executed, and a run may come from somebody else.
+`XDG_CACHE_HOME` or `~/.cache`. A program that only reads a run never uses the cache of that run: what is in a cache is
+executed, and a run may come from somebody else.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from lct_jax.errors import InputError, one_line
 
 VARIABLE = "LCT_CACHE_DIR"
 FOLDER = "compiled"
-CHECKED = ".checked"  # its time is that of the last check
-ENTRIES = "*-cache"  # names that JAX gives to what it keeps
-ZLIB = b"\x78"  # first byte of what JAX compresses without zstandard
+# The modification time of this file is that of the last check.
+CHECKED = ".checked"
+# JAX names the entries of the cache like this.
+ENTRIES = "*-cache"
+# The first byte of what JAX compresses without zstandard.
+ZLIB = b"\x78"
 # A machine with any of these may have TPUs, and JAX must look for them.
 TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 TPU_VARIABLES = ("TPU_", "CLOUD_TPU_", "PJRT_DEVICE")
@@ -77,7 +80,7 @@ def use_compilation_cache(workdir: Path | None = None) -> Path | None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # A start compiles dozens of small programs, of less than JAX's one second each.
+        # A start compiles dozens of small programs, each in less than the second from which JAX caches by default.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 
@@ -104,19 +107,22 @@ def drop_broken(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stamp, started = folder / CHECKED, folder / f"{CHECKED}.{os.getpid()}"
     since = stamp.stat().st_mtime_ns if stamp.exists() else 0
-    started.touch()  # before the list is read, by the clock of the file system that holds the entries
+    # This comes before the list is read, and has the clock of the file system that holds the entries.
+    started.touch()
     for entry in folder.glob(ENTRIES):
         try:
             if entry.stat().st_mtime_ns >= since and _is_broken(entry.read_bytes()):
                 entry.unlink()
-        except FileNotFoundError:  # another process has removed it
+        # Another process may have removed it.
+        except FileNotFoundError:
             continue
     started.replace(stamp)
 
 
 def _is_broken(content: bytes) -> bool:
-    """Whether an entry is empty, or is a stream of zlib that does not end as it should."""
-    if not content.startswith(ZLIB):  # zstandard, which JAX uses where it is installed
+    """Returns whether an entry is empty, or is a stream of zlib that is cut short."""
+    # Where zstandard is installed, JAX uses it instead of zlib.
+    if not content.startswith(ZLIB):
         return not content
     stream = zlib.decompressobj()
     try:

@@ -1,8 +1,7 @@
-"""Safetensors, strictly: the named tensors in the named shapes, or one clear line; written whole.
+"""Reads and writes safetensors strictly: named tensors in named shapes, or one clear error line.
 
-A path and the expected names and shapes enter, numpy arrays leave. Imported weights can be wrong
-and still give numbers (a layer left at random does), hence no lenient mode: a tensor that the
-caller has no use for is listed as dropped, with the reason.
+Imported weights can be wrong and still give numbers (a layer that keeps random values does), so there is no lenient
+mode: a tensor that the caller has no use for is listed as dropped, with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def load_tensors(
     dropped: Mapping[str, str],
     dtypes: frozenset[str] = FLOATS,
 ) -> dict[str, np.ndarray]:
-    """Loads the tensors named in `shapes` from one file, in that order; arguments and errors as `iter_tensors`."""
+    """Returns the tensors named in `shapes` from one file, in that order; arguments and errors as in `iter_tensors`."""
     tensors = dict(iter_tensors([path], shapes=shapes, dropped=dropped, dtypes=dtypes))
     return {name: tensors[name] for name in shapes}
 
@@ -50,17 +49,17 @@ def iter_tensors(
     """Yields the tensors named in `shapes`, each once, one in memory at a time.
 
     Args:
-      paths: safetensors files that make up one set of weights.
-      shapes: the expected tensors; each must be there in this shape.
-      dropped: tensors that may be in the files and are not read, each with the reason; may be empty.
-      dtypes: those a tensor may have, in the names of the format.
+        paths: safetensors files that make up one set of weights.
+        shapes: the expected tensors; each must be there in this shape.
+        dropped: tensors that may be in the files and are not read, each with the reason; may be empty.
+        dtypes: the dtypes that a tensor may have, in the names of the format.
 
     Yields:
-      name and array, in the dtype of the file (bfloat16 included). Nothing before all is checked.
+        Name and array, in the dtype of the file (bfloat16 included). All names, shapes and dtypes are checked first.
 
     Raises:
-      InputError: a file is missing, truncated or not safetensors, or names, shapes or dtypes are not
-        the expected ones.
+        InputError: a file is missing, truncated or not safetensors, or names, shapes or dtypes are not the expected
+            ones.
     """
     for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
         with _open(path) as file:
@@ -84,7 +83,11 @@ def iter_rows(
     dropped: Mapping[str, str],
     dtypes: frozenset[str] = FLOATS,
 ) -> Iterator[Rows]:
-    """As `iter_tensors`, but a large tensor in pieces: whoever casts or copies never holds all of it twice."""
+    """Yields what `iter_tensors` does, but a large tensor in pieces, so that a cast or copy never holds all of it
+    twice.
+
+    A file is opened anew for each piece, because what was read of it counts as memory in use until it is closed.
+    """
     for path, names in _find_tensors(paths, shapes=shapes, dropped=dropped, dtypes=dtypes):
         for name in names:
             rows = shapes[name][0]
@@ -137,7 +140,7 @@ def list_names(paths: Sequence[str | Path]) -> list[str]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object published beside weights; InputError where there is none."""
+    """Returns a JSON object published beside weights; raises InputError where there is none."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
@@ -152,15 +155,15 @@ def read_config(path: Path) -> dict[str, Any]:
 def load_tensors_of(
     path: str | Path, names: Sequence[str], *, optional: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Loads the named tensors, of whatever shapes, and those of the `optional` ones that are there.
+    """Returns the named tensors, of whatever shapes, and those of the `optional` ones that the file has.
 
     Raises:
-        InputError: a tensor or the file is not there or damaged.
+        InputError: a tensor or the file is missing or damaged.
     """
     try:
         found = load_file(path)
-        there = [name for name in optional if name in found]
-        return {name: found[name] for name in (*names, *there)}
+        present = [name for name in optional if name in found]
+        return {name: found[name] for name in (*names, *present)}
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
@@ -168,7 +171,7 @@ def load_tensors_of(
 def save_tensors(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes arrays as safetensors, complete or not at all; makes the folder."""
+    """Writes arrays as safetensors, as a whole or not at all; the folder is made where it does not exist."""
     with replace_atomically(path) as unfinished:
         unfinished.write_bytes(dump_tensors(tensors, metadata))
 
@@ -176,20 +179,20 @@ def save_tensors(
 def dump_tensors(
     tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Arrays as the bytes of a safetensors file."""
-    # The library writes an array's memory as it lies: a transposed one would come back scrambled.
+    """Returns arrays as the bytes of a safetensors file."""
+    # The library writes an array's memory in its own order, so a transposed array would be read back scrambled.
     rows = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     return save(rows, metadata=None if metadata is None else dict(metadata))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts in a file's header, empty where there are none; InputError if it is not safetensors."""
+    """Returns the texts in a file's header, empty where it has none; raises InputError if it is not safetensors."""
     with _open(path) as file:
         return file.metadata() or {}
 
 
 def name_leaves(tree: Any) -> dict[str, Any]:
-    """Leaves of a parameter tree by dotted name, in the order of the tree."""
+    """Returns the leaves of a parameter tree by dotted name, in the order of the tree."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(_names(path)): leaf for path, leaf in flat}
 
@@ -224,20 +227,20 @@ def _find_tensors(
     dropped: Mapping[str, str],
     dtypes: frozenset[str],
 ) -> list[tuple[str | Path, list[str]]]:
-    """Which of the tensors in `shapes` each file holds, in its order; InputError unless all is as expected."""
+    """Returns which tensors of `shapes` each file has, in its order; raises InputError unless all are as expected."""
     found: dict[str, _Header] = {}
-    twice: list[str] = []
+    repeated: list[str] = []
     holds = []
     for path in paths:
         with _open(path) as file:
             names = list(file.keys())
-            twice += [name for name in names if name in found]
+            repeated += [name for name in names if name in found]
             for name in names:
                 part = file.get_slice(name)
                 found[name] = _Header(tuple(part.get_shape()), part.get_dtype())
         holds.append((path, [name for name in names if name in shapes]))
     where = str(paths[0]) if len(paths) == 1 else f"{Path(paths[0]).parent}"
-    _check(where, found=found, twice=twice, expected=shapes, dropped=dropped, dtypes=dtypes)
+    _check(where, found=found, repeated=repeated, expected=shapes, dropped=dropped, dtypes=dtypes)
     return holds
 
 
@@ -253,23 +256,23 @@ def _check(
     where: str,
     *,
     found: Mapping[str, _Header],
-    twice: Sequence[str],
+    repeated: Sequence[str],
     expected: Mapping[str, tuple[int, ...]],
     dropped: Mapping[str, str],
     dtypes: frozenset[str],
 ) -> None:
-    there = [name for name in expected if name in found]
+    present = [name for name in expected if name in found]
     problems = {
         "missing": [name for name in expected if name not in found],
         "unexpected": sorted(found.keys() - expected.keys() - dropped.keys()),
-        "twice": twice,
+        "twice": repeated,
         "wrong shape": [
             f"{name} {found[name].shape} instead of {tuple(expected[name])}"
-            for name in there
+            for name in present
             if found[name].shape != tuple(expected[name])
         ],
         "wrong dtype": [
-            f"{name} {found[name].dtype}" for name in there if found[name].dtype not in dtypes
+            f"{name} {found[name].dtype}" for name in present if found[name].dtype not in dtypes
         ],
     }
     lines = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
@@ -278,7 +281,7 @@ def _check(
 
 
 def _names(path: tuple[Any, ...]) -> list[str]:
-    """Path entries as text; the attribute under which a Param keeps its array is left out."""
+    """Returns path entries as text; the attribute under which a Param keeps its array is left out."""
     return [str(entry.key) for entry in path if not isinstance(entry, jax.tree_util.GetAttrKey)]
 
 

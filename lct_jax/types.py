@@ -1,4 +1,4 @@
-"""The words every room shares: the dimension key and the structs that travel between rooms.
+"""The dimension key and the structs that all rooms share.
 
 One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotations and sharding alike:
 
@@ -7,31 +7,32 @@ One dimension key serves variable suffixes (`q_BHLK`), einsum strings, annotatio
     M  key token, cache slot        K  head dimension              F  hidden width of an MLP
     D  model width                  N  layer                       T X Y  latent grid: frames, rows, columns
 
-A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy
-token; groups 1, 2, ... are the shots. A packed row holds several scenes one behind the other.
+A *scene* is a list of *groups*, each `[text][video]`. Group 0 is the global prompt, whose video is one dummy token;
+groups 1, 2, ... are the shots. A packed row holds several scenes one after another.
 
-The structs are `NamedTuple`s: JAX sees pytrees, numpy code needs no JAX, and fields have names everywhere.
-Leaves are numpy arrays before the device and JAX arrays on it.
+The structs are `NamedTuple`s: JAX sees pytrees, numpy code needs no JAX, and fields have names everywhere. Leaves are
+numpy arrays on the host and JAX arrays on a device.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-Array = Any  # np.ndarray on the host, jax.Array on a device
+# This is np.ndarray on the host, and jax.Array on a device.
+Array = Any
 
 PADDING_SCENE = 0
 GLOBAL_SHOT = 0
 
 
 class TokenIndex(NamedTuple):
-    """Where each token lives; position, mask, diffusion time and packing all follow from it.
+    """Where each token is; position, mask, diffusion time and packing all follow from it.
 
     Attributes:
         scene: int32[B L], scene of the row, counted from 1; 0 marks padding.
         shot: int32[B L], group within the scene; 0 is the global prompt.
-        slot: int32[B L], slot of the token's (scene, shot) in the row's tables of per-group values, such as
-            the diffusion time `time_BS`; 0 for padding.
+        slot: int32[B L], slot of the token's (scene, shot) in the row's tables of per-group values, such as the
+            diffusion time `time_BS`; 0 for padding.
         coord: int32[B L 3], (t, h, w) on the diagonal of the interleaved rotary embedding.
     """
 
@@ -42,7 +43,7 @@ class TokenIndex(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Token values with their places.
+    """Token values and where the tokens are.
 
     Attributes:
         value: float[B L C] for video (patches of latents) or float[B L E] for text (encoder outputs).
@@ -54,7 +55,7 @@ class Tokens(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """What was filmed and what was written; diffusion time and noise are drawn in the training step.
+    """Clean video and text; the training step draws diffusion time and noise for it.
 
     Attributes:
         video: Tokens of all shots of a row, dummies of global prompts included.
@@ -69,10 +70,11 @@ class PackedBatch(NamedTuple):
 
 
 class Quantised(NamedTuple):
-    """Numbers kept as int8: `value` times `scale` is what they stand for.
+    """Numbers stored as int8; they stand for `value` times `scale`.
 
     Attributes:
-        value: int8[... M K]. scale: float32[... M 1], one for every token and head.
+        value: int8[... M K].
+        scale: float32[... M 1], one for every token and head.
     """
 
     value: Array
@@ -80,12 +82,13 @@ class Quantised(NamedTuple):
 
 
 class KVCache(NamedTuple):
-    """Keys and values of finished groups, text and video alike; a slot holds one token.
+    """Keys and values of finished groups, of text and video; a slot holds one token.
 
     Attributes:
         k, v: [N B H M K] in the model's dtype, or `Quantised`; keys before rotation. A row is a guidance branch.
-        index: int32 `TokenIndex` of [B M] on the host, scene 0 where a slot is free. `shot` counts from 1 in the
-            order of the script, `coord` is where the token sat when its keys were made.
+        index: int32 `TokenIndex` of [B M] on the host, scene 0 where a slot is free. `shot` is the entry: 0 for the
+            global prompt, then shots from 1 in the order of the script. `coord` is the token's coordinate when its keys
+            were made.
     """
 
     k: Array | Quantised
@@ -94,10 +97,10 @@ class KVCache(NamedTuple):
 
 
 class History(NamedTuple):
-    """What a shot sees before it: gathered from a cache and rotated once, when the shot begins.
+    """The cached tokens that a shot sees, gathered from a cache and rotated once, when the shot begins.
 
     Attributes:
-        k, v: [N B H M K] or `Quantised`; keys rotated to the places they take in the shot's window.
+        k, v: [N B H M K] or `Quantised`; keys rotated to their positions in the shot's window.
         count: int32[B], keys in use; those behind them are neither read nor computed.
     """
 
@@ -107,7 +110,7 @@ class History(NamedTuple):
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of the tokens of one pass, from which a cache is written.
+    """Keys and values of the tokens of one pass, which are written into a cache.
 
     Attributes:
         k, v: [N B H L K] of text tokens, then video tokens; keys are normalised and not yet rotated.
@@ -118,11 +121,11 @@ class KeyValues(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network gives for a batch.
+    """The output of a network for a batch.
 
     Attributes:
-        velocity: float32[B L C] of the video tokens; what stands at padding and dummy tokens means nothing.
-        kept: keys and values of the pass, None where they were not asked for.
+        velocity: float32[B L C] of the video tokens; values of padding and dummy tokens have no meaning.
+        kept: keys and values of the pass, None where they were not requested.
     """
 
     velocity: Array
@@ -133,9 +136,12 @@ class CacheSpec(NamedTuple):
     """What a cache of keys and values needs to know of a network.
 
     Attributes:
-        layers: N, attention layers that are cached. heads: H. head_dim: K. dtype: of keys and values.
-        rope_split, rope_base: of the rotary embedding, by which keys are turned when they are gathered.
-        keeps_text: whether the prompt of a shot is seen by other shots, and so is cached with it.
+        layers: N, attention layers that are cached.
+        heads: H.
+        head_dim: K.
+        dtype: the dtype of keys and values.
+        rope_split, rope_base: the rotary embedding by which keys are rotated when they are gathered.
+        keeps_text: whether other shots see the prompt of a shot, so that it is cached with the shot.
     """
 
     layers: int
@@ -151,8 +157,10 @@ class BackboneSpec(NamedTuple):
     """What data and sampling need to know of a network.
 
     Attributes:
-        channels: of a latent. patch: latent (T, X, Y) folded into one token. text_width: E.
-        cache: what its cache holds.
+        channels: channels of a latent.
+        patch: the latent (T, X, Y) that becomes one token.
+        text_width: E.
+        cache: what a cache needs to know of it.
     """
 
     channels: int
@@ -162,5 +170,5 @@ class BackboneSpec(NamedTuple):
 
     @property
     def patch_channels(self) -> int:
-        """C: latent channels times latent positions of a patch."""
+        """C, the latent channels times the latent positions of a patch."""
         return self.channels * self.patch[0] * self.patch[1] * self.patch[2]

@@ -1,7 +1,7 @@
-"""Published pickles of arrays, read without running anything in them, once, and kept as safetensors.
+"""Converts published pickles of arrays to safetensors without running anything in them.
 
-A pickle is a program. This reader runs only the one kind of program that makes nested dictionaries of numpy
-arrays, and only out of a file whose sha256 is pinned in our source.
+A pickle is a program. This reader runs only the one kind of program that makes nested dictionaries of numpy arrays, and
+only out of a file whose sha256 is pinned in our source.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from lct_jax.errors import InputError
 from lct_jax.tensors import hash_file, save_tensors
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy's own, wherever this version of numpy keeps it
-# What a pickled array names, under the names of numpy before and after version 2.
+# This is numpy's own function, wherever this version of numpy defines it.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+# The only names that a pickled array needs, in numpy before and after version 2.
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
@@ -30,7 +31,7 @@ def convert_pickle(path: Path, out: Path, *, sha256: str) -> None:
     """Writes the arrays of a pickled nested dictionary as safetensors, under their keys joined by dots.
 
     Raises:
-        InputError: the file is missing or is not the pinned one, or holds anything but arrays in dictionaries.
+        InputError: the file is missing, is not the pinned one, or holds anything but arrays in dictionaries.
     """
     found = hash_file(path)
     if found != sha256:

@@ -1,4 +1,4 @@
-"""Versions of Python and of the packages that a training step depends on: same versions, same bits."""
+"""Versions of Python and of the packages that decide the exact bits of a training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMPILERS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-rocm7-plug
 
 
 def read_versions() -> dict[str, str]:
-    """Returns versions by name: of Python, of what a step depends on, and of the compilers that are installed."""
+    """Returns by name the versions of Python, of the packages that a step depends on, and of installed compilers."""
     found = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     for name in COMPILERS:
         try:
@@ -23,10 +23,11 @@ def read_versions() -> dict[str, str]:
 
 
 def compare_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Returns one line of what differs, such as `jax 0.12.0.1 instead of 0.10.2`; "" where nothing does.
+    """Returns one line of the differences, such as `jax 0.12.0.1 instead of 0.10.2`; "" where there are none.
 
     Args:
-        before: of a checkpoint; empty where it was saved without them. now: of this process.
+        before: the versions of a checkpoint; empty where it was saved without them.
+        now: the versions of this process.
     """
     if not before:
         return ""

@@ -1,8 +1,8 @@
-"""Causal windows written plainly: every entry passes through the layers beside the others, in its own window.
+"""A plain implementation of causal windows, in which all entries pass through the layers side by side.
 
-An extension of `reference.py` (float64, numpy, nothing of the package). All entries move up one layer at a time.
-A query token sees, at the places they have in its own entry's window, the tokens of the global prompt, of the entries
-before it in that window, and of its own.
+It extends `reference.py` (float64, numpy, nothing of the package). All entries move up one layer at a time. A query
+token sees the tokens of the global prompt, of the entries before it in its entry's window, and of its own entry, at the
+positions that they have in that window.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ def window_velocities(
     prompts: Sequence[np.ndarray],
     global_prompt: np.ndarray,
 ) -> np.ndarray:
-    """Velocity [L C] of the last shot of the last window.
+    """Returns the velocity [L C] of the last shot of the last window.
 
     Args:
-        windows: shots of each window, the last of which is the one it is about.
-        held: noisy patches [L C] and time of every shot. grids, prompts: of every shot.
+        windows: the shots of each window; the last window is the one to compute.
+        held: noisy patches [L C] and time of every shot.
+        grids, prompts: those of every shot.
     """
     weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     windows = {GLOBAL: ()} | {window[-1]: window for window in windows}
@@ -68,7 +69,7 @@ def window_velocities(
 
 
 def _lay_out(config, window, held, grids, prompts, global_prompt) -> dict[int, list[Token]]:
-    """Tokens of every entry that a window holds, where they sit in it; values are patches as they are."""
+    """Returns the tokens of every entry in a window, with their positions in it; values are unprojected patches."""
     groups = [Group(global_prompt, None, None, 0.0)]
     for shot in window:
         latent = np.zeros(

@@ -37,7 +37,7 @@ OUT_OF_ORDER = (
 
 
 def make_prompt(rng: np.random.Generator, text: int, negative: int) -> Prompt:
-    """Random tokens of two lengths."""
+    """Returns random tokens of two lengths."""
     draw = lambda length: rng.normal(size=(length, TINY.backbone.text_width)).astype(np.float32)
     return Prompt(text=draw(text), negative=draw(negative))
 
@@ -50,7 +50,7 @@ def make_request(
     alike: bool = False,
     bare: bool = False,
 ) -> SceneRequest:
-    """Shots of four shapes in turn, or `alike` all of one; `bare` has no global prompt."""
+    """Returns shots of four shapes in turn, or with `alike` all of one; with `bare` there is no global prompt."""
     rng = np.random.default_rng(shots)
     requests = []
     for number in range(shots):
@@ -71,7 +71,7 @@ def make_request(
 def make_sampling_scene(
     request: SceneRequest, config: SamplingConfig = CONFIG, *, network: NetworkConfig = TINY
 ) -> SamplingScene:
-    """A scene with its noise."""
+    """Returns a scene with its noise."""
     return SamplingScene(
         request,
         config,
@@ -82,8 +82,8 @@ def make_sampling_scene(
 
 
 @functools.cache
-def serve(config: NetworkConfig = TINY) -> Denoiser:
-    """The tiny model with random weights everywhere and causal context; its programs are shared."""
+def make_denoiser(config: NetworkConfig = TINY) -> Denoiser:
+    """Returns the tiny model with random weights everywhere and causal context; its compiled programs are shared."""
     model = TinyModel(config)
     network = Network(model.graph, model.params)
     return Denoiser(network, spec=describe(config), context="causal")
@@ -92,12 +92,12 @@ def serve(config: NetworkConfig = TINY) -> Denoiser:
 def sample(
     executor: Executor, scene: SamplingScene, plan: Sequence[Window]
 ) -> dict[int, np.ndarray]:
-    """Clean tokens by shot."""
+    """Returns clean tokens by shot."""
     return {shot.number: shot.tokens for shot in sample_scene(executor, scene, plan)}
 
 
 def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
-    """Latents for every shot, given ones as they are."""
+    """Returns latents for every shot; those of given shots are the given ones."""
     rng = np.random.default_rng(5)
     clean = {}
     for number, shot in enumerate(request.shots):
@@ -109,7 +109,7 @@ def draw_clean(request: SceneRequest) -> dict[int, np.ndarray]:
 def make_cache(
     scene: SamplingScene, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Denoiser
 ) -> ShotCache:
-    """ShotCache of all shots, made from latents that are at hand."""
+    """Returns the cache of all shots, with entries made from given latents."""
     cache = ShotCache(model, scene, plan, keep_all=True)
     for window in plan:
         shot = window.shots[-1]
@@ -121,10 +121,10 @@ def make_cache(
 def compare_with_full_pass(
     scene: SamplingScene, plan: Sequence[Window], model: Denoiser, *, atol: float
 ) -> dict[int, np.ndarray]:
-    """Holds the velocity of every shot behind the cache against one causal pass over all shots.
+    """Compares the velocity of every shot with a cache with one causal pass over all shots.
 
-    In that pass the shots before it are held and it is at a time of its own; those behind it do not matter.
-    Returns the velocities behind the cache, by shot.
+    In that pass the shots before it are conditions and it has a time of its own; those after it do not matter. Returns
+    the velocities with the cache, by shot.
     """
     cache = make_cache(scene, plan, draw_clean(scene.request), model)
     order, rng, found = plan[-1].shots, np.random.default_rng(6), {}
@@ -157,7 +157,7 @@ def compare_with_plain_pass(
     *,
     network: NetworkConfig = TINY,
 ) -> None:
-    """Holds the velocity of the last shot behind the cache against the plain reference, for both guidance branches."""
+    """Compares the velocity of the last shot with a cache with the plain reference, for both guidance branches."""
     last = plan[-1].shots[-1]
     clean = draw_clean(scene.request)
     cache = make_cache(scene, plan, clean, model)
@@ -180,5 +180,5 @@ def compare_with_plain_pass(
 
 @jax.jit
 def pass_forward(forward: Partial, *inputs: Any) -> jax.Array:
-    """One pass of a model."""
+    """Returns the velocity of one pass of a model."""
     return forward(*inputs)

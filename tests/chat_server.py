@@ -1,4 +1,4 @@
-"""A chat endpoint on loopback that answers as it is told to, badly if need be."""
+"""Runs a chat endpoint on loopback that gives prescribed answers, among them bad ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reply = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 
 @dataclass
 class ChatServer:
-    """Where it listens and what it was asked, headers and body."""
+    """Holds the address of a server and the requests it received, headers and body."""
 
     url: str
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -25,7 +25,7 @@ class ChatServer:
 
 @contextmanager
 def serve_chat(replies: Sequence[Reply]) -> Iterator[ChatServer]:
-    """Runs a server; request n is answered by reply n, further ones by the last."""
+    """Runs a server that answers request n by reply n, and further ones by the last."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def serve_chat(replies: Sequence[Reply]) -> Iterator[ChatServer]:
 
 
 def answer(value: object, *, tokens: tuple[int, int] = (10, 5)) -> Reply:
-    """A completion whose text is a value as JSON, or a text as it is."""
+    """Returns a completion whose text is a value as JSON, or a text as it is."""
     text = value if isinstance(value, str) else json.dumps(value)
 
     def reply(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
@@ -87,12 +87,12 @@ def page(code: int, title: str) -> Reply:
 
 
 def unless(refused: Callable[[dict[str, Any]], bool], bad: Reply, good: Reply) -> Reply:
-    """Returns a reply that is bad for requests of some form and good for all others."""
+    """Returns a reply that is bad for some requests and good for all others."""
     return lambda handler, asked: (bad if refused(asked) else good)(handler, asked)
 
 
 def stream(*pieces: str, end: str = "stop", usage: object = None, done: bool = True) -> Reply:
-    """Returns a completion as server-sent events, a piece each; without `end` the stream breaks off."""
+    """Returns a completion as server-sent events, one for each piece; without `end` the stream breaks off."""
     chunks: list[dict[str, Any]] = [
         {"choices": [{"delta": {"content": piece}, "finish_reason": None}]} for piece in pieces
     ]
@@ -110,7 +110,7 @@ def stream_of(data: bytes) -> Reply:
 
 
 def trickle(seconds: float) -> Reply:
-    """Returns white space for so long, and no answer: no read of it ever waits."""
+    """Returns white space for some seconds, and no answer: no read of it ever waits."""
 
     def reply(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
         handler.send_response(200)
@@ -124,12 +124,12 @@ def trickle(seconds: float) -> Reply:
 
 
 def slow(seconds: float) -> Reply:
-    """Nothing for so long, and then nothing."""
+    """Sends nothing for some seconds, and then closes."""
     return lambda _, __: time.sleep(seconds)
 
 
 def cut_short(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
-    """Half of the bytes that were announced."""
+    """Sends half of the bytes that were announced."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -137,7 +137,7 @@ def cut_short(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
 
 
 def truncated(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
-    """A whole reply that is half a JSON document."""
+    """Sends a whole reply that is half a JSON document."""
     data = b'{"choices": [{"message": {"con'
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(data)))

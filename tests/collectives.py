@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read off its text."""
+"""Lists what a compiled program sends between devices, from its text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Collective(NamedTuple):
 
 
 def list_collectives(program: str) -> list[Collective]:
-    """All collectives of a compiled program, in the order of its text."""
+    """Returns all collectives of a compiled program, in the order of its text."""
     found = []
     for line in program.splitlines():
         match = _LINE.search(line)

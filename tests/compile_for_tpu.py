@@ -1,8 +1,8 @@
-"""Compiles a small train step and attention alone for TPU, on any machine: texts of the programs, into a folder.
+"""Compiles a small train step and attention alone for TPU, on any machine, and writes the programs' texts to a folder.
 
     python tests/compile_for_tpu.py FOLDER
 
-A process of its own, because conftest's flags for the CPU compiler would hold here too. Needs libtpu.
+It is a process of its own, because conftest's flags for the CPU compiler would apply here too. It needs libtpu.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LONG = 2304  # tokens of attention alone: three blocks that they do not fill
 
 
 def compile_step(mesh: Mesh) -> jax.stages.Compiled:
-    """The train step of a small model in bfloat16, rows over `data` and tokens over `seq`."""
+    """Returns the train step of a small model in bfloat16, rows over `data` and tokens over `seq`."""
     training = TrainingConfig(steps=10, warmup=1)
     optimizer = make_optimizer(training, decays=decays)
     build = lambda: MMDiT(MODEL, rngs=nnx.Rngs(0))
@@ -72,7 +72,7 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
 
 
 def compile_attention(mesh: Mesh) -> jax.stages.Compiled:
-    """Causal attention alone and its gradient, heads of 64 in float32."""
+    """Returns causal attention alone and its gradient, with heads of 64 in float32."""
     spread = partial(_abstract, NamedSharding(mesh, P("data")))
     qkv = (spread(ROWS, 2, LONG, 64),) * 3
 

@@ -1,40 +1,71 @@
 """Eight simulated CPU devices, strict ranks, and what tests share: a tiny model and one that is overfit.
 
-The flags must be set before JAX starts, hence here and before any import of it.
+The flags must be set before JAX starts, so they are set here before any import of it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile for seconds and run for milliseconds: unoptimised code halves their time.
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
+import multiprocessing.process
+import subprocess
+
 import jax
 import pytest
 from overfitting import Overfit, overfit_scene
 from scenes import TINY, TinyModel
+from shared_folder import open_shared_folder
 
 from lct_jax.distributed.sharding import make_mesh
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+_STARTS = (
+    (subprocess.Popen, "__init__"),
+    (multiprocessing.process.BaseProcess, "start"),
+    (os, "fork"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    close = open_shared_folder()
+    if close is not None:
+        config.add_cleanup(close)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Refuses processes to tests of the fast tier, and to the fixtures that are made for them."""
+    if any(item.get_closest_marker(name) for name in ("programs", "slow")):
+        return (yield)
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail(f"{item.nodeid} starts a process, expected the marker `programs` or `slow`")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in _STARTS:
+            patch.setattr(owner, name, refuse)
+        return (yield)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> TinyModel:
-    """The tiny float32 model with random weights everywhere; its compiled forward is shared."""
+    """Returns the tiny float32 model with random weights everywhere; its compiled forward pass is shared."""
     return TinyModel(TINY)
 
 
 @pytest.fixture(scope="session")
 def overfit() -> Overfit:
-    """A tiny model trained on one scene of three shots, with the losses before and after."""
+    """Returns a tiny model trained on one scene of three shots, with the losses before and after."""
     return overfit_scene()
 
 
 @pytest.fixture(scope="session")
 def mesh() -> jax.sharding.Mesh:
-    """Four devices over rows times two over tokens."""
+    """Returns a mesh of four devices over rows times two over tokens."""
     return make_mesh(seq=2)

@@ -1,4 +1,4 @@
-"""Small videos of every kind that a folder of footage may hold, written with PyAV."""
+"""Writes small videos of every kind that a folder of footage may hold, with PyAV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ TICK = Fraction(1, 600)
 def draw_shots(
     lengths: Sequence[int], *, height: int = 48, width: int = 64, seed: int = 0, drift: float = 2.0
 ) -> np.ndarray:
-    """Shots of textured ground over which a square moves, each of its own colours: uint8 [sum, height, width, 3]."""
+    """Draws shots of textured ground over which a square moves, each in its own colours: uint8 [sum, height,
+    width, 3]."""
     rng, shots = np.random.default_rng(seed), []
     for length in lengths:
         ground = rng.integers(40, 200, 3) + rng.integers(-30, 30, (height, width, 1))
@@ -71,7 +72,7 @@ def turn(path: Path) -> Path:
 
 
 def write_sound(path: Path) -> Path:
-    """A file with sound alone."""
+    """Writes a file with sound alone."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(

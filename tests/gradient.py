@@ -1,4 +1,4 @@
-"""What a gradient is compared with: the slope of the dense float64 loss, and another gradient."""
+"""References for a gradient: the slope of the dense float64 loss, and another gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEP = 1e-5  # of a difference quotient in float64
 
 
 class Gradient(NamedTuple):
-    """Of a batch, as means over its samples: the loss, its derivatives by parameter, and where the loss comes from."""
+    """The loss of a batch as means over its samples, its derivatives by parameter, and its parts."""
 
     loss: jax.Array
     tree: Any
@@ -43,7 +43,7 @@ def compile_gradient(model: TinyModel, training: TrainingConfig) -> Any:
 def check_against_dense(
     found: tuple[jax.Array, Any], model: TinyModel, scenes: Sequence[Scene], config: NetworkConfig
 ) -> None:
-    """The mean loss over scenes is that of the dense reference, and so is its slope in a random direction."""
+    """Compares the mean loss over scenes, and its slope in a random direction, with those of the dense reference."""
     loss, gradient = found
     rng = np.random.default_rng(5)
     weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
@@ -60,7 +60,7 @@ def check_against_dense(
 
 
 def check_same(found: tuple[jax.Array, Any], expected: tuple[jax.Array, Any]) -> None:
-    """Loss and gradient agree to 1e-5 of the largest value of each parameter's gradient."""
+    """Checks that loss and gradient agree to 1e-5 of the largest value of each parameter's gradient."""
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     leaves, wanted = name_leaves(found[1]), name_leaves(expected[1])
     assert leaves.keys() == wanted.keys()

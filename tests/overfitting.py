@@ -1,7 +1,7 @@
-"""A tiny model trained on one scene until it knows it: three shots of a square that moves over a plain ground.
+"""A tiny model overfit on one scene: three shots of a square that moves over a plain ground.
 
-Deterministic and made for two idle cores: some ten seconds. The trained weights are shared by the tests that
-need a model which has learnt something.
+It is deterministic and takes some ten seconds on two idle cores. The tests that need a model which has learnt something
+share the trained weights.
 """
 
 from __future__ import annotations
@@ -50,8 +50,11 @@ class Overfit:
     """A model that has learnt one scene.
 
     Attributes:
-        config: of the model. graph, params: of NNX; the EMA of the weights.
-        plan: of the scene. clean: its latents, float32 [T X Y c] a shot. prompts: [L E] a group.
+        config: the model's config.
+        graph, params: the NNX split of the model, with the EMA of the weights.
+        plan: the scene's plan.
+        clean: its latents, float32 [T X Y c] a shot.
+        prompts: [L E] a group.
         before, after: mean loss at each of `TIMES`, with the same noise.
     """
 
@@ -66,7 +69,7 @@ class Overfit:
 
 
 def draw_square(shot: int, grid: tuple[int, int, int]) -> np.ndarray:
-    """A latent [T X Y c] of unit scale: a ground and a square, of the shot's own colours, moving right."""
+    """Returns a latent [T X Y c] of unit scale: a ground and a square, in the shot's own colours, moving right."""
     frames, rows, columns = np.multiply(grid, MODEL.backbone.patch)
     rng = np.random.default_rng(shot)
     ground, square = rng.choice([-1.0, 1.0], size=(2, MODEL.backbone.channels))
@@ -77,7 +80,7 @@ def draw_square(shot: int, grid: tuple[int, int, int]) -> np.ndarray:
 
 
 def overfit_scene() -> Overfit:
-    """Trains; the losses before and after are taken at the same fixed times and noise."""
+    """Trains the model; the losses before and after are taken at the same fixed times and noise."""
     plan = ScenePlan(3, tuple(GroupPlan(2 + shot, grid) for shot, grid in enumerate(GRIDS)))
     clean = tuple(draw_square(shot, grid) for shot, grid in enumerate(GRIDS))
     rng = np.random.default_rng(7)
@@ -127,7 +130,7 @@ def _pack(plan: ScenePlan, clean: tuple, prompts: tuple) -> PackedBatch:
 
 
 def _losses(graph: Any, params: Any, batch: PackedBatch) -> jax.Array:
-    """Mean loss at each of `TIMES`."""
+    """Returns the mean loss at each of `TIMES`."""
     noise_BLC = jax.random.normal(jax.random.key(1), batch.video.value.shape)
     weight_BL = flow.loss_weights(batch.video.index, SLOTS)
 

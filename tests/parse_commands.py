@@ -100,7 +100,7 @@ def _parse_line(line: list[str], partial: bool) -> None:
         if not (partial and str(error).endswith(": missing")):
             raise
         return
-    if "config" in flags.FLAGS and "model" in (flags.FLAGS.config or {}):
+    if "config" in flags.FLAGS and "backbone" in (flags.FLAGS.config or {}):
         freeze(flags.FLAGS.config)
 
 

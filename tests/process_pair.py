@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 from tiny_film import Result, start_program
 
-PATIENCE = 900  # seconds to wait for something to happen in a process, on a machine that does other work too
-LOST_TIMEOUT = (
-    20  # seconds, of these runs: long enough for a busy machine to give a sign in between
-)
+# Seconds to wait for a condition in a process, on a machine that does other work too.
+PATIENCE = 900
+# The --lost_timeout of these runs, in seconds: a busy machine sends a heartbeat within it.
+LOST_TIMEOUT = 20
 
 
 def find_port() -> int:
-    """A port that nothing listens on."""
+    """Returns a port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
 def name_process(port: int, process: int, *, join_timeout: float = PATIENCE) -> list[str]:
-    """The flags of one of two processes."""
+    """Returns the flags of one of two processes."""
     return [
         f"--coordinator=127.0.0.1:{port}",
         "--processes=2",
@@ -35,12 +35,12 @@ def name_process(port: int, process: int, *, join_timeout: float = PATIENCE) -> 
 
 @dataclass
 class Pair:
-    """Two processes under way."""
+    """Two running processes."""
 
     processes: tuple[subprocess.Popen[str], ...]
 
     def wait(self) -> list[Result]:
-        """How both have ended; the last line of stderr is what they have to say."""
+        """Returns how both ended, with their last lines of stderr."""
         results = []
         for process in self.processes:
             stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -48,7 +48,7 @@ class Pair:
         return results
 
     def wait_until(self, due: Callable[[], object]) -> None:
-        """Returns when something is the case; fails where a process has ended before."""
+        """Returns when a condition holds; fails where a process has ended before."""
         deadline = time.monotonic() + PATIENCE
         while not due():
             assert time.monotonic() < deadline, "the processes are stuck"
@@ -74,5 +74,5 @@ def start_pair(*arguments: str, extra: Sequence[Sequence[str]] = ((), ())) -> Pa
 
 
 def last_line(result: Result) -> str:
-    """What a process says at its end on stderr."""
+    """Returns the last line that a process writes on stderr."""
     return result.stderr.rstrip("\n").rpartition("\n")[2]

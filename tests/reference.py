@@ -1,9 +1,9 @@
-"""The same MMDiT again, written plainly: one scene, unpacked, token by token, float64, numpy alone.
+"""A plain implementation of the MMDiT: one scene, unpacked, token by token, in float64, with numpy alone.
 
-Nothing of the package is imported. What stands here follows the LCT paper and those it names: where tokens sit,
-what they see, how time modulates them. Tokens are in reading order, `[text][video] [text][video] ...`, and a
-query gathers the keys it may see instead of masking the others. `weights` are arrays by dotted name; `config`
-is anything with the fields of a model config.
+Nothing of the package is imported. The code follows the LCT paper and those that it cites: where tokens are, what they
+see, how time modulates them. Tokens are in reading order, `[text][video] [text][video] ...`, and a query gathers the
+keys that it may see instead of masking the others. `weights` are arrays by dotted name; `config` is anything with the
+fields of a model config.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Token:
-    """One token: its stream, its value, where it sits, its group and its time."""
+    """One token: its stream, value, position, group and time."""
 
     stream: str
     value: np.ndarray
@@ -39,7 +39,7 @@ class Token:
 
 
 def scene_loss(weights: dict[str, np.ndarray], config: Any, groups: list[Group], context: str):
-    """Squared velocity error of one scene: mean over a shot's values, then over its shots."""
+    """Returns the squared velocity error of one scene: mean over a shot's values, then over its shots."""
     shots = [group for group in groups if group.clean is not None]
     velocities = scene_velocity(weights, config, groups, context)
     errors = [
@@ -52,7 +52,7 @@ def scene_loss(weights: dict[str, np.ndarray], config: Any, groups: list[Group],
 def scene_velocity(
     weights: dict[str, np.ndarray], config: Any, groups: list[Group], context: str
 ) -> list[np.ndarray]:
-    """Velocity of every shot of a scene, as latents float64 [T X Y c]."""
+    """Returns the velocity of every shot of a scene, as latents float64 [T X Y c]."""
     weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     tokens = place_tokens(config, groups)
     hidden = [_time_hidden(weights, config, token.time) for token in tokens]
@@ -83,7 +83,7 @@ def scene_velocity(
 
 
 def place_tokens(config: Any, groups: list[Group]) -> list[Token]:
-    """All tokens of a scene in reading order, on the diagonal."""
+    """Returns all tokens of a scene in reading order, on the diagonal."""
     tokens, start = [], 0
     for number, group in enumerate(groups):
         is_global = group.clean is None
@@ -140,7 +140,7 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
 def _sees(query: Token, key: Token, config, context: str) -> bool:
     if context == "causal" and key.group > query.group:
         return False
-    # With prompts of their own, what is written of another shot is not seen; group 0 is written of all.
+    # With `prompts="own"`, the prompts of other shots are not seen; that of group 0 is seen by all.
     return config.layout.prompts == "all" or key.stream == "video" or key.group in (0, query.group)
 
 
@@ -161,7 +161,7 @@ def _qk_norm(w, config, name: str, x_HK: np.ndarray) -> np.ndarray:
 
 
 def _turn(x_HK: np.ndarray, coord: tuple[int, int, int], config) -> np.ndarray:
-    """Rotary embedding as multiplication of complex numbers; their halves lie K/2 apart."""
+    """Applies rotary embedding as multiplication of complex numbers, whose parts are K/2 apart."""
     angles = [
         place * config.backbone.rope_base ** (-2 * i / dims)
         for place, dims in zip(coord, config.backbone.rope_split, strict=True)
@@ -189,7 +189,7 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 
 
 def _cut_patch(latent: np.ndarray, place: tuple[int, int, int], patch) -> np.ndarray:
-    """The patch at a place of the token grid, channels fastest."""
+    """Returns the patch at a place of the token grid, channels fastest."""
     corner = [p * size for p, size in zip(place, patch, strict=True)]
     inner = product(*map(range, patch))
     return np.concatenate(
@@ -198,7 +198,7 @@ def _cut_patch(latent: np.ndarray, place: tuple[int, int, int], patch) -> np.nda
 
 
 def _join_patches(patches: list[np.ndarray], patch, shape: tuple[int, ...]) -> np.ndarray:
-    """The inverse of `_cut_patch` over a whole grid."""
+    """Returns the inverse of `_cut_patch` over a whole grid."""
     latent = np.zeros(shape)
     grid = [side // size for side, size in zip(shape[:3], patch, strict=True)]
     for values, place in zip(patches, product(*map(range, grid)), strict=True):

@@ -1,7 +1,7 @@
 """Tiny scenes and a tiny model: the builders that tests share.
 
-A `Scene` carries everything that is known of a few shots (latents, noise, prompts, times), so that the same
-scene can be packed with others, packed alone, or handed to the dense reference.
+A `Scene` has all data of a few shots (latents, noise, prompts, times), so that the same scene can be packed with
+others, packed alone, or given to the dense reference.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ VIDEO_TOKENS, TEXT_TOKENS, SLOTS = 28, 26, 7  # of a row
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything about one scene.
+    """All data of one scene.
 
     Attributes:
-        plan: its sizes. clean, noise: latents of every shot, float32 [T X Y c].
+        plan: its sizes.
+        clean, noise: latents of every shot, float32 [T X Y c].
         prompts: text of every group, float32 [L E], the global prompt first if there is one.
         times: diffusion time of every shot.
     """
@@ -59,13 +60,13 @@ class Scene:
 
     @property
     def group_times(self) -> list[float]:
-        """Time of every group: 0 for a global prompt."""
+        """The time of every group: 0 for a global prompt."""
         return [0.0] * (1 - self.plan.first_shot) + list(self.times)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Scenes packed into rows, with the time and noise that belong to them."""
+    """Scenes packed into rows, with their time and noise."""
 
     batch: PackedBatch
     added: Draw
@@ -78,7 +79,7 @@ def make_scene(
     global_text: int | None = None,
     config: NetworkConfig = TINY,
 ) -> Scene:
-    """A scene of random values; each shot is (text tokens, token grid, time)."""
+    """Returns a scene of random values; each shot is (text tokens, token grid, time)."""
     rng = np.random.default_rng(seed)
     plan = ScenePlan(global_text, tuple(GroupPlan(text, grid) for text, grid, _ in shots))
 
@@ -99,7 +100,7 @@ def make_scene(
 
 
 def make_scenes(seed: int = 0, *, config: NetworkConfig = TINY) -> dict[str, Scene]:
-    """Four scenes of mixed aspect ratios; "single" is one shot without a global prompt."""
+    """Returns four scenes of mixed aspect ratios; "single" is one shot without a global prompt."""
     trio = [(2, (1, 2, 3), 0.25), (4, (2, 2, 1), 0.875), (1, (1, 1, 4), 0.5)]
     pair = [(3, (1, 2, 2), 1.0), (2, (3, 1, 1), 0.375)]
     sizes = {
@@ -128,13 +129,13 @@ def pack_scenes(rows: Sequence[Sequence[Scene]], *, config: NetworkConfig = TINY
 
 
 def split_scenes(tokens_LC: np.ndarray, scenes: Sequence[Scene]) -> list[np.ndarray]:
-    """Cuts one row of video tokens into its scenes, dummies included."""
+    """Returns one row of video tokens cut into its scenes, dummies included."""
     sizes = [sum(group.video for group in scene.plan.groups) for scene in scenes]
     return np.split(tokens_LC[: sum(sizes)], np.cumsum(sizes)[:-1])
 
 
 def to_reference(scene: Scene) -> list[Group]:
-    """A scene in the words of the reference."""
+    """Returns a scene as the groups of the reference."""
     shots = zip(
         scene.prompts[-len(scene.clean) :], scene.clean, scene.noise, scene.times, strict=True
     )
@@ -145,7 +146,7 @@ def to_reference(scene: Scene) -> list[Group]:
 
 
 def randomise(shapes: Any, *, seed: int = 0) -> Any:
-    """Random float32 parameters everywhere, zero-initialised ones included: nothing is hidden by a zero."""
+    """Returns random float32 parameters everywhere, zero-initialised ones included, so that no zero hides an error."""
     rng = np.random.default_rng(seed)
 
     def draw(name: str, leaf: Any) -> jax.Array:
@@ -173,7 +174,7 @@ class TinyModel:
         return {name: np.asarray(leaf) for name, leaf in name_leaves(self.params).items()}
 
     def forward(self, packed: Packed, *, context: str = "full") -> np.ndarray:
-        """Velocity [B L C] of packed scenes at their times, corrupted by numpy alone."""
+        """Returns the velocity [B L C] of packed scenes at their times, corrupted by numpy alone."""
         video, time_BS = packed.batch.video, packed.added.time
         time_BL1 = np.take_along_axis(time_BS, video.index.slot, axis=1)[..., None]
         noisy = (1 - time_BL1) * video.value + time_BL1 * packed.added.noise
@@ -188,7 +189,7 @@ class TinyModel:
 
 
 def _tokens(scene: Scene, part: str, config: NetworkConfig) -> SceneTokens:
-    """One scene's tokens; the noise of a dummy is not zero, for it must not count."""
+    """Returns one scene's tokens; the noise of a dummy is not zero, so that a test sees if it counts."""
     video = [patchify(latent, config.backbone.patch) for latent in getattr(scene, part)]
     if scene.plan.global_text is not None:
         fill = 0.0 if part == "clean" else 1.0

@@ -1,4 +1,4 @@
-"""A program of several processes that does one thing and nothing else: how it ends is what its tests look at.
+"""A program of several processes that does one thing and then ends in a way that its tests check.
 
 python small_program.py --coordinator=HOST:PORT --processes=2 --process_id=0 --act=return --ready=FILE
 """

@@ -1,4 +1,4 @@
-"""The plot and table of ablations, and the faults that the guard is tried with: each changes what it says it does."""
+"""Tests the plot and table of ablations, and that each fault of the guard changes what it should."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SHARE = {"value": 0.5, "low": 0.25, "high": 0.75, "told": 1.0, "count": 8}
 
 
-def test_results_are_found_by_way_of_sampling_and_run(tmp_path):
+def test_results_are_read_by_sampling_mode_and_run(tmp_path):
     for name in ("own.joint", "reference.joint", "reference.autoregressive", "other.joint"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"shares": {"cuts": SHARE}}))
     results = read_results(tmp_path)
@@ -39,7 +39,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
         read_results(tmp_path)
 
 
-def test_a_picture_has_a_row_a_way_and_a_column_a_shot():
+def test_picture_has_a_row_for_each_mode_and_a_column_for_each_shot():
     scene = draw_scene(SEED, 0, DRAWING)
     frames = [render_shot(scene, shot)[0] for shot in scene.shots]
     one, two = (draw(dict.fromkeys(names, frames), "text") for names in ("a", "ab"))
@@ -50,7 +50,7 @@ def test_a_picture_has_a_row_a_way_and_a_column_a_shot():
     assert not any(name in told.split() for name in scene.withheld)
 
 
-# What one forward pass tells of a model: on a scene of two shots, what the velocity of the first one hangs on.
+# The probe runs one forward pass on a scene of two shots, and finds what the velocity of the first one depends on.
 PROBE = """
 import dataclasses, json, sys
 import numpy as np
@@ -75,7 +75,7 @@ print(json.dumps({
 
 
 def probe(folder: Path, fault: str) -> dict:
-    """What the model of a process hangs on, with a fault or without."""
+    """Returns what the velocity of a model in another process depends on, with a fault or without."""
     script = folder / "probe.py"
     script.write_text(PROBE)
     broken = ["-m", "benchmarks.broken", fault] if fault else []
@@ -89,7 +89,7 @@ def probe(folder: Path, fault: str) -> dict:
 
 @pytest.mark.programs
 @pytest.mark.slow
-def test_every_fault_changes_what_it_says_and_no_more(tmp_path):
+def test_every_fault_changes_only_what_it_should(tmp_path):
     whole = probe(tmp_path, "")
     assert whole["shots"] and whole["places"] and whole["time"]
     missing = {"attention": "shots", "rope": "places", "time": "time"}

@@ -1,7 +1,7 @@
-"""The directions of import between rooms, read from the source and never by importing it.
+"""The directions of import between rooms, read from the source without importing it.
 
-A room is a module or a package directly under `lct_jax/`. The table below is the whole rule; docs/architecture.md
-shows the same table to readers, and one test holds the two together.
+A room is a module or a package directly under `lct_jax/`. The table below is the whole rule; docs/architecture.md shows
+the same table to readers, and a test compares the two.
 """
 
 import ast
@@ -58,7 +58,7 @@ MAY_IMPORT = {
         "errors",
     ),
     "encoders": ("tensors", "unpickle", "plugins", "errors"),
-    # `python -m lct_jax.data.prepare` has a command line of its own, hence cli.
+    # `python -m lct_jax.data.prepare` has a command line of its own, so data may import cli.
     "data": (
         *("types", "layout", "config", "costs.flops", "directing", "media", "chat", "codecs"),
         *("encoders", "cli", "tensors", "files", "folder_lock", "errors"),
@@ -97,10 +97,11 @@ ONE_WAY = {("backbones", "attention")}
 
 
 def find_rooms() -> dict[str, list[Path]]:
-    """Source files of every room."""
+    """Returns the source files of every room."""
     rooms = {p.stem: [p] for p in PACKAGE.glob("*.py") if p.stem != "__init__"}
     rooms |= {p.parent.name: sorted(p.parent.rglob("*.py")) for p in PACKAGE.glob("*/__init__.py")}
-    for name in ENTRY_POINTS:  # one inside a room is no part of it
+    # An entry point inside a room is no part of the room.
+    for name in ENTRY_POINTS:
         own = find_entry(name)
         rooms = {room: [file for file in files if file not in own] for room, files in rooms.items()}
         rooms[name] = own
@@ -108,13 +109,13 @@ def find_rooms() -> dict[str, list[Path]]:
 
 
 def find_entry(name: str) -> list[Path]:
-    """Source files of an entry point: a module, or a package with a `__main__.py`."""
+    """Returns the source files of an entry point: a module, or a package with a `__main__.py`."""
     module = PACKAGE / f"{name}.py"
     return [module] if module.exists() else sorted((PACKAGE / name).rglob("*.py"))
 
 
 def read_imports(source: str) -> list[str]:
-    """Modules of lct_jax that a source imports anywhere in it, without the leading `lct_jax.`."""
+    """Returns the modules of lct_jax that a source imports anywhere in it, without the leading `lct_jax.`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -127,7 +128,7 @@ def read_imports(source: str) -> list[str]:
 
 
 def find_breaches(room: str, source: str) -> list[str]:
-    """Imports of a source that its room may not make."""
+    """Returns the imports of a source that its room may not make."""
     allowed = (room, *MAY_IMPORT[room])
     return [
         name
@@ -148,7 +149,7 @@ def test_every_room_is_in_the_table():
 
 
 def test_only_entry_points_import_an_entry_point():
-    """`lct_jax.load` is one as well."""
+    """`lct_jax.load` is an entry point too."""
     free = {PACKAGE / "__init__.py", *itertools.chain(*map(find_entry, ENTRY_POINTS))}
     for name in ENTRY_POINTS:
         entry = name.replace("/", ".")
@@ -177,7 +178,7 @@ def test_nothing_imports_the_tests_or_the_scripts():
             assert not forbidden & {name.split(".")[0] for name in names}, path
 
 
-def test_document_shows_the_same_table():
+def test_architecture_document_shows_the_same_table():
     text = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| `([\w/]+?)(?:\.py|/)` \|.*\| ([^|]*) \|$", text, flags=re.MULTILINE)
     shown = {room: tuple(re.findall(r"[\w.]+", cell)) for room, cell in rows}
@@ -186,10 +187,10 @@ def test_document_shows_the_same_table():
     assert shown == expected
 
 
-def test_what_of_jax_has_no_public_name_stands_in_one_file():
-    private = re.compile(r"jax\._src|jaxlib|\b(kernels|_?splash)\._\w")
-    found = [path for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
-    scripts = [path for path in ROOT.glob("*.py") if private.search(path.read_text())]
-    assert [path.name for path in found + scripts if path.name != "facts.py"] == [
-        "jax_internals.py"
-    ]
+def test_private_names_of_jax_are_used_in_one_file_only():
+    private = re.compile(
+        r"jax\._src|\bjaxlib\.|import jaxlib|from jaxlib|\b(kernels|_?splash)\._\w"
+    )
+    sources = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.py")]
+    found = [path.name for path in sources if private.search(path.read_text())]
+    assert found == ["jax_internals.py"]

@@ -1,4 +1,4 @@
-"""What sees what, as pictures drawn by hand, and attention over it, padding included."""
+"""The mask, as pictures drawn by hand, and attention under it, padding included."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ROW_CAUSAL = [
 
 
 def _index(plans: list[ScenePlan], *, video: int, text: int) -> TokenIndex:
-    """Index of text then video tokens of one row."""
+    """Returns the index of text, then video tokens of one row."""
     row = []
     for plan in plans:
         layout = lay_out(plan, layout=LayoutConfig(scene_span=2, shot_span=2))
@@ -76,18 +76,18 @@ def _draw(seen_BLM: jax.Array) -> list[str]:
     return ["".join("#" if see else "." for see in line) for line in np.asarray(seen_BLM[0])]
 
 
-def test_a_scene_sees_all_of_itself_in_full_context():
+def test_full_context_mask_of_a_scene():
     index = _index([TWO_SHOTS], video=7, text=4)
     assert _draw(visible(index, index, "full")) == SCENE_FULL
 
 
-def test_a_group_sees_itself_and_earlier_groups_in_causal_context():
+def test_causal_context_mask_of_a_scene():
     index = _index([TWO_SHOTS], video=7, text=4)
     assert _draw(visible(index, index, "causal")) == SCENE_CAUSAL
 
 
 @pytest.mark.parametrize("context", ["full", "causal"])
-def test_a_single_shot_sees_all_of_itself(context):
+def test_mask_of_a_single_shot_is_full(context):
     index = _index([ONE_SHOT], video=2, text=2)
     assert _draw(visible(index, index, context)) == ["####"] * 4
 
@@ -108,21 +108,21 @@ def test_queries_and_keys_may_be_different_tokens():
     assert _draw(visible(shot_2, shot_1, "causal")) == ["###"] * 2
 
 
-def test_attends_in_literal_numbers():
+def test_attention_equals_literal_numbers():
     index = _index([ScenePlan(None, (GroupPlan(1, (1, 1, 1)),))], video=2, text=1)
     zero, one = [0.0] * 4, [1.0] * 4
     q_BHLK = jnp.array([[[zero, one, one]]])
     k_BHMK = jnp.array([[[zero, [np.log(3.0) / 2] * 4, one]]])
     v_BHMK = jnp.array([[[zero, [4.0, 8.0, 12.0, 16.0], [99.0] * 4]]])
     out = attend(q_BHLK, k_BHMK, v_BHMK, spans=find_spans(index, index, "full")).value
-    # The first query is indifferent; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
+    # The first query weighs both keys equally; the second scores 0 and 4 * log(3) / 2 / sqrt(4) = log 3.
     expected = [[2.0, 4.0, 6.0, 8.0], [3.0, 6.0, 9.0, 12.0], zero]
     np.testing.assert_allclose(out[0, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("plans", [[TWO_SHOTS], []], ids=["some padding", "all padding"])
 @pytest.mark.parametrize("context", ["full", "causal"])
-def test_padding_gives_zeros_and_finite_gradients(plans, context):
+def test_padding_queries_give_zeros_and_finite_gradients(plans, context):
     index = _index(plans, video=9, text=6)
     padding = index.scene[0] == 0
     rng = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def test_padding_gives_zeros_and_finite_gradients(plans, context):
 
 
 def _random_index(rng: np.random.Generator, *, rows: int, length: int) -> TokenIndex:
-    """Rows of scenes whose groups are of random sizes, some empty, with padding; in a random order of tokens."""
+    """Returns rows of scenes and padding with tokens in a random order; groups have random sizes, some are empty."""
     leaves = np.zeros((2, rows, length), np.int32)
     for row in range(rows):
         cuts = np.sort(rng.integers(0, length + 1, 7))
@@ -155,7 +155,7 @@ def _random_index(rng: np.random.Generator, *, rows: int, length: int) -> TokenI
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks small enough that a tiny sequence has many, some of which nothing sees."""
+    """Makes blocks so small that a tiny sequence has many of them, some of which no query sees."""
     monkeypatch.setattr(chunked, "QUERY_BLOCK", 8)
     monkeypatch.setattr(chunked, "KEY_BLOCK", 6)
     monkeypatch.setattr(splash, "BLOCK", splash.LANES)
@@ -167,16 +167,17 @@ TOLERANCES = {"float32": 3e-6, "bfloat16": 3e-2}
 
 
 @functools.partial(jax.jit, static_argnames="context")
-def _sight_and_mask(query: TokenIndex, key: TokenIndex, context: str):
+def _spans_and_mask(query: TokenIndex, key: TokenIndex, context: str):
     return find_spans(query, key, context), visible(query, key, context)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("kernel", ["chunked", "splash", "triton"])
-def test_kernels_agree_with_the_whole_mask(kernel, dtype, small_blocks):
-    """One program, boundaries and context at run time; lengths that blocks do not divide, more keys than queries.
+def test_kernels_equal_dense_attention(kernel, dtype, small_blocks):
+    """One program takes boundaries and context at run time; lengths are no multiple of blocks, and keys outnumber
+    queries.
 
-    Compares values, log-sum-exp, and gradients of both.
+    Values, log-sum-exp, and gradients of both are compared.
     """
     rng = np.random.default_rng(0)
     check = functools.partial(np.testing.assert_allclose, atol=TOLERANCES[dtype])
@@ -200,18 +201,18 @@ def test_kernels_agree_with_the_whole_mask(kernel, dtype, small_blocks):
         query = _random_index(rng, rows=2, length=150)
         key = _random_index(rng, rows=2, length=300)
         shapes = [(2, 2, length, 4) for length in (150, 300, 300, 150)]
-        # Numbers that bfloat16 has, too.
+        # bfloat16 represents these numbers exactly.
         q, k, v, *weights = (
             np.float32(rng.normal(size=shape).astype(jnp.bfloat16))
             for shape in (*shapes, shapes[0][:-1])
         )
-        found, expected = both(*_sight_and_mask(query, key, context), q, k, v, weights)
+        found, expected = both(*_spans_and_mask(query, key, context), q, k, v, weights)
         jax.tree.map(lambda a, b: check(np.float32(a), b), found, expected)
     assert both._cache_size() == 1
 
 
 @pytest.mark.parametrize("context", ["full", "causal"])
-def test_intervals_are_the_mask(context):
+def test_key_intervals_equal_the_mask(context):
     rng = np.random.default_rng(1)
     query, key = (_random_index(rng, rows=3, length=length) for length in (17, 30))
     spans = jax.tree.map(np.asarray, find_spans(query, key, context))
@@ -229,8 +230,8 @@ def test_intervals_are_the_mask(context):
         np.testing.assert_array_equal(np.take_along_axis(there, back, 1), np.sort(there, 1))
 
 
-def test_blocks_that_nothing_sees_are_not_read(small_blocks):
-    """A key that is not a number poisons whatever touches its block."""
+def test_invisible_key_blocks_are_not_read(small_blocks):
+    """A NaN key would spread to every output that its block is used for."""
     q, k, v = (jnp.ones((1, 1, 16, 4)) for _ in range(3))
     start, end = np.repeat([[0, 12]], 8, axis=1), np.repeat([[6, 16]], 8, axis=1)
     v = v.at[:, :, 6:12].set(jnp.nan)  # the second of three blocks of six
@@ -238,7 +239,7 @@ def test_blocks_that_nothing_sees_are_not_read(small_blocks):
     np.testing.assert_array_equal(value, np.ones((1, 1, 16, 4)))
 
 
-def test_attention_over_two_sets_of_keys_merges():
+def test_merge_equals_attention_over_both_sets_of_keys():
     rng = np.random.default_rng(2)
     query, key = (_random_index(rng, rows=2, length=length) for length in (12, 20))
     q, k, v = (rng.normal(size=(2, 2, n, 4)).astype(np.float32) for n in (12, 20, 20))
@@ -264,8 +265,8 @@ LARGEST = {
 
 
 @pytest.mark.parametrize("kernel", LARGEST)
-def test_no_program_holds_a_mask_of_all_pairs(kernel):
-    """At 4,096 tokens nothing in the compiled forward and backward pass has the size of one square."""
+def test_compiled_attention_has_no_array_of_all_pairs(kernel):
+    """At 4,096 tokens no array in the compiled forward and backward pass has one number for each pair of tokens."""
     length = 4096
     index = TokenIndex(*(np.ones((1, length), np.int32),) * 3, np.zeros((1, length, 3), np.int32))
     x = jnp.zeros((1, 1, length, 8))

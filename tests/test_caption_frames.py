@@ -1,4 +1,4 @@
-"""Frames for captions: those that are asked for, and each frame of the film decoded once."""
+"""Tests the frames for captions: the requested ones are shown, and each frame of a film is decoded once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_scenes_may_overlap_and_come_in_any_order(tmp_path, decoded):
     assert decoded == [37]
 
 
-def test_a_film_that_is_not_listened_to_any_longer_is_not_decoded_further(tmp_path, decoded):
+def test_decoding_stops_when_the_iterator_is_closed(tmp_path, decoded):
     write_grey(tmp_path / "a.mp4", 80)
     pictures = iter_pictures(tmp_path / "a.mp4", [[(0, 10)], [(70, 80)]], fps=12, count=1)
     next(pictures)
@@ -73,7 +73,7 @@ def test_frames_are_left_out_evenly_while_every_shot_keeps_one():
     ]
 
 
-def test_one_picture_shows_several_shots_where_pictures_are_fewer():
+def test_one_picture_shows_several_shots_where_shots_exceed_the_limit():
     shots = [[mark(10 * shot + n) for n in range(2)] for shot in range(5)]
     (first, (one,)), (second, (two,)) = merge_pictures(shots, 2)
     assert first == "Shots 1 to 3 of 5, one row of frames for each, from the top:"

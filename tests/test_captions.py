@@ -1,4 +1,4 @@
-"""Captions: a user's lines meet their shots, and a model's answers are held to the rules of scene files."""
+"""Tests captions: a user's lines are matched to shots, and a model's answers follow the rules of scene files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lct_jax.data.footage.report import Report
 from lct_jax.data.prepare import prepare_videos
 from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 
 GOOD = {
@@ -40,7 +40,7 @@ def write_lines(path, *lines: object) -> None:
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
 
-def test_shots_take_what_covers_most_of_them(tmp_path):
+def test_shots_take_the_prompt_that_covers_most_of_them(tmp_path):
     path = tmp_path / "a.captions.jsonl"
     write_lines(
         path,
@@ -50,7 +50,7 @@ def test_shots_take_what_covers_most_of_them(tmp_path):
         {"start": 3, "end": 9, "characters": {"1": "A dog."}, "story": "Character 1 digs."},
     )
     lines = read_lines(path)
-    # At 10 a second: mostly the first, mostly the second, a third of the second alone.
+    # At 10 frames a second these cover mostly the first, mostly the second, and a third of the second shot alone.
     caption = caption_from_lines(lines, [(0, 25), (18, 40), (36, 50)], fps=10)
     assert caption.shots == ("One.", "Two.", "")
     assert caption.prompt == GlobalPrompt({}, "A yard.", "")
@@ -59,7 +59,7 @@ def test_shots_take_what_covers_most_of_them(tmp_path):
     assert caption_from_lines(lines, [(100, 120)], fps=10) == Caption(None, ("",))
 
 
-def test_a_table_says_the_same(tmp_path):
+def test_csv_captions_equal_jsonl_captions(tmp_path):
     path = tmp_path / "a.captions.csv"
     path.write_text(
         "start,end,prompt,characters,story\n"
@@ -87,13 +87,13 @@ BREAKS = (
 
 
 @pytest.mark.parametrize("mark", BREAKS, ids=ascii)
-def test_line_breaks_of_every_kind_inside_of_a_line_are_spaces(tmp_path, mark):
+def test_line_breaks_of_every_kind_in_texts_become_spaces(tmp_path, mark):
     path = tmp_path / "a.captions.jsonl"
     path.write_bytes(f'{{"prompt": "One{mark}two."}}\r\n\r\n{{"prompt": "Three."}}'.encode())
     assert [line.prompt for line in read_lines(path)] == ["One two.", "Three."]
 
 
-def test_line_breaks_inside_of_cells_are_spaces_and_lines_are_counted(tmp_path):
+def test_line_breaks_in_csv_cells_become_spaces_and_lines_are_counted(tmp_path):
     path = tmp_path / "a.captions.csv"
     rows = ['"A woman\nenters.\r\nShe sits."', '"A ""big""\u2028man."', ""]
     path.write_bytes("\r\n".join(["prompt", *rows]).encode())
@@ -151,7 +151,7 @@ def test_a_bad_line_is_named(tmp_path, name, text, expected):
     assert expected in str(caught.value)
 
 
-def test_bytes_that_are_no_text_are_named_by_their_line(tmp_path):
+def test_invalid_utf8_is_named_by_its_line(tmp_path):
     path = tmp_path / "a.captions.csv"
     path.write_bytes("prompt\nCafé".encode("latin-1"))
     with pytest.raises(
@@ -191,7 +191,7 @@ def test_a_scene_is_shown_shot_by_shot():
     assert kinds == ["Shot 1 of 2:", "picture", "picture", "Shot 2 of 2:", "picture"]
 
 
-def test_a_scene_is_shown_in_few_pictures():
+def test_pictures_of_a_scene_are_merged_up_to_the_limit():
     frame = np.zeros((8, 8, 3), np.uint8)
     _, user = ask_about([[frame, frame], [frame, frame]], limit=1)
     kinds = [part.get("text", "picture") for part in user["content"]]
@@ -200,7 +200,8 @@ def test_a_scene_is_shown_in_few_pictures():
 
 @pytest.fixture
 def asking(tmp_path) -> Callable[[], Report]:
-    """Prepares a folder with a film of two scenes, of two shots and of one, captioned by a model."""
+    """Returns a function that prepares a folder with a film of two scenes, of two shots and of one, captioned by a
+    model."""
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "a.mp4", draw_shots((20, 20, 20), height=32, width=48, seed=20))
@@ -225,8 +226,11 @@ def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.mark.programs
-def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, monkeypatch):
-    """A 429, an answer without the shots, a wrong ID, then a good one; the second scene gets one in the next run."""
+def test_a_model_is_asked_again_with_the_complaint_until_captions_are_valid(
+    tmp_path, asking, monkeypatch
+):
+    """The model gives a 429, an answer without the shots, a wrong ID, then a good one; the second scene succeeds in the
+    next run."""
     wrong = {**GOOD, "shots": ["Character 7.", "A hole."]}
     replies = [
         status(429, Retry_After="0"),
@@ -266,7 +270,7 @@ def test_a_film_is_captioned_by_a_model_that_needs_telling(tmp_path, asking, mon
 
 
 @pytest.mark.programs
-def test_a_model_that_was_away_is_asked_again_in_the_next_run(tmp_path, asking, monkeypatch):
+def test_an_unreachable_model_is_asked_again_in_the_next_run(tmp_path, asking, monkeypatch):
     with serve_chat([answer(GOOD), status(500)]) as server:
         set_endpoint(monkeypatch, server.url)
         shots = asking().rows[0].shots

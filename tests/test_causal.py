@@ -1,4 +1,4 @@
-"""Sampling behind a cache: it equals the full causal pass, and any plan equals itself without a cache."""
+"""Sampling with a cache equals the full causal pass, and any plan gives the same without a cache."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from causal_scene import (
     compare_with_plain_pass,
     draw_clean,
     make_cache,
+    make_denoiser,
     make_request,
     make_sampling_scene,
     sample,
-    serve,
 )
 from jax.tree_util import Partial
 from uncached_pass import UncachedPass
@@ -35,32 +35,34 @@ PLANS = {
 
 
 @pytest.mark.parametrize("case", [{"given": (0,)}, {"bare": True}], ids=["given", "bare"])
-def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
+def test_cached_velocity_equals_full_causal_pass(case):
     scene = make_sampling_scene(make_request(4, **case))
     plan = plan_causal(scene.request, CONFIG)
     assert len(plan[-1].shots) == 4
-    compare_with_full_pass(scene, plan, serve(), atol=1e-5)
+    compare_with_full_pass(scene, plan, make_denoiser(), atol=1e-5)
 
 
-def test_a_scene_behind_the_cache_is_that_of_full_causal_passes():
+def test_cached_scene_equals_full_causal_passes():
     scene = make_sampling_scene(make_request(4, given=(0, 1)))
     plan = plan_causal(scene.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
-    cached = sample(CachedPass(serve(), scene, plan, TIMES), scene, plan)
+    cached = sample(CachedPass(make_denoiser(), scene, plan, TIMES), scene, plan)
     generated = [window for window in plan if window.denoised]
-    expected = sample(FullPass(serve().forward, scene, TIMES), scene, generated)
+    expected = sample(FullPass(make_denoiser().forward, scene, TIMES), scene, generated)
     assert cached.keys() == expected.keys() == {2, 3}
     for shot, tokens in cached.items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)  # four guided steps add up
 
 
-def test_a_scene_with_a_later_shot_given_equals_itself_without_a_cache():
-    """Shot 2 is before shot 1 in its window and behind it in that of shot 3, which may go on from it."""
+def test_cached_scene_with_a_later_given_shot_equals_uncached():
+    """Shot 2 comes before shot 1 in its window, and after it in the window of shot 3, which may go on from shot 2."""
     scene = make_sampling_scene(make_request(4, given=(0, 2)))
     plan = plan_causal(scene.request, CONFIG)
     assert [window.shots for window in plan] == [(0,), (0, 2), (2, 0, 1), (0, 1, 2, 3)]
-    compare_with_plain_pass(scene, plan, serve())
-    cached, uncached = (kind(serve(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass))
+    compare_with_plain_pass(scene, plan, make_denoiser())
+    cached, uncached = (
+        kind(make_denoiser(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass)
+    )
     expected = sample(uncached, scene, plan)
     for shot, tokens in sample(cached, scene, plan).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
@@ -68,10 +70,12 @@ def test_a_scene_with_a_later_shot_given_equals_itself_without_a_cache():
 
 @pytest.mark.parametrize("cache", ["renoise", "reuse"])
 @pytest.mark.parametrize("name", PLANS)
-def test_any_plan_equals_itself_without_a_cache(name, cache):
+def test_cached_sampling_of_any_plan_equals_uncached(name, cache):
     plan = PLANS[name]
     scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, cache=cache))
-    cached, uncached = (kind(serve(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass))
+    cached, uncached = (
+        kind(make_denoiser(), scene, plan, TIMES) for kind in (CachedPass, UncachedPass)
+    )
     expected = sample(uncached, scene, plan)
     for shot, tokens in sample(cached, scene, plan).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
@@ -80,17 +84,17 @@ def test_any_plan_equals_itself_without_a_cache(name, cache):
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_any_plan_equals_a_plain_pass_over_its_windows(name):
+def test_cached_sampling_of_any_plan_equals_plain_reference(name):
     """The reference has no cache, no merging and no code of the package; a token sees what its window says."""
-    compare_with_plain_pass(make_sampling_scene(make_request(4)), PLANS[name], serve())
+    compare_with_plain_pass(make_sampling_scene(make_request(4)), PLANS[name], make_denoiser())
 
 
-def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
+def test_cache_reuse_stores_the_step_nearest_to_history_time():
     scene = make_sampling_scene(
         make_request(2), dataclasses.replace(CONFIG, cache="reuse", history_time=0.3)
     )
     plan = plan_causal(scene.request, scene.config)
-    cached = CachedPass(serve(), scene, plan, TIMES)
+    cached = CachedPass(make_denoiser(), scene, plan, TIMES)
     shots = sample(cached, scene, plan)
     held = cached.cache.held[0]
     assert held.time == 0.25
@@ -100,15 +104,15 @@ def test_reuse_keeps_the_step_nearest_the_time_a_history_is_held_at():
     assert np.abs(renoised.tokens - held.tokens).max() > 0.01
 
 
-def test_long_scenes_go_on_within_the_window():
-    """The twelfth and the thirtieth shot equal the same plan without a cache."""
+def test_cached_sampling_of_a_scene_longer_than_the_window():
+    """The twelfth and the thirtieth shot equal those of the same plan without a cache."""
     config = dataclasses.replace(CONFIG, window=3, steps=2)
     scene, times = make_sampling_scene(make_request(30, alike=True), config), TIMES[::2]
     plan, clean = plan_causal(scene.request, config), draw_clean(scene.request)
     assert plan[29].shots == (27, 28, 29)
-    cached = CachedPass(serve(), scene, plan, times, retain="all")
-    cached.cache = make_cache(scene, plan, clean, serve())
-    uncached = UncachedPass(serve(), scene, plan, times)
+    cached = CachedPass(make_denoiser(), scene, plan, times, retain="all")
+    cached.cache = make_cache(scene, plan, clean, make_denoiser())
+    uncached = UncachedPass(make_denoiser(), scene, plan, times)
     uncached.cache.held |= cached.cache.held
     for number in (29, 11):
         found = cached.denoise(plan[number], clean, lambda: None)
@@ -116,29 +120,29 @@ def test_long_scenes_go_on_within_the_window():
         np.testing.assert_allclose(found[number], expected[number], atol=2e-5)
 
 
-def test_entries_that_no_later_window_sees_make_room():
+def test_unneeded_cache_entries_are_freed():
     """A scene of thirty shots needs the slots of one window."""
     config = dataclasses.replace(CONFIG, window=3)
     scene = make_sampling_scene(make_request(30, alike=True), config)
-    cached = CachedPass(serve(), scene, plan_causal(scene.request, config), TIMES)
+    cached = CachedPass(make_denoiser(), scene, plan_causal(scene.request, config), TIMES)
     capacity = cached.cache._cache.index.scene.shape[1]
     assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
 
 
-def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop():
+def test_shots_of_one_size_share_one_compiled_program():
     calls = []
 
     class Counted:
-        """The model, counting how often Python is asked for a velocity."""
+        """The model; it counts how often Python calls a velocity."""
 
-        def __init__(self, served):
-            self.served = served
+        def __init__(self, denoiser):
+            self.denoiser = denoiser
 
         def denoise(self, history):
-            return Partial(count, self.served.denoise(history))
+            return Partial(count, self.denoiser.denoise(history))
 
         def __getattr__(self, name):
-            return getattr(self.served, name)
+            return getattr(self.denoiser, name)
 
     def count(velocity, *inputs):
         calls.append(1)
@@ -148,21 +152,23 @@ def test_shots_of_one_size_share_one_program_and_the_host_stays_out_of_the_loop(
     for shots in (3, 4):  # prompts of many lengths, histories of none to three shots
         scene = make_sampling_scene(make_request(shots, alike=True))
         plan = plan_causal(scene.request, CONFIG)
-        sample(CachedPass(Counted(serve()), scene, plan, TIMES), scene, plan)
+        sample(CachedPass(Counted(make_denoiser()), scene, plan, TIMES), scene, plan)
     assert (len(calls), run_steps._cache_size() - before) == (1, 1)
 
 
-def test_int8_keeps_keys_and_values_to_about_a_hundredth():
-    """The error of a velocity, relative to its size: measured 0.006."""
+def test_int8_cache_changes_velocities_by_about_a_hundredth():
+    """The error of a velocity, relative to its size, was measured as 0.006."""
     plan, found = PLANS["sliding"], {}
     for kept_as in ("model", "int8"):
         scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))
-        cache = make_cache(scene, plan, draw_clean(scene.request), serve())
+        cache = make_cache(scene, plan, draw_clean(scene.request), make_denoiser())
         own = cache.pack(3, scene.draw_noise(3))
         history = cache.gather(3)
         stored = jax.tree.leaves(history.k)
         assert stored[0].dtype == {"model": np.float32, "int8": np.int8}[kept_as]
         time_BS = np.full((2, 1), 0.6, np.float32)
-        found[kept_as] = np.asarray(serve().prefill(history, own.video, own.text, time_BS).velocity)
+        found[kept_as] = np.asarray(
+            make_denoiser().prefill(history, own.video, own.text, time_BS).velocity
+        )
     error = np.linalg.norm(found["int8"] - found["model"]) / np.linalg.norm(found["model"])
     assert 1e-4 < error < 0.02

@@ -1,4 +1,4 @@
-"""A cache sharded over heads on eight devices gives what one device gives."""
+"""A cache that is sharded over heads on eight devices gives the velocities of one device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from causal_scene import (
     compare_with_full_pass,
     draw_clean,
     make_cache,
+    make_denoiser,
     make_request,
     make_sampling_scene,
-    serve,
 )
 from scenes import TINY
 
@@ -22,9 +22,9 @@ from lct_jax.sampling.schedule import plan_causal
 FOUR_HEADS = change(TINY, heads=4)
 
 
-def test_a_cache_sharded_over_heads_changes_nothing():
+def test_cache_sharded_over_heads_equals_one_device():
     scene = make_sampling_scene(make_request(2, given=(0,)))
-    plan, model = plan_causal(scene.request, CONFIG), serve(FOUR_HEADS)
+    plan, model = plan_causal(scene.request, CONFIG), make_denoiser(FOUR_HEADS)
     alone = compare_with_full_pass(scene, plan, model, atol=1e-5)
     with jax.set_mesh(make_mesh(seq=4)):
         cache = make_cache(scene, plan, draw_clean(scene.request), model)

@@ -1,9 +1,8 @@
-"""From a bidirectional run to a causal one, and scenes sampled from it in the causal modes."""
+"""A causal run that starts from a bidirectional one, and scenes sampled from it in the causal modes."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -11,21 +10,25 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from tiny_film import (
     CONFIG,
     run_program,
     shared_film,
-    shared_folder,
     shared_run,
     write_config,
 )
+from uncached_pass import UncachedPass
 
+import lct_jax
 from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import Config
 from lct_jax.config.network import change, sections
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
+from lct_jax.sampling.modes import MODES, Mode
+from lct_jax.sampling.schedule import plan_causal
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import TrainedWeights, start_state
 from lct_jax.training.optimizer import make_optimizer
@@ -34,7 +37,7 @@ pytestmark = pytest.mark.programs
 
 
 def make_config(**model: object) -> Config:
-    """The shared run's config with causal context and a schedule of its own, from the shared run."""
+    """Returns the shared run's config with causal context and a schedule of its own, starting from the shared run."""
     training = dataclasses.replace(
         CONFIG.training,
         context="causal",
@@ -51,11 +54,13 @@ def make_config(**model: object) -> Config:
     )
 
 
-@functools.cache
 def causal_run() -> tuple[Path, str]:
-    """The work folder of a causal run, and what it printed."""
-    folder = shared_folder() / "causal"
-    folder.mkdir()
+    """Returns the work folder of a causal run, and what the run printed."""
+    folder = make_once("causal", _train)
+    return folder / "run", (folder / "printed.txt").read_text()
+
+
+def _train(folder: Path) -> None:
     write_config(folder / "tiny_causal.py", make_config())
     paths = {
         "config": folder / "tiny_causal.py",
@@ -64,11 +69,11 @@ def causal_run() -> tuple[Path, str]:
     }
     result = run_program("train.py", *(f"--{name}={path}" for name, path in paths.items()))
     assert result.code == 0, result.stderr
-    return folder / "run", result.stdout
+    (folder / "printed.txt").write_text(result.stdout)
 
 
 def start(config: Config, workdir: Path):
-    """The state that a run of this config starts from."""
+    """Returns the state that a run of this config starts from."""
     shapes = build_abstract(config.network).params
     meta = dataclasses.replace(TrainedWeights(shared_run()).meta, config=config)
     checkpoints = Checkpoints(workdir, keep=1)
@@ -95,7 +100,7 @@ def test_a_causal_run_says_where_it_starts_from():
 
 
 @pytest.mark.parametrize("which", ["ema", "params"])
-def test_it_starts_from_the_ema_or_the_raw_weights_by_choice(which, tmp_path, capsys):
+def test_causal_run_starts_from_ema_or_raw_weights(which, tmp_path, capsys):
     config = make_config()
     training = dataclasses.replace(config.training, init_weights=which)
     state = start(dataclasses.replace(config, training=training), tmp_path)
@@ -129,15 +134,19 @@ def sample(run: Path, out: Path, mode: str, *flags: str):
 
 
 @pytest.mark.slow
-def test_causal_modes_sample_the_same_scene(tmp_path):
-    latents = {}
-    for mode in ("causal", "causal_uncached"):
-        result = sample(causal_run()[0], tmp_path / mode, mode)
-        assert result.code == 0, result.stderr
-        latents[mode] = load_file(tmp_path / mode / "latents.safetensors")
-    assert latents["causal"].keys() == {"shot_01", "shot_02", "shot_03"}
-    for name, latent in latents["causal"].items():
-        np.testing.assert_allclose(latent, latents["causal_uncached"][name], atol=1e-4)
+def test_the_program_samples_what_a_reference_without_a_cache_does(tmp_path, monkeypatch):
+    workdir, _ = causal_run()
+    result = sample(workdir, tmp_path / "out", "causal")
+    assert result.code == 0, result.stderr
+    found = load_file(tmp_path / "out" / "latents.safetensors")
+    assert found.keys() == {"shot_01", "shot_02", "shot_03"}
+    monkeypatch.setitem(MODES, "causal", Mode(plan_causal, UncachedPass, causal=True))
+    scene = lct_jax.load(workdir).sample(
+        tmp_path / "script.json", mode="causal", frames=5, height=32, width=48, steps=3
+    )
+    for shot in scene:
+        latent = found[f"shot_{shot.number + 1:02d}"]
+        np.testing.assert_allclose(latent, shot.latent, atol=1e-4)
 
 
 def test_a_bidirectional_run_is_refused_in_a_causal_mode(tmp_path):

@@ -1,4 +1,4 @@
-"""The chat client against a real server on loopback that is slow, busy, broken, or answers nonsense."""
+"""Tests the chat client against a real server on loopback that is slow, busy, broken, or answers nonsense."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def count(value: Any) -> int:
 
 
 def fail(url: str, folder: Path, **changes: Any) -> str:
-    """Returns what is said where there is no answer."""
+    """Returns the error message of a request without an answer."""
     with pytest.raises(ChatError) as caught:
         make_chat(url, folder, **changes).ask(ASKED, count)
     return str(caught.value)
@@ -64,7 +64,7 @@ def count_pictures(asked: dict[str, Any]) -> int:
     return json.dumps(asked).count('"image_url":')
 
 
-# ---- answers that are kept, and problems that pass -----------------------------------------------
+# ---- answers that are kept, and temporary problems --------------------------------------------------
 
 
 def test_an_answer_is_checked_counted_and_kept(tmp_path):
@@ -73,7 +73,7 @@ def test_an_answer_is_checked_counted_and_kept(tmp_path):
         assert [chat.ask(ASKED, count) for _ in range(3)] == [3, 3, 3]
         assert vars(chat.usage) == {"requests": 1, "prompt_tokens": 70, "completion_tokens": 6}
         assert len(server.asked) == 1
-        again = make_chat(server.url, tmp_path)  # of another process, say
+        again = make_chat(server.url, tmp_path)  # as in another process
         assert again.ask(ASKED, count) == 3
         assert again.usage.requests == 0
         assert again.ask([{"role": "user", "content": "And now?"}], count) == 3
@@ -104,7 +104,7 @@ def test_an_answer_is_checked_counted_and_kept(tmp_path):
     ],
     ids=lambda _: "",
 )
-def test_what_may_pass_is_tried_again(tmp_path, bad):
+def test_temporary_errors_are_tried_again(tmp_path, bad):
     with serve_chat([bad, bad, answer({"count": 3})]) as server:
         assert make_chat(server.url, tmp_path).ask(ASKED, count) == 3
         assert len(server.asked) == 3
@@ -116,7 +116,7 @@ def test_what_may_pass_is_tried_again(tmp_path, bad):
         ({"Retry_After": "7"}, 7, 7),
         ({"Retry_After": "1.5"}, 1.5, 1.5),
         ({"retry_after_ms": "2500"}, 2.5, 2.5),
-        # By the clock of the endpoint, which is years behind the one here.
+        # The date is that of the endpoint's clock, which is years behind the local one.
         (
             {
                 "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
@@ -143,7 +143,7 @@ def test_waits_as_long_as_the_endpoint_asks(tmp_path, monkeypatch, code, headers
     assert least <= waits[0] <= most
 
 
-def test_a_wait_beyond_patience_is_no_answer(tmp_path):
+def test_a_longer_wait_than_patience_is_an_error(tmp_path):
     with serve_chat([status(429, "daily limit", Retry_After="3600")]) as server:
         said = fail(server.url, tmp_path, patience=60.0)
         assert len(server.asked) == 1
@@ -152,14 +152,14 @@ def test_a_wait_beyond_patience_is_no_answer(tmp_path):
     )
 
 
-def test_tries_end_and_say_why(tmp_path):
+def test_the_last_try_raises_the_reason(tmp_path):
     with serve_chat([status(500, {"message": "out of memory"})]) as server:
         said = fail(server.url, tmp_path, tries=3)
         assert said == f"{server.url}: 3 tries, the last: HTTP 500: out of memory"
         assert len(server.asked) == 3
 
 
-def test_an_answer_that_trickles_ends_at_the_deadline(tmp_path):
+def test_a_slowly_arriving_answer_ends_at_the_deadline(tmp_path):
     with serve_chat([trickle(1.0)]) as server:
         said = fail(server.url, tmp_path, tries=1, deadline=0.2)
     assert said.endswith("1 tries, the last: the answer took longer than chat.deadline (0.2 s)")
@@ -171,13 +171,13 @@ def test_a_silent_endpoint_is_given_up_after_the_timeout(tmp_path):
     assert "1 tries, the last: ReadTimeout" in said
 
 
-def test_nobody_listens(tmp_path):
+def test_a_refused_connection_is_named(tmp_path):
     with serve_chat([status(500)]) as server:
         url = server.url
     assert "2 tries, the last: ConnectError" in fail(url, tmp_path, tries=2)
 
 
-# ---- what is named by its reason -----------------------------------------------------------------
+# ---- errors that are named --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_nobody_listens(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_will_not_pass_is_named_and_not_tried_again(tmp_path, bad, said):
+def test_permanent_errors_are_named_and_not_tried_again(tmp_path, bad, said):
     with serve_chat([bad]) as server:
         assert said in fail(server.url, tmp_path)
         assert len(server.asked) == 1
@@ -220,7 +220,7 @@ def test_what_will_not_pass_is_named_and_not_tried_again(tmp_path, bad, said):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_might_have_passed_is_named_after_the_last_try(tmp_path, bad, said):
+def test_a_temporary_error_is_named_after_the_last_try(tmp_path, bad, said):
     with serve_chat([bad]) as server:
         assert f"2 tries, the last: {said}" in fail(server.url, tmp_path, tries=2)
 
@@ -243,7 +243,7 @@ def test_a_redirect_is_named(tmp_path):
     assert said.endswith("HTTP 301: the endpoint has moved to https://elsewhere.example/v1")
 
 
-# ---- answers in every dress ----------------------------------------------------------------------
+# ---- forms of answers -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_redirect_is_named(tmp_path):
     ],
     ids=lambda _: "",
 )
-def test_a_good_answer_is_read_in_any_dress(tmp_path, good):
+def test_json_is_found_in_answers_of_every_form(tmp_path, good):
     with serve_chat([good]) as server:
         chat = make_chat(server.url, tmp_path)
         assert chat.ask(ASKED, count) == 3
@@ -282,7 +282,7 @@ def test_a_malformed_answer_is_asked_for_twice_again_with_the_complaint(tmp_path
     assert second[1] == {"role": "assistant", "content": "three"}
     assert "it is not JSON" in second[2]["content"]
     assert "expected a whole number" in third[2]["content"]
-    assert len(third) == 3  # the last complaint alone: a conversation of errors teaches nothing
+    assert len(third) == 3  # a request has the last complaint alone
 
 
 def test_a_third_malformed_answer_is_the_last_and_nothing_is_kept(tmp_path):
@@ -302,7 +302,7 @@ def test_a_kept_answer_that_is_refused_today_is_asked_again_with_the_reason(tmp_
         assert make_chat(server.url, tmp_path).ask(ASKED, count) == 9
         assert make_chat(server.url, tmp_path).ask(ASKED, few) == 4
         assert "count: found more than 5" in server.asked[1]["messages"][-1]["content"]
-        assert make_chat(server.url, tmp_path).ask(ASKED, few) == 4  # which is kept now
+        assert make_chat(server.url, tmp_path).ask(ASKED, few) == 4  # the answer that is kept now
         assert len(server.asked) == 2
 
 
@@ -314,7 +314,7 @@ def test_a_damaged_kept_answer_is_asked_again(tmp_path):
         assert make_chat(server.url, tmp_path).ask(ASKED, count) == 3
 
 
-# ---- what an endpoint does not take --------------------------------------------------------------
+# ---- fields that an endpoint refuses ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -357,10 +357,11 @@ def test_max_tokens_is_asked_for_by_its_newer_name(tmp_path):
         assert server.asked[-1]["max_completion_tokens"] == 900
 
 
-def test_a_request_that_no_form_mends_fails_with_the_endpoints_reason(tmp_path):
+def test_a_request_refused_in_every_form_fails_with_the_endpoints_reason(tmp_path):
     with serve_chat([status(400, "the model 'some-model' is not loaded")]) as server:
         said = fail(server.url, tmp_path)
-        assert len(server.asked) == 3  # whole, without response_format, without temperature
+        # The requests are whole, without response_format, and without temperature.
+        assert len(server.asked) == 3
     assert said.endswith("HTTP 400: the model 'some-model' is not loaded")
 
 
@@ -399,7 +400,7 @@ def test_a_limit_of_pictures_may_be_set(tmp_path):
             chat.ask(show_pictures(11), count)
 
 
-def test_a_model_without_eyes_is_named_at_once(tmp_path):
+def test_a_model_that_takes_no_pictures_is_named_at_once(tmp_path):
     with serve_chat([status(400, "this model does not support image input")]) as server:
         with pytest.raises(ChatError, match="HTTP 400: this model does not support image input"):
             make_chat(server.url, tmp_path).ask(show_pictures(12), count, show_fewer=show_pictures)
@@ -409,7 +410,7 @@ def test_a_model_without_eyes_is_named_at_once(tmp_path):
 # ---- streams -------------------------------------------------------------------------------------
 
 
-def test_an_answer_is_heard_as_it_grows_and_repaired_when_it_is_wrong(tmp_path):
+def test_a_streamed_answer_is_passed_on_in_pieces_and_repaired(tmp_path):
     replies = [
         stream('{"count": ', '"3"}', usage={"prompt_tokens": 8, "completion_tokens": 5}),
         stream('{"cou', end="", done=False),
@@ -444,7 +445,7 @@ def test_a_stream_that_goes_wrong_is_named(tmp_path, bad, said):
     assert said in str(caught.value)
 
 
-def test_endpoints_that_do_not_stream_or_count_streams_answer_all_the_same(tmp_path):
+def test_endpoints_without_streaming_or_usage_of_streams_are_read(tmp_path):
     heard: list[str] = []
     refusing = unless(
         lambda asked: "stream_options" in asked,
@@ -554,7 +555,7 @@ def test_secrets_inside_the_url_are_used_and_hidden(tmp_path, caplog):
     assert "code-word-2" not in caplog.text
 
 
-def test_a_short_key_does_not_eat_words(tmp_path):
+def test_a_short_key_is_hidden_only_as_a_whole_word(tmp_path):
     with serve_chat([status(404, "no such model")]) as server:
         assert fail(server.url, tmp_path, key="no").endswith("HTTP 404: *** such model")
         assert fail(server.url, tmp_path, key="mod").endswith("HTTP 404: no such model")
@@ -568,6 +569,6 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_password(tmp_path, mon
     )
 
 
-def test_a_picture_travels_as_jpeg():
+def test_a_picture_is_sent_as_jpeg():
     part = show_image(np.full((8, 8, 3), 200, np.uint8))
     assert part["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")

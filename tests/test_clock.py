@@ -1,4 +1,4 @@
-"""Films whose timestamps make no clock: they begin anew, jump, leave gaps; streams beside the film; lost packets."""
+"""Tests films whose timestamps restart, jump or leave gaps; streams beside the film; and lost packets."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def place(times, *, strict: bool, length: float | None = 0.1) -> tuple[list[floa
     ("times", "strict", "begins", "breaks", "counts"),
     [
         ([5.0, 5.1, 5.2], False, [0.0, 0.1, 0.2], [], (0, 0)),
-        ([5.0, 5.1, 0.0, 0.1], False, [0.0, 0.1, 0.2, 0.3], [0.2], (1, 0)),  # begins anew
+        ([5.0, 5.1, 0.0, 0.1], False, [0.0, 0.1, 0.2, 0.3], [0.2], (1, 0)),  # restarts
         ([0.0, 0.1, 600.2, 600.3], True, [0.0, 0.1, 0.2, 0.3], [0.2], (1, 0)),  # jumps
         ([0.0, 0.1, 600.2], False, [0.0, 0.1, 600.2], [], (0, 0)),  # a picture shown for long
         ([0.0, 0.1, 5.2], True, [0.0, 0.1, 5.2], [0.2, 5.2], (0, 1)),  # lost
         ([0.0, 0.1, 5.2], False, [0.0, 0.1, 5.2], [], (0, 0)),
-        ([0.0, 0.2, 0.15, 0.3], False, [0.0, 0.2, 0.2, 0.3], [], (0, 0)),  # trembles
+        ([0.0, 0.2, 0.15, 0.3], False, [0.0, 0.2, 0.2, 0.3], [], (0, 0)),  # goes back a little
         ([None, None, 7.2, 7.3], False, [0.0, 0.1, 0.2, 0.3], [], (0, 0)),
         ([9.0, 0.0, 600.0, 0.0], False, [0.0, 0.1, 0.2, 0.3], [0.1, 0.2, 0.3], (3, 0)),
     ],
 )
-def test_frames_are_placed_one_behind_the_other(times, strict, begins, breaks, counts):
+def test_clock_places_frames_in_increasing_time(times, strict, begins, breaks, counts):
     found, clock = place(times, strict=strict)
     assert found == begins
     assert [float(time) for time in clock.breaks] == breaks
     assert (clock.restarts, clock.losses) == counts
 
 
-def test_what_was_wrong_is_told():
+def test_clock_describes_restarts_and_losses():
     assert Clock().describe() == ""
     assert Clock(restarts=1, losses=2).describe() == (
         "timestamps begin anew or jump at 1 place, joined there; frames are missing at 2 places"
@@ -62,14 +62,14 @@ def look(path, fps: float = 12) -> tuple[list[np.ndarray], Clock]:
 def test_a_recording_that_jumps_is_joined(tmp_path):
     frames, times = draw_shots((20, 20), seed=1), [n / 12 + 600 * (n >= 20) for n in range(40)]
     seen, clock = look(write_footage(tmp_path / "jump.ts", frames, times=times))
-    assert len(seen) == 39  # the last one is given the length of a tick by this writer
+    assert len(seen) == 39  # this writer gives the last one the length of a tick
     assert np.abs(np.stack(seen).astype(int) - frames[:39]).mean() < 6
     assert [first_frame(time, Fraction(12)) for time in clock.breaks] == [20]
     assert (clock.restarts, clock.losses) == (1, 0)
 
 
-def test_recordings_copied_one_behind_the_other_are_joined(tmp_path):
-    """Timestamps and packet counters begin anew: the last packet before passes for a damaged one."""
+def test_concatenated_recordings_are_joined(tmp_path):
+    """Timestamps and packet counters restart, so the last packet before the seam seems damaged."""
     frames, parts = draw_shots((20, 20), seed=1), b""
     for half in (frames[:20], frames[20:]):
         parts += write_footage(tmp_path / "part.ts", half).read_bytes()
@@ -100,7 +100,7 @@ def test_frames_after_a_lost_packet_are_left_out_up_to_the_next_key_frame(tmp_pa
     lost = video[len(video) // 2]
     path.write_bytes(b"".join(packets[:lost] + packets[lost + 1 :]))
     seen, clock = look(path)
-    for frame in seen:  # each is one of the whole film: nothing that the decoder made up
+    for frame in seen:  # each is a frame of the whole film, and none was invented by the decoder
         assert min(np.abs(frame.astype(int) - other).mean() for other in whole) < 0.5
     assert clock.restarts == 0
     assert len(seen) < 60 or clock.losses == 1
@@ -123,7 +123,7 @@ def write_cover(path, frames) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_cover_art_is_passed_over(tmp_path, name):
+def test_cover_art_is_ignored(tmp_path, name):
     write_cover(tmp_path / name, draw_shots((10,)))
     assert read_shape(tmp_path / name) == Shape(48, 64)
     assert len(list(iter_frames(tmp_path / name))) == 10
@@ -164,11 +164,11 @@ def test_a_picture_that_changes_its_size_alone_keeps_the_first_one(tmp_path):
     join_sizes(tmp_path, ((48, 64), (96, 128), (48, 64)))
     seen, _ = look(tmp_path / "a.ts")
     assert {frame.shape for frame in seen} == {(48, 64, 3)}
-    assert 24 <= len(seen) <= 30  # packet counters begin anew at both seams
+    assert 24 <= len(seen) <= 30  # packet counters restart at both seams
 
 
-def test_a_take_that_stands_still_for_most_of_its_time_is_parted():
-    """Five seconds that move, fifty that do not, five that move."""
+def test_a_long_still_within_a_take_is_cut_out():
+    """The take moves for five seconds, stands still for fifty, and moves for five."""
     change = np.full(720, 2.0, np.float32)
     change[60:660] = 0.0
     thumb = np.random.default_rng(0).integers(100, 110, (720, 9, 16, 3)).astype(np.uint8)

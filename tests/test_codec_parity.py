@@ -1,4 +1,4 @@
-"""Our codecs and encoders against those of others, on the same random weights in the published files.
+"""Compares codecs and encoders with other implementations, on the same random weights in the published files.
 
 They need torch, diffusers, transformers, ftfy and lpips-jax (`make install-parity`), imported where they are used:
 the default suite runs without them.
@@ -20,19 +20,19 @@ from lct_jax.encoders.prompts import PromptRules, clean_prompt, keep_prompt
 from lct_jax.encoders.t5 import T5Encoder
 from lct_jax.encoders.umt5 import UMT5Encoder
 
-# What other libraries warn of at import is theirs.
+# Warnings of other libraries at import do not matter here.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 TOLERANCE = 1e-4
 
 
 def assert_close(found, expected):
-    """Within 1e-4 of the largest number."""
+    """Checks agreement within 1e-4 of the largest number."""
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
 
 
 def spread_weights(model):
-    """Random everywhere: norms and biases start at one and zero, where half of a mistake would hide."""
+    """Makes all weights random, because norms and biases start at one and zero, which would hide mistakes."""
     import torch
 
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def spread_weights(model):
 
 
 def make_wan(folder, **sizes):
-    """diffusers' VAE of some size, and ours from its files."""
+    """Returns diffusers' VAE of some size, and this project's from its files."""
     from diffusers import AutoencoderKLWan
 
     theirs = spread_weights(AutoencoderKLWan(**sizes))
@@ -53,14 +53,14 @@ def make_wan(folder, **sizes):
 
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory):
-    """Of small width."""
+    """Returns VAEs of small width."""
     statistics = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [2.0, 1.0, 0.5, 3.0]}
     return make_wan(tmp_path_factory.mktemp("wan"), base_dim=8, z_dim=4, **statistics)
 
 
 @pytest.fixture(scope="module")
 def wide_wan(tmp_path_factory):
-    """Of the published width: base 96, 16 channels, 127 million parameters."""
+    """Returns VAEs of the published width: base 96, 16 channels, 127 million parameters."""
     return make_wan(tmp_path_factory.mktemp("wide_wan"))
 
 
@@ -75,7 +75,7 @@ def from_torch(video):
 
 
 def assert_same_vae(theirs, ours, frames, height, width):
-    """Encodes the same video and decodes the same latent with both."""
+    """Encodes the same video and decodes the same latent with both, and compares."""
     import torch
 
     rng = np.random.default_rng(frames)
@@ -110,7 +110,7 @@ T5_SIZES = {
         "num_layers": 3,
         "num_heads": 4,
     },
-    # One layer as wide as XXL's.
+    # The model has one layer as wide as XXL's.
     "wide": {
         "vocab_size": 8,
         "d_model": 4096,
@@ -133,7 +133,7 @@ def test_t5(kind, size, tmp_path):
         "umt5": (transformers.UMT5Config, transformers.UMT5EncoderModel),
     }
     config, model = classes[kind]
-    write_folder(tmp_path)  # its tokenizer stays
+    write_folder(tmp_path)  # keeps the tokenizer
     torch.manual_seed(0)
     proj = {"feed_forward_proj": "gated-gelu"}
     theirs = spread_weights(model(config(**T5_SIZES[size], **proj, dropout_rate=0.0)))
@@ -155,13 +155,13 @@ def test_t5(kind, size, tmp_path):
             dtype="float32",
             model_type=kind,
         )
-        with torch.no_grad():  # as Stable Diffusion 3 does: without a mask
+        with torch.no_grad():  # Stable Diffusion 3 uses no mask
             expected = theirs(input_ids=padded).last_hidden_state
         assert_close(seen.encode([text])[0], expected[0].numpy())
 
 
 def test_the_first_t5(tmp_path):
-    """ReLU without a gate."""
+    """This model has ReLU without a gate."""
     import torch
     import transformers
 
@@ -177,7 +177,8 @@ def test_the_first_t5(tmp_path):
 
 
 def test_umt5_tokens_as_the_pipeline_makes_them(tmp_path):
-    """Cleaned by diffusers' own function, by transformers' fast tokenizer from the same file."""
+    """The texts are cleaned by diffusers' own function, and tokenized by transformers' fast tokenizer from the same
+    file."""
     from diffusers.pipelines.wan.pipeline_wan import prompt_clean
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Names of codecs and encoders: those there are, one that a user adds in one file, and those that are refused."""
+"""Tests names of codecs and encoders: existing ones, one that a user adds in one file, and refused ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CODEC = Mean
 '''
 
 
-def test_a_codec_of_ones_own_is_one_file(tmp_path, monkeypatch):
+def test_a_custom_codec_is_one_file(tmp_path, monkeypatch):
     folder = tmp_path / "more"
     folder.mkdir()
     (folder / "my_mean.py").write_text(OWN)
@@ -73,9 +73,9 @@ def test_a_codec_of_ones_own_is_one_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("stride", "patch", "size"),
     [
-        ((4, 8, 8), (1, 2, 2), (240, 432)),  # multiples of 16: 15.02 and 26.7 of them, rounded
-        ((4, 16, 16), (1, 2, 2), (256, 416)),  # of 32: 7.51 and 13.4
-        ((1, 8, 24), (1, 1, 2), (240, 432)),  # of 8 and 48: 30.05 and 8.9
+        ((4, 8, 8), (1, 2, 2), (240, 432)),  # 15.02 and 26.7 multiples of 16, rounded
+        ((4, 16, 16), (1, 2, 2), (256, 416)),  # 7.51 and 13.4 multiples of 32
+        ((1, 8, 24), (1, 1, 2), (240, 432)),  # 30.05 and 8.9 multiples of 8 and 48
     ],
 )
 def test_frames_get_a_size_that_codec_and_patch_can_divide(
@@ -93,19 +93,19 @@ def test_frames_get_a_size_that_codec_and_patch_can_divide(
     assert choose_size(tmp_path / "film.mp4", config)[0] == size
 
 
-def test_what_the_header_names_reads_the_file(tmp_path):
+def test_the_codec_named_in_the_header_reads_the_file(tmp_path):
     path = tmp_path / "codec.safetensors"
     codec = fit_patch_codec([film(5, 16, 16)], channels=4)
     codec.save(path)
     assert read_metadata(path) == {"codec": "patch"}
     assert load_codec(path, channels=4).identity == codec.identity
     tensors = {"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}
-    save_tensors(path, tensors)  # as saved before headers named anything
+    save_tensors(path, tensors)  # as saved before headers named a codec
     assert load_codec(path, channels=4).identity == codec.identity
 
 
 @pytest.mark.parametrize("name", ["os", "../patch", "lct_jax.export", "registry", "", "minilm"])
-def test_a_header_cannot_name_anything_else(tmp_path, name):
+def test_a_header_that_names_no_codec_is_refused(tmp_path, name):
     path = tmp_path / "codec.safetensors"
     save_tensors(path, {"none": np.zeros(1, np.float32)}, {"codec": name})
     with pytest.raises(InputError) as caught:

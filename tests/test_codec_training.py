@@ -1,4 +1,4 @@
-"""Training the small VAE from a film: what is held out, what a batch is, and going on where it stopped."""
+"""Tests the training of the small VAE from a film: held-out footage, batches, and resuming."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def config(tmp_path_factory) -> CodecTrainingConfig:
 
 @pytest.fixture
 def no_lpips(monkeypatch):
-    """The weights of the metric are not installed with the tests."""
+    """Replaces the metric, whose weights are not installed with the tests."""
     monkeypatch.setattr(
         program,
         "load_lpips",
@@ -54,7 +54,7 @@ def no_lpips(monkeypatch):
 
 
 def test_the_end_of_the_story_is_held_out(config):
-    """95 annotated frames in shots of 20, 13, 17, 8, 21 and 16: the last third begins in the fifth."""
+    """The 95 annotated frames lie in shots of 20, 13, 17, 8, 21 and 16: the last third begins in the fifth."""
     annotated = load_scene_file(config.scenes)
     assert program.find_story_end(annotated, 1 / 3) == 81
     assert program.find_story_end(annotated, 0.6) == 50 + 2
@@ -76,7 +76,7 @@ def test_a_batch_follows_from_seed_and_step(config):
 
 
 @pytest.mark.slow
-def test_stopped_and_started_again_it_ends_as_if_never_stopped(config, tmp_path, no_lpips):
+def test_resumed_training_equals_uninterrupted_training(config, tmp_path, no_lpips):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):
         folder.mkdir()
@@ -119,7 +119,7 @@ def read_all(path):
     return load_file(path)
 
 
-def test_the_shipped_config_holds_and_says_its_command():
+def test_the_shipped_config_is_valid_and_has_its_command():
     path = tiny_film.ROOT / "configs/codecs/film_vae.py"
     config = freeze(load_config(str(path)), CodecTrainingConfig)
     assert config.name == "film_vae"

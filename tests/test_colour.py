@@ -1,4 +1,4 @@
-"""Colours of decoded frames against literal values of the standards, and interlaced frames."""
+"""Tests colours of decoded frames against literal values of the standards, and interlaced frames."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lct_jax.media.colour import check_colours, to_rgb8
 from lct_jax.media.frames import iter_at_rate
 from lct_jax.media.video import iter_frames
 
-# Red of 8 bits in narrow range, by the matrices of BT.709 and BT.601.
+# These are 8-bit codes of red in narrow range, by the matrices of BT.709 and BT.601.
 RED_709, RED_601 = (63, 102, 240), (81, 90, 240)
 
 
 def fill(codes, height: int, width: int, **tags) -> av.VideoFrame:
-    """A frame of one colour, 8-bit YUV codes."""
+    """Returns a frame of one colour, in 8-bit YUV codes."""
     frame = av.VideoFrame(width, height, "yuv420p")
     for plane, code in zip(frame.planes, codes, strict=True):
         plane.update(bytes([code]) * plane.buffer_size)
@@ -52,7 +52,7 @@ def test_full_range_is_kept():
 
 
 def grade(signal, transfer: int, chroma=(512, 512)) -> np.ndarray:
-    """RGB of a 10-bit BT.2020 frame with columns of these signals, 0 to 1."""
+    """Returns the RGB of a 10-bit BT.2020 frame with columns of these signals, 0 to 1."""
     frame = av.VideoFrame(8 * len(signal), 16, "yuv420p10le")
     luma = np.repeat(np.round(64 + 876 * np.asarray(signal)), 8)[None].repeat(16, 0)
     for plane, codes in zip(frame.planes, (luma, chroma[0], chroma[1]), strict=True):
@@ -64,12 +64,12 @@ def grade(signal, transfer: int, chroma=(512, 512)) -> np.ndarray:
 
 
 def test_hdr10_is_tone_mapped():
-    """PQ codes of 0, 10, 50, 100, 203, 400, 1000 and 4000 nits [BT.2408-7, table 1 and ST 2084]."""
+    """The PQ codes are those of 0, 10, 50, 100, 203, 400, 1000 and 4000 nits [BT.2408-7, table 1 and ST 2084]."""
     seen = grade([0, 0.3015, 0.4403, 0.5081, 0.5807, 0.6526, 0.7518, 0.9026], ColorTrc.SMPTE2084)
     assert (np.ptp(seen.astype(int), axis=1) <= 1).all()  # greys stay grey
     # Below the knee light is kept: (nits / 203) ** (1 / 2.4) of white.
     np.testing.assert_allclose(seen[:4, 0], (0, 73, 142, 190), atol=3)
-    assert 225 <= seen[4, 0] <= 235  # reference white leaves room for what is brighter
+    assert 225 <= seen[4, 0] <= 235  # brighter light needs room above reference white
     assert seen[4, 0] < seen[5, 0] < seen[6, 0] <= 255
     assert seen[6, 0] >= 253
     assert seen[7, 0] >= 253
@@ -91,7 +91,7 @@ def test_wide_gamut_of_standard_range_becomes_that_of_bt709():
     np.testing.assert_allclose(grade([luma], ColorTrc.BT2020_10, chroma)[0], (255, 0, 0), atol=24)
 
 
-def test_colours_without_a_picture_for_other_displays_are_refused():
+def test_dolby_vision_without_a_base_picture_is_refused():
     with pytest.raises(
         InputError, match=r"a\.mp4: found ICtCp or IPT colours, expected YCbCr or RGB"
     ):
@@ -102,7 +102,7 @@ def test_colours_without_a_picture_for_other_displays_are_refused():
 
 
 def write_fields(path, *, interlaced: bool, marked: bool = True) -> np.ndarray:
-    """A square that moves 4 pixels a field, two fields woven into each of 20 frames at 25 a second."""
+    """Writes a square that moves 4 pixels a field, with two fields in each of 20 frames at 25 a second."""
     fields = np.full((40, 96, 128, 3), 60, np.uint8)
     for number, field in enumerate(fields):
         field[20:70, 2 * number : 2 * number + 30] = 220
@@ -121,7 +121,7 @@ def write_fields(path, *, interlaced: bool, marked: bool = True) -> np.ndarray:
 
 
 def measure_comb(frame: np.ndarray) -> float:
-    """Share of pixels that differ from the lines above and below in the same direction."""
+    """Returns the share of pixels that differ from the lines above and below in the same direction."""
     rows = frame[..., 1].astype(int)
     product = (rows[:-2] - rows[1:-1]) * (rows[2:] - rows[1:-1])
     return float((product > 400).mean())
@@ -146,8 +146,8 @@ def test_interlaced_frames_that_are_not_marked_are_named(tmp_path):
         assert len(list(refuse_combed(iter_at_rate(path, 25), path))) == 20
 
 
-def test_textures_are_not_taken_for_combs():
-    """Noise, thin horizontal lines in a part of the picture, a checkerboard, and a picture of one line."""
+def test_textures_are_not_detected_as_interlaced():
+    """The pictures are noise, thin horizontal lines in a part, a checkerboard, and a picture of one line."""
     noise = np.random.default_rng(0).integers(0, 255, (90, 160, 3)).astype(np.uint8)
     assert not is_combed(noise)
     lines = np.full((90, 160, 3), 90, np.uint8)
@@ -155,9 +155,8 @@ def test_textures_are_not_taken_for_combs():
     checks = np.where(np.indices((90, 160)).sum(0)[..., None] % 2, 40, 200).astype(np.uint8)
     assert not is_combed(np.repeat(checks, 3, axis=-1))
     assert not is_combed(lines[:1])
-    combs = [lines] * 3 + [
-        noise
-    ] * 57  # some frames of lines, such as a page of a ledger, are no reason
+    # Some frames of lines, such as a page of a ledger, are not enough.
+    combs = [lines] * 3 + [noise] * 57
     assert len(list(refuse_combed(combs, "a.mp4"))) == 60
 
 

@@ -1,4 +1,4 @@
-"""Configs: the way through flags and JSON and back, every check by its line, and files that are none."""
+"""Tests configs: the way through flags and JSON and back, the line of every check, and files that hold no config."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_bad_value_is_refused_by_its_field(path, value, expected):
         ("sampling.frames", 1),
     ],
 )
-def test_a_value_at_the_edge_is_taken(path, value):
+def test_a_value_at_its_limit_is_accepted(path, value):
     section, field = path.split(".")
     assert getattr(getattr(freeze(edit(path, value)), section), field) == value
 
@@ -192,7 +192,7 @@ def test_a_config_of_the_former_shape_is_read():
         freeze({"name": "old", "model": {"widht": 64}})
 
 
-def test_a_flag_of_the_former_shape_is_taken_and_answered_with_its_name_of_now():
+def test_a_flag_of_the_former_shape_is_translated_with_a_note():
     assert translate_flag("--config.model.width=64") == (
         "--config.backbone.width=64",
         "--config.model.width is now --config.backbone.width",
@@ -202,7 +202,7 @@ def test_a_flag_of_the_former_shape_is_taken_and_answered_with_its_name_of_now()
         assert translate_flag(same) == (same, "")
 
 
-def test_a_config_file_that_imports_the_former_section_is_told_where_its_fields_are(tmp_path):
+def test_importing_the_former_section_names_the_new_sections(tmp_path):
     path = tmp_path / "old.py"
     path.write_text("from lct_jax.config import ModelConfig\n")
     with pytest.raises(
@@ -211,7 +211,7 @@ def test_a_config_file_that_imports_the_former_section_is_told_where_its_fields_
         load_config(str(path))
 
 
-def test_families_are_told_apart():
+def test_backbone_class_is_chosen_by_family():
     with pytest.raises(InputError, match=r"^config.backbone.family: found 'dit', expected one of "):
         freeze({"name": "x", "backbone": {"family": "dit"}})
 

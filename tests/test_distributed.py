@@ -1,4 +1,4 @@
-"""Processes of a run: their specs by flags and environment, values passed round, and how every end is said."""
+"""Processes of a run: their specs by flags and environment, the values that they exchange, and the line of each end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from lct_jax.distributed.peers import AGAIN, Alone, Peers
 from lct_jax.distributed.process_spec import ProcessSpec, define_process_flags, read_spec
 from lct_jax.errors import InputError
 
-SPLIT = 30.0  # seconds to wait for what comes at once
+# Seconds to wait for values that come without delay.
+SPLIT = 30.0
 
 
 # ---- specs ---------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ def parse() -> Iterator[object]:
     flags.FLAGS(sys.argv[:1])
 
 
-def test_a_run_of_one_process_needs_nothing(parse):
+def test_a_run_of_one_process_has_no_spec(parse):
     assert parse("") is None
     assert parse("", {"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}) is None
 
@@ -64,7 +65,7 @@ def test_flags_come_before_the_environment(parse):
 @pytest.mark.parametrize(
     "environment", [{"SLURM_STEP_NUM_TASKS": "8"}, {"OMPI_COMM_WORLD_SIZE": "2"}]
 )
-def test_a_step_of_several_tasks_is_left_to_what_jax_detects(parse, environment):
+def test_cluster_steps_of_several_tasks_are_detected_by_jax(parse, environment):
     expected = ProcessSpec(None, None, None, None, join_timeout=300.0, lost_timeout=60.0)
     assert parse("", environment) == parse("--coordinator=auto") == expected
     assert (expected.name, expected.address) == ("process", None)
@@ -100,13 +101,13 @@ def test_a_step_of_several_tasks_is_left_to_what_jax_detects(parse, environment)
         ("--lost_timeout=0.5", "--lost_timeout: found 0.5, expected at least 1 second"),
     ],
 )
-def test_a_spec_that_is_not_whole_is_refused(parse, line, message):
+def test_an_incomplete_process_spec_is_refused(parse, line, message):
     with pytest.raises(InputError) as caught:
         parse(line)
     assert str(caught.value) == message
 
 
-def test_a_number_in_the_environment_that_is_none_is_refused(parse):
+def test_an_invalid_number_in_the_environment_is_refused(parse):
     with pytest.raises(InputError, match="JAX_PROCESS_ID: found 'x', expected a whole number"):
         parse("--coordinator=a:1 --processes=2", {"JAX_PROCESS_ID": "x"})
 
@@ -139,7 +140,7 @@ def make_spec(process: int, processes: int) -> ProcessSpec:
 
 
 def ask_all(counts: list[int], ask) -> list[object]:
-    """Asks the peers of processes that were started as some of so many, each in a thread; an error is its text."""
+    """Calls the peers of processes with these process counts, each in a thread; an error is returned as its text."""
     service = Service()
 
     def attempt(process: int) -> object:
@@ -153,18 +154,18 @@ def ask_all(counts: list[int], ask) -> list[object]:
         return list(pool.map(attempt, range(len(counts))))
 
 
-def test_all_processes_get_what_each_gives():
+def test_gather_returns_the_values_of_all_processes():
     give = lambda peers: peers.gather("a", {"b": [peers.process, None]}, timeout=SPLIT)
     assert ask_all([3, 3, 3], give) == [[{"b": [0, None]}, {"b": [1, None]}, {"b": [2, None]}]] * 3
     assert Alone().gather("a", 3, timeout=SPLIT) == [3]
 
 
-def test_a_process_that_gives_nothing_is_named():
+def test_gather_names_a_process_that_does_not_answer():
     give = lambda peers: peers.gather("late", 1, timeout=0.2)
     assert ask_all([4, 4], give) == ["late: no answer from process 2, 3 within 0 s"] * 2
 
 
-def test_processes_started_as_some_of_other_numbers_are_refused_on_all(monkeypatch):
+def test_different_process_counts_are_refused_on_all_processes(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "node-b")
     meet = lambda peers: peers.meet(timeout=SPLIT)
     said = "process 1 on node-b was started as one of 3, process 0 as one of 2"
@@ -210,7 +211,7 @@ def test_a_process_that_a_signal_ends_is_one_line():
     assert explain("", signal.SIGKILL, make_spec(1, 2), None) == (f"ended by SIGKILL{AGAIN}", 3)
 
 
-def test_what_jax_says_of_its_service_is_held_back_and_the_rest_is_passed_on(capfd):
+def test_lines_of_the_coordination_service_are_held_back(capfd):
     other = "W1128 19:51:10.4 31 pjrt_client.cc:80] slow\n"
     held = b""
     for part in (
@@ -231,7 +232,7 @@ def test_what_jax_says_of_its_service_is_held_back_and_the_rest_is_passed_on(cap
 # ---- facts ---------------------------------------------------------------------------------------
 
 
-def test_a_fact_that_differs_is_named_with_where():
+def test_a_differing_fact_is_named_with_its_processes():
     facts = [
         {"code": "a", "x": "1"},
         {"code": "a", "x": "1"},
@@ -244,7 +245,7 @@ def test_a_fact_that_differs_is_named_with_where():
     ]
 
 
-def test_the_hash_of_the_code_sees_every_source(tmp_path):
+def test_code_hash_covers_every_source_file(tmp_path):
     package = tmp_path / "package"
     package.mkdir()
     (package / "a.py").write_text("x = 1\n")

@@ -1,4 +1,4 @@
-"""Rows of the table in docs/hosts.md with real processes of a small program: what is said, and with which code."""
+"""Rows of the table in docs/hosts.md with real processes of a small program: the last line and the exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 PROGRAM = str(Path(__file__).with_name("small_program.py"))
 HOST = socket.gethostname()
-PATHS = {"PYTHONPATH": "."}  # of the program, which does not lie in the root
+# The program is not in the root, so it finds the package by this.
+PATHS = {"PYTHONPATH": "."}
 
 
 def start(ready: Path, *acts: str, extra: tuple[str, ...] = ()) -> Pair:
@@ -37,7 +38,7 @@ def start(ready: Path, *acts: str, extra: tuple[str, ...] = ()) -> Pair:
 
 
 def check_ends(pair: Pair, *ends: tuple[int, str] | None) -> None:
-    """Checks the exit codes and all that is said of those processes of which ends are given."""
+    """Checks the exit codes and the whole stderr of the processes whose ends are given."""
     for process, (result, end) in enumerate(zip(pair.wait(), ends, strict=True)):
         if end is not None:
             code, said = end
@@ -50,14 +51,14 @@ def gone(process: int, why: str) -> str:
 
 
 def find_child(pair: Pair, process: int) -> int:
-    """The process that the one that was started runs as its child."""
+    """Returns the child that a started process runs."""
     parent = pair.processes[process].pid
     [child] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return int(child)
 
 
 def wait_for_end(child: int) -> None:
-    """Returns when a process is gone, which nobody here is the parent of."""
+    """Returns when a process has ended, whose parent is not this process."""
     deadline = time.monotonic() + PATIENCE
     while Path(f"/proc/{child}").exists():
         assert time.monotonic() < deadline
@@ -73,7 +74,7 @@ def wait_for_all(pair: Pair, ready: Path, *acts: str) -> None:
     pair.wait_until(lambda: all(Path(f"{ready}.{act}").exists() for act in acts))
 
 
-def test_only_process_0_prints_and_an_exit_code_of_all_is_that_of_the_program(tmp_path):
+def test_only_process_0_prints_and_the_exit_code_is_the_programs(tmp_path):
     pair = start(tmp_path / "a", "return", "return")
     first, second = pair.wait()
     assert (first.code, first.stderr, second.code, second.stderr) == (0, "", 0, "")
@@ -82,7 +83,7 @@ def test_only_process_0_prints_and_an_exit_code_of_all_is_that_of_the_program(tm
     check_ends(start(tmp_path / "b", "stop", "stop"), (0, ""), (0, ""))
 
 
-def test_what_is_wrong_on_one_process_ends_the_others_with_the_same_code(tmp_path):
+def test_an_error_on_one_process_ends_the_others_with_the_same_code(tmp_path):
     wrong = "--data: found nothing, expected a set"
     pair = start(tmp_path / "a", "refuse", "wait")
     check_ends(pair, (2, wrong), (2, gone(0, f"it ended with: {wrong}")))
@@ -119,9 +120,10 @@ def test_a_process_that_is_killed_while_it_waits_for_others_leaves_no_child_behi
     wait_for_end(child)
 
 
-def test_processes_without_a_sign_of_life_are_lost_after_the_stated_time(tmp_path):
+def test_processes_without_heartbeats_are_lost_after_the_timeout(tmp_path):
     acts, kinds = ("wait", "sleep"), ("killed", "frozen", "parent_frozen")
-    pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}  # at once, for they wait
+    # All pairs start together, since most of the time is waiting.
+    pairs = {kind: start(tmp_path / kind, *acts) for kind in kinds}
     for kind, pair in pairs.items():
         wait_for_all(pair, tmp_path / kind, *acts)
     parents = {kind: pair.processes[1].pid for kind, pair in pairs.items()}
@@ -141,7 +143,7 @@ def test_processes_without_a_sign_of_life_are_lost_after_the_stated_time(tmp_pat
         pairs[kind].processes[1].communicate(timeout=PATIENCE)
 
 
-def test_processes_that_are_not_alike_are_refused_on_both(tmp_path):
+def test_processes_with_different_flags_are_refused_on_both(tmp_path):
     pair = start(tmp_path / "a", "return", "return", extra=("--lost_timeout=21",))
     said = "--lost_timeout: found 21.0 on process 1, expected 20.0 as on process 0"
     check_ends(pair, (2, said), (2, said))
@@ -153,25 +155,25 @@ def test_processes_that_are_not_alike_are_refused_on_both(tmp_path):
     assert second.stderr == f"process 1/3: error: {said}\n"
 
 
-def alone(*arguments: str) -> tuple[int, str]:
+def run_one(*arguments: str) -> tuple[int, str]:
     result = run_alone(PROGRAM, "return", *arguments, environment=PATHS)
     return result.code, result.stderr.lstrip("\n")
 
 
-def test_a_process_that_finds_no_others_says_so_in_the_stated_time():
+def test_a_process_without_peers_ends_within_the_join_timeout():
     port = find_port()
     first, second = (name_process(port, process, join_timeout=2) for process in (0, 1))
-    assert alone(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")
+    assert run_one(*first) == (2, "process 0/2: error: process 1 of 2 did not come within 2 s\n")
     said = f"127.0.0.1:{port}: no coordinator reached within 2 s (Connection refused)"
-    assert alone(*second) == (
+    assert run_one(*second) == (
         2,
         f"process 1/2: error: {said}, expected process 0 to run there and the port to be open\n",
     )
     with socket.create_server(("", port)):
         said = f"127.0.0.1:{port}: the coordinator cannot listen there (Address already in use)"
-        assert alone(*first) == (2, f"process 0/2: error: {said}\n")
+        assert run_one(*first) == (2, f"process 0/2: error: {said}\n")
     said = "found no TPU pod, Slurm step, Open MPI job or Kubernetes job, expected one, or"
-    assert alone("--coordinator=auto") == (
+    assert run_one("--coordinator=auto") == (
         2,
         f"process: error: --coordinator=auto: {said} --coordinator=HOST:PORT --processes=N --process_id=I\n",
     )

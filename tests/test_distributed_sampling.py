@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from process_pair import last_line, run_alone, start_pair
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from test_causal_tuning import causal_run
 from test_programs import SAMPLING, write_script
-from tiny_film import shared_folder, shared_run
+from tiny_film import shared_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 
-@functools.cache
 def script() -> Path:
-    folder = shared_folder() / "two"
-    folder.mkdir()
-    return write_script(folder)
+    return make_once("two", write_script) / "script.json"
 
 
 def arguments(origin: Path, out: Path, *more: str) -> list[str]:
@@ -35,7 +32,7 @@ def arguments(origin: Path, out: Path, *more: str) -> list[str]:
         (lambda: causal_run()[0], ["--mode=causal", "--cache=reuse"]),
     ],
 )
-def test_two_processes_sample_what_one_does(tmp_path, run, more):
+def test_sampling_on_two_processes_equals_one(tmp_path, run, more):
     result = run_alone(*arguments(run(), tmp_path / "one", *more))
     assert result.code == 0, result.stderr
     first, second = start_pair(*arguments(run(), tmp_path / "two", *more, "--shards=2")).wait()
@@ -54,5 +51,5 @@ def test_a_process_without_a_part_in_sampling_is_refused(tmp_path):
     results = start_pair(*arguments(shared_run(), tmp_path, "--mode=joint")).wait()
     said = "error: sampling.shards: found 1, expected 2, so that each of 2 processes has a part"
     assert [result.code for result in results] == [2, 2]
-    # Whoever is second hears of the first one's error, or has the same.
+    # The second process ends for the error of the first one, or raises the same error.
     assert all(said.removeprefix("error: ") in last_line(result) for result in results)

@@ -1,8 +1,7 @@
-"""Real runs of two processes: equal to one process, ended together, resumed on any number of processes and devices."""
+"""Real runs of two processes equal one process, end together, and resume on any number of processes and devices."""
 
 from __future__ import annotations
 
-import functools
 import shutil
 import signal
 import socket
@@ -22,8 +21,9 @@ from process_pair import (
     run_alone,
     start_pair,
 )
+from shared_folder import make_once
 from test_resume import finished, read_metrics, read_state, reported
-from tiny_film import shared_film, shared_folder, start_program, train_arguments
+from tiny_film import shared_film, start_program, train_arguments
 
 from lct_jax.distributed.peers import AGAIN, EXIT_LOST
 from lct_jax.training.state import TrainState
@@ -33,28 +33,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs]
 STEPS = 18
 MEASURED = ("loss", "gradient_norm", "held_out/loss")
 SEQ = "--config.compute.seq_shards=2"
-PLAIN = "--config.training.eval_batches=0"  # evaluation changes no state, and is compiled apart
+# Evaluation changes no state, and compiling it takes time.
+PLAIN = "--config.training.eval_batches=0"
 
 
 def arguments(workdir: Path) -> list[str]:
     return [*train_arguments(shared_film(), workdir), f"--config.training.steps={STEPS}"]
 
 
-@functools.cache
-def alone() -> Path:
-    """The work folder of a run of one process and one device."""
-    workdir = shared_folder() / "alone"
+def one_process_run() -> Path:
+    """Returns the work folder of a run of one process and one device."""
+    return make_once("alone", _train_alone)
+
+
+def _train_alone(workdir: Path) -> None:
     result = run_alone(*arguments(workdir))
     assert result.code == 0, result.stderr
-    return workdir
 
 
-@functools.cache
-def together() -> Path:
-    """The work folder of a run of two processes, done without interruption."""
-    workdir = shared_folder() / "together"
-    check_done(start_pair(*arguments(workdir)))
-    return workdir
+def two_process_run() -> Path:
+    """Returns the work folder of a run of two processes without interruption."""
+    return make_once("together", lambda workdir: check_done(start_pair(*arguments(workdir))))
 
 
 def check_done(pair: Pair) -> None:
@@ -63,11 +62,11 @@ def check_done(pair: Pair) -> None:
 
 
 def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
-    """The state at the end agrees to a tolerance; 0 is bit for bit.
+    """Checks that final states agree to a tolerance; 0 means bit for bit.
 
-    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm. Not
-    number by number: where a gradient is zero but for rounding, Adam makes a step of full size in either direction, and
-    which numbers those are depends on the processor.
+    Otherwise parameters, EMA, guard and each moment of the optimiser differ by at most that share of their norm.
+    Numbers are not compared one by one: where a gradient is zero but for rounding, Adam makes a step of full size in
+    either direction, and which numbers those are depends on the processor.
     """
     found, expected = read_state(workdir), read_state(other)
     assert int(found.step) == STEPS
@@ -81,13 +80,15 @@ def check_same(workdir: Path, other: Path, *, tolerance: float) -> None:
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:
-    """The parts of a training state whose numbers are of a kind."""
+    """Returns the parts of a training state that are compared as one vector each."""
     moments = {name: optax.tree.get(state.opt_state, name) for name in ("mu", "nu")}
     return {"params": state.params, "ema": state.ema, "guard": state.guard, **moments}
 
 
 def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
-    """Reports name the same steps, each once, and agree; a run without evaluation is held against the losses alone."""
+    """Checks that reports name the same steps, each once, and agree; of a run without evaluation only losses are
+    compared.
+    """
     evaluated = any("held_out/loss" in line for line in read_metrics(workdir))
     found, expected = (
         [
@@ -102,20 +103,20 @@ def check_reports(workdir: Path, other: Path, *, tolerance: float) -> None:
         np.testing.assert_allclose(list(mine.values()), list(theirs.values()), rtol=tolerance)
 
 
-def test_two_processes_train_as_one_does():
-    check_reports(together(), alone(), tolerance=1e-6)
-    check_same(together(), alone(), tolerance=1e-5)
-    assert finished(together()) == finished(alone()) == [15, 18]
-    assert (together() / "codec.safetensors").is_file()
+def test_training_on_two_processes_equals_one():
+    check_reports(two_process_run(), one_process_run(), tolerance=1e-6)
+    check_same(two_process_run(), one_process_run(), tolerance=1e-5)
+    assert finished(two_process_run()) == finished(one_process_run()) == [15, 18]
+    assert (two_process_run() / "codec.safetensors").is_file()
 
 
 def test_two_processes_may_hold_the_tokens_of_the_same_rows(tmp_path):
     check_done(start_pair(*arguments(tmp_path), SEQ))
-    check_reports(tmp_path, alone(), tolerance=1e-6)
-    check_same(tmp_path, alone(), tolerance=1e-5)
+    check_reports(tmp_path, one_process_run(), tolerance=1e-6)
+    check_same(tmp_path, one_process_run(), tolerance=1e-5)
 
 
-def test_processes_that_are_killed_or_preempted_end_the_others_and_all_go_on(tmp_path):
+def test_killed_or_preempted_processes_end_the_others_and_resume(tmp_path):
     work = tmp_path / "run"
 
     pair = start_pair(*arguments(work), PLAIN)
@@ -136,17 +137,15 @@ def test_processes_that_are_killed_or_preempted_end_the_others_and_all_go_on(tmp
     assert max(finished(work)) == reported(work) > saved  # all saved the same step, and ended
 
     check_done(start_pair(*arguments(work), PLAIN))
-    check_same(work, together(), tolerance=0)
-    check_reports(work, together(), tolerance=0)
+    check_same(work, two_process_run(), tolerance=0)
+    check_reports(work, two_process_run(), tolerance=0)
 
     result = run_alone(*arguments(tmp_path / "for_one"), PLAIN)  # two processes' checkpoint, on one
     assert result.code == 0 and "going on from step" in result.stdout, result.stderr
-    check_same(tmp_path / "for_one", together(), tolerance=1e-5)
+    check_same(tmp_path / "for_one", two_process_run(), tolerance=1e-5)
 
 
-def test_a_checkpoint_of_one_device_goes_on_on_two_processes_and_on_another_mesh(
-    tmp_path, monkeypatch
-):
+def test_a_checkpoint_resumes_on_other_processes_and_meshes(tmp_path, monkeypatch):
     begun = tmp_path / "begun"
     process = start_program(*arguments(begun), PLAIN)
     deadline = time.monotonic() + PATIENCE
@@ -160,9 +159,9 @@ def test_a_checkpoint_of_one_device_goes_on_on_two_processes_and_on_another_mesh
     shutil.copytree(begun, tmp_path / "mesh")
 
     check_done(start_pair(*arguments(begun), PLAIN))
-    check_same(begun, alone(), tolerance=1e-5)
+    check_same(begun, one_process_run(), tolerance=1e-5)
 
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     result = run_alone(*arguments(tmp_path / "mesh"), SEQ, PLAIN)
     assert result.code == 0, result.stderr
-    check_same(tmp_path / "mesh", alone(), tolerance=1e-5)
+    check_same(tmp_path / "mesh", one_process_run(), tolerance=1e-5)

@@ -1,4 +1,4 @@
-"""Editing a prompt after sampling: the entries that saw it are made again, and no others; latents stay."""
+"""Editing a prompt after sampling recomputes only the entries that saw it, and keeps the latents."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 from causal_scene import (
     CONFIG,
     TIMES,
+    make_denoiser,
     make_prompt,
     make_request,
     make_sampling_scene,
     sample,
-    serve,
 )
 
 from lct_jax.errors import InputError
 from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.schedule import Window
 
-# Shot 1 and what came of it: 2 saw it, 4 saw 2. Shots 3 and 5 go back to shot 0.
+# Shot 2 saw shot 1, and shot 4 saw shot 2. Shots 3 and 5 go back to shot 0.
 PLAN = tuple(
     Window(shots, shots[-1:]) for shots in ((0,), (0, 1), (1, 2), (0, 3), (2, 4), (0, 3, 5))
 )
@@ -29,9 +29,9 @@ NEW = make_prompt(np.random.default_rng(9), 4, 2)
 
 @pytest.fixture(scope="module")
 def session():
-    """A sampled scene whose entries are all kept, and its latents."""
+    """Returns a sampled scene with all of its entries, and its latents."""
     scene = make_sampling_scene(make_request(6, alike=True), dataclasses.replace(CONFIG, steps=2))
-    cached = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
+    cached = CachedPass(make_denoiser(), scene, PLAN, TIMES[::2], retain="all")
     return cached, sample(cached, scene, PLAN)
 
 
@@ -44,19 +44,19 @@ def session():
         (None, (0, 1, 2, 3, 4, 5), [0, 1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_exactly_the_entries_that_saw_a_prompt_are_made_again(session, shot, affected, passes):
+def test_editing_a_prompt_recomputes_only_entries_that_saw_it(session, shot, affected, passes):
     cached, _ = session
     before = len(cached.cache.passes)
     assert cached.edit(shot, NEW) == affected
     assert cached.cache.passes[before:] == passes
 
 
-def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session):
+def test_edited_cache_equals_that_of_the_edited_script(session):
     cached, clean = session
     cached.edit(1, NEW)
     scene = cached.scene
     assert scene.request.shots[1].prompt is NEW
-    fresh = CachedPass(serve(), scene, PLAN, TIMES[::2], retain="all")
+    fresh = CachedPass(make_denoiser(), scene, PLAN, TIMES[::2], retain="all")
     for window in PLAN:
         fresh.cache.held[window.shots[-1]] = scene.hold(window.shots[-1], clean[window.shots[-1]])
         fresh.cache.make(window.shots[-1])
@@ -70,7 +70,7 @@ def test_entries_after_an_edit_are_those_of_a_scene_that_was_written_so(session)
             np.testing.assert_allclose(found[used], expected[used], atol=1e-6)
 
 
-def test_latents_are_made_anew_only_when_asked(session):
+def test_editing_a_prompt_keeps_latents_until_resampled(session):
     cached, clean = session
     affected = cached.edit(1, make_prompt(np.random.default_rng(10), 5, 2))
     before = len(cached.cache.passes)
@@ -80,7 +80,7 @@ def test_latents_are_made_anew_only_when_asked(session):
     assert all(np.abs(anew[shot] - clean[shot]).max() > 1e-3 for shot in anew)
 
 
-def test_a_scene_without_a_global_prompt_has_none_to_edit():
+def test_editing_a_missing_global_prompt_is_refused():
     scene = make_sampling_scene(make_request(6, alike=True, bare=True))
     with pytest.raises(InputError, match="found none in this scene"):
-        CachedPass(serve(), scene, PLAN, TIMES, retain="all").edit(None, NEW)
+        CachedPass(make_denoiser(), scene, PLAN, TIMES, retain="all").edit(None, NEW)

@@ -1,4 +1,4 @@
-"""Loading a T5 encoder takes the memory of its weights once, whatever dtype they are published in."""
+"""Tests that loading a T5 encoder takes the memory of its weights once, whatever dtype they are published in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ SIZE = ("--layers=16", "--width=1024", "--vocabulary=131072")  # 654 MB in bfloa
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_weights_are_never_in_memory_twice(tmp_path, dtype):
-    """A second copy would make it 2. Beside one there are compiled programs and a matrix with its transpose."""
+    """A second copy would make the ratio 2. Besides one copy there are compiled programs and a matrix with its
+    transpose."""
     command = [sys.executable, "-m", "benchmarks.encoder_load", f"--folder={tmp_path / 'weights'}"]
     run = subprocess.run(
         [*command, f"--dtype={dtype}", *SIZE],

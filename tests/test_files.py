@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all, by one writer or by several, and after one that was killed."""
+"""Files and folders are written as a whole or not at all, by one writer or several, and after one that was killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lct_jax.tensors import load_tensors_of, save_tensors
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.report.reporter import drop_later
 
-# Children of these tests write files and know nothing of JAX, whose threads a fork leaves behind.
+# Children of these tests only write files and do not use JAX, whose threads do not survive a fork.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 
@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_there_when_it_is_whole_and_no_sooner(tmp_path):
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "a.txt"
     with replace_atomically(path) as unfinished:
         assert names(path.parent) == [".a.txt.partial"]
@@ -36,7 +36,7 @@ def test_a_file_is_there_when_it_is_whole_and_no_sooner(tmp_path):
     assert names(path.parent) == ["a.txt"]
 
 
-def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), replace_atomically(path) as unfinished:
@@ -46,14 +46,14 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_what_cannot_be_written_is_said_in_a_line(tmp_path):
+def test_a_file_that_cannot_be_written_is_a_one_line_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/a.txt: cannot be written: "):
         save_tensors(tmp_path / "file" / "a.txt", {"x": np.zeros(1)})
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path, kind):
+def test_leftovers_of_a_killed_writer_are_overwritten(tmp_path, kind):
     path = tmp_path / "a"
     process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(path, kind))
     process.start()
@@ -83,7 +83,7 @@ def _write_and_die(path: Path, kind: str) -> None:
 
 
 def test_writers_of_one_file_take_turns(tmp_path):
-    """Eight processes, each of which writes its own number many times over: what stays is one of them, whole."""
+    """Eight processes each write their own number many times; the file that remains is one of them, complete."""
     path, context = tmp_path / "a", multiprocessing.get_context("fork")
     writers = [context.Process(target=_write_number, args=(path, n)) for n in range(8)]
     for writer in writers:
@@ -103,7 +103,7 @@ def _write_number(path: Path, number: int) -> None:
         load_tensors_of(path, ["x"])  # whole at any moment, whoever wrote it
 
 
-def test_a_folder_is_there_when_it_is_whole(tmp_path):
+def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     folder = tmp_path / "set"
     for number in (1, 2):
         with replace_folder(folder) as unfinished:
@@ -115,7 +115,7 @@ def test_a_folder_is_there_when_it_is_whole(tmp_path):
     assert names(tmp_path) == ["set"]
 
 
-def test_lines_that_will_be_written_again_are_dropped(tmp_path):
+def test_report_lines_after_the_resumed_step_are_dropped(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 1}\n{"step": 3}\n{"step": 2}\n{"ste')
     drop_later(log, 2)
@@ -124,7 +124,7 @@ def test_lines_that_will_be_written_again_are_dropped(tmp_path):
 
 @pytest.fixture
 def no_locks(monkeypatch):
-    """A file system without flock, as Lustre mounted without `-o flock`."""
+    """Simulates a file system without flock, such as Lustre mounted without `-o flock`."""
 
     def refuse(file: object, how: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -142,7 +142,7 @@ def test_a_lock_is_held_until_its_file_is_closed(tmp_path):
         assert lock(file, wait=True) is None
 
 
-def test_a_file_is_written_where_the_file_system_knows_no_locks(tmp_path, no_locks):
+def test_a_file_is_written_on_a_file_system_without_locks(tmp_path, no_locks):
     path = tmp_path / "a"
     with path.open("w") as file:
         assert lock(file, wait=False) == "Function not implemented"
@@ -151,7 +151,7 @@ def test_a_file_is_written_where_the_file_system_knows_no_locks(tmp_path, no_loc
     assert path.read_text() == "whole"
 
 
-def test_a_run_notes_that_nobody_guards_its_folder(tmp_path, no_locks, capsys):
+def test_a_run_warns_that_its_folder_has_no_lock(tmp_path, no_locks, capsys):
     Checkpoints(tmp_path, keep=1).close()
     line = describe_unguarded(tmp_path, "Function not implemented")
     assert capsys.readouterr().err == f"note: {line}\n"

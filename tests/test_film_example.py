@@ -1,4 +1,4 @@
-"""The film that ships with the project: its scene file is checked, lies within the film, and fits the model."""
+"""Checks the film that ships with the project: its scene file is valid, lies within the film, and fits the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lct_jax.cli import load_config
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.scene_file import SceneFile, check_ranges, load_scene_file
-from lct_jax.directing.script import find_characters, render_global, render_shot
+from lct_jax.directing.prompts import find_characters, render_global, render_shot
 from lct_jax.encoders.minilm import MiniLMEncoder
 from lct_jax.media.video import iter_frames, probe_video, resize
 from lct_jax.tensors import read_metadata
@@ -53,14 +53,14 @@ def test_shots_lie_within_the_film_and_the_paper_s_limit():
     assert max(len(frames) for scene in load().scenes for frames in scene.ranges) <= LONGEST
 
 
-def test_a_shot_that_goes_on_starts_where_the_one_before_it_ends():
+def test_a_shot_without_a_cut_starts_where_the_one_before_it_ends():
     for scene in load().scenes:
         for number, shot in enumerate(scene.script.shots):
             if not shot.cut:
                 assert scene.ranges[number].start == scene.ranges[number - 1].end, scene.id
 
 
-def test_every_scene_describes_just_whom_it_shows():
+def test_every_scene_describes_exactly_the_characters_in_its_prompts():
     for scene in load().scenes:
         prompt = scene.script.prompt
         texts = (prompt.environment, prompt.story, *(shot.text for shot in scene.script.shots))
@@ -80,7 +80,7 @@ def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
 
 
 def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_uses():
-    """Or `make demo` would end with a line about it after the film is prepared."""
+    """Otherwise `make demo` would end with an error after the film is prepared."""
     config = get_config()
     codec = load_codec(ROOT / config.prepare.codec_from, channels=config.backbone.channels)
     mine = Meta(config, codec.identity, MiniLMEncoder().identity, load().film.fps, "")
@@ -92,7 +92,7 @@ def test_the_shipped_base_is_of_the_model_codec_and_encoder_that_the_example_use
     assert "Blender Foundation" in read_weights_meta(base).credit
 
 
-def test_the_shipped_vae_is_small_credited_and_reads_a_frame_as_well_as_the_patch_codec():
+def test_shipped_vae_size_credit_and_reconstruction_error():
     path = FOLDER / "film_vae.safetensors"
     assert path.stat().st_size < 8e6
     assert read_metadata(path)["credit"] == (

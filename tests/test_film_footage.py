@@ -1,4 +1,4 @@
-"""The film example without its scene file: what the stages find, against what was found by hand."""
+"""Compares the stages on the film example, without its scene file, with what was found by hand."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from lct_jax.data.sets.validate import find_problems
 EXAMPLE = ROOT / "examples/big_buck_bunny"
 SCENES = json.loads((EXAMPLE / "scenes.json").read_text())["scenes"]
 SHOTS = [shot for scene in SCENES for shot in scene["shots"]]
-FIRST, CREDITS, END = 28, (5887, 6960), 5863  # the story, and the credits behind it
-# Looked at on both sides: at 3016 hands fly into view, at 4046 a log that sweeps the lens has passed.
+FIRST, CREDITS, END = 28, (5887, 6960), 5863  # the story, and the credits after it
+# Two places were checked by eye: at 3016 hands fly into view, at 4046 a log that sweeps the lens has passed.
 NO_CUTS = [3016, 4046]
-FADES = {28, 364, 3614, 5552}  # a title fades out, or the picture comes out of black: no hard cuts
+# A title fades out, or the picture comes out of black: these are no hard cuts.
+FADES = {28, 364, 3614, 5552}
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,11 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory, config) -> Path:
-    """The film prepared from its mp4 and captions by the second, taken from the hand-made scene file."""
+    """Returns the film prepared from its mp4 and captions by the second, which come from the hand-made scene file."""
     folder = tmp_path_factory.mktemp("film")
     shutil.copy(EXAMPLE / "big_buck_bunny_160x90_12fps.mp4", folder / "bunny.mp4")
     cast = json.loads((EXAMPLE / "scenes.json").read_text())["cast"]
-    # Every scene describes the whole cast, in a few words, since scenes found are not those of the file.
+    # Every scene describes the whole cast in a few words, because detected scenes are not those of the file.
     short = {name: " ".join(text.split()[:8]) for name, text in cast.items()}
     lines = []
     for scene in SCENES:
@@ -67,7 +68,7 @@ def takes(out) -> Takes:
 
 
 @pytest.mark.slow
-def test_hard_cuts_are_found_within_two_frames_and_what_is_none_is_listed(takes):
+def test_hard_cuts_are_found_within_two_frames_and_false_ones_are_listed(takes):
     cuts = {shot["frames"][0] for shot in SHOTS if shot["cut"] and shot["frames"][0] < END} - FADES
     found = takes.frames[:, 0]
     missed = {cut for cut in cuts if np.abs(found - cut).min() > 2}
@@ -84,7 +85,7 @@ def test_hard_cuts_are_found_within_two_frames_and_what_is_none_is_listed(takes)
 
 @pytest.mark.slow
 def test_scenes_agree_with_those_made_by_hand(out):
-    """F1 of boundaries exactly at the cut, and at most a shot away; what it misses is said in docs/data.md."""
+    """The F1 of boundaries is that exactly at the cut, and at most a shot away; docs/data.md states what it misses."""
     (path,) = [p for p in out.glob("work/*/scenes-*.json") if not p.name.endswith("report.json")]
     annotated = load_scene_file(EXAMPLE / "scenes.json")
     found, made = (
@@ -95,11 +96,11 @@ def test_scenes_agree_with_those_made_by_hand(out):
     assert exact >= 0.54
     assert near >= 0.7
     assert score_boundaries([1, 5, 9], [1, 6, 20], within=0) == 2 / 6
-    assert score_boundaries([1, 5, 7, 9], [1, 6, 20], within=1) == 4 / 7  # each is hit once
+    assert score_boundaries([1, 5, 7, 9], [1, 6, 20], within=1) == 4 / 7  # each is matched once
 
 
 @pytest.mark.slow
-def test_credits_and_black_are_gone(takes):
+def test_credits_and_black_frames_are_left_out(takes):
     gone = np.zeros(takes.film[0], bool)
     for (start, end), reason in zip(takes.frames, takes.reason, strict=True):
         gone[start:end] = REASONS[reason] in ("black", "titles or credits")

@@ -1,4 +1,4 @@
-"""FLOPs counted from shapes, against literal numbers and against the compiler's count of one block."""
+"""FLOPs counted from shapes, compared with literal numbers and with the compiler's count of one block."""
 
 import jax
 import jax.numpy as jnp
@@ -25,21 +25,22 @@ def test_pairs_of_nine_equal_shots(context, pairs):
     assert count_pairs_of([10] * 9, context) == pairs * 100
 
 
-def test_sums_and_multiples():
+def test_flops_add_and_multiply_by_part():
     assert Flops(1.0, 2.0).plus(Flops(3.0, 5.0)) == (4.0, 7.0)
     assert Flops(1.0, 2.0).times(3) == (3.0, 6.0)
     assert Flops(1.0, 2.0).total == 3.0
 
 
-def test_attention_is_two_products_a_pair():
+def test_flops_of_attention_are_two_products_a_pair():
     model = make_network(depth=3, heads=16, head_dim=128)
     assert count_attention(count_costs(model), 10) == 3 * 10 * 16 * (2 * 128 + 2 * 128)
 
 
-def test_count_agrees_with_the_compiler():
-    """One block, in which a scan is counted once, and one of attention; what is no matrix product is a small share.
+def test_flops_agree_with_the_compiler():
+    """One block, since the compiler counts a scan once, plus attention; other operations than products are a small
+    share.
 
-    Nothing reads the text stream behind the last block, so the compiler drops its output layer and MLP there; in a scan
+    Nothing reads the text stream after the last block, so the compiler drops its output layer and MLP there. In a scan
     of more blocks it cannot, and so the count keeps them.
     """
     model = make_network(

@@ -1,4 +1,4 @@
-"""Times, corruption, weights and the loss, against numbers written out by hand."""
+"""Times, corruption, weights and the loss, compared with numbers written out by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDEX = TokenIndex(SCENE, SHOT, GROUP, np.zeros((1, 9, 3), np.int32))
 
 
 def _many_groups(rows: int = 400) -> flow.Groups:
-    """Rows of a scene with a global prompt and three shots, a single shot, a scene of two, and a free slot."""
+    """Returns rows of a scene with a global prompt and three shots, a single shot, a scene of two, and a free slot."""
     scene = jnp.array([[1, 1, 1, 1, 2, 3, 3, 3, 0]])
     shot = jnp.array([[0, 1, 2, 3, 1, 0, 1, 2, 0]])
     return flow.Groups(jnp.tile(scene, (rows, 1)), jnp.tile(shot, (rows, 1)))
@@ -32,7 +32,7 @@ def test_finds_the_groups_of_a_row():
     assert groups.shot.tolist() == [[0, 1, 2, 1, 0, 0]]
 
 
-def test_a_shot_in_slot_0_is_not_taken_for_a_global_prompt():
+def test_a_shot_in_slot_0_is_not_a_global_prompt():
     single, padding = np.array([[1, 1, 0]]), np.array([[1, 1, 0]])
     index = TokenIndex(single, padding, np.zeros((1, 3), np.int32), np.zeros((1, 3, 3), np.int32))
     groups = flow.find_groups(index, 2)
@@ -68,7 +68,8 @@ def test_times_are_logit_normal_and_then_shifted():
     time = np.asarray(flow.draw_time(jax.random.key(0), groups, config), np.float64)
     time = time[groups.shot > 0]
     assert time.size == 2_400
-    plain = time / (3.0 - 2.0 * time)  # the shift undone
+    # This inverts the shift.
+    plain = time / (3.0 - 2.0 * time)
     logit = np.log(plain / (1.0 - plain))
     assert abs(logit.mean() + 0.5) < 0.05  # 3.5 standard errors
     assert abs(logit.std() - 0.7) < 0.035
@@ -86,7 +87,7 @@ def test_global_prompts_and_free_slots_have_time_0(times):
     assert ((shots > 0) & (shots < 1)).all()
 
 
-def test_every_shot_has_a_time_of_its_own():
+def test_every_shot_draws_its_own_time():
     time = np.asarray(flow.draw_time(jax.random.key(2), _many_groups(), FlowConfig()))
     shots = time[:, [1, 2, 3, 4, 6, 7]]
     assert len(np.unique(shots)) > 0.99 * shots.size
@@ -102,7 +103,7 @@ def test_shots_of_a_scene_may_share_one_time():
     assert len(np.unique(scenes)) > 0.99 * scenes.size  # other scenes and rows have other times
 
 
-def test_with_mixed_times_a_share_of_scenes_has_one_time_and_the_others_one_a_shot():
+def test_mixed_times_share_one_time_in_some_scenes():
     config = FlowConfig(times="mixed", together=0.25)
     time = np.asarray(flow.draw_time(jax.random.key(3), _many_groups(), config))
     for shots in (time[:, 1:4], time[:, 6:8]):
@@ -167,7 +168,7 @@ def test_the_backbone_gets_noisy_tokens_text_and_times():
     np.testing.assert_allclose(video[5:8], 0.625 * clean[5:8] + 0.375 * noise[5:8], rtol=1e-5)
 
 
-def test_dummies_and_padding_are_out_of_the_loss():
+def test_dummies_and_padding_have_no_loss():
     scenes = make_scenes()
     packed = pack_scenes([[scenes["trio"], scenes["full_text"]], []])
     index = packed.batch.video.index

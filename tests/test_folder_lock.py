@@ -1,4 +1,4 @@
-"""One writer in a folder at a time, and file systems that know no locks."""
+"""Only one process writes in a folder at a time, and a file system without locks gives a warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lct_jax.errors import InputError
 from lct_jax.folder_lock import lock_folder
 
 
-def test_a_second_writer_is_refused_by_the_name_of_the_first(tmp_path):
+def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path):
     with lock_folder(tmp_path, doing="preparing"):
         with pytest.raises(InputError) as caught, lock_folder(tmp_path, doing="preparing"):
             pass
@@ -32,7 +32,7 @@ def test_a_lock_that_a_killed_writer_left_is_free(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-def test_without_locks_a_warning_says_that_nobody_guards(tmp_path, monkeypatch, caplog, number):
+def test_a_folder_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog, number):
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -1,4 +1,4 @@
-"""Footage on one clock: which frame is seen when, whatever the rate, and what size it gets."""
+"""Tests footage at a fixed rate: which frame is shown when, at any rate, and the size of frames."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LEVELS = 8  # grey levels between one frame and the next, far more than H.264 ch
 
 
 def number_frames(count: int) -> np.ndarray:
-    """Frames that carry their number as their brightness: uint8 [count, 32, 48, 3]."""
+    """Returns frames whose brightness is their number: uint8 [count, 32, 48, 3]."""
     grey = (16 + LEVELS * np.arange(count)).astype(np.uint8)
     return np.broadcast_to(grey[:, None, None, None], (count, 32, 48, 3)).copy()
 
 
 def read_numbers(path, fps: float) -> list[int]:
-    """The numbers of the frames seen at a rate."""
+    """Returns the numbers of the frames that are shown at a rate."""
     return [round((float(frame.mean()) - 16) / LEVELS) for frame in iter_at_rate(path, fps)]
 
 
-def test_footage_at_the_rate_asked_for_passes_through(tmp_path):
+def test_footage_at_the_requested_rate_is_unchanged(tmp_path):
     path = write_footage(tmp_path / "a.mp4", number_frames(24), fps=12)
     for seen, stored in zip(iter_at_rate(path, 12), iter_frames(path), strict=True):
         np.testing.assert_array_equal(seen, stored)
@@ -40,7 +40,7 @@ def test_footage_at_the_rate_asked_for_passes_through(tmp_path):
         (30, 20, [0, 3, 5, 8, 10, 13, 15, 18]),
     ],
 )
-def test_other_rates_are_seen_at_twelve_a_second(tmp_path, fps, count, expected):
+def test_other_rates_are_converted_to_twelve_a_second(tmp_path, fps, count, expected):
     """Frame n is the one on screen a quarter of a frame after n / 12 s."""
     path = write_footage(tmp_path / "a.mp4", number_frames(count), fps=fps)
     assert read_numbers(path, 12) == expected
@@ -61,7 +61,7 @@ def test_footage_that_starts_late_starts_at_once(tmp_path):
     assert read_numbers(path, 12) == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_single_frame_is_seen_once(tmp_path):
+def test_a_single_frame_is_shown_once(tmp_path):
     assert read_numbers(write_footage(tmp_path / "a.mp4", number_frames(1), fps=60), 12) == [0]
 
 
@@ -79,7 +79,7 @@ def test_shapes_are_those_of_display(tmp_path):
     [(90, 160), (480, 480), (1080, 1920), (1920, 1080), (100, 400), (400, 100), (817, 1920)],
 )
 def test_area_is_kept_and_the_stretch_is_bounded(shape):
-    """Each side is rounded by at most 8 pixels, so the ratio is off by at most what both roundings make of it."""
+    """Each side is rounded by at most 8 pixels, which bounds the error of the ratio."""
     height, width = fit_size(*shape, area=480 * 480, multiple=(16, 16))
     assert height % 16 == width % 16 == 0
     ideal = np.sqrt(480 * 480 * np.array([shape[0] / shape[1], shape[1] / shape[0]]))

@@ -1,4 +1,4 @@
-"""Times and frames: no frame of a neighbour at any rate, however a list writes it and a container rounds it."""
+"""Tests times and frames: no shot holds a frame of a neighbour, at any rate, in any list, after any rounding."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.cuts import count_leaks
 from lct_jax.data.footage.find_videos import read_cut_list
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sources import iter_footage
+from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, first_frame, read_rate, snap_time
 from lct_jax.media.frames import iter_seen, read_own_rate
 
@@ -24,11 +25,11 @@ NTSC = Fraction(24000, 1001)
 def test_no_shot_of_random_cuts_holds_a_frame_of_a_neighbour(rate):
     rounded, placed = count_leaks(Fraction(rate), cuts=2000, seed=1)
     assert placed == 0
-    assert rounded > 300  # the same shots, had their bounds been rounded
+    assert rounded > 300  # the same shots with rounded bounds
 
 
 def test_a_frame_belongs_to_the_shot_that_is_on_screen_when_it_is_shown():
-    """At 12 a second frames are taken at 1/48, 5/48, 9/48, ... s."""
+    """At 12 a second frames are taken at 1/48, 5/48, 9/48 s and so on."""
     assert [first_frame(Fraction(n, 48), Fraction(12)) for n in range(7)] == [0, 0, 1, 1, 1, 1, 2]
     assert count_frames(1, 3, counted=Fraction(24), fps=Fraction(12)) == (1, 2)
     assert count_frames(1, 2, counted=Fraction(24), fps=Fraction(12)) == (1, 1)
@@ -36,7 +37,7 @@ def test_a_frame_belongs_to_the_shot_that_is_on_screen_when_it_is_shown():
     assert same == [(n, n + 1) for n in range(1000)]
 
 
-def test_rates_are_read_as_what_they_stand_for():
+def test_rounded_rates_are_read_as_exact_fractions():
     assert read_rate(24000 / 1001) == NTSC
     assert read_rate(12.0) == 12
     assert read_rate(23.976) == Fraction(2997, 125)
@@ -49,7 +50,7 @@ def test_rates_are_read_as_what_they_stand_for():
     assert find_counted(23.98, NTSC, fps=23.98) == Fraction(1199, 50)
 
 
-def test_a_timestamp_is_taken_for_the_frame_it_was_rounded_from():
+def test_timestamps_snap_to_the_frame_they_were_rounded_from():
     tick = Fraction(1, 1000)
     for number in range(500):
         rounded = round(number / NTSC / tick) * tick
@@ -58,7 +59,7 @@ def test_a_timestamp_is_taken_for_the_frame_it_was_rounded_from():
 
 
 def write_film(folder: Path, suffix: str, rate: Fraction, lengths: list[int]) -> Path:
-    """A film of shots of one grey each, by turns dark, middle and bright."""
+    """Writes a film of shots of one grey each: dark, middle and bright in turn."""
     grey = np.repeat(np.array([40, 120, 200] * len(lengths))[: len(lengths)], lengths)
     frames = np.broadcast_to(grey[:, None, None, None], (len(grey), 16, 16, 3)).astype(np.uint8)
     times = [float(number / rate) for number in range(len(grey))]
@@ -100,3 +101,25 @@ def test_a_list_of_cuts_counts_as_a_scene_file_does(tmp_path):
 def test_the_rate_of_a_video_is_exact(tmp_path):
     path = write_film(tmp_path, ".mkv", NTSC, [10, 10])
     assert abs(read_own_rate(path) - NTSC) < Fraction(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"shots": [[0, 48], [40, 60]]}, "shots[1]: found [40, 60], expected shots in order"),
+        ({"shots": [[5, 5]]}, "shots[0]: found [5, 5], expected 0 <= start < end (end is the"),
+        ({"shots": [[0, True]]}, "shots[0][1]: found True, expected a whole number"),
+        ({"shots": []}, "found no shot, expected at least one"),
+        ({"scenes": [[[0, 4]]]}, "expected either shots or scenes"),
+        ({"fps": 0}, "fps: found 0.0, expected a number above 0"),
+        ({"fps": 1e7}, "fps: found 10000000.0, expected a number below 1,000,000"),
+        ({"cut": 24}, "top level: unknown key 'cut', expected one of format, fps, shots"),
+    ],
+)
+def test_a_bad_list_of_cuts_is_refused_with_file_and_field(tmp_path, changes, expected):
+    path = tmp_path / "a.cuts.json"
+    good = {"format": "lct_jax.cuts/1", "fps": 24, "shots": [[0, 48]]}
+    path.write_text(json.dumps(good | changes))
+    with pytest.raises(InputError) as caught:
+        read_cut_list(path, fps=12.0, own=Fraction(24))
+    assert str(caught.value).startswith(f"{path}: {expected}")

@@ -1,8 +1,8 @@
-"""A disk that fills up: a clear line, and the last good checkpoint is whole.
+"""A disk that fills up gives a clear line, and the last good checkpoint stays whole.
 
-Two ways, for a disk that is really full needs a mount. A limit on the size of files (RLIMIT_FSIZE) works for anybody: a
-write beyond it fails in the middle of a file, as on a full disk, with EFBIG in place of ENOSPC. Where the system
-lets users mount (`unshare`), a small tmpfs is filled as well, and the error is ENOSPC itself.
+It is tested in two ways, since a disk that is really full needs a mount. A limit on the size of files (RLIMIT_FSIZE)
+works for anybody: a write beyond it fails in the middle of a file, as on a full disk, with EFBIG in place of ENOSPC.
+Where the system lets users mount (`unshare`), a small tmpfs is filled as well, and the error is ENOSPC itself.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from lct_jax.training.checkpoint.integrity import find_damage
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.report.reporter import Reporter
 
-LIMIT = 30_000  # bytes of a file: some of a checkpoint of the tiny model are larger, and none of its other files
-ROOM, PAGE = 64_000, 4096  # bytes that are left on the disk: a checkpoint takes several times that
+# Bytes of a file: some files of the tiny model's checkpoint are larger, and none of its other files is.
+LIMIT = 30_000
+# Free bytes of the small disk, of which a checkpoint takes several times as many, and bytes of a page.
+ROOM, PAGE = 64_000, 4096
 # Limits files to $1 bytes and runs the rest.
 ON_LIMIT = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-# Mounts a disk of size $1 at $2, copies $3 there, runs the rest, and brings back what is on the disk then.
+# Mounts a disk of size $1 at $2, copies $3 there, runs the rest, and copies what is on the disk back.
 ON_SMALL_DISK = """
 mount -t tmpfs -o size="$1" tmpfs "$2" && cp -r "$3/." "$2" || exit 99
 disk=$2 run=$3; shift 3; "$@"; code=$?
@@ -44,7 +46,7 @@ exit $code
 
 
 def may_mount() -> bool:
-    """Whether a user may mount here, in a namespace of their own."""
+    """Returns whether a user may mount here, in a namespace of their own."""
     try:
         command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
         return subprocess.run(command, capture_output=True).returncode == 0
@@ -53,14 +55,14 @@ def may_mount() -> bool:
 
 
 def start_at_six(tmp_path: Path) -> Path:
-    """The shared run as it was before its last save, at step 8."""
+    """Returns a copy of the shared run as it was before its last save, at step 8."""
     run = Path(shutil.copytree(shared_run(), tmp_path / "run"))
     shutil.rmtree(run / "checkpoints/8")
     return run
 
 
 def check_failed(result: Result, run: Path, error: str) -> None:
-    """One line that says what failed and what is left; and that is whole."""
+    """Checks that the run ended with one line about what failed and the last checkpoint, and that this is whole."""
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.code == 2, result.stderr
     assert len(lines) == 1, result.stderr
@@ -84,7 +86,7 @@ def test_a_save_cut_short_by_a_limit_leaves_the_last_checkpoint(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["tmpfs"] if may_mount() else ["limit"])
 def test_after_a_full_disk_a_run_goes_on_to_the_same_end(tmp_path, way):
-    """It is warned of with the report before the save."""
+    """The report before the save has a warning."""
     run, disk = start_at_six(tmp_path), tmp_path / "disk"
     if way == "limit":
         test_a_save_cut_short_by_a_limit_leaves_the_last_checkpoint(tmp_path / "limit")
@@ -112,7 +114,7 @@ def test_a_report_that_cannot_be_written_is_an_error_in_one_line(tmp_path):
 
 
 @pytest.mark.programs
-def test_a_disk_with_too_little_room_is_told_of_early_and_once(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_once_before_the_save(tmp_path, monkeypatch):
     usage, free = namedtuple("usage", "free"), [10**12]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(free[0]))
     checkpoints = Checkpoints(tmp_path, keep=2)

@@ -1,6 +1,6 @@
-"""Every config and the parameters of its model, written out: a changed experiment shows in a diff.
+"""Every config and the parameters of its model, written out, so that a changed experiment shows in a diff.
 
-`make golden` writes tests/golden/ anew, to be looked at and committed with the change.
+`make golden` writes tests/golden/ anew, to be reviewed and committed with the change.
 """
 
 import ast
@@ -25,12 +25,12 @@ each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.ste
 
 
 def load_config(path: Path) -> Config:
-    """The checked config of a file under configs/."""
+    """Returns the checked config of a file under configs/."""
     return freeze(read_beside(path, path.stem).get_config())
 
 
 def flatten(values: dict, prefix: str = "") -> list[str]:
-    """`path = value` lines of nested dictionaries."""
+    """Returns `path = value` lines of nested dictionaries."""
     lines = []
     for name, value in values.items():
         path = prefix + name
@@ -39,14 +39,14 @@ def flatten(values: dict, prefix: str = "") -> list[str]:
 
 
 def describe_parameters(config: Config) -> list[str]:
-    """`name dtype[shape]` lines and the number of parameters, from shapes alone."""
+    """Returns `name dtype[shape]` lines and the number of parameters, from shapes alone."""
     leaves = name_leaves(build_abstract(config.network).params)
     lines = sorted(f"{name} {x.dtype}{list(x.shape)}" for name, x in leaves.items())
     return [*lines, f"total {sum(x.size for x in leaves.values()):,}"]
 
 
 def compare(name: str, lines: list[str]) -> None:
-    """Holds lines against tests/golden/NAME, or writes them there when asked to."""
+    """Compares lines with tests/golden/NAME, or writes them there with UPDATE_GOLDEN."""
     file, text = GOLDEN / name, "".join(f"{line}\n" for line in lines)
     if UPDATE:
         file.write_text(text)
@@ -56,7 +56,7 @@ def compare(name: str, lines: list[str]) -> None:
 
 @each_config
 def test_config_differs_from_the_defaults_as_written(path):
-    """A new default is then one line in one diff."""
+    """Since only differences are written, a new default changes one line."""
     usual = set(flatten(dataclasses.asdict(Config(name=""))))
     lines = flatten(dataclasses.asdict(load_config(path)))
     compare(f"{path.stem}.config.txt", sorted(line for line in lines if line not in usual))
@@ -72,7 +72,7 @@ def test_parameters_are_as_written(path):
 
 
 @each_config
-def test_config_bears_the_name_of_its_file(path):
+def test_config_has_the_name_of_its_file(path):
     assert load_config(path).name == path.stem
 
 
@@ -88,8 +88,8 @@ def test_every_golden_file_has_a_config():
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 
-def test_names_and_totals_agree_with_a_real_model():
-    """The description is of what is trained: made for real, one small model has these leaves."""
+def test_golden_parameters_equal_those_of_a_real_model():
+    """One small model is built for real, and has the parameters of its description."""
     config = load_config(ROOT / "configs/film_tiny.py")
     small = put(config, width=16, depth=2, heads=2, head_dim=8, rope_split=(4, 2, 2), text_width=8)
     lines = describe_parameters(small)

@@ -1,7 +1,7 @@
-"""One gradient, however it is computed: packed or not, in micro-batches, on eight devices, recomputed or kept.
+"""The gradient is the same packed or not, in micro-batches, on eight devices, recomputed or kept.
 
-Eight rows hold eight scenes, unevenly, so that rows, micro-batches and devices all carry different numbers of
-samples. The reference for the gradient's direction is a difference quotient of the dense float64 loss.
+Eight rows hold eight scenes, unevenly, so that rows, micro-batches and devices all carry different numbers of samples.
+The reference for the gradient's direction is a difference quotient of the dense float64 loss.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from lct_jax.training.state import TrainState, init_state
 from lct_jax.training.step import StepOutput, make_backbone, make_step
 
 TRAINING = TrainingConfig(steps=10, warmup=1, learning_rate=1e-3)
-SAMPLES = 5.0  # that a batch is planned to hold; this one holds eight
+# The planned samples of a batch; this one has eight.
+SAMPLES = 5.0
 
 
 class Spread(NamedTuple):
-    """A compiled program over a mesh, and what goes into it."""
+    """A compiled program over a mesh, and its inputs."""
 
     inputs: tuple[Any, ...]
     program: Any
@@ -69,7 +70,7 @@ def packed() -> Packed:
 
 @pytest.fixture(scope="module")
 def gradient_of(tiny) -> Any:
-    """(params, batch, added) -> loss and gradient on one device."""
+    """Returns a function (params, batch, added) -> loss and gradient on one device."""
     return _compile(tiny)
 
 
@@ -82,7 +83,7 @@ def test_loss_and_gradient_agree_with_the_dense_reference(tiny, expected):
     check_against_dense(expected[:2], tiny, _all_scenes(), TINY)
 
 
-def test_every_parameter_has_a_gradient_but_the_last_text_update(expected):
+def test_every_parameter_but_the_last_text_update_has_a_gradient(expected):
     leaves = name_leaves(expected[1])
     assert len(leaves) == 38
     for name, leaf in leaves.items():
@@ -112,7 +113,7 @@ def test_two_micro_batches_give_the_same_gradient(tiny, packed, expected):
 
 @pytest.fixture(scope="module")
 def spread(tiny, packed, mesh) -> Spread:
-    """The gradient on eight devices."""
+    """Returns the gradient on eight devices."""
     with jax.set_mesh(mesh):
         params = jax.device_put(tiny.params, state_sharding(tiny.params, mesh))
         inputs = params, place_batch(packed.batch, mesh), packed.added
@@ -120,7 +121,7 @@ def spread(tiny, packed, mesh) -> Spread:
 
 
 @pytest.mark.parametrize("policy", ["save_attention", "offload"])
-def test_blocks_recomputed_around_attention_give_the_same_gradient(tiny, packed, expected, policy):
+def test_save_attention_remat_gives_the_same_gradient(tiny, packed, expected, policy):
     recomputed = TinyModel(change(TINY, remat=policy))
     check_same(_compile(recomputed)(tiny.params, packed.batch, packed.added), expected)
 
@@ -133,10 +134,10 @@ def test_eight_devices_give_the_same_gradient(spread, expected):
 
 
 def test_activations_are_exchanged_and_never_gathered(spread, tiny):
-    """Of two rows a device: 26 text and 28 video tokens over two devices, as are two heads of 16."""
+    """A device has two rows: 26 text and 28 video tokens over two devices, and two heads of 16."""
     found = list_collectives(spread.program.as_text())
     assert not [c for c in found if c.kind == "collective-permute"]
-    # Queries, keys, values and what is mixed of them, there; and their gradients, back.
+    # Queries, keys, values and the output are exchanged, and so are their gradients.
     exchanged = [c for c in found if c.kind == "all-to-all"]
     part = ("f32", (2, 1, 27, 16))
     assert exchanged == [Collective("all-to-all", (part, part), in_layer=True)] * 8
@@ -146,7 +147,7 @@ def test_activations_are_exchanged_and_never_gathered(spread, tiny):
     }
     gathered = [result for c in found if c.kind == "all-gather" for result in c.results]
     assert {shape for dtype, shape in gathered if dtype == "f32"} <= weights
-    # Besides weights: scene and shot of every token, once.
+    # Besides weights, the scene and shot of every token are gathered once.
     assert [result for result in gathered if result[0] != "f32"] == [("s32", (2, 2, 27))] * 2
     reduced = [r for c in found if c.kind in ("all-reduce", "reduce-scatter") for r in c.results]
     assert not [shape for _, shape in reduced if {14, 27, 28, 54} & set(shape)]
@@ -177,8 +178,8 @@ def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, pack
         assert values[~padding].any(axis=-1).all()  # prompts and dummies are seen
 
 
-def test_a_sample_weighs_the_same_in_whatever_batch_it_lies(tiny, gradient_of, expected):
-    """Three scenes in one batch and five in another give, added up, the gradient of all eight."""
+def test_a_sample_weighs_the_same_in_any_batch(tiny, gradient_of, expected):
+    """The gradients of three scenes in one batch and of five in another add up to that of all eight."""
     rows = _packed_rows()
     batches = [
         pack_scenes([*rows[:1], rows[4], *[[]] * 6]),
@@ -193,19 +194,19 @@ def test_a_sample_weighs_the_same_in_whatever_batch_it_lies(tiny, gradient_of, e
     ]
     mean = lambda trees: jax.tree.map(lambda a, b: (a + b) / 2, *trees)
     check_same((expected[0], mean(scaled)), expected)
-    # Means over each batch's own samples would favour those of the smaller one.
+    # Means over each batch's own samples would give more weight to those of the smaller one.
     with pytest.raises(AssertionError):
         check_same((expected[0], mean([gradient for _, gradient, _ in found])), expected)
 
 
-def test_counts_the_samples_of_all_rows(packed):
+def test_samples_of_all_rows_are_counted(packed):
     assert float(count_samples(packed.batch)) == 8.0
     assert float(count_samples(pack_scenes([[], []]).batch)) == 1.0
 
 
 @pytest.fixture(scope="module")
 def trained(tiny, packed, mesh) -> tuple[TrainState, StepOutput]:
-    """State and metrics after three whole steps of two micro-batches on eight devices."""
+    """Returns state and metrics after three whole steps of two micro-batches on eight devices."""
     training = dataclasses.replace(TRAINING, accumulate=2)
     optimizer = make_optimizer(training, decays=decays)
     state = jax.jit(partial(init_state, optimizer=optimizer))(tiny.params)
@@ -228,7 +229,9 @@ def trained(tiny, packed, mesh) -> tuple[TrainState, StepOutput]:
     return state, metrics
 
 
-def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradient_of, trained):
+def test_train_steps_on_eight_devices_equal_steps_by_hand_on_one(
+    tiny, packed, gradient_of, trained
+):
     optimizer = make_optimizer(TRAINING, decays=decays)
     update = jax.jit(optimizer.update)
     params = ema = jax.tree.map(np.asarray, tiny.params)
@@ -237,7 +240,7 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
         key = jax.random.fold_in(jax.random.key(3), step)
         added = flow.draw(key, packed.batch, slots=SLOTS, config=FlowConfig())
         loss, gradient, _ = gradient_of(params, packed.batch, added)
-        gradient = jax.tree.map(lambda leaf: leaf * (8 / SAMPLES), gradient)  # 8 are there
+        gradient = jax.tree.map(lambda leaf: leaf * (8 / SAMPLES), gradient)  # the batch has 8
         updates, opt_state = update(gradient, opt_state, params)
         params = jax.tree.map(np.add, params, updates)
         ema = jax.tree.map(lambda old, new, r=rate: r * old + (1 - r) * new, ema, params)
@@ -255,7 +258,7 @@ def test_steps_on_eight_devices_equal_steps_by_hand_on_one(tiny, packed, gradien
             assert np.abs(leaf - tiny.weights[name]).max() > 1e-4 or "blocks.text" in name
 
 
-def test_large_leaves_lie_in_shards_and_small_ones_whole(trained):
+def test_large_parameters_are_sharded_and_small_ones_replicated(trained):
     state = trained[0]
     moments = (optax.tree.get(state.opt_state, moment) for moment in ("mu", "nu"))
     for tree in (state.params, state.ema, *moments):
@@ -271,7 +274,7 @@ def test_large_leaves_lie_in_shards_and_small_ones_whole(trained):
     assert state.step.sharding.is_fully_replicated
 
 
-def test_weight_decay_spares_vectors_norms_and_modulation(tiny):
+def test_weight_decay_excludes_biases_norms_and_modulation(tiny):
     mask = name_leaves(mark_decayed(tiny.params, decays))
     streams = [
         f"blocks.{s}.{n}.kernel" for s in ("text", "video") for n in ("qkv", "out", "up", "down")

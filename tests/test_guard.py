@@ -1,4 +1,4 @@
-"""Updates that are not made: what the guard calls bad, what it leaves untouched, and when a run gives up."""
+"""The guard against bad updates: which it refuses, what they leave unchanged, and when a run ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 def run_guard(losses: list[float], norms: list[float] | None = None) -> tuple[list[bool], list]:
-    """Verdicts on one loss after the other, and what is remembered after each."""
+    """Returns the verdicts on a sequence of losses, and the state of the guard after each."""
     guard, verdicts, guards = init_guard(), [], []
     for loss, norm in zip(losses, norms or [1.0] * len(losses), strict=True):
         good, guard = judge(guard, loss=jnp.float32(loss), norm=jnp.float32(norm), spike=3.0)
@@ -39,7 +39,7 @@ def run_guard(losses: list[float], norms: list[float] | None = None) -> tuple[li
     return verdicts, guards
 
 
-def test_what_is_no_number_is_refused_and_forgotten():
+def test_updates_that_are_not_finite_are_refused_and_not_averaged():
     verdicts, guards = run_guard([2.0, NAN, INFINITE, 2.0, 2.0], [1.0, 1.0, 1.0, NAN, 1.0])
     assert verdicts == [True, False, False, False, True]
     assert [int(guard.in_a_row) for guard in guards] == [0, 1, 2, 3, 0]
@@ -48,14 +48,14 @@ def test_what_is_no_number_is_refused_and_forgotten():
     np.testing.assert_allclose(guards[-1].mean, 2.0, rtol=1e-6)
 
 
-def test_a_spike_is_one_only_after_the_first_steep_fall():
+def test_spikes_are_refused_only_after_the_first_updates():
     verdicts, guards = run_guard([1.0, 3.5, *[1.0] * (SETTLED - 2), 3.5, 2.5])
     assert verdicts == [*[True] * SETTLED, False, True]
-    # The mean weighs every loss, the first ones by what there is of them.
+    # The mean has the weights of a running mean, divided by their sum so far.
     assert 1.0 < float(guards[-1].mean) < 1.1
 
 
-def test_a_refused_update_leaves_everything_but_the_step():
+def test_a_refused_update_changes_only_the_step():
     graph, shapes = build_abstract(TINY)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
     optimizer = make_optimizer(TRAINING, decays=decays)
@@ -89,7 +89,7 @@ def make_meter() -> Meter:
 
 
 def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> Metrics:
-    """What a step gives: its whole loss is of shots at times below 0.1, in first place."""
+    """Returns the metrics of a step whose whole loss is of shots at times below 0.1."""
     weights = np.zeros((2, 10), np.float32), np.zeros((2, SLOTS), np.float32)
     for sums in weights:
         sums[:, 0] = samples, samples * loss
@@ -103,7 +103,7 @@ def make_metrics(loss: float, in_a_row: int, samples: float = 1.0) -> Metrics:
     )
 
 
-def test_a_report_names_the_steps_and_leaves_their_losses_out():
+def test_a_report_names_skipped_steps_and_leaves_out_their_losses():
     meter = make_meter()
     steps = [(1.0, 0, 1.0), (NAN, 1, 9.0), (3.0, 0, 3.0), (NAN, 1, 9.0)]
     for step, (loss, in_a_row, samples) in enumerate(steps, start=5):
@@ -125,7 +125,7 @@ def test_a_report_without_any_update_has_no_loss():
     assert report.in_a_row == 4
 
 
-def test_a_run_gives_up_after_the_configured_number_in_a_row():
+def test_a_run_ends_after_too_many_refused_updates_in_a_row():
     check_guard(1, TRAINING)
     check_guard(2, dataclasses.replace(TRAINING, most_skipped=3))
     with pytest.raises(InputError, match=r"2 updates in a row .* fewer than 2"):

@@ -1,4 +1,4 @@
-"""A run keeps to the codec and the encoder of its set: the programs refuse others, by the names of both."""
+"""The programs refuse another codec or encoder than that of a run's set, and name both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
 
 def write_other_codec(path) -> str:
-    """The codec of the shared run with another mean; returns its identity."""
+    """Writes the codec of the shared run with another mean, and returns its identity."""
     codec = PatchCodec.load(shared_run() / "codec.safetensors", channels=8)
     other = PatchCodec(mean=codec.mean + 1, basis=codec.basis, scale=codec.scale)
     other.save(path)

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits, and animated ones on a clock."""
+"""Tests images of more than 8 bits, and animated ones on a clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_grey_of_any_depth_reaches_from_black_to_white(tmp_path, levels, name):
 
 
 @pytest.mark.parametrize("level", [np.nan, -1.0, 1e6])
-def test_levels_that_no_picture_has_are_refused(tmp_path, level):
+def test_levels_out_of_range_are_refused(tmp_path, level):
     Image.fromarray(np.full((4, 4), level, np.float32)).save(tmp_path / "a.tif")
     expected = (
         r"a\.tif: not a readable image \(found levels from .*, expected 0 to 1, 255 or 65535\)"
@@ -45,7 +45,7 @@ def test_levels_that_no_picture_has_are_refused(tmp_path, level):
 @pytest.mark.parametrize(
     ("name", "options"), [("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {})]
 )
-def test_an_animation_is_seen_by_its_durations(tmp_path, name, options):
+def test_frames_of_an_animation_follow_its_durations(tmp_path, name, options):
     pictures = [Image.new("RGB", (32, 24), (40 * n, 0, 0)) for n in range(6)]
     shown = {"duration": [100, 200, 100, 100, 300, 100], "save_all": True, "loop": 0}
     pictures[0].save(tmp_path / name, append_images=pictures[1:], **shown, **options)

@@ -1,4 +1,4 @@
-"""Damaged checkpoints: what is found, what is said, which one is used, and what becomes of the damaged one."""
+"""Damaged checkpoints: how they are found and reported, which one is used instead, and where they are moved."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def truncate(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit of the byte in the middle."""
+    """Flips one bit of the middle byte."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -52,12 +52,12 @@ META, ARRAYS = "meta/metadata", "state/ocdbt.process_0/d"
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """A copy of the shared run, with checkpoints of steps 6 and 8."""
+    """Returns a copy of the shared run, with checkpoints of steps 6 and 8."""
     return Path(shutil.copytree(shared_run(), tmp_path / "run"))
 
 
 def largest(run: Path, step: int) -> Path:
-    """The largest file of array data."""
+    """Returns the largest file of array data."""
     folder = run / "checkpoints" / str(step) / ARRAYS
     return max(folder.iterdir(), key=lambda path: path.stat().st_size)
 
@@ -72,7 +72,7 @@ def make_state() -> TrainState:
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_whatever_happens_to_any_file_is_found_and_the_file_named(run, kind):
+def test_damage_to_any_file_is_found_and_named(run, kind):
     checkpoint = run / "checkpoints/8"
     assert find_damage(checkpoint) is None
     names = [str(p.relative_to(checkpoint)) for p in checkpoint.rglob("*") if p.is_file()]
@@ -87,14 +87,15 @@ def test_whatever_happens_to_any_file_is_found_and_the_file_named(run, kind):
             assert found is not None and found.startswith(f"{name}: "), name
             assert EXPECTED[kind] in found
         elif kind == "missing":
-            assert found is None  # as with checkpoints of before there were manifests
+            # Earlier checkpoints have no manifest either.
+            assert found is None
         else:
             assert found is not None and found.startswith(MANIFEST)
         path.write_bytes(kept)
         assert find_damage(checkpoint) is None
 
 
-def test_no_bit_of_the_manifest_can_be_flipped_unseen(run):
+def test_any_flipped_bit_of_the_manifest_is_found(run):
     path = run / "checkpoints/8" / MANIFEST
     kept = path.read_bytes()
     for place in range(0, len(kept), 7):
@@ -102,7 +103,7 @@ def test_no_bit_of_the_manifest_can_be_flipped_unseen(run):
         assert find_damage(path.parent) is not None, (place, kept[place : place + 1])
 
 
-def test_what_is_missing_without_a_manifest_is_found(run):
+def test_missing_files_are_found_without_a_manifest(run):
     checkpoint = run / "checkpoints/8"
     (checkpoint / MANIFEST).unlink()
     (checkpoint / META).unlink()
@@ -112,8 +113,8 @@ def test_what_is_missing_without_a_manifest_is_found(run):
 # ---- what is used instead ------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_from_the_one_before_and_ends_the_same(run):
-    """The damaged one is told of in one line, and kept."""
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(run):
+    """The damaged checkpoint is reported in one line, and kept."""
     damaged = largest(run, 8)
     flip(damaged)
     result = finish(run)
@@ -129,9 +130,10 @@ def test_a_run_goes_on_from_the_one_before_and_ends_the_same(run):
     check_same_end(run)
 
 
-def test_of_several_damaged_ones_each_is_named_and_moved(run, capsys):
+def test_each_damaged_checkpoint_is_named_and_moved(run, capsys):
     shutil.copytree(run / "checkpoints/8", run / "checkpoints/7")
-    (run / "damaged/8").mkdir(parents=True)  # of another time
+    # An earlier damaged checkpoint is there already.
+    (run / "damaged/8").mkdir(parents=True)
     truncate(run / "checkpoints/7" / META)
     (run / "checkpoints/8/state/_METADATA").unlink()
     checkpoints = Checkpoints(run, keep=2)
@@ -144,7 +146,7 @@ def test_of_several_damaged_ones_each_is_named_and_moved(run, capsys):
     assert finished(run) == [6]
 
 
-def test_where_none_is_whole_each_is_named_and_nothing_is_touched(run):
+def test_if_all_checkpoints_are_damaged_each_is_named_and_none_moved(run):
     flip(largest(run, 6))
     truncate(run / "checkpoints/8/state/_METADATA")
     for keep in (None, 2):
@@ -157,8 +159,8 @@ def test_where_none_is_whole_each_is_named_and_nothing_is_touched(run):
     assert finished(run) == [6, 8]
 
 
-def test_what_reads_a_run_uses_the_one_before_and_changes_nothing(run, capsys):
-    """As sample.py, lct_jax.export and training.init_from do."""
+def test_reading_a_run_skips_damaged_checkpoints_and_changes_nothing(run, capsys):
+    """sample.py, lct_jax.export and training.init_from read a run in this way."""
     expected = TrainedWeights(run).read(SHAPES)
     flip(largest(run, 8))
     assert TrainedWeights(run).describe().endswith("ema of step 6)")
@@ -181,7 +183,7 @@ def test_a_checkpoint_without_a_manifest_is_used_with_a_note(run, capsys):
     )
 
 
-def test_half_written_saves_are_no_checkpoints_and_only_their_run_removes_them(run):
+def test_unfinished_saves_are_ignored_and_removed_by_their_run_only(run):
     half = run / "checkpoints/9.orbax-checkpoint-tmp"
     shutil.copytree(run / "checkpoints/8", half)
     assert Checkpoints(run).latest == 8
@@ -197,7 +199,7 @@ def test_half_written_saves_are_no_checkpoints_and_only_their_run_removes_them(r
 
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 def test_every_save_gets_its_manifest(tmp_path, monkeypatch, backend):
-    """On an accelerator both are written beside the training."""
+    """On an accelerator the checkpoint and its manifest are written during training."""
     meta = TrainedWeights(shared_run()).meta
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     checkpoints = Checkpoints(tmp_path, keep=2)
@@ -212,19 +214,22 @@ def test_every_save_gets_its_manifest(tmp_path, monkeypatch, backend):
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [([6, 1, 0], Choice(6, True, {})), ([-1, 0, 0], Choice(None, False, {}))]
+    ("broadcast", "expected"),
+    [([6, 1, 0], Choice(6, True, {})), ([-1, 0, 0], Choice(None, False, {}))],
 )
-def test_other_processes_do_not_look_but_are_told(run, monkeypatch, told, expected):
+def test_other_processes_receive_the_chosen_checkpoint_by_broadcast(
+    run, monkeypatch, broadcast, expected
+):
     flip(largest(run, 8))
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    send = lambda mine: np.array(told)
+    send = lambda mine: np.array(broadcast)
     monkeypatch.setattr(integrity.multihost_utils, "broadcast_one_to_all", send)
     assert choose(run / "checkpoints", owner=True) == expected
     assert finished(run) == [6, 8]
 
 
-def test_other_processes_end_too_where_none_is_whole(run, monkeypatch):
+def test_other_processes_end_too_if_all_checkpoints_are_damaged(run, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     send = lambda mine: np.array([-1, 0, 1])
@@ -245,8 +250,8 @@ print("chosen", choose(folder, owner=True).step)
 
 
 @pytest.mark.slow
-def test_two_processes_choose_the_same_one(run):
-    """Real ones: only the first says what is damaged, and moves it."""
+def test_two_processes_choose_the_same_checkpoint(run):
+    """Two real processes start, and only the first one reports the damage and moves the checkpoint."""
     flip(largest(run, 8))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -255,7 +260,7 @@ def test_two_processes_choose_the_same_one(run):
     pair = [start_program("-c", TWO_PROCESSES, str(number), *arguments) for number in (0, 1)]
     (first, told), (second, silent) = (process.communicate(timeout=300) for process in pair)
     assert [process.returncode for process in pair] == [0, 0], told + silent
-    # Gloo says first that it is connected.
+    # The first line is Gloo's, about its connection.
     assert first.splitlines()[-1] == second.splitlines()[-1] == "chosen 6"
     assert "checkpoints/8: damaged" in told and "damaged" not in silent
     assert finished(run) == [6]

@@ -1,4 +1,4 @@
-"""Everything of JAX without a public name that the project uses is there, and takes what it is given."""
+"""Everything of JAX without a public name that the project uses exists, and takes the arguments that we pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lct_jax.jax_internals import Coordination, read_distributed
 
 
 @pytest.mark.parametrize("name", ["splash_backward_keys", "splash_backward_queries"])
-def test_splash_has_the_backward_kernels_with_the_arguments_that_are_given(name):
+def test_splash_backward_kernels_take_the_arguments_we_pass(name):
     positional = ["q", "k", "v", "segment_ids", "sinks", "logsumexp", "do", "di"]
     by_keyword = {
         *("bq", "bkv", "is_mqa", "mask_info", "mask_value", "attn_logits_soft_cap"),
@@ -27,7 +27,7 @@ def test_splash_has_the_backward_kernels_with_the_arguments_that_are_given(name)
     assert not missing, f"this version of JAX has no argument {missing} of {name}"
 
 
-def test_jax_keeps_its_place_among_the_processes_where_it_is_read():
+def test_jax_keeps_its_process_number_where_we_read_it():
     state = distributed.global_state
     missing = [n for n in ("process_id", "num_processes", "client") if not hasattr(state, n)]
     assert not missing, f"this version of JAX has no jax._src.distributed.global_state.{missing}"
@@ -35,7 +35,7 @@ def test_jax_keeps_its_place_among_the_processes_where_it_is_read():
 
 
 @pytest.mark.parametrize("name", [name for name in vars(Coordination) if not name.startswith("_")])
-def test_the_client_of_the_coordination_service_has_what_is_called(name):
+def test_the_coordination_client_has_the_methods_we_call(name):
     client = _jax.DistributedRuntimeClient
     assert hasattr(client, name), f"this version of JAX has no {client.__name__}.{name}"
     given = list(inspect.signature(getattr(Coordination, name)).parameters)[1:]

@@ -1,4 +1,4 @@
-"""Several prepared sets as one: records under one numbering, captions of single shots, what does not go together."""
+"""Tests several prepared sets as one: one numbering, captions of single shots, and sets that do not fit together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_records import MAKER, SCENES, TEXT_WIDTH, draw, make_shot
+from test_records import INFO, SCENES, TEXT_WIDTH, draw, make_shot
 from tiny_film import CONFIG, run_program, shared_film
 
 from lct_jax.backbones.registry import count_costs
@@ -36,7 +36,7 @@ DATA = DataConfig(rows=2, video_tokens=64, text_tokens=32, groups=8, pool=4)
 @pytest.fixture
 def folders(tmp_path):
     for name, scenes in (("film", SCENES), ("clips", (CLIP,))):
-        write_set(tmp_path / name, scenes, maker=MAKER, credit=f"by {name}")
+        write_set(tmp_path / name, scenes, info=INFO, credit=f"by {name}")
         (tmp_path / name / "codec.safetensors").write_text(name)
     return tmp_path
 
@@ -89,8 +89,8 @@ def test_a_caption_over_its_span_is_refused_where_it_is_drawn(folders):
 
 
 def test_sets_of_another_codec_are_refused(folders):
-    maker = dataclasses.replace(MAKER, codec="codec-b")
-    write_set(folders / "clips", (CLIP,), maker=maker, credit="")
+    info = dataclasses.replace(INFO, codec="codec-b")
+    write_set(folders / "clips", (CLIP,), info=info, credit="")
     with pytest.raises(InputError) as caught:
         open_data(f"scenes={folders}/film,single={folders}/clips")
     assert str(caught.value) == (
@@ -134,8 +134,8 @@ def test_shots_of_scenes_that_name_people_are_left_out_of_single_shots(capsys):
 
 
 @pytest.mark.slow
-def test_a_run_on_two_sets_starts_resumes_and_tells_of_other_shares(tmp_path):
-    """As a user runs it: preflight, plan and training with the same sets; the seed has more than 64 bits."""
+def test_a_run_on_two_sets_resumes_and_reports_changed_shares(tmp_path):
+    """The run uses preflight, plan and training with the same sets; the seed has more than 64 bits."""
     film = shared_film()
     sets = f"scenes={film.prepared},single={film.prepared}"
     config = f"--config={film.config}"

@@ -1,4 +1,4 @@
-"""Where tokens sit: positions, groups and packing against numbers written out by hand."""
+"""Positions, groups and packing of tokens, compared with numbers written out by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_single_shot_is_group_0_but_shot_1():
     assert layout.video.slot.tolist() == [0, 0]
 
 
-def test_with_a_stride_every_group_takes_a_multiple_of_it():
+def test_groups_take_a_multiple_of_the_stride():
     layout = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, stride=5))
     assert layout.text.coord[:, 0].tolist() == [0, 1, 5, 10, 11]  # 4 and 4 positions, up to 5
     assert layout.video.coord[:, 0].tolist() == [3, 7, 7, 12, 12, 13, 13]
@@ -69,7 +69,7 @@ def test_with_a_stride_every_group_takes_a_multiple_of_it():
     np.testing.assert_array_equal(exact.video.coord, lay_out(TWO_SHOTS, layout=LAYOUT).video.coord)
 
 
-def test_at_the_same_places_shots_start_where_the_first_one_does():
+def test_same_positions_start_every_shot_where_the_first_starts():
     layout = lay_out(TWO_SHOTS, layout=LayoutConfig(scene_span=3, shot_span=2, positions="same"))
     assert layout.text.coord[:, 0].tolist() == [0, 1, 4, 4, 5]
     assert layout.video.coord.tolist() == [
@@ -88,7 +88,7 @@ def test_at_the_same_places_shots_start_where_the_first_one_does():
     np.testing.assert_array_equal(one.video.coord, two.video.coord)
 
 
-def test_a_prompt_of_another_length_moves_nothing():
+def test_prompt_lengths_do_not_change_positions():
     shots = (GroupPlan(2, (1, 1, 2)), GroupPlan(0, (2, 2, 1)))
     edited = lay_out(ScenePlan(3, shots), layout=LAYOUT)
     original = lay_out(TWO_SHOTS, layout=LAYOUT)
@@ -109,7 +109,7 @@ def test_a_prompt_of_another_length_moves_nothing():
         (ScenePlan(2, ()), "scene: found no shot, expected at least one"),
     ],
 )
-def test_refuses_what_does_not_fit_its_span(plan, message):
+def test_a_text_longer_than_its_span_is_refused(plan, message):
     with pytest.raises(InputError) as caught:
         lay_out(plan, layout=LAYOUT)
     assert str(caught.value) == message
@@ -121,7 +121,7 @@ def test_patches_have_channels_fastest_and_frames_outermost():
     assert patches.tolist() == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
 
 
-def test_unpatchify_undoes_patchify():
+def test_unpatchify_inverts_patchify():
     latent = np.random.default_rng(0).normal(size=(4, 6, 2, 3))
     patch = (2, 3, 1)
     grid = token_grid(latent.shape[:3], patch)
@@ -144,7 +144,7 @@ def _scene_tokens(plan: ScenePlan, fill: float) -> SceneTokens:
     )
 
 
-def test_packs_scenes_one_behind_the_other_and_counts_their_groups_on():
+def test_scenes_are_packed_in_order_with_consecutive_group_slots():
     rows = [[_scene_tokens(TWO_SHOTS, 1.0), _scene_tokens(ONE_SHOT, 2.0)], []]
     video, text, condition = pack(rows, video_tokens=11, text_tokens=8, channels=2, text_width=3)
     assert condition is None
@@ -165,7 +165,7 @@ def test_packs_scenes_one_behind_the_other_and_counts_their_groups_on():
         assert not any(leaf[1].any() for leaf in tokens.index)
 
 
-def test_a_row_planned_over_its_budget_is_an_error_and_not_cut():
+def test_a_row_over_its_token_budget_is_an_error():
     with pytest.raises(ValueError, match="row 0 is planned over its budget of 6 tokens"):
         pack(
             [[_scene_tokens(TWO_SHOTS, 1.0)]],

@@ -1,4 +1,4 @@
-"""Which list beside a video belongs to which video."""
+"""Tests which list beside a video belongs to which video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking a prepared set and looking at it: damage is named, and sheets show what the arrays hold."""
+"""Tests the validation of a prepared set, and contact sheets of its arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiny_film import CONFIG, TinyFilm, run_program, shared_film, write_config
 from lct_jax.backbones.registry import count_costs
 from lct_jax.codecs.patch import PatchCodec
 from lct_jax.data.pipeline import make_source
-from lct_jax.data.sets.contact_sheet import choose_shots, look_at_batch, look_at_shots
+from lct_jax.data.sets.contact_sheet import choose_shots, make_batch_rows, make_shot_rows
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
 from lct_jax.encoders.stand_in import StandInEncoder
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.programs
 
 @pytest.fixture
 def copy(tmp_path) -> TinyFilm:
-    """A copy of the shared set, to be damaged."""
+    """Returns a copy of the shared set, to be damaged."""
     shutil.copytree(shared_film().prepared, tmp_path / "set")
     return TinyFilm(tmp_path)
 
 
 def change_record(film: TinyFilm, kind: str, number: int, **tensors: np.ndarray | None) -> None:
-    """Writes a record anew with some of its tensors replaced, or left out (None)."""
+    """Writes a record again with some of its tensors replaced, or left out (None)."""
     (path,) = film.prepared.glob(f"shards/*/{kind}.array_record")
     reader = ArrayRecordReader(str(path))
     records = list(reader.read(list(range(reader.num_records()))))
@@ -78,7 +78,7 @@ def test_a_bad_record_is_named(copy, kind, number, tensors, expected):
     assert expected in problem
 
 
-def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
+def test_all_problems_of_a_set_are_listed(copy):
     (about,) = copy.prepared.glob("shards/*/shard.json")
     values = json.loads(about.read_text())
     values["scenes"][1] = "quay"
@@ -101,13 +101,13 @@ def test_a_damaged_record_a_wrong_name_and_another_codec_are_all_said(copy):
     assert result.stderr.splitlines()[-1] == f"error: {copy.prepared}: 3 problems, expected none"
 
 
-# ---- look ----------------------------------------------------------------------------------------
+# ---- contact sheets ------------------------------------------------------------------------------
 
 
 def test_shots_are_shown_as_their_records_decode():
     prepared = PreparedSet(shared_film().prepared)
     codec = PatchCodec.load(prepared.folder / "codec.safetensors", channels=8)
-    rows = look_at_shots(prepared, [0, 4])
+    rows = make_shot_rows(prepared, [0, 4])
     expected = codec.decode(prepared.read_latent(4, clip=0, still=None))
     np.testing.assert_array_equal(rows[1].frames, expected)
     assert rows[0].prompt.startswith(
@@ -126,13 +126,13 @@ def test_shots_are_named_or_drawn():
         choose_shots(prepared, ["x"], count=1, seed=0)
 
 
-def test_a_batch_is_shown_as_the_model_sees_it():
+def test_a_sheet_of_a_batch_shows_its_packed_tokens():
     prepared = PreparedSet(shared_film().prepared)
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, drop_text=0.3))
     codec = PatchCodec.load(prepared.folder / "codec.safetensors", channels=8)
     encoder, dropped, shown = StandInEncoder(16), 0, 0
     for number in range(4):
-        rows = look_at_batch(prepared, config, number, rows=2)
+        rows = make_batch_rows(prepared, config, number, rows=2)
         plan = make_source(prepared, config, count_costs(config.network)).planner.batch(number)
         draws = [(sample, draw) for row in plan for sample in row for draw in sample.shots]
         for row, (sample, draw) in zip(rows, draws, strict=True):

@@ -1,4 +1,4 @@
-"""Videos and images: a real round trip through H.264, and files that are not what they claim."""
+"""Tests videos and images: a real round trip through H.264, and damaged or mislabelled files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MiniLM gives the published similarities whatever the padding; bad weights are named."""
+"""Tests that MiniLM gives the published similarities whatever the padding, and that bad weights are named."""
 
 import importlib.util
 import sys
@@ -26,7 +26,7 @@ def encoder():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the real tokenizer, to which a test adds its own weights."""
+    """Returns a folder with the real tokenizer, to which a test adds its own weights."""
     tokenizer = minilm._package_folder() / "tokenizer.json"
     (tmp_path / "tokenizer.json").symlink_to(tokenizer)
     return tmp_path
@@ -47,14 +47,14 @@ def test_published_similarities(encoder):
 
 @needs_package
 def test_token_vectors_are_literal(encoder):
-    # From a float64 numpy BERT, written apart from this one: finer than the published cosines.
+    # The numbers come from a separate float64 numpy BERT, and are finer than the published cosines.
     (tokens_LE,) = encoder.encode(["That is a happy person"])
     expected = [[-0.067370, 0.246864, 0.075852], [0.120427, 1.017753, -0.326142]]
     np.testing.assert_allclose(tokens_LE[[0, 4], :3], expected, atol=1e-5)
 
 
 @needs_package
-def test_keeps_the_protocol(encoder):
+def test_minilm_satisfies_the_protocol(encoder):
     assert isinstance(encoder, TextEncoder)
     assert (encoder.width, encoder.identity) == (384, "minilm-l6-v2:sha256:53aa51172d142c89")
     empty, four = encoder.encode(["", "A dog."])
@@ -75,7 +75,7 @@ def test_padding_changes_nothing(encoder, monkeypatch):
 
 
 @needs_package
-def test_neighbours_change_nothing(encoder):
+def test_vectors_do_not_depend_on_other_texts_of_a_batch(encoder):
     alone = encoder.encode(["a dog"])[0]
     np.testing.assert_array_equal(alone, encoder.encode(["rain", "a dog", "snow at night"])[1])
 
@@ -129,7 +129,7 @@ def test_pool_is_the_mean_at_length_one():
     np.testing.assert_allclose(pooled_E, [0.6, 0.8], atol=1e-7)
 
 
-def test_load_tensors_reads_what_is_asked(tmp_path):
+def test_load_tensors_reads_the_requested_names(tmp_path):
     path = tmp_path / "weights.safetensors"
     saved = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "old": np.ones(4)}
     save_file(saved, path)
@@ -165,5 +165,5 @@ def test_hash_file(tmp_path):
     with pytest.raises(InputError, match="abc: cannot be read, No such file"):
         hash_file(path)
     path.write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1
+    # The hash is that of FIPS 180-2, appendix B.1.
     assert hash_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,4 +1,4 @@
-"""Several sets with roles and shares: how they are named, what is drawn from which, and what is refused."""
+"""Tests several sets with roles and shares: their names, the draws from each, and refused combinations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lct_jax.data.mix import SetChoice, SetPart, count_unusable, make_mix, parse
 from lct_jax.data.planner import Planner, SampleDraw
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, LengthTable
 from lct_jax.data.sources import render_alone
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 
 STRICT = dataclasses.replace(MIXED, singles_from_scenes=False)
@@ -39,7 +40,7 @@ def test_sets_are_read_from_the_flag(text, expected):
     assert parse_data(text) == tuple(SetChoice(*choice) for choice in expected)
 
 
-def test_a_folder_that_exists_is_meant_whole(tmp_path):
+def test_an_existing_folder_with_a_colon_is_one_folder(tmp_path):
     (tmp_path / "2024-01-01T12:0.5").mkdir()
     choice = parse_data(f"scenes={tmp_path}/2024-01-01T12:0.5")[0]
     assert choice == SetChoice(f"{tmp_path}/2024-01-01T12:0.5", "scenes", None)
@@ -71,7 +72,7 @@ TABLE = LengthTable.join([make_table(shots, grids=GRIDS) for shots in SIZES])
 
 
 def make_parts(*choices: tuple[str | None, float | None]) -> list[SetPart]:
-    """Parts of the first sets of the table, by role and share."""
+    """Returns parts of the first sets of the table, by role and share."""
     return [
         SetPart(SetChoice(f"set_{n}", role, share), int(OFFSETS[n]), int(OFFSETS[n + 1]))
         for n, (role, share) in enumerate(choices)
@@ -93,7 +94,7 @@ def take(shares: tuple[float | None, ...]) -> list[SampleDraw]:
 
 
 def find_set(sample: SampleDraw) -> int:
-    """Number of the set that a sample is from."""
+    """Returns the number of the set that a sample is from."""
     scene = sample.scene
     if scene is None:
         scene = int(np.searchsorted(TABLE.scene_start, sample.shots[0].shot, side="right")) - 1
@@ -103,7 +104,7 @@ def find_set(sample: SampleDraw) -> int:
 @pytest.mark.parametrize(
     ("shares", "expected"),
     [
-        # Half of all are scenes, of which the first set holds 40 of 60, and half single shots, 200 of 300.
+        # Half of all samples are scenes, of which the first set holds 40 of 60, and half single shots, 200 of 300.
         ((None, None, None, None), (1 / 3, 1 / 6, 1 / 3, 1 / 6)),
         ((None, None, 0.2, 0.1), (7 / 15, 7 / 30, 0.2, 0.1)),
         ((0.1, 0.6, None, None), (0.1, 0.6, 0.2, 0.1)),
@@ -119,7 +120,7 @@ def test_samples_have_the_shares_that_are_stated(shares, expected):
 
 
 def test_packed_rows_of_two_sets_hold_the_mix_within_a_percent():
-    """2,000 clips and 500 scenes of five shots, one to one: what the rows of many batches hold."""
+    """The rows of many batches hold 2,000 clips and 500 scenes of five shots, one to one."""
     table = LengthTable.join([make_table([5] * 500), make_table([1] * 2000)])
     parts = [
         SetPart(SetChoice("a", "scenes"), 0, 500),
@@ -130,14 +131,14 @@ def test_packed_rows_of_two_sets_hold_the_mix_within_a_percent():
     packed = [s for number in range(80) for row in planner.batch(number) for s in row]
     assert len(packed) > 20_000
     assert np.mean([s.scene is None for s in packed]) == pytest.approx(0.5, abs=0.01)
-    # Of a scene of five shots a run of one is drawn once in fifteen.
+    # A run of one shot is drawn once in fifteen from a scene of five.
     several = np.mean([len(s.shots) > 1 for s in packed])
     assert several == pytest.approx(0.5 * 14 / 15, abs=0.01)
     scenes = {s.scene for s in packed}
     assert max(scene for scene in scenes if scene is not None) < 500
 
 
-def test_one_set_without_a_role_is_sorted_by_what_its_scenes_are():
+def test_a_set_without_a_role_is_divided_by_shot_count():
     parts = [SetPart(SetChoice("folder"), 0, int(OFFSETS[-1]))]
     samples = list(itertools.islice(plan(parts).samples(0), 2000))
     for sample in samples:
@@ -147,7 +148,7 @@ def test_one_set_without_a_role_is_sorted_by_what_its_scenes_are():
     assert {find_set(sample) for sample in singles} == {0, 1, 2, 3}
 
 
-def test_a_set_named_under_both_roles_plays_both():
+def test_a_set_may_be_named_under_both_roles():
     parts = [SetPart(SetChoice("set_0", role), 0, 40) for role in ("scenes", "single")]
     samples = list(itertools.islice(plan(parts).samples(0), 500))
     assert {find_set(sample) for sample in samples} == {0}
@@ -183,7 +184,7 @@ def test_sets_that_cannot_be_mixed_are_refused(choices, weight, message):
     assert message in str(caught.value)
 
 
-def test_only_what_has_a_share_must_be_there():
+def test_data_without_a_share_may_be_missing():
     assert plan(
         make_parts(("scenes", None)), dataclasses.replace(STRICT, single_weight=0.0)
     ).mix.scenes
@@ -191,7 +192,7 @@ def test_only_what_has_a_share_must_be_there():
     assert plan(shots).mix.single_share == 1.0
 
 
-def test_validation_without_data_of_one_kind_says_so():
+def test_validation_without_one_role_prints_a_line():
     split = np.zeros(int(OFFSETS[-1]), np.int32)
     split[:5] = 1
     table = dataclasses.replace(TABLE, scene_split=split)
@@ -206,16 +207,16 @@ def test_validation_without_data_of_one_kind_says_so():
 # ---- captions that stand alone -------------------------------------------------------------------
 
 
-def test_the_caption_of_a_single_shot_describes_whom_it_names():
-    told = GlobalPrompt({"1": "A tall woman.", "2": "A boy.", "3": "A dog."}, "A quay.", "A day.")
+def test_the_caption_of_a_single_shot_describes_its_characters():
+    scene = GlobalPrompt({"1": "A tall woman.", "2": "A boy.", "3": "A dog."}, "A quay.", "A day.")
     shot = ShotPrompt("Character 3 and Character 1 wait.")
     expected = "[SHOT CUT] Character 3: A dog. Character 1: A tall woman. Character 3 and Character 1 wait."
-    assert render_alone(Script(told, (shot,))) == expected
-    assert render_alone(Script(told, (shot, shot))) == ""  # no single-shot data
-    assert render_alone(Script(told, (ShotPrompt("Rain."),))) == ""  # it stands alone as it is
+    assert render_alone(Script(scene, (shot,))) == expected
+    assert render_alone(Script(scene, (shot, shot))) == ""  # no single-shot data
+    assert render_alone(Script(scene, (ShotPrompt("Rain."),))) == ""  # it stands alone as it is
 
 
-def test_shots_that_name_people_nobody_describes_are_no_single_shots():
+def test_shots_with_undescribed_characters_are_not_single_shots():
     alone = np.zeros_like(TABLE.shot_text)
     alone[40 * 5 + 20 * 9 :][:50] = NAMES_PEOPLE
     table = dataclasses.replace(TABLE, shot_alone=alone)

@@ -1,4 +1,4 @@
-"""The packed float32 model against the dense float64 reference, and what must not touch what."""
+"""The packed float32 model, compared with the dense float64 reference, and the independence of packed scenes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_variants_agree_with_the_dense_reference(name):
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_a_packed_scene_gives_what_it_gives_alone(tiny, context):
+def test_a_packed_scene_has_the_velocity_of_the_scene_alone(tiny, context):
     scenes = make_scenes()
     rows = [[scenes["trio"], scenes["full_text"]], [scenes["single"], scenes["pair"]]]
     packed = tiny.forward(pack_scenes(rows), context=context)
@@ -72,7 +72,7 @@ def test_a_packed_scene_gives_what_it_gives_alone(tiny, context):
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_changing_a_scene_changes_no_other_scene_by_a_bit(tiny, context):
+def test_packed_scenes_do_not_affect_each_other(tiny, context):
     scenes = make_scenes()
     row = [scenes["trio"], scenes["full_text"]]
     # Other latents, noise, prompts and time, and another shape and text length too.
@@ -85,7 +85,7 @@ def test_changing_a_scene_changes_no_other_scene_by_a_bit(tiny, context):
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_what_stands_in_padding_changes_no_scene_by_a_bit(tiny, context):
+def test_padding_values_do_not_affect_scenes(tiny, context):
     scenes = make_scenes()
     packed = pack_scenes([[scenes["single"]], [scenes["pair"]]])
     before = tiny.forward(packed, context=context)
@@ -97,7 +97,7 @@ def test_what_stands_in_padding_changes_no_scene_by_a_bit(tiny, context):
     np.testing.assert_array_equal(after[scene], before[scene])
 
 
-def test_earlier_shots_hear_of_later_ones_in_full_context_alone(tiny):
+def test_earlier_shots_depend_on_later_ones_only_in_full_context(tiny):
     pair = make_scenes()["pair"]
     other = make_scene(8, global_text=1, shots=[(3, (1, 2, 2), 1.0), (2, (3, 1, 1), 0.875)])
     edited = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""A tiny model learns one scene by heart: the loss falls, and sampling gives the scene back."""
+"""A tiny model overfits one scene: the loss falls, and sampling returns the scene."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_loss_falls_at_least_fivefold_at_every_time(overfit):
     assert (overfit.after < overfit.before / 5).all(), (overfit.before, overfit.after)
 
 
-def test_its_joint_sample_is_the_scene(overfit):
+def test_joint_sampling_of_an_overfit_model_gives_its_scene(overfit):
     """Each shot is nearer to its clip than 0.3 of the distance between the clips."""
     request = _make_request(overfit)
     network = nnx.merge(overfit.graph, overfit.params)
@@ -52,6 +52,6 @@ def _make_request(overfit) -> SceneRequest:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square difference over the corner that both grids have."""
+    """Returns the root mean square difference over the corner that both grids have."""
     corner = tuple(map(slice, np.minimum(one.shape, other.shape)))
     return float(np.sqrt(np.mean((one[corner] - other[corner]) ** 2)))

@@ -1,4 +1,4 @@
-"""What a scene costs in every mode: the ratios of nine equal shots, and one extension against the compiler."""
+"""Tests the cost of a scene in every mode: the ratios of nine equal shots, and one extension against the compiler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(shots: int, *, text: int = 0, scene_text: int = 0):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nine_equal_shots_without_text_and_renoising(mode):
-    """In units of one shot: attention 9 : 81 : 285 : 45, linear work 9 : 9 : 45 : 9 (METHOD of the paper)."""
+    """In units of one shot, attention is 9 : 81 : 285 : 45 and linear work 9 : 9 : 45 : 9 (METHOD of the paper)."""
     expected = {
         "independent": (9, 9),
         "joint": (81, 9),
@@ -50,20 +50,20 @@ def test_text_and_renoising_add_to_the_causal_row():
         for config in (plain, SamplingConfig())
     ]
     assert [cost.passes for cost in costs[0]] == [32, 32, 32]
-    assert [cost.passes for cost in costs[1]] == [33, 33, 32]  # nothing sees the last shot
+    assert [cost.passes for cost in costs[1]] == [33, 33, 32]  # no shot sees the last one
     assert costs[1][1].flops.attention == pytest.approx(costs[0][1].flops.attention * 33 / 32)
-    # Both branches: prompts of 20 + 1 and 28,810, negative ones of 10 + 1 and 28,805 tokens.
+    # Both branches count: prompts of 20 + 1 and 28,810, negative ones of 10 + 1 and 28,805 tokens.
     assert costs[0][1].cached == 32 * (21 + 28_810 + 11 + 28_805)
 
 
 def test_cache_of_eight_full_shots_at_3b():
-    """53 GB a guidance branch."""
+    """A guidance branch has 53 GB."""
     assert count_cache(describe(MODEL).cache, make(9), 8) / 2 == 2 * 2 * 28 * 2048 * 8 * 28_800
     assert count_cache(describe(MODEL).cache, make(9), 8) / 2 == pytest.approx(52.8e9, rel=0.01)
 
 
 def test_an_extension_agrees_with_the_compiler(monkeypatch):
-    """One block and one chunk of queries and of keys, for the compiler counts the body of a loop once.
+    """There is one block and one chunk of queries and of keys, because the compiler counts the body of a loop once.
 
     As in the count of a whole pass, the text stream's last MLP and output layer are dropped by the compiler.
     """

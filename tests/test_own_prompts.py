@@ -1,6 +1,6 @@
-"""`layout.prompts="own"`: a shot's prompt is seen by that shot alone, in training and behind a cache alike.
+"""With `layout.prompts="own"` only a shot itself sees its prompt, in training and with a cache.
 
-`test_model.py` holds the packed forward pass against the dense reference; here are gradient, mesh and cache.
+`test_model.py` compares the packed forward pass with the dense reference; here are gradient, mesh and cache.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from causal_scene import (
     compare_with_plain_pass,
     draw_clean,
     make_cache,
+    make_denoiser,
     make_request,
     make_sampling_scene,
     sample,
-    serve,
 )
 from gradient import check_against_dense, check_same, compile_gradient
 from scenes import TINY, TinyModel, make_scenes, pack_scenes
@@ -51,8 +51,8 @@ def compute_gradient(model: TinyModel):
     return compile_gradient(model, TrainingConfig(steps=10, warmup=1))
 
 
-def test_another_shots_prompt_changes_nothing_but_by_what_is_shown(own):
-    """One block: what another shot's words say could only come through that shot's video, a block later."""
+def test_another_shots_own_prompt_acts_only_through_its_video(own):
+    """The model has one block; another shot's prompt could act only through that shot's video, one block later."""
     shallow = TinyModel(change(OWN, depth=1))
     scene = make_scenes(config=OWN)["trio"]
     prompts = list(scene.prompts)
@@ -83,31 +83,34 @@ def test_eight_devices_give_the_same_gradient(own, mesh):
 
 
 @pytest.mark.parametrize("case", [{"given": (0,)}, {"bare": True}], ids=["given", "bare"])
-def test_a_velocity_behind_the_cache_is_that_of_the_full_causal_pass(case):
+def test_cached_velocity_equals_full_causal_pass(case):
     scene = make_sampling_scene(make_request(4, **case), network=OWN)
-    compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), serve(OWN), atol=1e-5)
+    compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), make_denoiser(OWN), atol=1e-5)
 
 
 @pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
-def test_a_scene_with_a_cache_is_the_scene_without(kept_as):
+def test_cached_scene_equals_uncached(kept_as):
     scene = make_sampling_scene(
         make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), network=OWN
     )
     cached, uncached = (
-        kind(serve(OWN), scene, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
+        kind(make_denoiser(OWN), scene, OUT_OF_ORDER, TIMES) for kind in (CachedPass, UncachedPass)
     )
     expected = sample(uncached, scene, OUT_OF_ORDER)
     for shot, tokens in sample(cached, scene, OUT_OF_ORDER).items():
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
 
 
-def test_windows_out_of_order_equal_a_plain_pass_over_them():
+def test_cached_windows_out_of_order_equal_plain_reference():
     compare_with_plain_pass(
-        make_sampling_scene(make_request(4), network=OWN), OUT_OF_ORDER, serve(OWN), network=OWN
+        make_sampling_scene(make_request(4), network=OWN),
+        OUT_OF_ORDER,
+        make_denoiser(OWN),
+        network=OWN,
     )
 
 
-def test_prompts_of_shots_take_no_room_in_the_cache():
+def test_own_prompts_take_no_cache_slots():
     request = make_request(30, alike=True)
     config = dataclasses.replace(CONFIG, window=30, history_shots=29)
     plan = plan_causal(request, config)
@@ -115,10 +118,11 @@ def test_prompts_of_shots_take_no_room_in_the_cache():
         history_capacity(make_sampling_scene(request, network=network), plan)
         for network in (TINY, OWN)
     ]
-    # Behind the global prompt of 8 + 1 tokens 29 shots of 6 tokens, and with their spans of 6; in whole 128s.
+    # The global prompt of 8 + 1 tokens is followed by 29 shots of 6 tokens, with or without spans of 6. Capacities are
+    # multiples of 128.
     assert sizes == [384, 256]
     cache = make_cache(
-        make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), serve(OWN)
+        make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), make_denoiser(OWN)
     )
     held = cache._cache.index.shot[0][cache._cache.index.scene[0] != 0]
     assert np.bincount(held).tolist() == [len(request.prompt.text) + 1, 6, 6]

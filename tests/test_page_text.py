@@ -1,4 +1,4 @@
-"""Text of many scripts: each letter has a picture, lines break where they may, and letters are joined and in order."""
+"""Tests text of many scripts: glyphs, line breaks, and joined letters in visual order."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TEXTS = {
 
 
 def draw(text: str) -> np.ndarray:
-    """The picture of a line: uint8 [rows, columns]."""
+    """Returns the picture of a line: uint8 [rows, columns]."""
     page = Image.new("L", (900, 60))
     draw_line(ImageDraw.Draw(page), (10, 10), text, 30, "white")
     return np.array(page)
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_every_letter_has_a_picture_of_its_own(name):
-    """A letter that no font has would look like one that none can have."""
+def test_every_letter_has_a_glyph(name):
+    """A letter that no font has would look like one that no font can have."""
     missing = draw("\u0378").nonzero()
     for letter in set(TEXTS[name]) - set(" \u200c"):
         found = draw(letter).nonzero()
@@ -49,7 +49,7 @@ def test_a_line_in_one_script_has_one_font():
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        # Beh and lam and yeh in their joined forms, from the left as they are seen.
+        # These are beh and lam and yeh in their joined forms, from left to right.
         ("بلي", "\ufef2\ufee0\ufe91"),
         ("لا", "\ufefb"),  # lam and alef are one letter
         ("الله", "\ufeea\ufee0\ufedf\ufe8d"),
@@ -58,11 +58,11 @@ def test_a_line_in_one_script_has_one_font():
         ("(אב)", "(בא)"),
     ],
 )
-def test_letters_are_joined_and_in_the_order_that_is_seen(text, shown):
+def test_arabic_and_hebrew_letters_are_joined_and_in_visual_order(text, shown):
     assert "".join(part for _, part in _runs(text)) == shown
 
 
-def test_every_line_goes_the_way_of_the_whole_text():
+def test_every_line_has_the_direction_of_the_whole_text():
     lines = wrap("אבג Character 1 דהו", size=30, width=180)
     assert [line.strip("\u200f") for line in lines] == ["אבג", "Character 1", "דהו"]
     lines = wrap("אבג abc, דהו", size=30, width=1000)
@@ -85,6 +85,6 @@ def test_chinese_and_japanese_break_anywhere_but_before_a_closing_mark():
     assert wrap("A red 赤いコート", size=30, width=150) == ["A red 赤い", "コート"]
 
 
-def test_accents_stay_on_their_letters():
+def test_accents_are_composed_with_their_letters():
     np.testing.assert_array_equal(draw("cafe\u0301"), draw("café"))
     assert np.abs(draw("café").astype(int) - draw("cafe")).max() > 0

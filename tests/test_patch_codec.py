@@ -1,4 +1,4 @@
-"""The patch codec: one basis for stills and moving blocks, as good as its channels, fitted in bounded memory."""
+"""Tests the patch codec: one basis for stills and moving blocks, the quality of its channels, and bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lct_jax.errors import InputError
 
 
 def film(frames: int, height: int, width: int, *, seed: int = 0) -> np.ndarray:
-    """A smooth moving picture with some grain: uint8 [frames, height, width, 3]."""
+    """Returns a smooth moving picture with some grain: uint8 [frames, height, width, 3]."""
     rng = np.random.default_rng(seed)
     t, x, y, c = np.meshgrid(*map(np.arange, (frames, height, width, 3)), indexing="ij")
     speed, phase = rng.uniform(0.2, 0.6, 3), rng.uniform(0, 6, 3)
@@ -44,7 +44,7 @@ def codec(videos) -> PatchCodec:
 
 
 def keep(codec: PatchCodec, channels: int) -> PatchCodec:
-    """The strongest components of a codec."""
+    """Returns a codec with the strongest components of another one."""
     return PatchCodec(
         mean=codec.mean, basis=codec.basis[:, :channels], scale=codec.scale[:channels]
     )
@@ -89,11 +89,12 @@ def test_more_channels_are_better_pictures(whole, codec, videos):
     quality = [measure_psnr(keep(whole, channels), videos[0]) for channels in (3, 12, 48)]
     assert quality[0] + 1 < quality[1]
     assert quality[1] + 1 < quality[2]
-    fewer = measure_psnr(keep(whole, 16), videos[0])  # the first components do not hang on the rest
+    # The first components do not depend on the others.
+    fewer = measure_psnr(keep(whole, 16), videos[0])
     assert fewer == pytest.approx(measure_psnr(codec, videos[0]), abs=0.01)
 
 
-def test_footage_in_the_span_comes_back_exactly():
+def test_footage_in_the_span_of_the_basis_is_reconstructed_exactly():
     """Blocks of one colour each have three dimensions."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (1, 4, 6, 3), np.uint8)
@@ -140,11 +141,11 @@ def _flip(
 
 
 class Frames(np.ndarray):
-    """An array that can be watched: it is gone when its last reference is."""
+    """Is an array that can be observed: its weak reference dies with its last reference."""
 
 
 def watch(count: int, alive: list[int]) -> Iterator[np.ndarray]:
-    """Yields videos and notes how many of the earlier ones are still in memory."""
+    """Yields videos and counts how many of the earlier ones are still in memory."""
     seen: list[weakref.ref] = []
     for seed in range(count):
         alive.append(sum(reference() is not None for reference in seen))
@@ -162,7 +163,7 @@ def measure_peak(count: int) -> int:
     return peak
 
 
-def test_videos_are_taken_one_by_one_and_memory_does_not_grow(monkeypatch):
+def test_fitting_keeps_one_video_in_memory(monkeypatch):
     solved = np.arange(BLOCK, dtype=float), np.eye(BLOCK)
     monkeypatch.setattr(np.linalg, "eigh", lambda matrix: solved)
     alive: list[int] = []
@@ -193,6 +194,6 @@ def test_channels_a_block_does_not_have_are_refused(channels):
         fit_patch_codec([film(1, 8, 8)], channels=channels)
 
 
-def test_nothing_to_fit_to_is_refused():
+def test_fitting_without_a_video_is_refused():
     with pytest.raises(InputError, match="found no video to fit to, expected at least one"):
         fit_patch_codec([], channels=4)

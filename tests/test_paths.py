@@ -1,4 +1,4 @@
-"""Paths with characters that some library gives a meaning to: taken by every program, or refused in one line."""
+"""Paths with characters that have a meaning to some library: every program accepts or refuses them in one line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_under_any_name_is_restored(tmp_path, name):
     assert (folder / "checkpoints/0/state/manifest.ocdbt").is_file()
 
 
-def test_a_name_that_reads_as_a_pattern_does_not_take_in_the_runs_that_it_matches(tmp_path):
+def test_a_folder_named_like_a_pattern_does_not_match_other_runs(tmp_path):
     for name, value in (("lr1", 1.0), ("lr2", 2.0), ("lr[12]", 5.0), ("lr*", 7.0)):
         save(tmp_path / name, value)
     for name, value in (("lr1", 1.0), ("lr[12]", 5.0), ("lr*", 7.0)):
@@ -62,7 +62,7 @@ def test_a_name_that_reads_as_a_pattern_does_not_take_in_the_runs_that_it_matche
         assert restored["a"].tolist() == [[value] * 3] * 2
 
 
-def test_a_glob_is_below_the_path_alone(tmp_path):
+def test_literal_path_globs_only_below_itself(tmp_path):
     for name in ("x1/process_0", "x[1]/process_1"):
         (tmp_path / name).mkdir(parents=True)
     path = LiteralPath(tmp_path / "x[1]")
@@ -72,7 +72,7 @@ def test_a_glob_is_below_the_path_alone(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_restored_is_not_sealed(tmp_path, monkeypatch):
-    """Orbax with its own class of paths, as it is without `LiteralPath`."""
+    """Orbax is given its own class of paths, in place of `LiteralPath`."""
     save(tmp_path / "lr[1]", 1.0)
     monkeypatch.setattr("lct_jax.training.checkpoint.checkpoints.LiteralPath", Path)
     checkpoints = Checkpoints(tmp_path / "lr[1]", keep=2)
@@ -130,7 +130,7 @@ def test_a_leading_tilde_is_the_home_folder(monkeypatch):
         ("a\udcff", "in UTF-8"),
     ],
 )
-def test_what_no_library_could_use_is_refused(path, expected):
+def test_paths_that_a_library_cannot_use_are_refused(path, expected):
     with pytest.raises(InputError) as caught:
         local_path(path, "--workdir")
     assert str(caught.value).startswith("--workdir: found ")
@@ -138,7 +138,7 @@ def test_what_no_library_could_use_is_refused(path, expected):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_are_taken(name):
+def test_paths_with_special_characters_are_accepted(name):
     assert local_path(f"runs/{name}", "--out") == f"runs/{name}"
 
 
@@ -198,7 +198,7 @@ def test_prepare_train_export_and_sample_take_any_folder(tmp_path, name):
 
 
 def test_a_folder_with_a_colon_that_begins_a_path_is_read(tmp_path, monkeypatch):
-    """`2024-01-01T12:30/film.mp4`, relative: a decoder would take what stands before the colon for a protocol."""
+    """Of a relative `2024-01-01T12:30/film.mp4`, a decoder would take the part before the colon for a protocol."""
     from lct_jax.media.video import read_video, write_video
 
     monkeypatch.chdir(tmp_path)
@@ -211,6 +211,6 @@ def test_a_folder_with_a_colon_that_begins_a_path_is_read(tmp_path, monkeypatch)
 
 
 def run(*program: str, **flags: Path) -> None:
-    """Runs a program with flags that are paths, and checks that it ends well."""
+    """Runs a program with flags that are paths, and checks that it exits with 0."""
     result = run_program(*program, *(f"--{name}={path}" for name, path in flags.items()))
     assert result.code == 0, result.stderr

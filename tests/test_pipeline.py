@@ -1,4 +1,4 @@
-"""The pipeline: random access and iteration agree, batches hold what was planned, hosts share the rows."""
+"""Tests the pipeline: random access equals iteration, batches hold what was planned, hosts share the rows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from absl import flags
 from tiny_film import CONFIG, describe_scenes, shared_film
 
 from lct_jax.backbones.registry import count_costs
+from lct_jax.data.draws import SampleDraw, ShotDraw
 from lct_jax.data.pipeline import BatchSource, iterate, make_source, read_held_out
-from lct_jax.data.planner import SampleDraw, ShotDraw
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
@@ -55,12 +55,12 @@ def test_iteration_from_anywhere_is_random_access(source, prepared, start):
     assert not np.array_equal(batches[0].video.value, batches[1].video.value)
 
 
-def test_a_run_that_is_done_has_no_batches(source):
+def test_iteration_from_the_last_step_yields_no_batch(source):
     assert list(iterate(source, start=8, stop=8)) == []
 
 
 def test_worker_processes_change_nothing_and_end_with_the_iterator(source, prepared):
-    flags.FLAGS(sys.argv[:1])  # Grain hands its flags on to its workers
+    flags.FLAGS(sys.argv[:1])  # Grain passes its flags to its workers
     data = dataclasses.replace(CONFIG.data, workers=2)
     working = make_source(
         prepared, dataclasses.replace(CONFIG, data=data), count_costs(CONFIG.network)
@@ -98,7 +98,7 @@ def test_a_bad_record_is_one_line_through_the_iterator(source, monkeypatch):
 
 
 class FixedPlan:
-    """A planner with one batch: a scene of a clip and a still, and a single shot without its text."""
+    """Is a planner with one batch: a scene of a clip and a still, and a single shot without its text."""
 
     def __init__(self, prepared: PreparedSet) -> None:
         lengths, text = prepared.lengths, prepared.lengths.shot_text
@@ -179,7 +179,7 @@ def test_texts_are_those_of_the_scene_without_its_story(known):
     assert not text.index.scene[0, length:].any()
 
 
-def test_dropped_text_is_the_empty_prompt_in_the_place_of_the_shots(known, prepared):
+def test_dropped_text_is_the_empty_prompt_at_the_shots_positions(known, prepared):
     assert known.text.index.scene[1].tolist() == [1, 1] + [0] * 94
     assert known.text.index.shot[1, :2].tolist() == [1, 1]
     np.testing.assert_array_equal(known.text.value[1, :2], prepared.empty)
@@ -200,7 +200,7 @@ def test_a_host_reads_its_rows_of_a_batch(prepared, rows):
     assert len(whole.video.value) == 8
 
 
-def test_held_out_batches_are_held_out_and_whole(prepared):
+def test_held_out_batches_hold_held_out_scenes_without_substitution(prepared):
     drop = dataclasses.replace(
         CONFIG.data, drop_text=1.0, drop_story=1.0, frame_probability=1.0, seed=5
     )
@@ -220,9 +220,7 @@ def test_held_out_batches_are_held_out_and_whole(prepared):
             assert any(np.array_equal(patch, clip) for clip in clips)
 
 
-def test_without_held_out_scenes_there_is_no_validation_and_a_line_says_so(
-    prepared, monkeypatch, capsys
-):
+def test_without_held_out_scenes_validation_is_off_with_a_note(prepared, monkeypatch, capsys):
     lengths = dataclasses.replace(prepared.lengths, scene_split=np.zeros(3, np.int32))
     monkeypatch.setattr(prepared, "lengths", lengths)
     assert read_held_out(prepared, CONFIG, count_costs(CONFIG.network)) == []

@@ -1,4 +1,4 @@
-"""Programs on a terminal that knows ASCII alone (PYTHONIOENCODING=ascii): no traceback, the same exit code."""
+"""Programs on a terminal that has only ASCII (PYTHONIOENCODING=ascii): no traceback, the same exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "Épisode 1 雨"
 
 
 def run(*arguments: str | Path) -> str:
-    """What a program prints, all of it; it has to end well."""
+    """Returns all that a program prints; it must exit with 0."""
     result = run_program(*arguments, through=PLAIN)
     assert result.code == 0, result.stderr
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""Plans from shapes: literal numbers of a tiny model worked out by hand, and the placing rule as a second way."""
+"""Plans from shapes, compared with literal numbers of a tiny model and with the rule that places parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.plan.collectives import Collective
-from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import AxisLinks, Shards, exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.parameters import place_parameters
 from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
@@ -85,7 +85,7 @@ def test_a_full_shot_and_a_scene_of_nine():
     assert work.scenes == 1
 
 
-def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
+def test_a_scene_target_changes_sizes_and_how_many_scenes_a_row_holds():
     work = make_workload(BIG, SceneTarget(shots=1, frames=61, aspect=16 / 9))
     assert (work.height, work.width) == (352, 640)  # multiples of 16 near 360 x 640
     assert (work.shot_tokens, work.scene_text) == (16 * 22 * 40, 128)
@@ -94,7 +94,7 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("target", "message"),
     [
         (SceneTarget(frames=124), "--frames: found 124, expected 4n + 1"),
         (
@@ -103,12 +103,12 @@ def test_a_wish_changes_sizes_and_how_many_scenes_a_row_holds():
         ),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused(wish, message):
+def test_an_impossible_scene_target_is_refused(target, message):
     with pytest.raises(InputError, match=message.replace("+", r"\+")):
-        make_workload(BIG, wish)
+        make_workload(BIG, target)
 
 
-def test_aspects():
+def test_aspect_ratios_are_parsed():
     assert parse_aspect("16:9") == pytest.approx(16 / 9)
     assert parse_aspect("1.5") == 1.5
     for text in ("wide", "16:9:1", "0:1", "-1"):
@@ -116,8 +116,8 @@ def test_aspects():
             parse_aspect(text)
 
 
-def test_pairs_of_blocks_against_the_whole_mask():
-    """Two scenes and padding; a block counts if it lies between the first and last key that any of its queries sees."""
+def test_block_pairs_equal_those_counted_on_the_whole_mask():
+    """Two scenes and padding; a block counts if it is between the first and last key that any of its queries sees."""
     scenes, length, kernel = [[5, 7, 4], [3, 9]], 40, Kernel(query_block=4, key_block=8, backward=5)
     plans = [ScenePlan(None, tuple(GroupPlan(1, (1, 1, n - 1)) for n in s)) for s in scenes]
     for context in ("full", "causal"):
@@ -140,7 +140,7 @@ def test_pairs_of_blocks_against_the_whole_mask():
 
 
 def test_flops_of_a_step_by_hand():
-    """One block of width 8 with one head of 6, one shot of 6 video and 2 text tokens in a row of 8 and 4."""
+    """One block of width 8 with one head of 6 has one shot of 6 video and 2 text tokens in a row of 8 and 4."""
     model = make_network(
         width=8, depth=1, heads=1, head_dim=6, channels=2, patch=(1, 1, 1), text_width=3,
         rope_split=(2, 2, 2), time_features=2, scene_span=2, shot_span=2,
@@ -156,12 +156,12 @@ def test_flops_of_a_step_by_hand():
         kernel=Kernel(query_block=4, key_block=12, backward=7), again=POLICIES["block"].again,
     )  # fmt: skip
     assert computed.linear == 4 * 2 * (a_token * 12 + 2 * 2 * 8 * 8 + 3 * 8 * 4 + of_time * 3)
-    # Two blocks of queries hold the eight tokens, and one of keys: 2 + 2 (again) + 7 products of 4 x 12 pairs each.
+    # The eight tokens are in two blocks of queries and one of keys: 2 + 2 (recomputed) + 7 products of 4 x 12 pairs.
     assert computed.attention == (2 + 2 + 7) * (2 * 6) * 2 * (4 * 12)
 
 
 def test_parameters_are_placed_by_the_rule_of_training():
-    """Bytes of a device, against the shapes of the model: every leaf here is small or divides by four."""
+    """The bytes of a device follow from the shapes of the model: every leaf here is small or divides by four."""
     leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: MMDiT(TINY, rngs=nnx.Rngs(0)))))
     one, four = (place_parameters(TINY, shards) for shards in (Shards(1, 1), Shards(4, 2)))
     assert one.count == four.count == sum(leaf.size for leaf in leaves)
@@ -174,28 +174,33 @@ def test_parameters_are_placed_by_the_rule_of_training():
     assert four.params == 4 * sum(shared) < one.params
 
 
-def test_lanes_of_a_mesh_in_a_torus_and_in_nodes():
+def test_mesh_axes_in_a_torus_and_in_nodes():
     v6e = parse_topology("v6e:8x8")
-    assert find_lane(v6e, Shards(4, 16), "seq") == AxisLinks(16, (8, 2), (True, False), near=1)
-    assert find_lane(v6e, Shards(4, 16), "data") == AxisLinks(4, (1, 4), (False, False), near=1)
+    assert find_axis_links(v6e, Shards(4, 16), "seq") == AxisLinks(
+        16, (8, 2), (True, False), near=1
+    )
+    assert find_axis_links(v6e, Shards(4, 16), "data") == AxisLinks(
+        4, (1, 4), (False, False), near=1
+    )
     # The two devices of a chip are neighbours along seq.
-    assert find_lane(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
+    assert find_axis_links(parse_topology("tpu7x:2x2x1"), Shards(2, 4), "seq") == AxisLinks(
         4, (2, 1, 1), (False,) * 3, near=2
     )
     h100 = parse_topology("h100:32")
-    assert [find_lane(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
+    assert [find_axis_links(h100, Shards(8, 4), axis).near for axis in ("data", "seq")] == [2, 4]
 
 
 def test_seconds_on_links_by_hand():
     v6e, h100 = CHIPS["v6e"], CHIPS["h100"]
     line = AxisLinks(4, (1, 4), (False, False), near=1)
-    assert gather_seconds(v6e, line, 400e9) == 2.0  # one of two dimensions: half of 400 GB/s
-    assert (
-        exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
-    )  # places of a line lie 1.25 apart in the mean
+    # An axis along one of two dimensions has half of the 400 GB/s.
+    assert gather_seconds(v6e, line, 400e9) == 2.0
+    # Two places of this line are 1.25 apart in the mean.
+    assert exchange_seconds(v6e, line, 200e9) == 200e9 * (15 / 12) / 200e9
     ring = AxisLinks(8, (8, 1), (True, False), near=1)
-    assert exchange_seconds(v6e, ring, 200e9) == 2.0  # and of a ring of eight two
-    # Half of what sixteen GPUs in two nodes receive of each other comes over 8 adapters of 50 GB/s.
+    # Two places of a ring of eight are 2 apart in the mean.
+    assert exchange_seconds(v6e, ring, 200e9) == 2.0
+    # Half of what sixteen GPUs in two nodes receive from each other comes over 8 adapters of 50 GB/s.
     nodes = AxisLinks(16, (), (), near=8)
     assert gather_seconds(h100, nodes, 15e9) == pytest.approx(max(15 / 450, 8 / (8 * 50)))
     assert exchange_seconds(h100, nodes, 15e9) == pytest.approx(8 / 50)
@@ -206,12 +211,11 @@ def test_a_plan_of_the_paper_size_by_hand():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=86_400)
     assert plan.shards == (4, 16)
     count, parts = plan.parameters.count, plan.memory.parts
-    assert parts["parameters"] == pytest.approx(
-        4 * count / 4, rel=1e-3
-    )  # small leaves lie whole on every device
+    # Small leaves are replicated, so the bytes are not exactly a quarter.
+    assert parts["parameters"] == pytest.approx(4 * count / 4, rel=1e-3)
     assert parts["optimiser"] == pytest.approx(2 * parts["parameters"], rel=1e-6)
     sent = {(c.kind, c.axis): c for c in plan.collectives}
-    # 16 rows of 262,400 tokens in a group of 16; bfloat16; forward, again and backward; fifteen of sixteen parts leave.
+    # 16 rows of 262,400 tokens over 16 devices, in bfloat16: forward, recomputed and backward, 15 of 16 parts are sent.
     tokens = 16 * 262_400 / 16
     assert sent["all-to-all", "seq"].sent == 3 * 4 * 28 * tokens * 2048 * 2 * 15 / 16
     assert sent["all-to-all", "seq"].count == 3 * 4 * 28
@@ -225,7 +229,7 @@ def test_a_plan_of_the_paper_size_by_hand():
     assert plan.days == pytest.approx(plan.roofline.step)
 
 
-def test_a_plan_for_people_and_for_machines():
+def test_a_plan_is_printed_as_text_and_as_json():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     text = describe_training(plan, advice=[])
     assert "28,800 video tokens" in text
@@ -235,7 +239,7 @@ def test_a_plan_for_people_and_for_machines():
     assert (read["fits"], read["steps"]) == (plan.fits, 1_000)
 
 
-def test_small_collectives_share_a_line():
+def test_small_collectives_are_reported_in_one_line():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     found = [
         Collective("all-gather", "weights", "data", 3, 2.0 * GIB, 0.5),
@@ -252,7 +256,7 @@ def test_small_collectives_share_a_line():
     ]
 
 
-def test_the_answer_says_what_would_help():
+def test_a_plan_that_does_not_fit_gives_advice():
     v6e = parse_topology("v6e:2x2")
     assert answer_fit(21.3 * GIB, v6e) == "fits: 21.3 of 31.2 GiB a device"
     text = answer_fit(40.0 * GIB, v6e, advice=["fits here with --x"])

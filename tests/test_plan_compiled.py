@@ -1,4 +1,4 @@
-"""Compiled programs read as text: collectives and the widest moment, of programs whose answer is known."""
+"""The text of compiled programs: collectives and peak memory of programs whose answer is known."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {{
         ("Ran out of memory in memory space hbm. Used 40.50G of 31.25G hbm. Exceeded", 40.5),
     ],
 )
-def test_a_refusal_for_want_of_memory_is_an_answer(message, total):
+def test_a_program_too_large_for_memory_gives_a_result(message, total):
     compiled = compile_program(Refused(f"RESOURCE_EXHAUSTED: {message}"))
     assert (compiled.total, compiled.text) == (total * 2**30, "")
     with pytest.raises(InputError, match="--compile: UNIMPLEMENTED"):
@@ -72,7 +72,7 @@ def test_a_refusal_for_want_of_memory_is_an_answer(message, total):
 
 
 def test_memory_is_that_of_the_peak():
-    """Two products one behind the other: their results need not lie in memory at once."""
+    """The results of two products in sequence need not be in memory at one time."""
     x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
     compiled = compile_program(jax.jit(lambda a: jnp.sin(a @ a) @ a).lower(x))
     assert compiled.arguments == 256 * 256 * 4
@@ -102,7 +102,7 @@ def test_collectives_of_a_tpu_program():
     scattered = found["reduce-scatter"]
     assert (scattered.axis, scattered.count, scattered.hidden) == ("data", 1, False)
     assert scattered.sent == 16 * 16 * 4 / 2
-    # One channel for both, as shard_map gives them: they are two all the same.
+    # Both have one channel, as shard_map gives them, and still count as two.
     exchanged = found["all-to-all"]
     assert (exchanged.axis, exchanged.count, exchanged.sent) == ("seq", 14, 14 * 8 * 16 * 2 * 3 / 4)
 
@@ -115,7 +115,7 @@ def test_cycles_are_ranked_with_the_turns_of_loops():
 
 
 def test_collectives_of_a_program_compiled_here(mesh):
-    """Three turns that gather over `data`, and one sum over `seq`."""
+    """Three iterations gather over `data`, and one sum goes over `seq`."""
 
     def run(x, y):
         gather = lambda x, _: (jax.lax.all_gather(x, "data", tiled=True)[: x.shape[0]] * 2.0, None)
@@ -136,8 +136,8 @@ def test_collectives_of_a_program_compiled_here(mesh):
     ]
 
 
-def test_the_widest_moment_is_that_of_the_compiler():
-    """Two large arrays at a time, elementwise work in their place, a loop in place, and a small result."""
+def test_peak_buffers_equal_the_compilers_peak():
+    """Two large arrays are live at a time; elementwise work and a loop are in place, and the result is small."""
 
     def run(x_LD):
         one = jnp.sin(x_LD @ x_LD.T)

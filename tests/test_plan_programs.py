@@ -1,4 +1,4 @@
-"""`python -m lct_jax.plan` as a user runs it; and, marked slow, what the TPU compiler says of the 3B step."""
+"""`python -m lct_jax.plan` as a user runs it; a slow test compiles the 3B step with the TPU compiler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own, without the flags that tests give to JAX."""
+    """Runs the program in a process of its own, without the flags that tests give to JAX."""
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     return subprocess.run(
         [sys.executable, "-m", "lct_jax.plan", "--config=configs/lct_3b.py", *arguments],
@@ -27,7 +27,7 @@ def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_says_in_one_line_whether_it_fits_and_what_would_help():
+def test_plan_prints_in_one_line_whether_it_fits():
     done = run_plan("--topology=v6e:2x2", "--shots=9")
     assert done.returncode == 0, done.stderr
     [answer] = [line for line in done.stdout.splitlines() if line.startswith("does not fit: ")]
@@ -51,7 +51,7 @@ def test_mistakes_are_single_lines(arguments, message):
 
 
 @pytest.mark.slow
-def test_a_program_that_the_tpu_compiler_refuses_is_an_answer():
+def test_a_program_too_large_for_a_tpu_gives_a_result():
     small = ("--config.backbone.depth=1", "--config.data.rows=4")
     done = run_plan("--topology=v6e:2x2", "--compile", *small)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What a plan says of rows that would be left empty and of scenes that would be cut short."""
+"""The capacity plan warns of rows that would be left empty and of scenes that would be cut short."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_nine_full_shots_of_every_ratio_fit_a_row_of_the_shipped_config():
 
 
 @pytest.mark.parametrize("name", ["lct_3b", "lct_3b_causal"])
-def test_the_shipped_configs_are_warned_of_nothing_and_run_on_the_gpus_of_the_paper(name):
+def test_shipped_configs_have_no_warnings_and_fit_the_papers_gpus(name):
     config = load(name)
     assert warn_of_sizes(config) == []
     plan = plan_training(config, parse_topology("h100:128"), SceneTarget(), steps=1)
@@ -47,7 +47,7 @@ def test_the_shipped_configs_are_warned_of_nothing_and_run_on_the_gpus_of_the_pa
     assert plan.workload.scene_text == 10 * 256  # padded, the global prompt too
 
 
-def test_what_would_be_cut_and_left_empty_is_said():
+def test_cut_scenes_and_empty_rows_are_warned_of():
     assert warn_of_sizes(change(load(), video_tokens=259_328, text_tokens=3_072)) == [
         "warning: 9 shots of 125 frames do not fit a row of 259,328 video tokens at 2:3, 3:4, 4:5, 5:4, 4:3, "
         "1.85:1, 2.35:1, the last shots are left out; expected data.video_tokens=267904",
@@ -64,7 +64,7 @@ def test_what_would_be_cut_and_left_empty_is_said():
     ]
 
 
-def test_a_run_says_what_it_cuts():
+def test_a_run_reports_the_scenes_that_it_cuts():
     tight = dataclasses.replace(MIXED, video_tokens=700)
     planner = make_planner(make_table((9,) * 10), tight)
     samples = [s for k in range(tight.pool) for row in planner.batch(k) for s in row]
@@ -83,7 +83,7 @@ def test_a_run_says_what_it_cuts():
     assert describe_cuts(whole) == []
 
 
-def test_a_set_is_counted():
+def test_samples_of_a_prepared_set_are_counted():
     lines = count_set(str(shared_film().prepared), CONFIG)
     assert lines[0].startswith(f"{shared_film().prepared}: 2 batches hold ")
     assert "token fill" in lines[0]

@@ -1,4 +1,4 @@
-"""The plan on made-up length tables: who may ask for it in which order, what it draws, what fits a row."""
+"""Tests the plan on synthetic length tables: order of requests, draws, and budgets of rows."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def make_table(
     clips: int = 2,
     uncut_every: int = 10**6,
 ) -> LengthTable:
-    """A set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens.
+    """Returns a set of scenes with `shots[i]` shots each, of sizes drawn from `grids` and texts of 8 to 40 tokens.
 
-    Of every `uncut_every` shots the second goes on without a cut.
+    Of every `uncut_every` shots the second continues without a cut.
     """
     rng = np.random.default_rng(0)
     column = lambda values: np.asarray(values, np.int32)
@@ -55,7 +55,7 @@ def make_table(
 
 
 def square(plan: ScenePlan) -> float:
-    """Work as attention alone would have it."""
+    """Returns the work of attention alone."""
     return float(sum(group.video + group.text for group in plan.groups) ** 2)
 
 
@@ -64,12 +64,12 @@ def make_planner(table: LengthTable, config: DataConfig, *, split: str = "train"
 
 
 def draw(planner: Planner, count: int) -> list[SampleDraw]:
-    """The first samples of a pool's stream."""
+    """Returns the first samples of a pool's stream."""
     return list(itertools.islice(planner.samples(0), count))
 
 
 def collect(planner: Planner, pools: int) -> list[SampleDraw]:
-    """What is trained on: the samples in the rows of some pools."""
+    """Returns the samples in the rows of some pools, on which a run trains."""
     batches = range(pools * planner.config.pool)
     return [sample for k in batches for row in planner.batch(k) for sample in row]
 
@@ -81,7 +81,7 @@ def mixed() -> Planner:
 
 @pytest.fixture(scope="module")
 def few() -> Planner:
-    """Scenes of five shots of one size, in rows that hold five such shots and a global prompt."""
+    """Returns scenes of five shots of one size, in rows that hold five such shots and a global prompt."""
     config = DataConfig(
         rows=2, video_tokens=1126, text_tokens=448, groups=8, max_shots=5, singles_from_scenes=True
     )
@@ -91,7 +91,7 @@ def few() -> Planner:
 # ---- a function of seed and number ---------------------------------------------------------------
 
 
-def test_batch_does_not_depend_on_what_was_asked_before(mixed):
+def test_batch_does_not_depend_on_earlier_requests(mixed):
     in_order = [mixed.batch(k) for k in range(20)]
     fresh = make_planner(make_table(SHOTS), MIXED)
     for k in (17, 3, 3, 19, 0, 8, 7):
@@ -145,7 +145,7 @@ def test_shots_are_consecutive_and_of_their_scene():
 
 
 def check_share(hits: Sequence[bool], expected: float) -> None:
-    """A share is within four standard deviations of what the config says."""
+    """Checks that a share is within four standard deviations of the config's."""
     assert np.mean(hits) == pytest.approx(
         expected, abs=4 * np.sqrt(expected * (1 - expected) / len(hits))
     )
@@ -163,8 +163,8 @@ def test_shares_are_those_of_the_config(mixed):
     assert not any(shots[True])  # frame substitution is for scene data
 
 
-def test_packing_leaves_the_shares_as_they_are(few):
-    """A row holds little more than a scene: what passes over large samples to fill rows is found out here."""
+def test_packing_keeps_the_shares_of_drawn_samples(few):
+    """A row holds little more than a scene, so that passing over large samples to fill rows would show here."""
     packed, drawn = collect(few, 60), draw(few, 4000)
     assert np.mean([sample.scene is None for sample in packed]) == pytest.approx(0.5, abs=0.03)
     scenes = [sample for sample in packed if sample.scene is not None]
@@ -174,7 +174,7 @@ def test_packing_leaves_the_shares_as_they_are(few):
     assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
 
 
-def test_a_pool_holds_a_beginning_of_its_stream(mixed):
+def test_a_pool_holds_the_first_samples_of_its_stream(mixed):
     packed = [repr(s) for k in range(MIXED.pool) for row in mixed.batch(k) for s in row]
     assert sorted(packed) == sorted(map(repr, draw(mixed, len(packed))))
 
@@ -299,7 +299,7 @@ def test_the_smallest_budget_that_is_not_refused_works(change):
     assert all(len(sample.shots) == 1 for row in rows for sample in row)
 
 
-def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
+def test_a_clip_without_a_cut_starts_where_the_clip_before_it_ends():
     table = make_table(SHOTS, clips=4, uncut_every=2)
     seams = [
         (before, after)
@@ -310,7 +310,7 @@ def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
     assert len(seams) > 300
     joined = [(b.clip, a.clip) for b, a in seams if b.still is None is a.still]
     assert set(joined) == {(3, 0)}
-    # A still has no motion to join: any still of its shot, beside any clip.
+    # A still has no motion to join: any still of its shot may stand beside any clip.
     for side in (0, 1):
         stills = {seam[side].still for seam in seams if seam[side].still is not None}
         beside = {seam[1 - side].clip for seam in seams if seam[side].still is not None}
@@ -318,8 +318,8 @@ def test_a_shot_without_a_cut_goes_on_where_the_one_before_it_ends():
         assert beside == {0, 1, 2, 3, None}
 
 
-def test_stills_and_many_clips_leave_shot_counts_as_they_are_drawn():
-    """Takes as they are divided: every shot but a take's last is one clip long. Counts are as without joins."""
+def test_stills_and_many_clips_keep_the_drawn_shot_counts():
+    """Takes are divided, and every shot except a take's last is one clip long. Counts are as without joins."""
     table = make_table([12] * 4)
     cut = np.arange(48) % 4 == 0
     clips = np.where(np.roll(cut, -1), 3, 1)  # the last shot of a take has several
@@ -338,8 +338,9 @@ def test_stills_and_many_clips_leave_shot_counts_as_they_are_drawn():
 
 
 @pytest.mark.parametrize(("clips", "longest"), [(1, 9), (2, 2)])
-def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest):
-    """No shot here starts with a cut. A shot of two clips is not shown to its end, and a third one would leap."""
+def test_runs_without_cuts_end_where_clips_do_not_join(clips, longest):
+    """No shot here starts with a cut. A shot of two clips is not shown to its end, so a third shot would leave a
+    gap."""
     table = make_table([12], clips=clips)
     table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
     config = dataclasses.replace(MIXED, frame_probability=0.0)
@@ -347,8 +348,8 @@ def test_a_take_of_many_shots_is_shown_as_far_as_its_clips_touch(clips, longest)
     assert max(lengths) == longest
 
 
-def test_stills_in_a_run_without_cuts_leave_the_shot_counts_as_drawn():
-    """With one clip a shot every run is shown whole, whichever of its shots are stills."""
+def test_stills_in_runs_without_cuts_keep_the_drawn_shot_counts():
+    """With one clip for each shot every run is shown whole, whichever of its shots are stills."""
     table = make_table([9] * 4, clips=1)
     table = dataclasses.replace(table, shot_cut=np.zeros_like(table.shot_cut))
     config = dataclasses.replace(MIXED, single_weight=0.0, frame_probability=0.5)

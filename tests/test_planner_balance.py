@@ -1,4 +1,4 @@
-"""Rows that cost the same: fill and time fill at the paper's size, an order that is no sorting, and any host count."""
+"""Tests that rows cost the same: fill and time fill at the paper's size, an unsorted order, and any number of hosts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from lct_jax.backbones.registry import count_costs
 from lct_jax.cli import load_config
 from lct_jax.config import freeze
 from lct_jax.costs.flops import count_work
+from lct_jax.data.draws import SampleDraw, ShotDraw
 from lct_jax.data.fill import Fill, measure_fill
-from lct_jax.data.planner import Planner, Row, SampleDraw, ShotDraw
+from lct_jax.data.planner import Planner, Row
 from lct_jax.layout import GroupPlan, ScenePlan
 
 POOLS = 2
@@ -23,7 +24,7 @@ POOLS = 2
 
 @pytest.fixture(scope="module")
 def paper() -> Planner:
-    """10,000 made-up shots, nine a scene at most, in the rows of the paper's size."""
+    """Returns a plan of 10,000 synthetic shots, at most nine in a scene, in rows of the paper's size."""
     config = freeze(load_config("configs/lct_3b.py"))
     cost = functools.partial(count_work, count_costs(config.network), context="full")
     return Planner(draw_lengths(10_000), config.data, patch=config.backbone.patch, cost=cost)
@@ -35,7 +36,7 @@ def batches(paper) -> list[tuple[Row, ...]]:
     return [paper.batch(number) for number in range(POOLS * paper.config.pool)]
 
 
-def test_rows_of_the_paper_are_full_and_cost_the_same(paper, batches):
+def test_rows_of_the_paper_are_filled_and_of_equal_work(paper, batches):
     assert max(len(s.shots) for rows in batches for row in rows for s in row) == 9
     fill = measure_fill(batches, video_tokens=paper.config.video_tokens, cost=paper.cost)
     assert fill.tokens >= 0.95
@@ -43,29 +44,29 @@ def test_rows_of_the_paper_are_full_and_cost_the_same(paper, batches):
 
 
 def test_single_shots_and_scenes_weigh_the_same_in_the_loss(paper, batches):
-    """Over the samples that a batch holds on average, though not over those that each batch happens to hold."""
+    """They weigh the same over the samples that a batch holds on average, not over those that each batch happens to
+    hold."""
     single = [sum(s.scene is None for row in batch for s in row) for batch in batches]
     samples = [sum(map(len, batch)) for batch in batches]
     assert max(samples) > 2 * min(samples)  # even cost, and very different numbers
     planned = sum(single) / (len(batches) * paper.samples_a_batch)
     scenes = (sum(samples) - sum(single)) / (len(batches) * paper.samples_a_batch)
-    # 30,000 samples: five standard deviations of a share are 0.015, and packing favours small samples by under 0.01.
+    # With 30,000 samples, five standard deviations of a share are 0.015; packing favours small samples by under 0.01.
     assert planned / (planned + scenes) == pytest.approx(0.5, abs=0.02)
     assert planned + scenes == pytest.approx(1.0, abs=0.02)
-    assert (
-        np.mean(np.divide(single, samples)) < 0.45
-    )  # what means over each batch's own would make of it
+    # This is the mean over each batch's own samples.
+    assert np.mean(np.divide(single, samples)) < 0.45
 
 
-def test_what_a_batch_is_planned_to_hold_is_the_same_for_every_host_and_at_every_start():
+def test_samples_a_batch_is_equal_on_every_host_and_after_every_start():
     planner, resumed = (make_planner(make_table(SHOTS), MIXED) for _ in range(2))
     resumed.batch(3 * MIXED.pool)
     first = [len(row) for number in range(MIXED.pool) for row in planner.batch(number)]
     assert planner.samples_a_batch == resumed.samples_a_batch == sum(first) / MIXED.pool
 
 
-def test_rows_dealt_at_random_would_wait_for_the_slowest(paper, batches):
-    """The same rows without regard to their work: what balancing is for, and that the measure can see it."""
+def test_randomly_ordered_rows_have_a_lower_time_fill(paper, batches):
+    """The same rows in random order show what balancing is for, and that the measure detects it."""
     rows = [row for batch in batches for row in batch]
     order = np.random.default_rng(0).permutation(len(rows)).reshape(len(batches), -1)
     dealt = [[rows[place] for place in batch] for batch in order]
@@ -84,29 +85,28 @@ def test_fill_of_rows_known_by_hand():
 
     square = lambda plan: float(plan.shots[0].video ** 2)
     batches = [(row(8), row(4, 4)), (row(2, 2), row(2, 2))]
-    # Tokens 8 + 8 + 4 + 4 of 4 x 10; work 64 and 32 in the first batch, 8 and 8 in the second.
+    # There are 8 + 8 + 4 + 4 of 4 x 10 tokens; work is 64 and 32 in the first batch, 8 and 8 in the second.
     expected = Fill(tokens=24 / 40, time=pytest.approx((64 + 32 + 8 + 8) / 4 / ((64 + 8) / 2)))
     assert measure_fill(batches, video_tokens=10, cost=square) == expected
 
 
 def test_balancing_does_not_sort_the_order(paper):
-    """Neither the number of a batch nor the batch before it tells its work, over many pools."""
+    """Neither the number of a batch nor the batch before it predicts its work, over many pools."""
     config = dataclasses.replace(MIXED, rows=4, pool=8, video_tokens=1200)
     planner = make_planner(make_table(SHOTS), config)
     work = np.array([[planner.work(row) for row in planner.batch(k)] for k in range(320)]).mean(1)
     ranks = np.argsort(np.argsort(work)).astype(float)
-    # Six standard deviations of the correlation of independent ranks would be 0.34; within a pool each batch has its
+    # Six standard deviations of the correlation of independent ranks would be 0.34. Within a pool each batch has its
     # own quantile, hence a small negative correlation of neighbours, about -1/8.
     assert abs(np.corrcoef(np.arange(320), ranks)[0, 1]) < 0.2
     assert -0.35 < np.corrcoef(ranks[:-1], ranks[1:])[0, 1] < 0.1
-    places = np.argsort(work.reshape(-1, 8), axis=1)[
-        :, -1
-    ]  # where the dearest batch of a pool came
+    # These are the places of the batch of most work in each pool.
+    places = np.argsort(work.reshape(-1, 8), axis=1)[:, -1]
     assert np.bincount(places, minlength=8).min() > 0
 
 
 def rows_of_hosts(numbers: range, hosts: int) -> list[list[Row]]:
-    """Batches put together from what that many processes read, each with a planner of its own."""
+    """Returns batches assembled from what some processes read, each with a planner of its own."""
     planners, share = (
         [make_planner(make_table(SHOTS), MIXED) for _ in range(hosts)],
         MIXED.rows // hosts,
@@ -118,7 +118,7 @@ def rows_of_hosts(numbers: range, hosts: int) -> list[list[Row]]:
 
 
 def test_a_run_may_resume_with_any_number_of_processes():
-    """Batches 0 to 5 with one process, 6 to 11 with two, 12 to 17 with four: what one would have read."""
+    """Batches 0 to 5 with one process, 6 to 11 with two, and 12 to 17 with four equal those of one process."""
     planner = make_planner(make_table(SHOTS), MIXED)
     expected = [list(planner.batch(k)) for k in range(18)]
     found = [
@@ -127,7 +127,7 @@ def test_a_run_may_resume_with_any_number_of_processes():
         for batch in rows_of_hosts(range(6 * phase, 6 * phase + 6), hosts)
     ]
     assert found == expected
-    # Nothing twice and nothing left out: each pool is exactly a beginning of its stream.
+    # Nothing is repeated or left out: each pool is exactly a beginning of its stream.
     for pool in range(2):
         start = pool * MIXED.pool
         packed = [s for k in range(start, start + MIXED.pool) for row in found[k] for s in row]

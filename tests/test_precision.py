@@ -1,6 +1,6 @@
-"""Which numbers stay float32 under bfloat16 compute: read off the traced program, and measured.
+"""Which numbers stay float32 under bfloat16 compute, in the traced program and as measured.
 
-Also off the traced program: blocks are scanned, and recomputed where the config asks for it.
+The traced program also shows that blocks are scanned, and recomputed where the config says so.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lct_jax.types import TokenIndex
 BF16 = change(TINY, dtype="bfloat16")
 
 
-def test_parameters_are_float32_whatever_computes():
+def test_parameters_are_float32_with_any_compute_dtype():
     model = nnx.eval_shape(lambda: MMDiT(make_network(), rngs=nnx.Rngs(0)))
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {np.dtype(np.float32)}
 
 
 def _equations(jaxpr) -> Iterator:
-    """All equations of a program, inner programs included."""
+    """Yields all equations of a program, inner programs included."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -52,13 +52,13 @@ def _trace(config: NetworkConfig):
 
 
 def _float_inputs(equation) -> tuple[str, ...]:
-    """The float types that enter an equation."""
+    """Returns the float dtypes of an equation's inputs."""
     dtypes = [variable.aval.dtype for variable in equation.invars]
     return tuple(sorted({str(d) for d in dtypes if jnp.issubdtype(d, jnp.floating)}))
 
 
 def test_float32_products_of_modulation_and_output_are_float32_on_every_platform():
-    """TPU rounds what enters a product to bfloat16, and GPU to TF32, unless the highest precision is asked for."""
+    """TPU rounds the inputs of a product to bfloat16, and GPU to TF32, unless the highest precision is requested."""
     highest = (jax.lax.Precision.HIGHEST,) * 2
     products = [e for e in _equations(_trace(BF16).jaxpr) if e.primitive.name == "dot_general"]
     asked = Counter(e.params["precision"] for e in products if _float_inputs(e) == ("float32",))
@@ -69,7 +69,7 @@ def test_float32_products_of_modulation_and_output_are_float32_on_every_platform
     )
 
 
-def test_float32_islands_in_a_bfloat16_program():
+def test_parts_of_a_bfloat16_program_that_stay_float32():
     traced = _trace(BF16)
     assert [str(out.dtype) for out in traced.out_avals] == ["float32"]
     everything = list(_equations(traced.jaxpr))
@@ -118,8 +118,10 @@ def test_blocks_are_scanned_and_recomputed_on_request():
 @pytest.mark.parametrize(
     ("policy", "passes"), [("none", 2), ("block", 3), ("save_attention", 2), ("offload", 2)]
 )
-def test_attention_is_computed_again_unless_it_is_kept(policy, passes):
-    """A pass over the blocks of attention is one loop: there, back, and there again where nothing is kept."""
+def test_attention_is_recomputed_unless_the_remat_policy_keeps_it(policy, passes):
+    """A pass over the blocks of attention is one loop; it runs forward, backward, and forward again where it is
+    recomputed.
+    """
     model = TinyModel(change(TINY, remat=policy))
     packed = pack_scenes([[make_scenes()["trio"]]])
 
@@ -155,7 +157,7 @@ def test_qk_norm_rounds_once():
     np.testing.assert_array_equal(norm(x_BHLK), jnp.asarray(exact, jnp.bfloat16))
 
 
-def test_rotation_of_bfloat16_rounds_once_far_down_the_diagonal():
+def test_rotation_of_bfloat16_rounds_once_at_large_positions():
     coord = np.random.default_rng(0).integers(0, 4000, size=(1, 50, 3))
     rotation = make_rotation(jnp.asarray(coord), split=(4, 6, 6), base=100.0)
     x_BHLK = _bf16(2, 1, 2, 50, 16)
@@ -187,7 +189,7 @@ def test_softmax_over_bfloat16_scores_is_float32():
     np.testing.assert_allclose(found.value.astype(jnp.float32), expected, rtol=2**-8, atol=1e-5)
 
 
-def test_bfloat16_predicts_about_what_float32_does(tiny):
+def test_bfloat16_predictions_are_close_to_float32(tiny):
     scenes = make_scenes()
     rows = [[scenes["trio"], scenes["full_text"]], [scenes["single"], scenes["pair"]]]
     packed = pack_scenes(rows)

@@ -1,4 +1,4 @@
-"""Preflight as a program: what it finds ready, and in which words it says what is not."""
+"""Preflight as a program: which checks succeed, and in which words others fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def preflight(workdir: Path, *more: str) -> list[str]:
 
 
 def verdicts(stdout: str) -> dict[str, str]:
-    """Verdict by check."""
+    """Returns the verdicts by check."""
     lines = [line.split(maxsplit=1) for line in stdout.splitlines() if line[:4] in ("ok  ", "FAIL")]
     return {rest.split(":")[0]: verdict for verdict, rest in lines}
 
@@ -81,7 +81,7 @@ def test_preflight_names_what_differs_and_a_folder_that_cannot_be_made(tmp_path)
 
 @pytest.mark.programs
 @pytest.mark.slow
-def test_preflight_names_who_is_missing_in_the_stated_time(tmp_path):
+def test_preflight_names_a_missing_process_within_the_timeout(tmp_path):
     spec = name_process(find_port(), 0)
     result = run_alone(*preflight(tmp_path, *spec, "--timeout=2"))
     assert result.code == 1

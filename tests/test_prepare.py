@@ -1,4 +1,4 @@
-"""From a film to a prepared set: which frames become clips and stills, and when there is nothing to do."""
+"""Tests the way from a film to a prepared set: the frames of clips and stills, and repeated runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from lct_jax.media.video import read_video
 
 
 def change(config: Config, **values: object) -> Config:
-    """A config whose `prepare` section is changed."""
+    """Returns a config whose `prepare` section is changed."""
     return dataclasses.replace(config, prepare=dataclasses.replace(config.prepare, **values))
 
 
@@ -51,7 +51,7 @@ def film(tmp_path) -> TinyFilm:
 
 @pytest.fixture
 def given(film) -> Config:
-    """The config with the codec of the shared film, so that nothing has to be fitted."""
+    """Returns the config with the codec of the shared film, so that no codec has to be fitted."""
     codec = film.folder / "given.safetensors"
     codec.write_bytes((shared_film().prepared / "codec.safetensors").read_bytes())
     return change(CONFIG, codec_from=str(codec))
@@ -96,8 +96,9 @@ def test_records_hold_the_frames_of_the_film():
     film = shared_film()
     prepared, frames = film.prepare(), read_video(film.film).frames
     codec = PatchCodec.load(film.prepared / "codec.safetensors", channels=8)
-    # Of six shots with 20, 13, 17, 9, 20 and 16 frames, at most 9 a clip: where the two clips and stills begin. The
-    # fourth has 8 in the scene file; the fifth goes on from it without a cut and gives it one, for a clip of 4n + 1.
+    # There are six shots of 20, 13, 17, 9, 20 and 16 frames, with clips of at most 9: these are the starts of two clips
+    # and stills. The fourth has 8 frames in the scene file; the fifth continues it without a cut and gives it one, for
+    # a clip of 4n + 1.
     expected = (((0, 11), (0, 19)), ((0, 4), (0, 12)), ((0, 8), (0, 16)), ((0,), (0, 8)),
                 ((0, 11), (0, 19)), ((0, 7), (0, 15)))  # fmt: skip
     for shot, (clips, stills) in enumerate(expected):
@@ -121,14 +122,14 @@ def test_records_hold_the_texts_of_the_scene_file():
         prepared.read_global(1, story=False).tobytes(): brief,
         prepared.read_global(1, story=True).tobytes(): f"{brief} Story: A farewell.",
         prepared.read_prompt(3).tobytes(): "[SHOT CUT] Character 1 waits.",
-        prepared.read_prompt(4).tobytes(): "Rain on the quay.",  # goes on without a cut
+        prepared.read_prompt(4).tobytes(): "Rain on the quay.",  # continues without a cut
     }
     for found, text in expected.items():
         assert found == encoder.encode([text])[0].astype(np.float16).astype(np.float32).tobytes()
 
 
 @pytest.mark.programs
-def test_the_card_says_what_the_set_is():
+def test_the_card_describes_the_set():
     film = shared_film()
     card = film.prepare().card
     prepared = PreparedSet(film.prepared)
@@ -138,7 +139,7 @@ def test_the_card_says_what_the_set_is():
         "train": {"films": 1, "scenes": 2, "shots": 5},
         "held_out": {"films": 1, "scenes": 1, "shots": 1},
     }
-    # 79 and 16 frames in shots of 20, 13, 17, 8 and 21, and 16 frames, at 12 a second.
+    # Shots of 20, 13, 17, 8 and 21 frames are 79, and one has 16, at 12 a second.
     assert card.hours == {
         "train": pytest.approx(79 / 43200, abs=1e-6),
         "held_out": pytest.approx(16 / 43200, abs=1e-6),
@@ -179,7 +180,7 @@ def test_frames_are_resized_and_shots_of_one_split_may_overlap(film):
 
 
 def test_ranges_at_another_rate_are_taken_by_time(film):
-    """Twice the film's rate: frames 0 to 20 are the first 10/12 of a second."""
+    """At twice the film's rate, frames 0 to 20 are the first 10/12 of a second."""
     write_scenes(film.scenes, {("film", "fps"): 24})
     annotated, frames = load_scene_file(film.scenes), read_video(film.film).frames
     footage = list(iter_footage(annotated, fps=12.0, size=(HEIGHT, WIDTH)))
@@ -201,7 +202,8 @@ def test_a_shot_in_which_no_frame_is_shown_is_refused(film):
 
 
 def test_shots_followed_without_a_cut_are_aligned_where_a_clip_holds_them(film):
-    """The shot before the seam, of 8 frames, gets a ninth; with clips of 5 frames it stays: its last clip ends it."""
+    """The shot of 8 frames before the seam gets a ninth. With clips of 5 frames it stays, because its last clip ends
+    it."""
     annotated = load_scene_file(film.scenes)
     assert [len(r) for r in align_shots(annotated, longest=9).scenes[1].ranges] == [9, 20]
     assert align_shots(annotated, longest=5) == annotated
@@ -223,7 +225,7 @@ def test_a_shot_that_is_followed_has_a_clip_that_ends_with_it(joined, followed, 
 
 
 @pytest.mark.programs
-def test_a_scene_of_which_nothing_is_written_has_the_empty_global_prompt(film, given):
+def test_a_scene_without_texts_has_the_empty_global_prompt(film, given):
     nothing = {"characters": [], "environment": "", "story": ""}
     changes = {("scenes", 1, key): value for key, value in nothing.items()}
     changes |= {("scenes", 1, "shots", 0, "prompt"): "Night."}
@@ -242,10 +244,10 @@ def stamp(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.programs
-def test_a_set_is_made_once(film, given):
+def test_a_prepared_set_is_not_made_again(film, given):
     assert prepare_scene_file(film.scenes, film.prepared, given)
     before = stamp(film.prepared)
-    os.utime(film.film)  # what counts is what is in a file
+    os.utime(film.film)  # only the content of a file counts
     assert not prepare_scene_file(film.scenes, film.prepared, given)
     assert stamp(film.prepared) == before
     assert sorted(before) == [
@@ -303,11 +305,11 @@ def test_a_preparation_that_was_interrupted_is_done_again(film, given, monkeypat
     assert PreparedSet(film.prepared).lengths.shot_still.tolist() == [1] * 6
 
 
-# ---- what the codec sees -------------------------------------------------------------------------
+# ---- frames for the codec ------------------------------------------------------------------------
 
 
 @pytest.mark.programs
-def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypatch):
+def test_the_codec_is_fitted_on_all_training_shots_and_no_held_out_frame(film, monkeypatch):
     seen: list[np.ndarray] = []
     codec = PatchCodec.load(shared_film().prepared / "codec.safetensors", channels=8)
 
@@ -319,7 +321,7 @@ def test_the_codec_sees_every_training_shot_and_no_held_out_frame(film, monkeypa
     monkeypatch.setattr(lct_jax.data.fit, "fit_patch_codec", fit)
     frames = read_video(film.film).frames
     film.prepare()
-    # 4n + 1 of the five training shots; the last goes on from the one before, which has got a frame of it.
+    # The five training shots have 4n + 1 frames; the last continues the one before, which has taken a frame of it.
     lengths, starts = (17, 13, 17, 9, 17), (0, 20, 33, 52, 61)
     assert len(seen) == 5
     for video, start, length in zip(seen, starts, lengths, strict=True):
@@ -349,7 +351,7 @@ def test_a_cut_past_the_end_of_the_film_is_refused(film, given):
 def test_a_truncated_film_is_refused(film, given):
     film.film.write_bytes(film.film.read_bytes()[:-2000])
     found = refusal(film, given).removeprefix(f"{film.film}: ")
-    # Inside of a frame or between two of them: the encoder's threads do not always make the same bytes.
+    # The file is cut within a frame or between two: the encoder's threads do not always make the same bytes.
     assert re.match(r"damaged or cut off after frame \d+|ends after \d+ of the 100 frames", found)
 
 
@@ -403,7 +405,7 @@ def test_the_scene_file_shown_is_the_one_prepared(film):
 
 
 @pytest.mark.programs
-def test_pixels_that_were_kept_give_the_same_records_without_the_film(film, given, monkeypatch):
+def test_a_set_of_pixels_gives_the_same_records_without_the_film(film, given, monkeypatch):
     direct = film.prepare(given)
     pixels = film.folder / "pixels"
     assert prepare_scene_file(film.scenes, pixels, change(given, records="pixels"))

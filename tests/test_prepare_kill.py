@@ -1,4 +1,4 @@
-"""Killed at twenty random moments and run again: the records are those of a run that nothing stopped."""
+"""Tests a preparation killed at twenty random moments and run again: its records equal an uninterrupted run's."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from lct_jax.data.sets.records import PreparedSet
 pytestmark = pytest.mark.programs
 
 MOMENTS = 20
-# Forked from a server that has only imported: a kill then meets the work and not the start of Python.
+# Processes are forked from a server that has imported everything, so that a kill meets the work and not the start.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["lct_jax.data.prepare"])
 
 
 def work(folder: Path, out: Path, config: Config) -> None:
-    """What is killed."""
+    """Prepares a folder of videos, as the process that is killed."""
     prepare_videos(folder, out, config, runner=run_here)
 
 
 def run_to_the_end(folder: Path, out: Path, config: Config) -> float:
-    """Seconds of a run."""
+    """Returns the seconds of a whole run."""
     process = CONTEXT.Process(target=work, args=(folder, out, config))
     process.start()
     started = time.monotonic()
@@ -42,13 +42,13 @@ def run_to_the_end(folder: Path, out: Path, config: Config) -> float:
 
 
 def read_set(out: Path) -> dict[str, bytes]:
-    """Everything that is kept, by name."""
+    """Returns everything that is kept, by name."""
     files = [path for path in out.rglob("*") if path.is_file() and "work" not in path.parts]
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
-def test_a_killed_preparation_is_finished_to_the_same_bytes(tmp_path):
+def test_a_killed_preparation_resumes_to_the_same_bytes(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     for number in range(4):
@@ -76,16 +76,15 @@ def test_a_killed_preparation_is_finished_to_the_same_bytes(tmp_path):
         )
         process.start()
         process.join(timeout=moment)
-        if (
-            process.exitcode is not None
-        ):  # it was done before the moment came: such moments are no kills
+        # The run was done before the moment came, so nothing was killed.
+        if process.exitcode is not None:
             seconds = min(seconds, time.monotonic() - started)
             continue
         process.kill()
         process.join()
         stopped += 1
         unfinished += not (out / "card.json").exists()
-        for shard in (out / "shards").glob("[!.]*"):  # what has its name is whole
+        for shard in (out / "shards").glob("[!.]*"):  # a shard with its final name is whole
             assert (shard / "shard.json").exists()
         run_to_the_end(folder, out, config)
         assert read_set(out) == expected, f"killed after {moment:.3f} of {seconds:.3f} s"

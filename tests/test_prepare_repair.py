@@ -1,4 +1,4 @@
-"""Sets that storage has damaged are made whole by the same command; films that fail do not stop the others."""
+"""Tests that the same command repairs damaged sets, and that films that fail do not stop the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lct_jax.folder_lock import lock_folder
 
 @pytest.fixture(scope="module")
 def given() -> Config:
-    """The config with a codec that is made, so that none has to be fitted."""
+    """Returns the config with an existing codec, so that none has to be fitted."""
     codec = str(shared_film().prepared / "codec.safetensors")
     prepare = dataclasses.replace(CONFIG.prepare, codec_from=codec)
     return dataclasses.replace(CONFIG, prepare=prepare)
@@ -38,7 +38,7 @@ def read_set(out: Path) -> dict[str, bytes]:
 
 
 def flip(path: Path) -> None:
-    """Changes one bit of a record: the rest of so small a file is padding."""
+    """Changes one bit of a record, because the rest of so small a file is padding."""
     data = bytearray(path.read_bytes())
     data[data.index(b"Rain on the quay.")] ^= 1
     path.write_bytes(data)
@@ -64,7 +64,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_what_is_damaged_is_made_again(film, given, kind):
+def test_damaged_parts_of_a_set_are_made_again(film, given, kind):
     assert prepare_scene_file(film.scenes, film.prepared, given)
     assert not prepare_scene_file(film.scenes, film.prepared, given)
     whole = read_set(film.prepared)
@@ -102,7 +102,7 @@ def test_a_second_preparation_is_refused_before_it_touches_anything(film, given)
 
 @pytest.fixture
 def videos(tmp_path) -> Path:
-    """A folder with two good videos."""
+    """Returns a folder with two good videos."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for name, seed in (("a", 20), ("b", 21)):
@@ -124,7 +124,9 @@ def test_results_of_stages_that_were_damaged_are_made_again(videos, given, tmp_p
     assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
 
 
-def test_a_bug_over_one_film_is_its_row(videos, given, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_reported_in_the_row_of_its_film(
+    videos, given, tmp_path, monkeypatch
+):
     import lct_jax.data.footage.stages as module
 
     good = module.track_video
@@ -143,7 +145,7 @@ def test_a_bug_over_one_film_is_its_row(videos, given, tmp_path, monkeypatch):
     assert PreparedSet(tmp_path / "set").card.counts["train"]["films"] == 1
 
 
-def test_the_shard_of_a_film_that_cannot_be_read_today_is_kept(videos, given, tmp_path):
+def test_the_shard_of_an_unreadable_film_is_kept(videos, given, tmp_path):
     out = tmp_path / "set"
     given = dataclasses.replace(given, footage=dataclasses.replace(given.footage, held_out=0.0))
     prepare_videos(videos, out, given, runner=run_here)
@@ -158,8 +160,8 @@ def test_the_shard_of_a_film_that_cannot_be_read_today_is_kept(videos, given, tm
     assert {path.name for path in (out / "shards").iterdir()} == shards
 
 
-def test_a_film_that_the_codec_cannot_be_fitted_to_is_a_row(tmp_path):
-    """Its own scene file spares it the look at its end, where it is cut off."""
+def test_a_film_that_cannot_be_read_for_the_fit_is_reported_in_its_row(tmp_path):
+    """The film has its own scene file, so nothing reads its truncated end before the fit."""
     folder = tmp_path / "videos"
     folder.mkdir()
     tiny = make_tiny_film(folder)
@@ -199,4 +201,4 @@ def test_the_exit_code_says_whether_anything_is_left(tmp_path):
     assert not (tmp_path / "set" / "card.json").exists()
     write_footage(folder / "good.mp4", draw_shots((20, 21), height=32, width=48, seed=22))
     assert run_program("-m", "lct_jax.data.prepare", *flags, "--until=takes").code == 0
-    assert run_program("-m", "lct_jax.data.prepare", *flags).code == 2  # nothing says what is seen
+    assert run_program("-m", "lct_jax.data.prepare", *flags).code == 2  # no caption exists

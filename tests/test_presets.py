@@ -1,4 +1,4 @@
-"""What the shipped configs amount to."""
+"""The sizes of the models of the shipped configs."""
 
 from __future__ import annotations
 

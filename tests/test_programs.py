@@ -1,8 +1,7 @@
-"""The programs as a user runs them, in processes of their own: a scene from a run, and mistakes as single lines."""
+"""The programs as a user runs them, in processes of their own: a scene from a run, and one-line errors."""
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from shared_folder import make_once
 from tiny_film import (
     CONFIG,
     HEIGHT,
@@ -22,7 +22,6 @@ from tiny_film import (
     Result,
     run_program,
     shared_film,
-    shared_folder,
     shared_run,
     start_program,
     train_arguments,
@@ -55,7 +54,7 @@ SAMPLING = (
 
 
 def write_script(folder: Path, **change: object) -> Path:
-    """The script, with top-level keys changed, and the picture it gives."""
+    """Writes the script, with top-level keys changed, and the picture that it gives."""
     Image.new("RGB", (64, 32), "navy").save(folder / "rain.png")
     path = folder / "script.json"
     path.write_text(json.dumps({**SCRIPT, **change}))
@@ -70,22 +69,22 @@ def sample(out: Path, *arguments: str | Path, origin: Path | None = None, **flag
     )
 
 
-@functools.cache
 def shared_scene() -> Path:
-    """The scene sampled jointly, once."""
-    folder = shared_folder() / "scene"
-    folder.mkdir()
+    """Returns the scene sampled jointly; it is sampled once a session."""
+    return make_once("scene", _sample_scene)
+
+
+def _sample_scene(folder: Path) -> None:
     result = sample(folder / "joint", script=str(write_script(folder)), mode="joint")
     assert result.code == 0, result.stderr
     assert result.stdout.split() == [
         str(folder / "joint" / name)
         for name in ("scene.mp4", "storyboard.png", "latents.safetensors", "sample.json")
     ]
-    return folder
 
 
 def read_frames(path: Path) -> list[tuple[int, int]]:
-    """Height and width of every frame."""
+    """Returns height and width of every frame."""
     with av.open(str(path)) as container:
         return [(frame.height, frame.width) for frame in container.decode(video=0)]
 
@@ -139,8 +138,8 @@ def test_the_same_seed_gives_the_same_latents_from_a_run_and_from_its_export(tmp
         np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_shot_after_shot_starts_alike_and_ends_otherwise(tmp_path):
-    """The window of the first shot holds the given picture too, but not the third shot."""
+def test_autoregressive_sampling_gives_other_latents_than_joint(tmp_path):
+    """The window of the first shot also has the given picture, but not the third shot."""
     script = str(shared_scene() / "script.json")
     result = sample(tmp_path, script=script, mode="autoregressive")
     assert result.code == 0, result.stderr
@@ -156,7 +155,7 @@ def test_shot_after_shot_starts_alike_and_ends_otherwise(tmp_path):
 
 
 def check_refused(result: Result, *expected: str) -> None:
-    """The last line says what is wrong, and says it alone."""
+    """Checks that the last line is the error, and the only line."""
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.code == 2, result.stderr
     assert len(lines) == 1, result.stderr
@@ -182,12 +181,12 @@ def test_training_refuses(tmp_path, flag, expected):
     check_refused(run_program(*train_arguments(shared_film(), tmp_path), flag), *expected)
 
 
-def test_training_refuses_fewer_steps_than_are_done():
+def test_training_refuses_fewer_steps_than_the_checkpoint_has():
     result = run_program(*train_arguments(shared_film(), shared_run()), "--config.training.steps=4")
     check_refused(result, "training.steps", "found 4", "at least 8")
 
 
-def test_a_folder_that_another_process_trains_into_is_left_alone(tmp_path):
+def test_a_folder_that_another_process_trains_into_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     result = run_program(*train_arguments(shared_film(), tmp_path))
     check_refused(result, str(tmp_path), "another process")
@@ -195,7 +194,7 @@ def test_a_folder_that_another_process_trains_into_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_at(tmp_path, number, code):
+def test_a_stop_signal_saves_the_current_step(tmp_path, number, code):
     arguments = [*train_arguments(shared_film(), tmp_path), "--config.training.steps=4000"]
     process = start_program(*arguments)
     deadline = time.monotonic() + 300
@@ -215,7 +214,7 @@ def test_training_refuses_the_checkpoint_of_another_model(tmp_path):
     write_config(tmp_path / "deeper.py", put(CONFIG, depth=2))
     arguments = train_arguments(shared_film(), tmp_path / "run")
     result = run_program(*arguments, f"--config={tmp_path / 'deeper.py'}")
-    check_refused(result, str(tmp_path / "run"), "model.backbone.depth 1", "found 2")
+    check_refused(result, str(tmp_path / "run"), "made with backbone.depth 1", "found 2")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +280,7 @@ def test_sampling_refuses_weights_without_their_codec(tmp_path):
     check_refused(result, "--codec: missing", "weights.safetensors")
 
 
-def test_an_older_scene_of_more_shots_leaves_no_shot_behind(tmp_path):
+def test_shots_of_an_older_longer_scene_are_removed(tmp_path):
     shutil.copytree(shared_scene() / "joint", tmp_path / "out")
     script = write_script(tmp_path, shots=SCRIPT["shots"][:1])
     result = sample(tmp_path / "out", script=str(script))

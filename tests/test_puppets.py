@@ -1,4 +1,4 @@
-"""Puppet scenes: drawn alike from a seed, painted as labelled, and written of without what is withheld."""
+"""Tests puppet scenes: drawn from a seed, rendered as labelled, and described without withheld attributes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from lct_jax.directing.script import load_script, render_global
-from lct_jax.directing.script import render_shot as write_shot
+from lct_jax.directing.prompts import render_global
+from lct_jax.directing.prompts import render_shot as write_shot
+from lct_jax.directing.script import load_script
 from lct_jax.puppets import palette
 from lct_jax.puppets.render import HORIZON, distance_of, follow, render_shot
 from lct_jax.puppets.scene import (
@@ -31,7 +32,7 @@ ANY = Drawing(shots=(1, 9))
 
 
 def one_shot(action: str = "stands", *, frames: int = 5, start: float = 0.5) -> PuppetScene:
-    """A scene of one wide shot of a red square under a blue sky."""
+    """Returns a scene of one wide shot of a red square under a blue sky."""
     shot = PuppetShot("wide", (1,), action, frames, True, start, 0.0)
     return PuppetScene(
         name="one",
@@ -84,7 +85,7 @@ def test_a_scene_of_several_shots_has_as_many_characters_as_wanted(cast):
     assert {len(s.characters) for s in scenes if len(s.shots) == 1} == {1}
 
 
-def test_a_character_leaves_for_as_many_shots_as_wanted_and_comes_back():
+def test_a_character_is_absent_for_the_configured_number_of_shots():
     drawing = Drawing(shots=(8, 8), absence=5)
     for number in range(20):
         subjects = [shot.subjects for shot in draw_scene(0, number, drawing).shots]
@@ -93,7 +94,7 @@ def test_a_character_leaves_for_as_many_shots_as_wanted_and_comes_back():
         assert all(1 not in who for who in subjects[1:6])
 
 
-def test_a_shot_without_a_cut_goes_on_from_the_one_before_it():
+def test_a_shot_without_a_cut_continues_the_one_before_it():
     going = []
     for number in range(60):
         scene = draw_scene(0, number, ANY)
@@ -121,7 +122,7 @@ def test_pixels_have_the_colours_of_their_labels():
 
 
 def test_edges_are_smooth():
-    """The horizon lies at 19.84 of 32: row 19 is sky but for 16%, which is ground."""
+    """The horizon lies at 19.84 of 32, so row 19 is sky except for 16%, which is ground."""
     frame = render_shot(one_shot(), one_shot().shots[0])[0]
     sky, ground = np.array(palette.SKY["blue"]), np.array(palette.GROUND["green"])
     share = 20 - HORIZON * 32
@@ -135,11 +136,12 @@ def test_edges_are_smooth():
         ("walks left", -0.3 * 40, 0.0, 0.0),
         ("walks right", 0.3 * 40, 0.0, 0.0),
         ("jumps", 0.0, 0.0, 0.2 * 32),
-        ("pans left", 0.2 * 40, 0.2 * 40, 0.0),  # the camera turns left: all else goes right
+        # The camera turns left, and everything else moves right.
+        ("pans left", 0.2 * 40, 0.2 * 40, 0.0),
         ("pans right", -0.2 * 40, -0.2 * 40, 0.0),
     ],
 )
-def test_motion_is_what_the_action_says(action, way, shift, rise):
+def test_rendered_motion_follows_the_action(action, way, shift, rise):
     track = follow(one_shot(action).shots[0], (32, 40))
     assert track.x[-1] - track.x[0] == pytest.approx(way)
     assert track.shift[-1] - track.shift[0] == pytest.approx(shift)
@@ -167,7 +169,7 @@ def all_text(scene: PuppetScene) -> str:
 
 
 @pytest.mark.parametrize("shots", [(1, 1), (2, 9)])
-def test_what_is_withheld_is_not_written_and_all_else_is(shots):
+def test_scripts_mention_all_attributes_except_withheld_ones(shots):
     words = {"sky": " sky", "ground": " ground", "sun": "sun", "landmark": "(tree|hut|tower)"}
     of_character = {"colour": f"({'|'.join(OF_CHARACTER['colour'])}) ({'|'.join(SHAPES)}|puppet)"}
     of_character |= {"shape": f"({'|'.join(SHAPES)})", "hat": " hat"}
@@ -182,7 +184,7 @@ def test_what_is_withheld_is_not_written_and_all_else_is(shots):
                 assert bool(re.search(pattern, text, re.IGNORECASE)) == told, (name, text)
 
 
-def test_values_that_are_told_are_the_right_ones():
+def test_attributes_in_scripts_have_the_values_of_the_labels():
     scene = one_shot()
     text = all_text(scene)
     assert "red square" in text

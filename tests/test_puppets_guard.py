@@ -1,6 +1,7 @@
-"""A short run, end to end by the programs that users run, must still learn what shots have to do with each other.
+"""Tests end to end, by the programs that users run, that a short run learns the relations between shots.
 
-`benchmarks/broken.py` has the faults that the limits were tried with; docs/ablations.md shows by what each fails.
+`benchmarks/broken.py` has the faults that the limits were chosen with; docs/ablations.md shows by which measure each
+fails.
 """
 
 import math
@@ -11,8 +12,9 @@ from benchmarks.puppets_guard import CEILINGS, FLOORS, find_failures, run_guard
 
 
 @pytest.mark.slow
-def test_shots_share_what_no_prompt_says_after_a_short_run(tmp_path, monkeypatch):
-    monkeypatch.delenv("XLA_FLAGS")  # the tests' eight devices: four rows do not divide over them
+def test_shots_agree_on_withheld_attributes_after_a_short_run(tmp_path, monkeypatch):
+    # The tests have eight devices, over which four rows do not divide.
+    monkeypatch.delenv("XLA_FLAGS")
     measured = run_guard(tmp_path)
     assert find_failures(measured) == [], measured
 

@@ -1,4 +1,4 @@
-"""Measures of puppet scenes: literal counts, chance where nothing hangs together, and honest intervals."""
+"""Tests measures of puppet scenes: literal counts, chance for independent shots, and the coverage of intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETURNING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), 
 def judge_rendered(
     number: int, drawing: Drawing = RETURNING, *, alone: bool = False, given: tuple[int, ...] = ()
 ) -> dict:
-    """Tallies of a rendered scene; `alone` renders every shot with withheld attributes drawn anew."""
+    """Returns the tallies of a rendered scene; `alone` renders every shot with withheld attributes drawn again."""
     scene = draw_scene(11, number, drawing)
     seen = []
     for place, shot in enumerate(scene.shots):
@@ -38,14 +38,14 @@ def test_a_rendered_scene_is_right_in_everything():
     tallies = [judge_rendered(number, given=(0,) if number % 2 else ()) for number in range(4)]
     for scene in tallies:
         for name, tally in scene.items():
-            assert tally.right == tally.told, name
-            assert tally.told <= tally.asked
+            assert tally.right == tally.readable, name
+            assert tally.readable <= tally.asked
     shares = summarize(tallies)
     assert all(shares[column].value == 1.0 for column in COLUMNS)
     assert shares["environment agree at distance 7"].count > 0
 
 
-def test_shots_drawn_apart_agree_by_chance():
+def test_independently_drawn_shots_agree_by_chance():
     stills = dataclasses.replace(RETURNING, withhold=0.8, frames=(1,))
     tallies = [judge_rendered(number, stills, alone=True) for number in range(16)]
     for name in ("sky", "ground"):
@@ -53,7 +53,7 @@ def test_shots_drawn_apart_agree_by_chance():
         assert share.count > 250
         chance = chance_of(name)  # pairs of evenly drawn values agree independently of each other
         assert abs(share.value - chance) < 3 * np.sqrt(chance * (1 - chance) / share.count)
-    # What is told is shown all the same.
+    # Stated attributes are shown all the same.
     assert measure(tallies, lambda found: found == "obeys/sky").value == 1.0
 
 
@@ -66,13 +66,12 @@ def test_pairs_and_returns_are_counted():
     alone = [number for number, shot in enumerate(scene.shots) if shot.subjects == (1,)]
     assert tallies["agrees/1.colour"].asked == len(alone) * (len(alone) - 1) // 2
     assert alone == [0, 6, 7]
-    assert (
-        tallies["returns/1.colour"].asked == 1
-    )  # away between 0 and 6; between 0 and 7 it is back
+    # The character is away between 0 and 6; between 0 and 7 it has returned.
+    assert tallies["returns/1.colour"].asked == 1
     assert not any(name.startswith("obeys/") for name in tallies)
 
 
-def test_what_is_given_is_not_judged_but_compared_with():
+def test_given_shots_are_not_judged_but_compared_with():
     scene = draw_scene(11, 0, dataclasses.replace(RETURNING, withhold=1.0))
     seen = [read_shot(render_shot(scene, shot)) for shot in scene.shots]
     elsewhere = next(sky for sky in OF_ENVIRONMENT["sky"] if sky != scene.environment.sky)
@@ -85,7 +84,7 @@ def test_what_is_given_is_not_judged_but_compared_with():
     assert tallies["returns/1.colour"].asked == 1
     assert tallies["who"].asked == 7
     both = judge_scene(scene, seen, given={0, 1})
-    assert both["keeps/sky"].asked == 12  # the two that are given are no pair
+    assert both["keeps/sky"].asked == 12  # the two given shots are no pair
 
 
 def test_chance_is_one_of_the_values():
@@ -93,17 +92,18 @@ def test_chance_is_one_of_the_values():
     assert chance_of("2.hat") == pytest.approx(1 / 3)
 
 
-def test_a_share_leaves_out_what_cannot_be_told():
+def test_a_share_leaves_out_unreadable_cases():
     scenes = [{"cut": Tally(3, 4, 8)}, {"cut": Tally(1, 4, 8), "who": Tally(0, 9, 9)}]
     share = measure(scenes, lambda name: name == "cut")
     assert (share.value, share.told, share.count) == (0.5, 0.5, 8)
-    assert (share.low, share.high) == (0.25, 0.75)  # both scenes the one, or both the other
+    # The interval is that of drawing one scene twice.
+    assert (share.low, share.high) == (0.25, 0.75)
     nothing = measure(scenes, lambda name: name == "framing")
     assert (nothing.value, nothing.count) == (None, 0)
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says():
-    """200 sets of 30 scenes of ten cases each at 0.7: about 95% of the intervals hold 0.7."""
+def test_bootstrap_intervals_have_their_nominal_coverage():
+    """About 95% of the intervals of 200 sets of 30 scenes, with ten cases each at 0.7, hold 0.7."""
     rng = np.random.default_rng(0)
     held = 0
     for number in range(200):
@@ -113,7 +113,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
     assert 0.90 <= held / 200 <= 0.98
 
 
-def test_a_table_has_a_row_a_way_and_a_column_a_measure():
+def test_a_table_has_a_row_for_each_mode_and_a_column_for_each_measure():
     shares = summarize([{"agrees/sky": Tally(1, 2, 2), "agrees/sky/1": Tally(1, 2, 2)}])
     text = to_markdown({"joint": shares}).splitlines()
     assert text == [
@@ -125,5 +125,5 @@ def test_a_table_has_a_row_a_way_and_a_column_a_measure():
     text = to_markdown({"joint": shares, "causal": empty}).splitlines()
     assert text[0] == "| | environment agrees | cuts |"
     assert text[3] == "| causal | - | 0.50 (0.50 to 0.50) |"
-    del empty["environment agrees"]  # results of an older version have not every column
+    del empty["environment agrees"]  # results of an older version lack some columns
     assert to_markdown({"joint": shares, "causal": empty}).splitlines() == text

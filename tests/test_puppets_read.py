@@ -1,4 +1,4 @@
-"""Reading puppets back: right on rendered scenes behind the codec, and at a loss where it should be."""
+"""Tests reading puppets back: rendered scenes after the codec are read right, and unclear frames give None."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT, Drawing, draw_sc
 
 CODEC = Path(__file__).parents[1] / "examples/puppets/patch_codec.safetensors"
 SCENES = 30
-LEAST_TOLD = 0.85  # a landmark may be hidden, small triangles under hats look round
+LEAST_TOLD = 0.85  # a landmark may be hidden, and small triangles under hats look round
 
 
 @functools.cache
 def read_many() -> dict[str, list[bool | None]]:
-    """What is right (None: cannot tell) in scenes that went through the codec, by what is read."""
+    """Returns what was read right (None: unclear) in scenes that went through the codec, by attribute."""
     codec, found = load_codec(CODEC, channels=32), defaultdict(list)
     for number in range(SCENES):
         scene, seen = draw_scene(9, number, Drawing((3, 6))), []
@@ -56,7 +56,7 @@ def _right(seen: object, expected: object) -> bool | None:
 @pytest.mark.parametrize(
     "name", [*OF_ENVIRONMENT, "who", "shape", "hat", "framing", "action", "cut"]
 )
-def test_what_is_read_behind_the_codec_is_right(name):
+def test_attributes_read_after_the_codec_are_right(name):
     hits = read_many()[name]
     told = [hit for hit in hits if hit is not None]
     assert len(hits) >= 70
@@ -65,10 +65,11 @@ def test_what_is_read_behind_the_codec_is_right(name):
 
 
 def test_all_attributes_are_read():
-    assert {*OF_ENVIRONMENT, *OF_CHARACTER} - {"colour"} <= read_many().keys()  # colours: `who`
+    # Colours are checked by `who`.
+    assert {*OF_ENVIRONMENT, *OF_CHARACTER} - {"colour"} <= read_many().keys()
 
 
-def test_noise_and_a_blank_frame_tell_nothing_of_a_character():
+def test_no_character_is_read_from_noise_or_a_blank_frame():
     noise = np.random.default_rng(0).integers(0, 256, (32, 40, 3)).astype(np.uint8)
     for frame in (noise, np.full((32, 40, 3), 128, np.uint8)):
         assert read_frame(frame).characters == ()
@@ -77,7 +78,7 @@ def test_noise_and_a_blank_frame_tell_nothing_of_a_character():
     assert read_frame(np.full((32, 40, 3), (0, 255, 0), np.uint8)).landmark is None
 
 
-def test_a_hidden_sun_is_no_sun_and_two_suns_cannot_be_told():
+def test_a_hidden_sun_is_no_sun_and_two_suns_are_unclear():
     frame = render_shot(one_shot(), one_shot().shots[0])[0]
     assert read_frame(frame).sun == "left"
     both = np.maximum(frame, frame[:, ::-1] * (np.arange(32) < 10)[:, None, None])
@@ -95,7 +96,7 @@ def test_a_shot_played_backwards_moves_the_other_way(action):
     assert read_shot(frames[::-1]).action == opposite.get(action, action)
 
 
-def test_a_shot_goes_on_in_itself_and_not_in_another_place():
+def test_a_shot_continues_itself_and_not_a_shot_of_another_place():
     near, far = one_shot(), one_shot(start=0.1)
     seen, other = (read_shot(render_shot(s, s.shots[0])) for s in (near, far))
     assert goes_on(seen, seen) is True

@@ -1,4 +1,5 @@
-"""Puppets as a prepared set, and judged after sampling: the ordinary records, planner, codec, encoder and sampler."""
+"""Tests puppets as a prepared set, and their evaluation: with the usual records, planner, codec, encoder and
+sampler."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from lct_jax.config import Config, DataConfig, PrepareConfig, SamplingConfig
 from lct_jax.config.network import make_network, sections
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
-from lct_jax.directing.script import render_shot
+from lct_jax.directing.prompts import render_shot
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.evaluation import puppets as evaluate
@@ -64,7 +65,7 @@ WANTED = Wanted(scenes=50, seed=4, drawing=Drawing((1, 3)))
 
 @functools.cache
 def prepared() -> PreparedSet:
-    """A set of fifty scenes, made once."""
+    """Returns a set of fifty scenes, which is made once."""
     folder = Path(tempfile.mkdtemp())
     assert prepare_puppets(WANTED, folder, CONFIG)
     return PreparedSet(folder)
@@ -88,7 +89,7 @@ def test_one_scene_in_fifty_is_held_out():
     assert prepared().scene_names[int(np.argmax(prepared().lengths.scene_split))].endswith("49")
 
 
-def test_a_set_that_is_there_is_not_made_again():
+def test_an_existing_set_is_not_made_again():
     before = {p: p.stat().st_mtime_ns for p in prepared().folder.rglob("*") if p.is_file()}
     assert not prepare_puppets(WANTED, prepared().folder, CONFIG)
     assert before == {p: p.stat().st_mtime_ns for p in prepared().folder.rglob("*") if p.is_file()}
@@ -122,7 +123,7 @@ def test_more_characters_than_there_are_names_are_refused():
 
 @functools.cache
 def generator() -> Generator:
-    """A generator with weights that are not those of its start, where every output is zero."""
+    """Returns a generator with random weights; at the start of training every output would be zero."""
     network = build(MODEL, key=0)
     shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
     params = jax.tree.map(shake, network.params)
@@ -133,13 +134,13 @@ def generator() -> Generator:
     return Generator(meta, read, codec=codec, encoder=encoder)
 
 
-def test_a_row_is_sampled_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_a_row_resumes_and_is_not_sampled_again(tmp_path, monkeypatch):
     small = Drawing((2, 2), sizes=((32, 32),), frames=(5,))
     monkeypatch.setattr(evaluate, "DRAWING", small)
     file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]
     first = list(evaluate_row(generator(), row, 2, file))
     lines = file.read_text().splitlines()
-    assert len(lines) == 3  # what made them, and two scenes
+    assert len(lines) == 3  # the settings, and two scenes
     file.write_text("\n".join(lines[:2]) + "\n")
     assert list(evaluate_row(generator(), row, 2, file)) == first
     monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
@@ -167,7 +168,7 @@ def test_independent_shots_do_not_depend_on_each_other():
 
 
 def test_a_row_can_give_a_shot_as_a_picture():
-    """It is what was drawn, it is not sampled, and the other shots are sampled with it in sight."""
+    """The given shot is the rendered one and is not sampled, and the other shots see it."""
     scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
     given, free = (
         evaluate.sample_shots(generator(), scene, ROWS[r]) for r in ("joint_given", "joint")
@@ -179,7 +180,7 @@ def test_a_row_can_give_a_shot_as_a_picture():
     assert tallies["who"].asked == 1
 
 
-def test_rows_are_those_that_the_weights_allow():
+def test_rows_follow_the_context_of_the_weights():
     assert choose_rows("all", causal=False) == [
         "independent",
         "joint",

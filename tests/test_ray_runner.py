@@ -1,4 +1,4 @@
-"""The same films on a local Ray cluster of two workers, one of which is killed in the middle."""
+"""Tests the same films on a local Ray cluster of two workers, one of which is killed in the middle."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lct_jax.data.prepare import SOURCE_FILE
 
 pytestmark = pytest.mark.programs
 
-# Two workers, however many cores there are. Ray gives its own processes 30 seconds to start and no way to say more,
-# which a busy machine may need: so a cluster that did not come up is asked for again.
+# There are two workers on any number of cores. Ray gives its own processes 30 seconds to start, without a setting for
+# more, which a busy machine may need; so a cluster that did not start is requested again.
 DRIVER = """
 import ray, sys, runpy
 for left in (2, 1, 0):
@@ -35,7 +35,7 @@ runpy.run_module("lct_jax.data.prepare", run_name="__main__")
 
 
 def find_workers(driver: int) -> list[int]:
-    """Processes of Ray tasks beneath a driver's cluster."""
+    """Returns the processes of Ray tasks under a driver's cluster."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -71,7 +71,7 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_records(tmp_path, monkeypa
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # A cluster of this machine alone needs no token.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONWARNINGS", "default")  # those of Ray are Ray's
+    monkeypatch.setenv("PYTHONWARNINGS", "default")  # the warnings are Ray's own
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     process = start_program(

@@ -1,4 +1,4 @@
-"""JSON out of what a language model writes."""
+"""Tests finding JSON in what a language model writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_line_breaks_inside_of_texts_are_read():
     assert parse_json('{"a": "one\ntwo\u2028three"}') == {"a": "one\ntwo\u2028three"}
 
 
-def test_fences_and_tags_inside_of_texts_are_texts():
+def test_fences_and_tags_within_json_texts_are_kept():
     text = '{"a": "```{}```</think>"}'
     assert parse_json(text) == {"a": "```{}```</think>"}
 

@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, and a set that is damaged or unfinished is refused."""
+"""Tests records: reading returns what was written, and a damaged or unfinished set is refused."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lct_jax.errors import InputError
 CHANNELS, TEXT_WIDTH = 3, 5
 MODEL = make_network(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
 EMPTY = np.full((2, TEXT_WIDTH), 0.25, np.float32)
-MAKER = SetInfo("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
+INFO = SetInfo("codec-a", "encoder-a", CHANNELS, TEXT_WIDTH, 32, 48, 12.0, EMPTY)
 
 
 def draw(*shape: int) -> np.ndarray:
-    """Numbers that float16 holds exactly, another array for each shape."""
+    """Returns numbers that float16 holds exactly, a different array for each shape."""
     return np.random.default_rng(shape).integers(-99, 99, shape).astype(np.float32) / 8
 
 
@@ -49,7 +49,7 @@ SCENES = (
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    write_set(tmp_path / "set", SCENES, maker=MAKER, credit="Tiny by us")
+    write_set(tmp_path / "set", SCENES, info=INFO, credit="Tiny by us")
     return tmp_path / "set"
 
 
@@ -109,19 +109,19 @@ def test_values_are_stored_as_float16_and_a_transposed_array_is_not_scrambled(tm
         clips=(latent.swapaxes(0, 2),), stills=(), prompt=draw(4, TEXT_WIDTH), text="", frames=9
     )
     scenes = (dataclasses.replace(SCENES[0], shots=(shot,)),)
-    write_set(tmp_path, scenes, maker=MAKER, credit="")
+    write_set(tmp_path, scenes, info=INFO, credit="")
     found = PreparedSet(tmp_path).read_latent(0, clip=0, still=None)
     np.testing.assert_array_equal(found, latent.swapaxes(0, 2).astype(np.float16))
     assert np.abs(found - latent.swapaxes(0, 2)).max() > 0
 
 
-def test_a_set_travels_to_another_process(folder):
+def test_a_set_can_be_pickled_to_another_process(folder):
     travelled = pickle.loads(pickle.dumps(PreparedSet(folder)))
     np.testing.assert_array_equal(travelled.read_prompt(2), SCENES[1].shots[0].prompt)
 
 
 def refusal(folder: Path) -> str:
-    """What opening a set and reading all of it is refused with."""
+    """Returns the error of opening a set and reading all of it."""
     with pytest.raises(InputError) as caught:
         prepared = PreparedSet(folder)
         for shot in range(len(prepared.lengths.shot_text)):
@@ -154,7 +154,7 @@ def test_a_set_without_its_card_is_unfinished(folder):
         ('{"format": "lct_jax.records/2", "codec": ""}', "missing or unknown keys: aspect_error, "),
     ],
 )
-def test_a_card_that_is_none_is_refused(folder, text, expected):
+def test_an_invalid_card_is_refused(folder, text, expected):
     (folder / "card.json").write_text(text)
     assert refusal(folder).startswith(f"{folder}/card.json: {expected}")
 
@@ -229,18 +229,18 @@ def test_a_network_that_does_not_fit_is_refused_by_field(folder, fields, expecte
     assert str(caught.value) == expected.format(folder)
 
 
-def test_the_identity_of_a_set_is_that_of_what_it_holds(folder, tmp_path):
+def test_the_identity_of_a_set_follows_its_content(folder, tmp_path):
     identity = PreparedSet(folder).identity
     assert re.fullmatch("[0-9a-f]{16}", identity)
     assert PreparedSet(shutil.copytree(folder, tmp_path / "moved")).identity == identity
-    write_set(folder, SCENES[:1], maker=MAKER, credit="")
+    write_set(folder, SCENES[:1], info=INFO, credit="")
     assert PreparedSet(folder).identity != identity
 
 
 def test_writing_again_replaces_the_set(folder):
     shots = (make_shot((3,), 1, 2),)
     scenes = (dataclasses.replace(SCENES[0], shots=shots),)
-    write_set(folder, scenes, maker=MAKER, credit="")
+    write_set(folder, scenes, info=INFO, credit="")
     assert PreparedSet(folder).lengths.shot_text.tolist() == [2]
     assert PreparedSet(folder).shot_names == ["quay/1"]
     assert not [path for path in folder.rglob("*") if "partial" in path.name]

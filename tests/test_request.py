@@ -1,4 +1,4 @@
-"""From a script to what the sampler works on: texts as tokens, sizes, given pictures."""
+"""From a script to the sampler's request: texts as tokens, sizes, given pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scenes import TINY
 from lct_jax.backbones.registry import describe
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import change
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampling.encode_script import make_request
@@ -40,7 +41,7 @@ def check_text(found: np.ndarray, text: str) -> None:
     np.testing.assert_array_equal(found, ENCODER.encode([text])[0])
 
 
-def test_texts_and_their_negatives():
+def test_prompts_and_negative_prompts_are_encoded():
     found = request(Script(PROMPT, (ShotPrompt("Rain."), ShotPrompt("Fog.", cut=False))))
     check_text(found.prompt.text, "Environment: A quay")
     check_text(found.prompt.negative, "bad film")
@@ -58,12 +59,12 @@ def test_sizes_are_those_of_the_config_the_script_or_the_picture():
     assert found.shots[2].given.shape == (3, found.channels) == (3, MODEL.backbone.patch_channels)
 
 
-def test_a_scene_of_which_nothing_is_written_has_an_empty_global_prompt_as_in_training():
+def test_a_scene_without_a_global_prompt_gets_an_empty_one():
     found = request(Script(None, (ShotPrompt("a"), ShotPrompt("b"))))
     check_text(found.prompt.text, "")
 
 
-def test_one_shot_of_which_nothing_else_is_written_has_no_global_prompt():
+def test_a_single_shot_has_no_global_prompt():
     assert request(Script(None, (ShotPrompt("a"),))).prompt is None
 
 

@@ -1,4 +1,4 @@
-"""Runs that are killed and started again, as real processes: the end is the same to the last bit."""
+"""Runs that are killed and started again, as real processes, end the same to the last bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATIENCE = 300  # seconds to wait for something to happen in a process
 
 
 def read_state(workdir: Path) -> TrainState:
-    """All of the last checkpoint, on one device."""
+    """Returns all of the last checkpoint, on one device."""
     shapes = build_abstract(CONFIG.network).params
     optimizer = make_optimizer(CONFIG.training, decays=decays)
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
@@ -48,13 +48,13 @@ def read_state(workdir: Path) -> TrainState:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """Every report but for what is measured with a clock."""
+    """Returns every report without the values that are measured with a clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{name: line[name] for name in line if name not in CLOCKED} for line in lines]
 
 
 def check_same_end(workdir: Path) -> None:
-    """State and reports are those of the run without interruption, bit for bit."""
+    """Checks that state and reports equal those of the uninterrupted run, bit for bit."""
     found, expected = read_state(workdir), read_state(shared_run())
     assert int(found.step) == CONFIG.training.steps
     assert jax.tree.structure(found) == jax.tree.structure(expected)
@@ -71,7 +71,7 @@ def check_same_end(workdir: Path) -> None:
 
 
 def unfinished(workdir: Path) -> list[str]:
-    """Checkpoints that are being written, or were when the process ended."""
+    """Returns the checkpoints that are being written, or were when the process ended."""
     return [path.name for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")]
 
 
@@ -81,14 +81,14 @@ def finished(workdir: Path) -> list[int]:
 
 
 def reported(workdir: Path) -> int:
-    """The last step of which there is a report."""
+    """Returns the last step that was reported."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
 
 
 def kill_when(workdir: Path, due: Callable[[], object]) -> bool:
-    """Runs until something is the case and kills then; False where the run ended before."""
+    """Runs until a condition holds and then kills the run; returns False where the run ended before."""
     process = start_program(*train_arguments(shared_film(), workdir))
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and not due():
@@ -119,7 +119,7 @@ def test_a_run_reports_every_step_once_and_keeps_the_last_checkpoints():
 
 
 @pytest.mark.programs
-def test_a_report_says_how_fast_and_full_a_run_is_and_where_its_loss_comes_from():
+def test_reports_have_rates_fill_and_losses_by_part():
     lines = [json.loads(line) for line in (shared_run() / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "loss" in line]
     for line in lines:
@@ -138,7 +138,7 @@ def test_a_report_says_how_fast_and_full_a_run_is_and_where_its_loss_comes_from(
 
 
 @pytest.mark.programs
-def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
+def test_a_run_killed_between_and_during_saves_ends_bit_exactly(tmp_path):
     # Before the first checkpoint, in the middle of one, and between two.
     assert kill_when(tmp_path, lambda: reported(tmp_path) >= 2)
     assert reported(tmp_path) >= 2
@@ -156,7 +156,7 @@ def test_killed_between_and_during_saves_a_run_ends_the_same(tmp_path):
 
 
 @pytest.mark.programs
-def test_a_finished_run_is_left_as_it_is_and_notices_another_set(tmp_path):
+def test_a_finished_run_is_unchanged_and_notices_another_set(tmp_path):
     before = (shared_run() / "metrics.jsonl").read_bytes(), finished(shared_run())
     other = shutil.copytree(shared_film().prepared, tmp_path / "other")
     card = json.loads((other / "card.json").read_text())
@@ -171,7 +171,7 @@ def test_a_finished_run_is_left_as_it_is_and_notices_another_set(tmp_path):
 
 
 def test_reports_later_than_the_checkpoint_are_dropped(tmp_path):
-    """A line that a kill has cut short is dropped too."""
+    """A line that a kill cut short is dropped too."""
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in (2, 3, 3, 4)]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 2, "lo']))
     reporter = Reporter(tmp_path, start=3, stop=8)
@@ -185,8 +185,8 @@ def test_reports_later_than_the_checkpoint_are_dropped(tmp_path):
 @pytest.mark.programs
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_many_moments_a_run_ends_the_same(tmp_path, seed):
-    """Kills at drawn steps, after drawn delays that reach into saves, deletions and start-up."""
+def test_a_run_killed_at_random_moments_ends_bit_exactly(tmp_path, seed):
+    """The run is killed at random steps, after random delays that reach into saves, deletions and start-up."""
     rng, kills = random.Random(seed), 0
     while kills < 12:
         step, delay = rng.randrange(CONFIG.training.steps), rng.uniform(0, 0.3)

@@ -1,4 +1,4 @@
-"""Rotary embedding against literal numbers, and that scores depend on distance alone."""
+"""Rotary embedding, compared with literal numbers; scores depend on distance alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_frequencies_of_the_default_split():
     assert not table[1, 36:].any() and not table[2, :36].any()
 
 
-def test_rotates_pairs_that_lie_half_a_head_apart():
+def test_rotation_pairs_dimensions_half_a_head_apart():
     rotation = make_rotation(jnp.array([[[1, 2, 3]]]), split=SPLIT, base=BASE)
     x_BHLK = jnp.arange(1.0, 9.0).reshape(1, 1, 1, 8)  # pairs (1, 5), (2, 6), (3, 7), (4, 8)
     # Angles 1, 2, 0.2 and 3 radians.
@@ -44,7 +44,7 @@ def test_rotates_pairs_that_lie_half_a_head_apart():
     np.testing.assert_allclose(rotate(x_BHLK, rotation)[0, 0, 0], expected, rtol=2e-6)
 
 
-def test_the_origin_turns_nothing():
+def test_rotation_at_the_origin_is_the_identity():
     rotation = make_rotation(jnp.zeros((1, 2, 3), jnp.int32), split=SPLIT, base=BASE)
     x_BHLK = jnp.arange(32.0).reshape(1, 2, 2, 8)
     np.testing.assert_array_equal(rotate(x_BHLK, rotation), x_BHLK)

@@ -1,4 +1,4 @@
-"""The sampler, tested with functions for a model: what it sends, and what it makes of the answers."""
+"""The sampler, tested with functions for a model: the inputs it gives them, and what it makes of their results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_prompt(length: int, value: float) -> Prompt:
 
 
 def make_request(shots: int = 3, *, given: dict[int, float] | None = None) -> SceneRequest:
-    """Shots of 1x1x2 and 1x2x1 tokens in turn; `given` holds constant clean tokens."""
+    """Returns a request of shots of 1x1x2 and 1x2x1 tokens in turn; `given` holds constant clean tokens."""
     given = given or {}
     grids = [(1, 1, 2), (1, 2, 1)]
     return SceneRequest(
@@ -54,7 +54,7 @@ def make_request(shots: int = 3, *, given: dict[int, float] | None = None) -> Sc
 
 
 class Recorder:
-    """A stand-in backbone that answers with zeros (or a function) and keeps what it was asked."""
+    """A stand-in backbone that returns zeros (or a function's result) and records its inputs."""
 
     def __init__(self, answer=lambda video, text, time_BS: jnp.zeros(video.value.shape)) -> None:
         self._calls, self.answer = [], answer
@@ -121,7 +121,7 @@ def test_a_script_that_gives_every_shot_is_refused() -> None:
             plan(request, window(9))
 
 
-def test_joint_sampling_sends_shared_times_and_the_coordinates_of_training() -> None:
+def test_joint_sampling_uses_shared_times_and_training_coordinates() -> None:
     request, recorder = make_request(2), Recorder()
     run(request, plan_joint(request, window(9)), recorder)
     assert len(recorder.calls) == CONFIG.steps
@@ -148,7 +148,7 @@ def test_both_branches_share_video_and_differ_in_text() -> None:
     assert text.value[0][used[0]].min() > 0 > text.value[1][used[1]].max()
 
 
-def test_conditions_are_noised_once_held_and_embedded_at_their_time() -> None:
+def test_conditions_are_noised_once_and_keep_their_time() -> None:
     request = make_request(3, given={0: 5.0})
     recorder = Recorder(lambda video, text, time_BS: jnp.ones(video.value.shape))
     shots = run(request, plan_autoregressive(request, window(9)), recorder)
@@ -157,9 +157,8 @@ def test_conditions_are_noised_once_held_and_embedded_at_their_time() -> None:
     np.testing.assert_array_equal(last[1][2], np.float32([[0.0, 0.1, 0.2, 0.75]] * 2))
     held = [video.value[0, 1:3] for video, _, _ in recorder.calls]
     for tokens in held[1:]:
-        np.testing.assert_array_equal(
-            tokens, held[0]
-        )  # the same noise at every step, in every window
+        # Every step, in every window, has the same noise.
+        np.testing.assert_array_equal(tokens, held[0])
     noise = (held[0] - 0.9 * 5.0) / 0.1
     assert 0.1 < np.std(noise) < 3.0 and np.abs(noise).max() < 5.0
     history = last[0][0].value[0, 3:5]
@@ -169,7 +168,7 @@ def test_conditions_are_noised_once_held_and_embedded_at_their_time() -> None:
 
 
 def test_euler_follows_the_velocity_from_noise_to_clean() -> None:
-    """With velocity = noise - clean the sampler must land on clean exactly, whatever the steps."""
+    """With velocity = noise - clean the sampler must return clean exactly, whatever the number of steps."""
     request = make_request(1)
     target = np.arange(6, dtype=np.float32).reshape(2, 3)
     velocity = make_job(request).draw_noise(0) - target
@@ -183,7 +182,7 @@ def test_euler_follows_the_velocity_from_noise_to_clean() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.5])
-def test_equal_branches_give_the_unguided_result_bit_for_bit(scale: float) -> None:
+def test_equal_guidance_branches_give_the_unguided_result_bit_for_bit(scale: float) -> None:
     velocity = jax.random.normal(jax.random.key(1), (1, 7, 3))
     pair = jnp.concatenate([velocity, velocity])
     np.testing.assert_array_equal(guide(pair, scale), velocity[0])
@@ -202,7 +201,7 @@ def test_guidance_is_linear_in_the_difference() -> None:
     np.testing.assert_array_equal(guide(pair, 7.5), [[16.0]])
 
 
-def test_same_seed_same_latents_and_every_mode_starts_a_shot_from_the_same_noise() -> None:
+def test_noise_of_a_shot_depends_only_on_seed_and_shot() -> None:
     request = make_request(3)
     joint, again = (run(request, plan_joint(request, window(9)), Recorder()) for _ in range(2))
     in_turn = run(request, plan_autoregressive(request, window(9)), Recorder())
@@ -241,13 +240,13 @@ def test_causal_plan_makes_every_shot_the_last_of_its_window() -> None:
     )
 
 
-def test_a_later_given_shot_stands_before_those_that_see_it() -> None:
+def test_causal_plan_puts_later_given_shots_before_those_that_see_them() -> None:
     assert plan_causal(make_request(3, given={2: 1.0}), window(9)) == (
         Window(shots=(2,), denoised=()),
         Window(shots=(2, 0), denoised=(0,)),
         Window(shots=(2, 0, 1), denoised=(1,)),
     )
-    # What is behind both of them sees them in the script's order: shot 2 may go on from shot 1.
+    # Later windows have both in the script's order, since shot 2 may go on from shot 1.
     assert plan_causal(make_request(3, given={1: 1.0}), window(9)) == (
         Window(shots=(1,), denoised=()),
         Window(shots=(1, 0), denoised=(0,)),

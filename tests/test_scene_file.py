@@ -1,4 +1,4 @@
-"""Annotated footage: one good file in full, and each way a bad one is refused."""
+"""Tests annotated footage: a good file in full, and each way in which a file is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lct_jax.data.scene_file import (
     check_ranges,
     load_scene_file,
 )
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 
 GOOD = {
@@ -127,6 +128,34 @@ def test_loads_scenes_as_scripts_with_ranges(tmp_path):
             [12, 31],
             "scenes[0].shots[1].frames: starts at 12, expected 10, where the last shot ends: cut is false",
         ),
+        (
+            ("scenes", 0, "characters"),
+            {"1": "A man.", "2": ""},
+            "scenes[0].characters.2: is empty",
+        ),
+        (
+            ("scenes", 0, "characters"),
+            {"as": 1},
+            "scenes[0].characters.as: found 1, expected text",
+        ),
+        (
+            ("scenes", 0, "characters"),
+            "1",
+            "scenes[0].characters: found '1', expected a list [...]",
+        ),
+        (
+            ("scenes", 0, "shots", 0, "frames"),
+            [-1, 10],
+            "scenes[0].shots[0].frames: found [-1, 10], expected 0 <= start < end "
+            "(end is the first frame not in it)",
+        ),
+        (
+            ("scenes", 0, "shots", 0, "frames"),
+            [0, 9.5],
+            "scenes[0].shots[0].frames[1]: found 9.5, expected a whole number",
+        ),
+        (("film", "fps"), "12", "film.fps: found '12', expected a number"),
+        (("film", "fps"), float("inf"), "film.fps: found inf, expected a finite number"),
         (("film", "fps"), 0, "film.fps: found 0.0, expected a number above 0"),
         (("film", "credit"), "", "film.credit: is empty"),
     ],
@@ -140,6 +169,25 @@ def test_refuses_with_file_and_field(tmp_path, place, value, expected):
     with pytest.raises(InputError) as caught:
         _load(tmp_path, content)
     assert str(caught.value) == f"{tmp_path / 'scenes.json'}: {expected}"
+
+
+def test_names_the_line_of_the_field_where_a_file_has_several(tmp_path):
+    content = copy.deepcopy(GOOD)
+    content["scenes"][1]["split"] = "test"
+    path = tmp_path / "scenes.json"
+    path.write_text(json.dumps(content, indent=1))
+    line = 1 + path.read_text().split('"test"')[0].count("\n")
+    with pytest.raises(InputError) as caught:
+        load_scene_file(path)
+    assert (
+        str(caught.value)
+        == f"{path}: line {line}: scenes[1].split: found 'test', expected train or held_out"
+    )
+
+
+def test_a_key_for_editors_is_passed_over(tmp_path):
+    with_key = {"$schema": "scenes.schema.json"} | GOOD
+    assert _load(tmp_path, with_key) == _load(tmp_path, GOOD)
 
 
 def test_scenes_of_one_split_may_share_frames(tmp_path):
@@ -171,8 +219,8 @@ def test_a_scene_may_describe_its_own_characters(tmp_path):
         _load(tmp_path, content)
 
 
-def test_what_a_film_is_owed_is_one_line_or_nothing(tmp_path):
-    assert _load(tmp_path, GOOD).film.owed == "F By F, CC BY 3.0"
+def test_credit_line_of_a_film_is_one_line_or_empty(tmp_path):
+    assert _load(tmp_path, GOOD).film.credit_line == "F By F, CC BY 3.0"
     content = copy.deepcopy(GOOD)
     content["film"]["credit"] = "unknown"
-    assert _load(tmp_path, content).film.owed == ""
+    assert _load(tmp_path, content).film.credit_line == ""

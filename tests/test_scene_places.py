@@ -1,4 +1,4 @@
-"""The places of the film example's shots, and what is counted with them."""
+"""Tests the places of the film example's shots, and the counts made with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_places_are_named_for_the_shots_of_the_scene_file():
     assert all(name[0].isupper() and name[1:].isdecimal() for name in named.values())
 
 
-def test_a_place_that_comes_again_within_two_shots_has_not_changed():
+def test_a_place_that_returns_within_two_shots_is_no_change():
     assert find_changes(["A1", "A2", "B1", "A1", "C1", "C2", "C1", "D1"]) == [4, 7]
 
 
@@ -46,7 +46,7 @@ def test_distances_of_places():
     assert np.isclose(distance[distance > 0].mean(), 1)
 
 
-def test_cross_validation_counts_where_it_did_not_choose():
+def test_cross_validation_scores_quarters_that_did_not_choose():
     made = [1, 3, 5, 7]
     assert cross_validate([made, [2, 4]], made, 8) == 1
     # Each of these is right in one quarter only, so it is never the one chosen for it.

@@ -1,4 +1,4 @@
-"""Scripts: what is rendered, and that each mistake costs one line naming file and field."""
+"""Tests scripts: the rendered texts, and that each mistake gives one line that names file and field."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lct_jax.directing.script import (
+from lct_jax.directing.prompts import (
     GlobalPrompt,
     ShotPrompt,
     find_characters,
-    load_script,
     render_global,
     render_shot,
 )
+from lct_jax.directing.script import load_script
 from lct_jax.errors import InputError
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "scripts"
@@ -147,6 +147,27 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
             {"shots": [{"prompt": "Rain.", "refers": 1}]},
             "shots[0].refers: found 1, expected a list [...]",
         ),
+        (
+            {"shots": [{"prompt": "Rain.", "refers": [True]}]},
+            "shots[0].refers[0]: found True, expected text",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "frames": 17, "given": "x.png"}]},
+            "shots[0].frames: found beside 'given', whose picture or video has its own length",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "given": ""}]},
+            "shots[0].given: is empty, leave the key out to generate the shot",
+        ),
+        (
+            {"characters": {"1": "The twin of Character 2."}},
+            "characters.1: mentions 'Character 2', who is not described (described: 1)",
+        ),
+        (
+            {"mood": ""},
+            "top level: unknown key 'mood', expected one of format, characters, "
+            "environment, story, shots, $schema",
+        ),
         ({"enviroment": ""}, "top level: unknown key 'enviroment', did you mean 'environment'?"),
         ({"format": "x/2"}, "format: found 'x/2', expected 'lct_jax.script/1'"),
     ],
@@ -160,10 +181,41 @@ def test_refuses_a_given_file_that_is_missing(tmp_path):
     assert message == f"shots[0].given: no such file: {str(tmp_path / 'no.png')!r}"
 
 
-def test_refuses_what_is_not_json(tmp_path):
+def test_refuses_invalid_json(tmp_path):
     assert _refusal(tmp_path, '{\n "a": }').startswith("not JSON at line 2, column 7: ")
     assert _refusal(tmp_path, "[]") == "top level: found a list [...], expected an object {...}"
     assert _refusal(tmp_path, '{"a": 1, "a": 2}') == "key 'a' is written twice in one object"
+
+
+def test_names_the_line_of_the_field_where_a_file_has_several(tmp_path):
+    text = """{
+      "format": "lct_jax.script/1",
+      "characters": {"1": "A \\"tall\\" [man], {old}."}, "story":
+        "Character 2 leaves.",
+      "shots": [
+        {"prompt": "Rain."}, {"prompt": "Sun.",
+         "frames": 20}
+      ]
+    }
+    """
+    assert _refusal(tmp_path, text).startswith("line 7: shots[1].frames: found 20, expected 4n+1")
+    right = text.replace("20", "21")
+    assert _refusal(tmp_path, right).startswith("line 4: story: mentions 'Character 2'")
+
+
+def test_half_of_a_surrogate_pair_is_refused(tmp_path):
+    message = _refusal(tmp_path, _script(story="A dog \ud83d"))
+    assert message == "story: found '\\ud83d', half of a surrogate pair, expected Unicode"
+
+
+def test_frames_and_given_that_are_null_are_left_to_the_sampler(tmp_path):
+    shots = [{"prompt": "Rain.", "frames": None, "given": None}]
+    assert _load(tmp_path, _script(shots=shots)).shots == (ShotPrompt("Rain."),)
+
+
+def test_a_key_for_editors_is_passed_over(tmp_path):
+    script = _script()
+    assert _load(tmp_path, {"$schema": "script.schema.json"} | script) == _load(tmp_path, script)
 
 
 def test_refuses_a_missing_file(tmp_path):
@@ -172,7 +224,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "shots"), [("bunny_meadow", 4), ("two_strangers", 6)])
-def test_examples_load_and_stay_short(name, shots):
+def test_example_scripts_load_and_are_short(name, shots):
     script = load_script(EXAMPLES / f"{name}.json")
     assert len(script.shots) == shots
     assert all(len(shot.text.split()) <= 30 for shot in script.shots)

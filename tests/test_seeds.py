@@ -1,4 +1,4 @@
-"""Seeds of any size: small ones as JAX has them, large ones never the same as another."""
+"""Seeds of any size: small ones are those of JAX, and large ones all differ."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def words(seed: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
-def test_a_seed_of_32_bits_is_the_one_of_jax(seed):
+def test_a_seed_of_32_bits_equals_jax_random_key(seed):
     assert words(seed) == tuple(jax.random.key_data(jax.random.key(np.uint32(seed))).tolist())
 
 
-def test_larger_seeds_are_keys_of_their_own():
+def test_larger_seeds_have_distinct_keys():
     assert words(2**32 + 5) == tuple(
         jax.random.key_data(jax.random.fold_in(jax.random.key(5), 1)).tolist()
     )

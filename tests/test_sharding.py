@@ -1,4 +1,4 @@
-"""The mesh, the letters and the rule that places parameters; bad divisions are named."""
+"""The mesh, the letters and the rule that places parameters; sizes that do not divide are named."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lct_jax.distributed.sharding import (
 from lct_jax.errors import InputError
 
 
-def test_places_by_the_largest_axis_that_divides(mesh):
+def test_parameters_are_sharded_along_their_largest_divisible_axis(mesh):
     shapes = {
         "tall": (8192, 6),
         "odd": (4098, 64),
@@ -49,7 +49,7 @@ def test_places_by_the_largest_axis_that_divides(mesh):
     }
 
 
-def test_a_host_of_a_pod_that_was_not_started_as_one_is_told_how(monkeypatch):
+def test_a_pod_host_without_coordinator_flag_is_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 4)
     with pytest.raises(InputError) as caught:
         make_mesh()
@@ -58,7 +58,7 @@ def test_a_host_of_a_pod_that_was_not_started_as_one_is_told_how(monkeypatch):
     )
 
 
-def test_shards_by_letters_under_a_mesh_and_does_nothing_without(mesh):
+def test_shard_by_letters_does_nothing_without_a_mesh(mesh):
     assert letters_to_spec("BLD") == P("data", "seq", None)
     assert letters_to_spec("BHLK") == P("data", None, "seq", None)
     x_BLD = jnp.zeros((4, 6, 3))
@@ -118,7 +118,7 @@ def test_a_process_reads_the_rows_of_its_devices(monkeypatch, processes, rows):
         assert find_rows(grid, 8) == expected
 
 
-def test_a_batch_lies_as_its_axes_say(mesh):
+def test_a_batch_is_sharded_over_rows_and_tokens(mesh):
     batch = {"a": np.arange(8 * 6 * 2).reshape(8, 6, 2), "b": np.arange(8 * 4).reshape(8, 4)}
     placed = place_batch(batch, mesh)
     spread = NamedSharding(mesh, P("data", "seq"))

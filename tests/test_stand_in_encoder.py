@@ -1,4 +1,4 @@
-"""The stand-in encoder keeps the protocol, and its numbers are the same everywhere."""
+"""Tests that the stand-in encoder satisfies the protocol and gives the same numbers everywhere."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from lct_jax.errors import InputError
 ROOT = Path(__file__).parents[1]
 
 
-def test_keeps_the_protocol():
+def test_stand_in_satisfies_the_protocol():
     encoder = StandInEncoder(width=24)
     assert isinstance(encoder, TextEncoder)
     assert (encoder.width, encoder.identity) == (24, "stand-in-v1:width-24")
@@ -25,13 +25,13 @@ def test_keeps_the_protocol():
 
 
 def test_numbers_are_literal():
-    # sha256 fixes them: any change of recipe needs a new identity.
+    # sha256 fixes the numbers: any change of the recipe needs a new identity.
     (tokens_LE,) = StandInEncoder(width=3).encode(["dog"])
     np.testing.assert_allclose(tokens_LE[1], [0.047775, -0.825509, -1.601275], atol=1e-6)
 
 
 @pytest.mark.programs
-def test_another_process_agrees():
+def test_vectors_are_equal_in_another_process():
     program = (
         "import sys; from lct_jax.encoders.stand_in import StandInEncoder;"
         "sys.stdout.buffer.write(StandInEncoder(width=20).encode(['a red fox'])[0].tobytes())"
@@ -41,7 +41,7 @@ def test_another_process_agrees():
     assert run.stdout == here.tobytes()
 
 
-def test_words_decide_and_nothing_else():
+def test_vectors_depend_on_the_words_alone():
     red, blue = StandInEncoder(width=512).encode(["the red fox", "fox, the blue"])
     np.testing.assert_array_equal(red[[0, 1, 3, 4]], blue[[0, 3, 1, 5]])
     assert abs(np.corrcoef(red[2], blue[4])[0, 1]) < 0.2

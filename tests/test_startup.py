@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, what happens to broken ones, and when no TPU is looked for."""
+"""Where compiled programs are kept, what happens to broken ones, and when JAX does not look for a TPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """Flags and settings of JAX as they were, and an environment without a choice of the cache."""
+    """Restores flags and settings of JAX afterwards, in an environment that does not choose a cache."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     for name in ("LCT_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         monkeypatch.delenv(name, raising=False)
@@ -44,11 +44,13 @@ def restored(monkeypatch):
         (None, {"LCT_CACHE_DIR": ""}, f"{Path.home()}/.cache/lct_jax/compiled"),
     ],
 )
-def test_folder_is_chosen_by_variable_work_folder_and_user_cache(workdir, environment, expected):
+def test_compilation_cache_folder_by_variable_work_folder_and_user_cache(
+    workdir, environment, expected
+):
     assert str(choose_folder(workdir and Path(workdir), environment)) == expected
 
 
-def test_cache_is_on_by_default_and_off_by_the_flag(tmp_path):
+def test_compilation_cache_is_on_by_default_and_off_by_the_flag(tmp_path):
     assert use_compilation_cache(tmp_path) == tmp_path / "compiled"
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
@@ -57,7 +59,7 @@ def test_cache_is_on_by_default_and_off_by_the_flag(tmp_path):
     assert not jax.config.jax_enable_compilation_cache
 
 
-def test_cache_that_jax_was_given_is_kept(tmp_path):
+def test_compilation_cache_set_in_jax_is_kept(tmp_path):
     jax.config.update("jax_compilation_cache_dir", "/elsewhere")
     assert use_compilation_cache(tmp_path) is None
     assert jax.config.jax_compilation_cache_dir == "/elsewhere"
@@ -74,7 +76,7 @@ def test_named_folder_that_cannot_be_made_is_an_error_and_any_other_a_note(
         use_compilation_cache()
 
 
-def test_entries_cut_short_are_removed_once_and_others_stay(tmp_path):
+def test_truncated_cache_entries_are_removed_once_and_others_stay(tmp_path):
     whole = zlib.compress(bytes(range(256)) * 9)
     contents = {"a": whole, "b": whole[:-1], "c": b"", "d": b"\x28\xb5\x2f\xfd"}
     for name, content in contents.items():
@@ -82,14 +84,14 @@ def test_entries_cut_short_are_removed_once_and_others_stay(tmp_path):
     drop_broken(tmp_path)
     names = lambda: sorted(path.name for path in tmp_path.iterdir())
     assert names() == [".checked", "a-cache", "d-cache"]
-    # What was looked at before is not read again.
+    # Entries that were checked before are not read again.
     (tmp_path / "a-cache").write_bytes(b"")
     os.utime(tmp_path / "a-cache", (0, 0))
     drop_broken(tmp_path)
     assert names() == [".checked", "a-cache", "d-cache"]
 
 
-def test_signs_of_a_tpu_are_device_files_and_variables(tmp_path):
+def test_a_tpu_is_detected_by_device_files_and_variables(tmp_path):
     (tmp_path / "accel0").touch()
     none, some = (str(tmp_path / "vfio*"),), (str(tmp_path / "accel*"),)
     assert not may_have_tpu({"HOME": "/"}, none)
@@ -107,7 +109,7 @@ def test_signs_of_a_tpu_are_device_files_and_variables(tmp_path):
         (True, [], False, "tpu", "tpu"),
     ],
 )
-def test_libtpu_is_not_tried_without_a_sign_of_a_tpu(
+def test_libtpu_is_not_tried_on_a_machine_without_a_tpu(
     monkeypatch, libtpu, plugins, tpu, before, expected
 ):
     monkeypatch.setattr(startup.importlib.util, "find_spec", lambda _: libtpu or None)

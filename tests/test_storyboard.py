@@ -1,4 +1,4 @@
-"""The page of a scene: which frames it shows, how words wrap, and that it holds every row."""
+"""Tests the page of a scene: the frames it shows, wrapped words, and a row for every shot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard, pick_evenly
 

@@ -1,4 +1,4 @@
-"""T5 and UMT5 without their reference: prompts, padding, files. Parity: test_codec_parity.py."""
+"""Tests T5 and UMT5 without their reference: prompts, padding, files. test_codec_parity.py compares them with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw_tensors(model_type: str) -> dict[str, np.ndarray]:
 
 
 def write_folder(folder, model_type="umt5"):
-    """A random encoder with a tokenizer of eight words, in transformers' layout."""
+    """Writes a random encoder with a tokenizer of eight words, in transformers' layout."""
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(
@@ -65,7 +65,7 @@ def encoder(tmp_path_factory):
     return UMT5Encoder(write_folder(tmp_path_factory.mktemp("umt5")), dtype="float32")
 
 
-def test_keeps_the_protocol(encoder):
+def test_t5_satisfies_the_protocol(encoder):
     assert isinstance(encoder, TextEncoder)
     assert encoder.width == 16
     assert encoder.identity.startswith("umt5-2x16-float32:sha256:")
@@ -74,7 +74,7 @@ def test_keeps_the_protocol(encoder):
     assert (four.shape, four.dtype) == ((4, 16), np.float32)
 
 
-def test_padding_is_not_seen(encoder, monkeypatch):
+def test_attention_ignores_padding(encoder, monkeypatch):
     (short,) = encoder.encode(["the dog"])
     monkeypatch.setattr("lct_jax.encoders.t5.BUCKETS", (48,))
     np.testing.assert_allclose(short, encoder.encode(["the dog"])[0], atol=1e-5)
@@ -120,7 +120,8 @@ def test_prompts_are_cleaned(text, cleaned):
 
 
 def test_rows_of_the_table_of_positions():
-    """Exact up to 7, then one row for 8..11, 12..15, ...; keys ahead are 16 rows further on."""
+    """Rows are exact up to 7, then one row stands for 8..11, 12..15 and so on; keys after the query are 16 rows further
+    on."""
     config = T5Config(model_type="t5", **SIZES)
     rows_LM = bucket_distances(130, config)
     assert rows_LM[:, 0][[0, 1, 7, 8, 11, 12, 16, 23, 64, 91, 129]].tolist() == [
@@ -159,11 +160,11 @@ def test_a_name_in_two_parts_is_refused(tmp_path):
 
 
 class Watched(np.ndarray):
-    """An array that can be watched: it is gone when its last reference is."""
+    """Is an array that can be observed: its weak reference dies with its last reference."""
 
 
 def test_tensors_are_read_piece_by_piece(encoder, tmp_path, monkeypatch):
-    """When the next piece is read, at most the one before it is still there in the dtype of the file."""
+    """When the next piece is read, at most the one before it is still in memory in the dtype of the file."""
     seen, alive, sizes = [], [], []
 
     def watch(*args, **kwargs):
@@ -232,7 +233,7 @@ def test_padding_counts_where_the_base_model_sees_it(tmp_path):
 
 
 def write_as(folder, tensors, name="model.safetensors"):
-    """The folder of `write_folder` with other tensors in a file of another name."""
+    """Returns the folder of `write_folder` with other tensors in a file of another name."""
     write_folder(folder, "t5")
     (folder / "model.safetensors").unlink()
     save_file(tensors, folder / name)
@@ -241,7 +242,7 @@ def write_as(folder, tensors, name="model.safetensors"):
 
 @pytest.fixture(scope="module")
 def vector(tmp_path_factory):
-    """What the encoder of `draw_tensors` says of a text."""
+    """Returns what the encoder of `draw_tensors` gives for a text."""
     folder = write_folder(tmp_path_factory.mktemp("t5"), "t5")
     return T5Encoder(folder, dtype="float32").encode(["a dog"])[0]
 
@@ -259,7 +260,7 @@ def without_shared(tensors):
 
 
 def inside(tensors):
-    """One file with all of Stable Diffusion 3."""
+    """Returns one file with all of Stable Diffusion 3."""
     own = {f"text_encoders.t5xxl.transformer.{name}": x for name, x in tensors.items()}
     other = {"model.diffusion_model.x_embedder.bias": np.ones(3, np.float32)}
     return own | other | {"text_encoders.t5xxl.logit_scale": np.ones(1, np.float32)}
@@ -284,7 +285,7 @@ def test_published_files_are_the_same_encoder(tmp_path, vector, change, name):
 
 
 def test_a_numbered_encoder_of_a_pipeline_has_a_numbered_tokenizer(tmp_path, vector):
-    """`text_encoder_3` and `tokenizer_3`, float16 in parts, beside the tokenizer of another encoder."""
+    """The folder has `text_encoder_3` and `tokenizer_3`, float16 in parts, beside the tokenizer of another encoder."""
     folder = tmp_path / "text_encoder_3"
     folder.mkdir()
     tensors = {name: x.astype(np.float16) for name, x in draw_tensors("t5").items()}
@@ -299,14 +300,14 @@ def test_a_numbered_encoder_of_a_pipeline_has_a_numbered_tokenizer(tmp_path, vec
     np.testing.assert_allclose(found, vector, atol=1e-2)
 
 
-def test_of_several_files_none_is_guessed(tmp_path):
+def test_several_weight_files_without_an_index_are_refused(tmp_path):
     folder = write_as(tmp_path, draw_tensors("t5"), "a.safetensors")
     save_file(draw_tensors("t5"), folder / "b.safetensors")
     with pytest.raises(InputError, match=r"found a\.safetensors, b\.safetensors, expected model"):
         T5Encoder(folder)
 
 
-def test_what_is_no_part_of_an_encoder_is_named(tmp_path):
+def test_tensors_that_belong_to_no_encoder_are_named(tmp_path):
     strange = {"strange.weight": np.ones(1, np.float32)}
     with pytest.raises(InputError, match=r"unexpected: strange\.weight"):
         T5Encoder(write_as(tmp_path, draw_tensors("t5") | strange))

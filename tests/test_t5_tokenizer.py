@@ -1,4 +1,4 @@
-"""Tokenizers of T5 and UMT5 from local files: which file is taken, what is refused, and parity with transformers."""
+"""Tests tokenizers of T5 and UMT5 from local files: the file that is read, errors, and parity with transformers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_tokenizers_of_other_models_are_refused(tmp_path):
 
 
 def train_sentencepiece(folder: Path, *, byte_fallback: bool, vocab_size: int = 300) -> None:
-    """A `spiece.model` of this repository's words, with the numbers of T5: padding 0, end 1, unknown 2."""
+    """Writes a `spiece.model` of this repository's words, with the numbers of T5: padding 0, end 1, unknown 2."""
     import sentencepiece
 
     root = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def train_sentencepiece(folder: Path, *, byte_fallback: bool, vocab_size: int = 
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what other libraries warn of is theirs
+@pytest.mark.filterwarnings("ignore")  # warnings of other libraries do not matter here
 @pytest.mark.parametrize("byte_fallback", [False, True])  # T5, UMT5
 def test_sentencepiece_gives_the_tokens_of_transformers(tmp_path, byte_fallback):
     from transformers import T5Tokenizer
@@ -108,8 +108,8 @@ def test_sentencepiece_gives_the_tokens_of_transformers(tmp_path, byte_fallback)
     ours = load_tokenizer(tmp_path, config)
     found = [ours(text) for text in TEXTS]
     assert found == [theirs(text).input_ids for text in TEXTS]
-    assert (2 in found[5]) is not byte_fallback  # what it never saw is unknown, or bytes
-    theirs.save_pretrained(tmp_path)  # now there is a tokenizer.json, which is taken
+    assert (2 in found[5]) is not byte_fallback  # unseen characters are unknown, or bytes
+    theirs.save_pretrained(tmp_path)  # now there is a tokenizer.json, which is read
     (tmp_path / "spiece.model").unlink()
     assert [load_tokenizer(tmp_path, config)(text) for text in TEXTS] == found
 

@@ -1,4 +1,4 @@
-"""From frames to takes and scenes: cuts, fades, filters, events, groups and repetitions, on footage known by hand."""
+"""Tests the way from frames to takes and scenes: cuts, fades, filters, events, groups and repetitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lct_jax.config import FootageConfig
 from lct_jax.data.footage.cuts import FrameStats, find_bursts, is_repeated, track_film
 from lct_jax.data.footage.grouping import SeenShots, group_takes
 from lct_jax.data.footage.similarity import measure_distances
-from lct_jax.data.footage.takes import LOOKS, REASONS, Takes, divide, find_takes
+from lct_jax.data.footage.takes import REASONS, THUMBS_A_TAKE, Takes, divide, find_takes
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import first_frame
 
@@ -23,7 +23,7 @@ COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40))
 
 
 def film(colour: tuple[int, int, int], count: int, *, seed: int = 0) -> np.ndarray:
-    """A shot: textured ground of a colour with a bright square moving over it, uint8 [count, 48, 64, 3]."""
+    """Returns a shot: textured ground of a colour with a bright square moving over it, uint8 [count, 48, 64, 3]."""
     rng = np.random.default_rng(seed)
     ground = np.clip(np.array(colour) + rng.integers(-40, 40, (48, 64, 1)), 0, 255)
     frames = np.repeat(ground[None], count, axis=0).astype(np.uint8)
@@ -33,7 +33,8 @@ def film(colour: tuple[int, int, int], count: int, *, seed: int = 0) -> np.ndarr
 
 
 def write_card(count: int, colours: tuple = (230,)) -> np.ndarray:
-    """Rows of strokes, as letters make them, over plain ground; they creep upwards. Colours take turns by rows."""
+    """Returns rows of strokes, as letters make them, over plain ground; they creep upwards. Colours alternate by
+    rows."""
     frames = np.full((count, 90, 160, 3), 20, np.uint8)
     for number, frame in enumerate(frames):
         for row, top in enumerate(range(10, 80, 10)):
@@ -48,7 +49,7 @@ def find(*shots: np.ndarray, config: FootageConfig = CONFIG) -> Takes:
 
 
 def track(frames: np.ndarray, config: FootageConfig = CONFIG) -> FrameStats:
-    """The track of frames that are each shown once."""
+    """Returns the statistics of frames that are each shown once."""
     return track_film(((frame, 1) for frame in frames), config)
 
 
@@ -82,10 +83,10 @@ def test_a_cut_into_wild_movement_is_found():
             for burst in (50.0, 256.0)
         )
         assert cut in found
-        assert cut not in without  # what the detector alone makes of it
+        assert cut not in without  # the detector alone does not find it
 
 
-def test_a_burst_is_strong_and_has_a_calm_side():
+def test_a_burst_needs_a_strong_change_and_a_calm_side():
     calm, wild = [1.0, 1.0, 1.0], [60.0, 40.0, 55.0, 52.0, 48.0]
     assert find_bursts(np.array([0.0, *calm, *wild]), CONFIG) == [4]
     assert find_bursts(np.array([0.0, *wild[::-1], *calm]), CONFIG) == [5]
@@ -94,7 +95,7 @@ def test_a_burst_is_strong_and_has_a_calm_side():
     assert [find_bursts(np.full(count, 60.0), CONFIG) for count in range(7)] == [[]] * 7
 
 
-def test_a_shot_too_short_is_left_out_and_not_left_in_its_neighbour():
+def test_a_short_shot_is_left_out_and_not_joined_to_its_neighbour():
     takes = find(film(COLOURS[0], 20), film(COLOURS[1], 3), film(COLOURS[2], 20))
     assert summary(takes) == [(0, 20, ""), (20, 23, "too short"), (23, 43, "")]
 
@@ -121,7 +122,7 @@ def test_a_fade_through_black_is_a_cut_and_neither_side_keeps_it():
 # ---- filters -------------------------------------------------------------------------------------
 
 
-def test_what_is_no_shot_is_set_aside_by_name():
+def test_takes_that_are_no_shots_are_set_aside_with_a_reason():
     still = np.repeat(film(COLOURS[2], 1), 20, axis=0)
     black = np.zeros((15, 48, 64, 3), np.uint8)
     takes = find(film(COLOURS[0], 20), still, film(COLOURS[1], 20), black, film(COLOURS[3], 3))
@@ -141,7 +142,7 @@ def test_titles_and_rolling_credits_are_found():
     assert summary(find(yellow)) == [(0, 30, "titles or credits")]
 
 
-def test_thin_things_of_several_colours_before_plain_ground_are_no_titles():
+def test_thin_objects_of_several_colours_on_plain_ground_are_no_titles():
     things = write_card(30, ((230, 60, 60), (60, 230, 60), (240, 240, 240)))
     assert summary(find(things)) == [(0, 30, "")]
 
@@ -180,7 +181,7 @@ def test_every_part_but_the_last_is_4n_plus_1_and_none_is_too_long_or_too_short(
 
 
 def test_a_take_of_hours_is_divided_in_little_memory():
-    """Ten thousand frames of 1,296 bytes would be 622 MB as differences of doubles, twelve times over."""
+    """Differences of doubles of ten thousand frames of 1,296 bytes would be 622 MB, twelve times over."""
     frames = np.repeat(np.arange(20, dtype=np.uint8) * 12, 500)
     pictures = np.broadcast_to(frames[:, None], (10_000, 432)).copy()
     tracemalloc.start()
@@ -191,16 +192,15 @@ def test_a_take_of_hours_is_divided_in_little_memory():
     assert peak < 25e6
 
 
-def test_repetitions_are_no_cuts_and_cuts_beside_them_are():
-    """Every picture is shown twice: any motion stands out from the repetitions beside it."""
+def test_repeated_frames_are_no_cuts_and_cuts_beside_them_are_found():
+    """Every picture is shown twice, so any motion stands out from the repetitions beside it."""
     twos = np.array([0.0, *[8.0, 0.1] * 10])
     assert is_repeated(twos, 9, 3.0)
     twos[9] = 60.0
     assert not is_repeated(twos, 9, 3.0)
     assert not is_repeated(np.full(21, 8.0), 9, 3.0)  # nothing is repeated
-    uneven = np.array(
-        [0.0, *[8.0, 7.0, 0.1] * 7]
-    )  # motions follow one another: two pictures of three are new
+    # Motions follow one another, because two pictures of three are new.
+    uneven = np.array([0.0, *[8.0, 7.0, 0.1] * 7])
     uneven[10] = 20.0
     assert not is_repeated(uneven, 10, 3.0)
     slides = np.zeros(21)
@@ -227,7 +227,7 @@ def test_no_part_is_shorter_than_the_shortest():
         dataclasses.replace(CONFIG, longest=9, shortest=5)
 
 
-def test_a_users_shots_stand_in_for_cuts():
+def test_a_users_shots_replace_detected_cuts():
     frames = np.concatenate([film(colour, 20) for colour in COLOURS])
     takes = find_takes(track(frames), CONFIG, size=(48, 64), given=[(3, 33), (50, 60)])
     assert summary(takes) == [(3, 33, ""), (50, 60, "")]
@@ -237,30 +237,30 @@ def test_a_users_shots_stand_in_for_cuts():
 
 
 def scatter(kinds: list[int], *, starts: list[int] | None = None, parts: int = 1) -> Takes:
-    """Takes of 20 frames that look like one of a few places, each divided into `parts`."""
+    """Returns takes of 20 frames that resemble one of a few places, each divided into `parts`."""
     rng, count = np.random.default_rng(0), len(kinds)
-    places = rng.integers(0, 255, (max(kinds) + 1, LOOKS, 9, 16, 3))
-    look = np.clip(places[kinds] + rng.integers(-5, 5, (count, LOOKS, 9, 16, 3)), 0, 255)
+    places = rng.integers(0, 255, (max(kinds) + 1, THUMBS_A_TAKE, 9, 16, 3))
+    thumbs = np.clip(places[kinds] + rng.integers(-5, 5, (count, THUMBS_A_TAKE, 9, 16, 3)), 0, 255)
     starts = [20 * n for n in range(count)] if starts is None else starts
     frames = np.array([[start, start + 20] for start in starts], np.int32)
     pieces = [(n, 0, 1) for n in range(count) for _ in range(parts)]
     column = lambda *values: np.array(values, np.int32)
     return Takes(frames, np.zeros(count, np.int32), column(*pieces), column(0, 0),
-                 look.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
+                 thumbs.astype(np.uint8), column(20 * count, 48, 64))  # fmt: skip
 
 
-def test_looks_differ_by_pictures_border_colours_and_slopes():
-    look = np.full((4, LOOKS, 9, 16, 3), 100, np.uint8)
-    look[1, :, 4:7, 6:10] = 200  # something in the middle
-    look[2, 1:] = (200, 40, 40)  # another ground, but for one frame
-    look[3] = (200, 40, 40)
-    distance = measure_distances(look, reach=3)
+def test_distances_of_takes_by_pictures_border_colours_and_slopes():
+    thumbs = np.full((4, THUMBS_A_TAKE, 9, 16, 3), 100, np.uint8)
+    thumbs[1, :, 4:7, 6:10] = 200  # something in the middle
+    thumbs[2, 1:] = (200, 40, 40)  # another ground, except for one frame
+    thumbs[3] = (200, 40, 40)
+    distance = measure_distances(thumbs, reach=3)
     assert distance[0, 2] == 0  # of the nearest frames
     assert distance[0, 3] == 0  # out of reach
     np.testing.assert_array_equal(distance, distance.T)
-    # Pictures: 12 of 144 pixels by 100 (takes 0 and 1, 1 and 2); elsewhere 132 by (100 + 60 + 60) / 3 and 12 by
-    # (0 + 160 + 160) / 3 (1 and 3). Borders have no colour in common (1 and 3). Slopes are 1400 grey levels, two on
-    # each of 14 edges (1), or none: 1 of 1401 is shared. Every part counts in its mean where it is above 0.
+    # For pictures, 12 of 144 pixels differ by 100 (takes 0 and 1, 1 and 2); elsewhere 132 differ by (100 + 60 + 60) / 3
+    # and 12 by (0 + 160 + 160) / 3 (1 and 3). Borders have no colour in common (1 and 3). Slopes are 1400 grey levels,
+    # two on each of 14 edges (1), or none: 1 of 1401 is shared. Every part counts in its mean where it is above 0.
     thing, other = 100 * 12 / 144, (132 * 220 / 3 + 12 * 320 / 3) / 144
     mean = (2 * thing + other) / 3
     for place, picture, border in (((0, 1), thing, 0), ((1, 2), thing, 0), ((1, 3), other, 1)):
@@ -289,25 +289,25 @@ def test_scenes_have_at_most_so_many_shots_and_no_gap():
     assert group_takes(takes, [], FootageConfig()) == []
 
 
-def test_a_shot_is_seen_again_whatever_noise_is_on_it():
+def test_a_repeated_shot_is_found_in_spite_of_noise():
     rng = np.random.default_rng(0)
-    looks = rng.integers(0, 250, (50, LOOKS, 9, 16, 3)).astype(np.uint8)
+    shown = rng.integers(0, 250, (50, THUMBS_A_TAKE, 9, 16, 3)).astype(np.uint8)
     seen = SeenShots(FootageConfig())
-    assert [seen.add(look, 20) for look in looks] == [False] * 50
-    noisy = looks + rng.integers(0, 3, looks.shape).astype(np.uint8)
-    assert [seen.add(look, 21) for look in noisy] == [True] * 50
-    assert not seen.add(looks[0], 30)  # of another length
-    assert not seen.add(np.clip(looks[1].astype(int) + 5, 0, 255).astype(np.uint8), 20)
+    assert [seen.add(thumbs, 20) for thumbs in shown] == [False] * 50
+    noisy = shown + rng.integers(0, 3, shown.shape).astype(np.uint8)
+    assert [seen.add(thumbs, 21) for thumbs in noisy] == [True] * 50
+    assert not seen.add(shown[0], 30)  # of another length
+    assert not seen.add(np.clip(shown[1].astype(int) + 5, 0, 255).astype(np.uint8), 20)
 
 
-def test_takes_are_kept_on_disk(tmp_path):
+def test_takes_are_saved_and_loaded(tmp_path):
     takes = scatter([0, 1, 0])
     takes.save(tmp_path / "takes.safetensors")
     for name, column in vars(Takes.load(tmp_path / "takes.safetensors")).items():
         np.testing.assert_array_equal(column, getattr(takes, name))
 
 
-def test_a_track_has_a_row_a_frame():
+def test_frame_statistics_have_a_row_for_each_frame():
     found = track(film(COLOURS[0], 7))
     assert found.thumb.shape == (7, 9, 16, 3)
     assert found.change[0] == 0

@@ -1,4 +1,4 @@
-"""Texts over their span cost their shot or their story, never the film, and are reported."""
+"""Tests that texts over their span remove their shot or their story, never the film, and are reported."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lct_jax.data.footage.text_limits import find_too_long, load_limits, open_fi
 from lct_jax.data.prepare import prepare, prepare_videos
 from lct_jax.data.runner import run_local
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.encoders.registry import load_counter, make_encoder
 from lct_jax.errors import InputError
 
 HERE = partial(run_local, processes=1)
-# Of the words, 2 are the marks of begin and end, and "[SHOT CUT]" is 4.
+# Two of the words are the marks of begin and end, and "[SHOT CUT]" is 4 tokens.
 LONG = "word " * 40
 
 
@@ -75,7 +75,7 @@ def test_a_story_over_the_span_is_left_out_and_a_scene_only_where_that_is_not_en
     assert "word" not in scenes[0][1]
 
 
-def test_the_tag_that_a_shot_is_given_counts(film):
+def test_the_tag_counts_towards_the_length_of_a_text(film):
     """Without the tag the second shot has 30 tokens."""
     write_scenes(
         film.scenes,
@@ -100,12 +100,11 @@ def test_the_shard_is_made_again_when_the_span_is_raised(film):
     )
     assert prepare([("film", film.scenes)], film.prepared, wide, runner=HERE) == [None]
     assert len(PreparedSet(film.prepared).shot_names) == 6
-    assert (
-        open_fitting(film.scenes, wide).content[1]["film"]["title"] == "Tiny"
-    )  # as without limits
+    # The content is that of a film without limits.
+    assert open_fitting(film.scenes, wide).content[1]["film"]["title"] == "Tiny"
 
 
-def test_a_film_of_which_no_text_fits_is_refused_alone(film):
+def test_a_film_without_any_fitting_text_is_refused(film):
     write_scenes(film.scenes, {("scenes", n, "environment"): "word " * 70 for n in range(3)})
     with pytest.raises(InputError, match=r"no scene is left: scene 'quay': global prompt: found"):
         list(open_fitting(film.scenes, CONFIG).scenes())
@@ -126,7 +125,7 @@ def test_the_report_of_a_folder_says_what_was_left_out(film, tmp_path):
     assert saved[0]["too_long"] == [line]
 
 
-def test_captions_are_held_to_the_limits():
+def test_captions_over_the_limits_are_refused():
     limits = load_limits(CONFIG)
     limits.check_caption(Caption(GlobalPrompt({"1": "A dog."}, "A yard.", ""), ("word " * 26,)))
     with pytest.raises(
@@ -149,7 +148,7 @@ def test_the_encoder_sets_the_limit_where_it_takes_less_than_the_span():
 
 @pytest.mark.parametrize(("name", "width"), [("stand_in", 8), ("minilm", 384)])
 @pytest.mark.parametrize("text", ["", "One, two.", "[SHOT CUT] Café\u2028am Meer", "word " * 90])
-def test_counters_count_what_encoders_give(name, width, text):
+def test_counters_agree_with_encoders(name, width, text):
     encoder = make_encoder(name, width=width)
     counter = load_counter(name, width=width)
     assert counter.count(text) == len(encoder.encode([text])[0])
@@ -162,7 +161,7 @@ def test_an_encoder_without_a_counter_is_counted_by_its_vectors(monkeypatch):
     assert load_counter("stand_in", width=8).count("One, two.") == 6
 
 
-def test_a_folder_of_pixels_is_held_to_the_limits_when_it_is_encoded(film, tmp_path):
+def test_limits_apply_when_a_set_of_pixels_is_encoded(film, tmp_path):
     write_scenes(film.scenes, {("scenes", 0, "shots", 1, "prompt"): LONG})
     pixels = dataclasses.replace(
         CONFIG, prepare=dataclasses.replace(CONFIG.prepare, records="pixels")

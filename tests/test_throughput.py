@@ -1,4 +1,4 @@
-"""Tokens, fill, FLOPs and MFU of packed and masked work, counted a second way and by hand."""
+"""Tokens, fill, FLOPs and MFU of packed and masked work, counted by hand and in another way."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sizes() -> GroupSizes:
 
 
 def brute_force_pairs(context: str, rows: list[int], kernel: Kernel) -> int:
-    """Blocks between the first and the last seen one, from the whole mask of sorted tokens."""
+    """Returns the pairs in blocks from the first to the last seen one, from the whole mask of sorted tokens."""
     length = VIDEO_TOKENS + TEXT_TOKENS
     query = np.arange(length) // -(-length // -(-length // kernel.query_block))
     key = np.arange(length) // -(-length // -(-length // kernel.key_block))
@@ -130,7 +130,7 @@ def test_rows_of_one_call_of_the_kernel_share_their_blocks(sizes, accumulate, sh
     )
 
 
-def test_what_is_computed_again_is_computed_and_not_useful(sizes):
+def test_recomputed_work_counts_as_computed_and_not_useful(sizes):
     again = PROGRAM._replace(again=Recompute(linear=1.0, attention=0.5))
     first, second = (count_work(sizes, make_config("full"), p) for p in (PROGRAM, again))
     assert first.useful == second.useful < first.computed
@@ -166,7 +166,7 @@ def test_rates_are_over_the_peak_of_all_devices():
     np.testing.assert_allclose(rates["useful_mfu"], 2e12 / 2307e12)
 
 
-def test_chips_are_found_by_what_jax_calls_their_devices():
+def test_chips_are_found_by_the_device_kind_of_jax():
     assert find_chip("TPU v6 lite") is CHIPS["v6e"]
     assert find_chip("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
     assert find_chip("TPU7x") is find_chip("TPU7") is CHIPS["tpu7x"]

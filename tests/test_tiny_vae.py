@@ -1,4 +1,4 @@
-"""The small VAE: it starts as the patch codec, sees no future, passes in chunks, and is kept whole."""
+"""Tests the small VAE: it starts as the patch codec, uses no later frames, works in chunks, and is saved whole."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def patch() -> PatchCodec:
 
 @pytest.fixture(scope="module")
 def start(patch):
-    """Parameters before the first step, by name."""
+    """Returns the parameters before the first step, by name."""
     return init_state(CONFIG, patch, make_optimizer(CONFIG))
 
 
@@ -67,7 +67,7 @@ def to_codec(params, *, mean=0.0, scale=1.0) -> TinyVAE:
 
 @pytest.fixture(scope="module")
 def codec(start) -> TinyVAE:
-    """With random numbers everywhere: what starts silent would otherwise hide mistakes."""
+    """Returns a codec with random numbers everywhere, because branches that start at zero would hide mistakes."""
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: x + 0.05 * rng.normal(size=x.shape), start.params)
     return to_codec(params, mean=0.5, scale=2.0)
@@ -81,7 +81,7 @@ def test_it_starts_as_the_patch_codec(patch, start):
     assert np.abs(made.astype(int) - expected).max() <= 1  # weights are kept in half precision
 
 
-def test_a_video_in_chunks_is_the_video_whole(codec):
+def test_a_video_in_chunks_equals_the_whole_video(codec):
     video = film(9, 32, 48, seed=6)
     graph, shapes = abstract_network(CONFIG.network)
     tensors = [codec._tensors[name].astype(np.float32) for name in name_leaves(shapes)]
@@ -103,7 +103,7 @@ def test_a_video_in_chunks_is_the_video_whole(codec):
     np.testing.assert_allclose(found, np.clip((made[0] + 1) * 127.5, 0, 255), atol=0.6)
 
 
-def test_the_past_never_hears_of_the_future(codec):
+def test_no_frame_depends_on_later_frames(codec):
     video = film(9, 32, 48, seed=7)
     changed = video.copy()
     changed[5:] = 255 - changed[5:]
@@ -131,7 +131,7 @@ def test_save_and_load(codec, tmp_path):
 
 
 def test_training_brings_the_loss_down(start):
-    """Against absolute error alone: LPIPS has tests of its own."""
+    """The loss is the absolute error alone, because LPIPS has tests of its own."""
     optimizer = make_optimizer(CONFIG)
     graph, _ = abstract_network(CONFIG.network)
     lpips = lambda a, b: jnp.square(a - b).mean(axis=(1, 2, 3))
@@ -149,13 +149,13 @@ def test_training_brings_the_loss_down(start):
 
 
 def shapes_of(**change) -> CodecState:
-    """The state before the first step of a network of other sizes, as shapes alone."""
+    """Returns the state before the first step of a network of other sizes, as shapes alone."""
     network = dataclasses.replace(CONFIG, **change).network
     return CodecState(abstract_network(network)[1], None, None, None)
 
 
-def test_training_goes_on_from_a_trained_codec(codec, start):
-    """Pixel blocks that it lacks stay as they start, which is silent."""
+def test_training_continues_from_a_trained_codec(codec, start):
+    """Pixel blocks that the trained codec lacks keep their start, which adds nothing."""
     state = continue_from(start, codec.parameters, "x")
     jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
     for name, leaf in name_leaves(state.params).items():
@@ -175,7 +175,7 @@ def test_training_goes_on_from_a_trained_codec(codec, start):
         ({"pixel_depth": 0}, r"init_from: x: found decoder\.pixels\..*, expected the"),
     ],
 )
-def test_training_does_not_go_on_from_another_network(codec, change, message):
+def test_training_refuses_a_codec_of_other_sizes(codec, change, message):
     with pytest.raises(InputError, match=message):
         continue_from(shapes_of(**change), codec.parameters, "x")
 
@@ -190,6 +190,6 @@ def test_training_does_not_go_on_from_another_network(codec, change, message):
         ({"warmup": 9_999}, "warmup: found 9999, expected fewer than steps"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change, message):
+def test_invalid_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         CodecTrainingConfig(name="bad", **change)

@@ -1,4 +1,4 @@
-"""The programs that a TPU would run, from its compiler: kernels, collectives, sizes. No TPU is needed, libtpu is."""
+"""The compiled programs for a TPU: kernels, collectives and sizes. They need libtpu and no TPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKENS = TEXT + VIDEO
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> dict[str, str]:
-    """Texts of the compiled programs by name."""
+    """Returns the texts of the compiled programs by name."""
     folder, script = tmp_path_factory.mktemp("tpu"), Path(__file__).with_name("compile_for_tpu.py")
     root = script.parents[1]
     done = subprocess.run(
@@ -37,18 +37,18 @@ def programs(tmp_path_factory) -> dict[str, str]:
 
 
 def _count_kernels(program: str) -> list[int]:
-    """Calls of the splash kernels: forward, gradient of queries, gradients of keys and values."""
+    """Returns the calls of the splash kernels: forward, gradient of queries, gradients of keys and values."""
     calls = [line for line in program.splitlines() if " custom-call(" in line]
     return [sum(f"splash_mha_{phase}" in line for line in calls) for phase in ("fwd", "dq", "dkv")]
 
 
 @pytest.mark.parametrize("name", ["step", "attention"])
-def test_attention_is_three_kernels_and_none_is_run_again(programs, name):
+def test_attention_runs_three_kernels_and_none_twice(programs, name):
     assert _count_kernels(programs[name]) == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("name", "length"), [("step", TOKENS), ("attention", LONG)])
-def test_nothing_has_the_size_of_a_square(programs, name, length):
+def test_no_array_has_the_size_of_all_token_pairs(programs, name, length):
     shapes = re.findall(r"(?:f32|s32|u32|pred|bf16|s8)\[([\d,]+)\]", programs[name])
     assert max(math.prod(map(int, shape.split(","))) for shape in shapes) < length**2
 
@@ -66,5 +66,5 @@ def test_weights_are_gathered_and_activations_exchanged_in_bfloat16(programs):
     exchanged = [result for c in found if c.kind == "all-to-all" for result in c.results]
     each = ROWS // 2 * MODEL.backbone.heads * TOKENS * MODEL.backbone.head_dim // 2
     assert {(dtype, math.prod(shape)) for dtype, shape in exchanged} == {("bf16", each)}
-    # There, back, and once more there for the backward pass of what surrounds the kernel.
+    # Forward, backward, and forward again to recompute what surrounds the kernel.
     assert len(exchanged) == 4 + 4 + 4

@@ -1,4 +1,4 @@
-"""The benchmark of the training step: its cases, its tables from answers known by hand, and a run."""
+"""Tests the benchmark of the training step: its cases, its tables from known answers, and a run."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ def test_packed_and_padded_rows_hold_the_same_scenes():
     assert all(len(row) == 1 for row in padded.rows) and len(packed.rows) == 2
     assert packed.useful / packed.tokens > 0.85 > 0.5 > padded.useful / padded.tokens
     for case in (packed, padded):
-        scene = [tokens.index.scene > 0 for tokens in make_batch(case)]
+        batch = make_batch(case)
+        scene = [tokens.index.scene > 0 for tokens in (batch.video, batch.text)]
         assert sum(int(seen.sum()) for seen in scene) == case.useful
 
 
 @pytest.mark.programs
 @pytest.mark.slow
 def test_the_command_compares_the_sides_and_prints_tables():
-    """A tiny case, one turn: PyTorch's velocity and gradient must be ours, or the command ends with an error."""
+    """The case is tiny, with one turn: PyTorch's velocity and gradient must agree, or the command ends with an
+    error."""
     command = [sys.executable, "-m", "benchmarks.train_step", "--runs=tiny", "--turns=1"]
     options = ["--beside=eager", "--nokeep"]
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles faster
@@ -56,7 +58,7 @@ def test_rows_of_any_lengths_make_a_case():
 
 
 def _answers(wall: float, **more: float) -> dict[str, list[float]]:
-    """Three turns: one disturbed, none alike."""
+    """Returns three turns, of which one is disturbed and none are equal."""
     values = {"wall": wall, "cpu": 2 * wall, "rise": 1e6, **more}
     return {key: [value, 3 * value, 0.9 * value] for key, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""Attention on a mesh: the order of tokens, and the same numbers as on one device."""
+"""Attention on a mesh: the order of tokens, and the numbers of one device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lct_jax.attention.ulysses import Streams, join, part
 from lct_jax.types import TokenIndex
 
 
-def test_tokens_are_joined_device_by_device(mesh):
+def test_join_orders_tokens_by_device(mesh):
     streams = Streams(jnp.arange(4)[None], jnp.arange(10, 16)[None])
     np.testing.assert_array_equal(join(streams, axis=1)[0], [0, 1, 2, 3, 10, 11, 12, 13, 14, 15])
     with jax.set_mesh(mesh):
@@ -25,8 +25,8 @@ def test_tokens_are_joined_device_by_device(mesh):
 
 
 @pytest.mark.parametrize("kernel", ["chunked", "splash"])
-def test_rows_and_heads_over_a_mesh_change_nothing(mesh, kernel, monkeypatch):
-    """Two scenes of two shots a row, their bounds and the padding other in every row."""
+def test_attention_on_a_mesh_equals_one_device(mesh, kernel, monkeypatch):
+    """Every row has two scenes of two shots, with bounds and padding of its own."""
     monkeypatch.setattr(splash, "BLOCK", splash.LANES)
     rng = np.random.default_rng(0)
     bounds = np.sort(rng.integers(1, 160, (4, 4)), axis=1)

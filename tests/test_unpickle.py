@@ -1,4 +1,4 @@
-"""Pickles that others publish: arrays are read, programs are not run, and only the pinned file is opened."""
+"""Published pickles: arrays are read, programs are not run, and only the pinned file is opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lct_jax.unpickle import convert_pickle
 
 
 class Program:
-    """What a hostile pickle is: called when it is loaded."""
+    """A hostile pickle, which calls a function when it is loaded."""
 
     def __init__(self, path):
         self.path = path
@@ -48,8 +48,8 @@ def test_a_file_that_is_not_the_pinned_one_is_not_opened(tmp_path):
     assert not touched.exists()
 
 
-def test_programs_are_refused_unrun(tmp_path):
-    """Even out of a file whose hash is the expected one."""
+def test_pickled_programs_are_refused_and_not_run(tmp_path):
+    """They are refused even in a file that has the expected hash."""
     source, touched, out = (tmp_path / name for name in ("w.ckpt", "touched", "out.safetensors"))
     digest = write(source, {"a": Program(touched)})
     with pytest.raises(InputError, match=r"asks for (io|_io)\.open, expected arrays alone"):

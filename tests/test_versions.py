@@ -1,4 +1,4 @@
-"""Versions that a checkpoint keeps, and the line that names what has changed since."""
+"""The versions that a checkpoint stores, and the line that names later changes."""
 
 import jax
 import pytest
@@ -28,5 +28,5 @@ def test_versions_that_differ_are_one_line():
 
 
 @pytest.mark.parametrize("before", [{}, {"jax": "0.10.2"}])
-def test_versions_that_are_the_same_or_unknown_say_nothing(before):
+def test_equal_or_unknown_versions_give_no_line(before):
     assert compare_versions(before, {"jax": "0.10.2"}) == ""

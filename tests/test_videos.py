@@ -1,4 +1,4 @@
-"""A folder of everything that footage can be: nothing stops the command, and every file has a row."""
+"""Tests a folder with every kind of footage: nothing stops the command, and every file has a row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMED = 'it\'s "a" fïlm, 映画.mp4'
 
 
 def write_videos(folder: Path) -> dict[str, Path]:
-    """Good videos of many kinds, by name."""
+    """Writes good videos of many kinds, by name."""
     folder.mkdir()
     plain = partial(draw_shots, (14, 12))
     variable = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.15, 26))
@@ -59,7 +59,7 @@ def write_videos(folder: Path) -> dict[str, Path]:
 
 
 def write_hostile(folder: Path) -> dict[str, str]:
-    """Files that cannot be prepared, and the beginning of why."""
+    """Writes files that cannot be prepared, and returns the beginning of each reason."""
     whole = write_footage(folder / "cut_off.mp4", draw_shots((14, 12), seed=11))
     data = whole.read_bytes()
     whole.write_bytes(data[: len(data) * 2 // 3])
@@ -94,7 +94,7 @@ def prepare_here(folder: Path, out: Path, config: Config, **options: str) -> Rep
 
 
 @pytest.mark.programs
-def test_a_hostile_folder_loses_no_good_video_and_every_file_has_a_row(tmp_path):
+def test_bad_files_lose_no_good_video_and_every_file_has_a_row(tmp_path):
     folder, out = tmp_path / "videos", tmp_path / "set"
     good = write_videos(folder)
     bad = write_hostile(folder)
@@ -136,7 +136,7 @@ def test_a_hostile_folder_loses_no_good_video_and_every_file_has_a_row(tmp_path)
 
 @pytest.fixture
 def film(tmp_path) -> Path:
-    """A folder with one video of three shots of 20 frames."""
+    """Returns a folder with one video of three shots of 20 frames."""
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "a.mp4", draw_shots((20, 20, 20), height=32, width=48, seed=20))
@@ -145,7 +145,7 @@ def film(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def given() -> Config:
-    """The config with a codec that is made, so that none has to be fitted."""
+    """Returns the config with an existing codec, so that none has to be fitted."""
     codec = str(shared_film().prepared / "codec.safetensors")
     return dataclasses.replace(
         CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
@@ -157,7 +157,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 @pytest.mark.programs
-def test_stages_run_alone_and_go_on(film, given, tmp_path):
+def test_stages_run_alone_and_resume(film, given, tmp_path):
     out = tmp_path / "set"
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
     assert prepare_here(film, out, given, until="takes").rows[0].outcome == "looked at"
@@ -187,8 +187,8 @@ def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path)
     assert text == b"Character 1: A dog. Environment: A yard."
 
 
-def test_what_is_left_of_a_take_without_its_beginning_has_no_tag(given, tmp_path):
-    """One take of 150 frames in two parts, of which the first has no caption: no cut precedes the second."""
+def test_the_rest_of_a_take_without_its_first_part_has_no_tag(given, tmp_path):
+    """One take of 150 frames has two parts, of which the first has no caption: no cut precedes the second."""
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "a.mp4", draw_shots((150,), height=32, width=48, drift=0.2))
@@ -199,7 +199,7 @@ def test_what_is_left_of_a_take_without_its_beginning_has_no_tag(given, tmp_path
 
 
 @pytest.mark.programs
-def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, given, tmp_path):
+def test_a_users_cuts_and_scenes_are_used_unchanged(film, given, tmp_path):
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
     scenes = [[[0, 10], [10, 26]], [[60, 100]]]  # at 24 a second: 0 to 5, 5 to 13, 30 to 50
     write_json(film / "a.cuts.json", {"format": "lct_jax.cuts/1", "fps": 24, "scenes": scenes})
@@ -210,7 +210,7 @@ def test_a_users_cuts_and_scenes_are_taken_as_they_are(film, given, tmp_path):
 
 
 @pytest.mark.programs
-def test_cuts_past_the_end_are_a_row(film, given, tmp_path):
+def test_cuts_past_the_end_are_reported_in_the_row(film, given, tmp_path):
     write_json(film / "a.cuts.json", {"format": "lct_jax.cuts/1", "fps": 12, "shots": [[50, 61]]})
     (row,) = prepare_here(film, tmp_path / "set", given).rows
     assert row.outcome == "set aside"
@@ -257,7 +257,7 @@ def test_a_folder_without_a_usable_video_makes_no_set(given, tmp_path):
 
 
 @pytest.mark.programs
-def test_footage_that_would_be_stretched_too_far_is_a_row(given, tmp_path):
+def test_footage_with_too_large_a_stretch_is_reported_in_its_row(given, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     write_footage(folder / "strip.mp4", draw_shots((20,), height=16, width=128))

@@ -1,4 +1,4 @@
-"""The Wan VAE without its reference: chunks, causality, sharding, tiles, strict files. Parity: test_codec_parity.py."""
+"""Tests the Wan VAE without its reference: chunks, causality, sharding, tiles, strict files."""
 
 from __future__ import annotations
 
@@ -52,15 +52,17 @@ def vae() -> WanVAE:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Weights as diffusers saves them."""
+    """Writes weights as diffusers saves them."""
     save_file(draw_tensors(), tmp_path / "diffusion_pytorch_model.safetensors")
     config = {"_class_name": "AutoencoderKLWan", "attn_scales": [], **asdict(CONFIG)}
     (tmp_path / "config.json").write_text(json.dumps(config))
     return tmp_path
 
 
-def test_a_video_in_chunks_is_the_video_whole():
-    """Of any lengths: the first with one frame and one with more, then four and eight.
+def test_a_video_in_chunks_equals_the_whole_video():
+    """The chunks have any lengths: the first one has one frame or more, and others have four and eight.
+
+    They agree up to rounding, because the number of frames in a chunk decides how products are summed (`winograd.py`).
 
     To rounding: how many frames come at a time decides how their products are summed (`winograd.py`).
     """
@@ -92,8 +94,9 @@ def test_a_video_in_chunks_is_the_video_whole():
 @pytest.mark.parametrize(
     ("frames", "dtype"), [(2, "float32"), (4, "float32"), (7, "float32"), (4, "bfloat16")]
 )
-def test_convolving_by_fewer_products_is_convolving(frames, dtype):
-    """Against XLA's own 3D convolution, of whole numbers, so that bfloat16 rounds results alone; 7 is 4 and 2 and 1."""
+def test_convolution_by_fewer_products_equals_convolution(frames, dtype):
+    """The reference is XLA's own 3D convolution of whole numbers, so that bfloat16 rounds results alone; 7 is 4 and 2
+    and 1."""
     keys = jax.random.split(jax.random.key(frames))
     shapes = (2, frames + 2, 4, 5, 3), (3, 3, 3, 3, 2)
     x, kernel = (
@@ -109,7 +112,7 @@ def test_convolving_by_fewer_products_is_convolving(frames, dtype):
     )
     found = convolve(x, kernel)
     assert (found.shape, found.dtype) == ((2, frames, 4, 5, 2), dtype)
-    tolerance = 2e-5 if dtype == "float32" else 0.5  # of sums up to 60 bfloat16 keeps eight bits
+    tolerance = 2e-5 if dtype == "float32" else 0.5  # bfloat16 keeps eight bits of sums up to 60
     np.testing.assert_allclose(found.astype("float32"), expected, atol=tolerance)
     assert expected.std() > 5
 
@@ -122,7 +125,7 @@ def test_four_frames_take_six_products_and_not_twelve():
     assert count(x[:, :3]) == 3
 
 
-def test_the_past_never_hears_of_the_future(vae):
+def test_no_frame_depends_on_later_frames(vae):
     video = draw_video()
     changed = video.copy()
     changed[5:] = 255 - changed[5:]
@@ -140,7 +143,7 @@ def test_latents_are_normalised_by_the_published_statistics(vae):
     np.testing.assert_allclose(vae.decode(vae.encode(video)), made, atol=1)
 
 
-def test_enlarging_by_four_taps_is_enlarging_by_nine():
+def test_enlarging_by_four_taps_equals_nine_taps():
     conv = FrameConv(3, 4, 3, rngs=nnx.Rngs(0))
     conv.bias.set_value(jnp.arange(4.0))
     x = jax.random.normal(jax.random.key(1), (1, 2, 3, 5, 3))
@@ -149,7 +152,7 @@ def test_enlarging_by_four_taps_is_enlarging_by_nine():
 
 
 def test_memory_between_chunks_at_the_published_size():
-    """What 480x832 needs whatever the length: 2 frames a causal convolution, in float32.
+    """The memory at 480x832, whatever the length, is 2 frames for each causal convolution, in float32.
 
     Features at 60x104, 120x208, 240x416 and 480x832, by hand: 4240, 2496, 1152 and 672; times 2 frames of 4 bytes.
     """
@@ -169,7 +172,7 @@ def test_memory_between_chunks_at_the_published_size():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 126_892_531
 
 
-def test_sharded_over_the_mesh_is_not_sharded(vae):
+def test_sharding_over_the_mesh_does_not_change_results(vae):
     latent = np.random.default_rng(3).normal(size=(1, 2, 8, 2)).astype(np.float32)
     alone = vae.decode_floats(latent)
     with jax.set_mesh(make_mesh(seq=2)):
@@ -224,7 +227,7 @@ def test_one_file_without_a_config_is_the_same_vae(vae, tmp_path, monkeypatch, n
     ],
 )  # fmt: skip
 def test_names_of_the_authors(name, authors):
-    """As in the authors' wan/modules/vae.py and in diffusers' own conversion."""
+    """The names are those of the authors' wan/modules/vae.py and of diffusers' own conversion."""
     assert name_of_authors(name, PUBLISHED) == authors
 
 
@@ -287,7 +290,7 @@ def test_tiles_cover_a_picture():
     assert tile_starts(33, Tiling(side=32, overlap=8)) == [0, 1]
 
 
-def test_tiles_of_what_sees_no_neighbours_make_the_whole():
+def test_tiles_of_a_pointwise_function_equal_the_whole():
     x = np.random.default_rng(0).normal(size=(2, 13, 9, 3)).astype(np.float32)
 
     def enlarge(part):
@@ -300,8 +303,8 @@ def test_tiles_of_what_sees_no_neighbours_make_the_whole():
     np.testing.assert_allclose(again, x**2, atol=1e-5)
 
 
-def test_tiles_of_a_vae_come_close(vae):
-    """Attention sees a tile alone, so numbers differ, but by less than the picture varies."""
+def test_tiles_of_a_vae_approximate_the_whole_picture(vae):
+    """Attention sees one tile alone, so numbers differ, but by less than the picture varies."""
     tiled = WanVAE(CONFIG, draw_tensors(), tiling=Tiling(side=4, overlap=2))
     latent = np.random.default_rng(3).normal(size=(1, 2, 6, 2)).astype(np.float32)
     one, other = vae.decode(latent).astype(float), tiled.decode(latent).astype(float)

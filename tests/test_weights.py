@@ -1,4 +1,4 @@
-"""Weights in and out: by name, with their meta, strictly; from a file and from a run, on any mesh."""
+"""Weights are saved and loaded by name, with their meta, strictly; from a file and from a run, on any mesh."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHAPES = make_shapes(CONFIG.network)
 
 
 def draw_params(shapes: Any) -> Any:
-    """Another number in every place, so that a swap of two tensors shows."""
+    """Returns parameters that all have different numbers, so that a swap of two tensors shows."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
@@ -73,7 +73,7 @@ def path(params, tmp_path) -> Path:
 # ---- a file --------------------------------------------------------------------------------------
 
 
-def test_weights_and_meta_come_back(path, params):
+def test_weights_and_meta_are_saved_and_loaded(path, params):
     check_same(load_weights(path, SHAPES), params)
     assert read_weights_meta(path) == META
     assert TrainedWeights(path).meta == META
@@ -81,7 +81,7 @@ def test_weights_and_meta_come_back(path, params):
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
 
-def test_tensors_are_named_by_their_place_in_the_model(path, params):
+def test_tensor_names_are_paths_in_the_parameter_tree(path, params):
     tensors = load_file(path)
     assert tensors.keys() == name_leaves(SHAPES).keys()
     assert tensors["blocks.video.qkv.kernel"].shape == (1, 32, 96)
@@ -89,7 +89,7 @@ def test_tensors_are_named_by_their_place_in_the_model(path, params):
     np.testing.assert_array_equal(tensors["blocks.video.qkv.kernel"], kernel[...])
 
 
-def test_a_model_runs_with_what_was_loaded(path, params):
+def test_a_model_runs_with_loaded_weights(path, params):
     graph = build_abstract(CONFIG.network).graph
     model = nnx.merge(graph, load_weights(path, SHAPES))
     np.testing.assert_array_equal(model.video_in.bias[...], params["video_in"]["bias"][...])
@@ -158,7 +158,7 @@ def test_a_truncated_file_is_refused(path, keep):
     assert refusal(path).startswith(f"{path}: not a readable safetensors file (")
 
 
-def test_weights_of_someone_else_are_refused(path):
+def test_a_file_without_our_meta_is_refused(path):
     save_file({"w": np.zeros(3, np.float32)}, path)
     expected = "no lct_jax meta in its header, expected weights saved by lct_jax"
     assert refusal(path) == f"{path}: {expected}"
@@ -213,7 +213,7 @@ def test_another_model_is_refused_by_field(path, change, expected):
     "change",
     [{"stride": 44}, {"positions": "same"}, {"prompts": "own", "kernel": "chunked"}],
 )
-def test_a_new_run_may_place_shots_otherwise_and_a_resumed_one_not(path, change):
+def test_layout_changes_are_allowed_for_new_runs_only(path, change):
     meta = dataclasses.replace(META, config=change_model(**change))
     read_weights_meta(path).check_same(str(path), meta, starting=True)
     with pytest.raises(InputError, match=f"made with layout.{next(iter(change))}"):
@@ -238,7 +238,7 @@ def test_changes_of_the_recipe_are_listed():
     assert META.list_changes(other) == [f"data.rows 4 instead of {CONFIG.data.rows}"]
 
 
-def test_another_prepared_set_is_listed_and_one_that_is_not_known_is_not():
+def test_another_prepared_set_is_listed_as_a_change_if_known():
     known, other = (dataclasses.replace(META, prepared=name) for name in ("0123", "4567"))
     assert known.list_changes(known) == META.list_changes(known) == []
     assert known.list_changes(other) == ["prepared set '4567' instead of '0123'"]
@@ -247,7 +247,7 @@ def test_another_prepared_set_is_listed_and_one_that_is_not_known_is_not():
     assert Meta.from_json(known.to_json(), where="") == known
 
 
-def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, monkeypatch):
+def test_a_failed_save_names_its_step_and_the_last_checkpoint(params, tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=2)
     state = init_state(params, make_optimizer(CONFIG.training, decays=decays))
     checkpoints.save(state._replace(step=jnp.int32(3)), META)
@@ -263,7 +263,7 @@ def test_a_save_that_fails_names_the_step_and_what_is_left(params, tmp_path, mon
 
 
 @pytest.mark.programs
-def test_a_run_gives_its_ema_or_its_parameters():
+def test_ema_or_parameters_of_a_run_are_read():
     run = shared_run()
     meta = TrainedWeights(run).meta
     assert meta.config == CONFIG
@@ -326,7 +326,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 
 def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
-    """Without a manifest too, as earlier ones are."""
+    """It is refused without a manifest too, as earlier checkpoints are."""
     state = init_state(
         jax.tree.map(jnp.asarray, params), make_optimizer(CONFIG.training, decays=decays)
     )

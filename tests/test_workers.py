@@ -1,4 +1,4 @@
-"""Worker processes that die, jobs that fail in ways nobody foresaw, and a parent that is killed."""
+"""Tests worker processes that die, jobs that fail unexpectedly, and a parent that is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lct_jax.errors import InputError
 
 
 def work(job: object) -> object:
-    """Doubles numbers; a text is how to fail."""
+    """Doubles numbers; a text says how to fail."""
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if job == "refuse":
@@ -29,7 +29,7 @@ def work(job: object) -> object:
     return 2 * job
 
 
-def test_a_failure_that_nobody_foresaw_is_the_result_of_its_job_alone():
+def test_an_unexpected_error_is_the_result_of_its_job_alone():
     first, refused, failed, missing, last = run_here(work, [1, "refuse", "assert", "key", 4])
     assert (first, last) == (2, 8)
     assert str(refused) == "a.mp4: is empty (0 bytes)"

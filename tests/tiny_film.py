@@ -5,20 +5,17 @@ Everything is written into a folder of the test: `film.mp4`, `scenes.json` and `
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from shared_folder import make_once, shared_folder
 
 from lct_jax.config import (
     Config,
@@ -82,7 +79,7 @@ CONFIG = Config(
 
 @dataclass(frozen=True)
 class TinyFilm:
-    """Where its files are."""
+    """A tiny film, by the folder that has its files."""
 
     folder: Path
 
@@ -107,7 +104,7 @@ class TinyFilm:
         return self.folder / "set"
 
     def prepare(self, config: Config = CONFIG) -> PreparedSet:
-        """Prepares the film, unless it is, and opens the set."""
+        """Prepares the film, unless that is done, and opens the set."""
         prepare_scene_file(self.scenes, self.prepared, config)
         return PreparedSet(self.prepared)
 
@@ -122,7 +119,7 @@ def make_tiny_film(folder: Path) -> TinyFilm:
 
 
 def draw_frames() -> np.ndarray:
-    """Six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
+    """Returns six shots, each with its own background over which a bright square moves: uint8 [100, 32, 48, 3]."""
     frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     rng = np.random.default_rng(0)
     for start, end in CUTS:
@@ -145,7 +142,7 @@ def write_scenes(path: Path, change: dict[tuple[str | int, ...], object] | None 
 
 
 def describe_scenes() -> dict[str, object]:
-    """Two scenes to train on, of three and two shots, and one held out."""
+    """Returns two scenes to train on, of three and two shots, and one held out."""
     prompts = ("Character 1 waits.", "Rain on the quay.", "Character 1 leaves, and the dog stays.")
     shots = [
         {"frames": list(cut), "cut": i != 4, "prompt": prompts[i % 3]} for i, cut in enumerate(CUTS)
@@ -179,52 +176,30 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
     )
 
 
-@functools.cache
-def shared_folder() -> Path:
-    """A folder that lasts as long as this process, for what several test modules read and none changes."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(_remove, folder, owner=os.getpid())
-    return folder
-
-
-def _remove(folder: Path, *, owner: int) -> None:
-    """Removes a folder, unless a forked child calls this: since Python 3.13 children run what atexit knows."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder)
-
-
-@functools.cache
 def shared_film() -> TinyFilm:
-    """The film, prepared once."""
-    folder = shared_folder() / "film"
-    folder.mkdir()
-    film = make_tiny_film(folder)
-    paths = {"scenes": film.scenes, "config": film.config, "out": film.prepared}
-    result = run_program(
-        "-m", "lct_jax.data.prepare", *(f"--{name}={path}" for name, path in paths.items())
-    )
-    assert result.code == 0, result.stderr
-    return film
+    """Returns the film, prepared once a session."""
+    return TinyFilm(make_once("film", lambda folder: make_tiny_film(folder).prepare()))
 
 
-@functools.cache
 def shared_run() -> Path:
-    """The work folder of a run on the shared film, done without interruption."""
-    workdir = shared_folder() / "run"
+    """Returns the work folder of a run on the shared film, done without interruption once a session."""
+    return make_once("run", _train)
+
+
+def _train(workdir: Path) -> None:
     result = run_program(*train_arguments(shared_film(), workdir))
     assert result.code == 0, result.stderr
-    return workdir
 
 
 def train_arguments(film: TinyFilm, workdir: Path) -> list[str]:
-    """Command line of a run on a film."""
+    """Returns the command line of a run on a film."""
     paths = {"config": film.config, "data": film.prepared, "workdir": workdir}
     return ["train.py", *(f"--{name}={path}" for name, path in paths.items())]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a process ended."""
+    """The exit code and the output of a process."""
 
     code: int
     stdout: str
@@ -243,10 +218,11 @@ def start_program(
     through: Sequence[str | Path] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Starts `python ARGUMENTS` in the repository on one CPU device, warnings being errors.
+    """Starts `python ARGUMENTS` in the repository on one CPU device, with warnings as errors.
 
     Args:
-        through: a command that runs the command line given behind it. environment: variables to add.
+        through: a command that runs the command line given after it.
+        environment: variables to add.
     """
     devices = "--xla_force_host_platform_device_count=8"  # of the tests' own process
     settings = {

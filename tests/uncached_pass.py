@@ -1,4 +1,4 @@
-"""The reference of cached sampling: the same windows with nothing kept from step to step."""
+"""The reference of cached sampling: the same windows with no cache between steps."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lct_jax.sampling.window import SamplingScene
 
 
 class UncachedPass(CachedPass):
-    """The same windows with nothing kept from step to step: the reference that `CachedPass` must equal.
+    """Runs windows without a cache between steps, as the reference that `CachedPass` must equal.
 
-    Before every Euler step the entries a window rests on are made again, each by its own pass in its own window.
+    Before every Euler step the entries that a window depends on are made again, each by its own pass in its own window.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class UncachedPass(CachedPass):
         return drop_padding(batch, noisy_LC)
 
     def _rests_on(self, window: Window) -> list[int]:
-        """Shots whose entries a window sees, and those that these saw, in order of the plan."""
+        """Returns the shots whose entries a window sees, and those that these saw, in order of the plan."""
         below = set(window.shots[:-1])
         for other in reversed(self.plan[: self.plan.index(window)]):
             if other.shots[-1] in below:

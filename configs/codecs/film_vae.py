@@ -1,7 +1,7 @@
-r"""The small VAE of the film example: 3.2 M parameters, 4x8x8, 16 channels, on Big Buck Bunny at 144x80.
+r"""Trains the small VAE of the film example: 3.2 M parameters, 4x8x8, 16 channels, on Big Buck Bunny at 144x80.
 
-The last third of the story is held out. 24 minutes on two CPU cores that other work shared; what ships goes on from its
-end with `film_vae_pixels.py`, see examples/big_buck_bunny/README.md:
+The last third of the story is held out. The run took 24 minutes on two CPU cores that other work shared. The weights
+that ship continue from its end with `film_vae_pixels.py`, see examples/big_buck_bunny/README.md:
 
     python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=runs/film_vae
 """

@@ -1,6 +1,6 @@
-r"""The small VAE of the film example, second part: `film_vae.py`'s network with blocks at a stride of two pixels.
+r"""Trains the small VAE of the film example, second part: its network gets blocks at a stride of two pixels.
 
-They take away the borders of patches that it leaves. Some ten minutes on two CPU cores, behind the first part:
+These blocks remove the borders of patches. The run takes about ten minutes on two CPU cores, after the first part:
 
     python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=runs/film_vae
     python -m lct_jax.codecs.train --config=configs/codecs/film_vae_pixels.py --workdir=runs/film_vae_pixels

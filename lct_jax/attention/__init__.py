@@ -1,1 +1,1 @@
-"""Attention over packed scenes: the mask, rotary positions, kernels, and the cache; any network's."""
+"""Attention over packed scenes, for any network: the mask, rotary positions, kernels and the cache."""

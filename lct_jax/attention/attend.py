@@ -1,8 +1,8 @@
-"""Attention between tokens that see each other: `attend`, and the dense reference every kernel is held to.
+"""`attend` computes attention between visible tokens; `attend_dense` is the reference that kernels are tested against.
 
-Queries, keys and values enter heads-first (the faster layout on CPU and TPU alike), in the order in which `join`
-stores them; `KeySpans` says who sees whom. Scores and softmax are float32. Which kernel computes it is a value of the
-config; on a mesh it works on whole rows of some heads (`ulysses`).
+Queries, keys and values have the heads before the tokens, which is the faster layout on CPU and TPU. Their tokens are
+in the order in which `join` stores them, and `KeySpans` says which keys a query sees. Scores and softmax are float32.
+The config chooses the kernel; on a mesh, it works on whole rows of some heads (`ulysses`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from lct_jax.attention.triton import attend_triton
 from lct_jax.config import Kernel
 from lct_jax.distributed.sharding import find_platform
 
-BEST = {"tpu": "splash", "gpu": "triton"}  # kernel by platform; chunks elsewhere
+# The kernel of each platform; all others use chunks.
+BEST = {"tpu": "splash", "gpu": "triton"}
 
 
 def attend(
@@ -29,22 +30,22 @@ def attend(
     spans: KeySpans,
     kernel: Kernel = "auto",
 ) -> AttentionOutput:
-    """Softmax attention over visible keys; a padding query gives zeros.
+    """Returns softmax attention over visible keys; the value of a padding query is zero.
 
     Args:
-        spans: of whole rows, whatever part of them is here.
-        kernel: which computes it; "auto" by the platform that the program is compiled for.
+        spans: the key intervals of whole rows, also where a device holds only a part of their tokens.
+        kernel: the kernel to use; "auto" chooses it by the platform that the program is compiled for.
     """
     return ulysses.attend_spread(_choose(kernel), q_BHLK, k_BHMK, v_BHMK, spans)
 
 
 def name_kernel(kernel: Kernel, platform: str) -> Kernel:
-    """The kernel that a config takes on a platform: what "auto" stands for."""
+    """Returns the kernel that is used on a platform: the best one there for "auto", else `kernel` itself."""
     return BEST.get(platform, "chunked") if kernel == "auto" else kernel
 
 
 def _choose(kernel: Kernel) -> ulysses.Kernel:
-    """The kernel behind a name, on whole rows in stored order."""
+    """Returns the kernel of a name, as a function of whole rows in stored order."""
     platform = find_platform()
     kernel = name_kernel(kernel, platform)
 
@@ -59,7 +60,7 @@ def _choose(kernel: Kernel) -> ulysses.Kernel:
 
 
 def _sorted(kernel: ulysses.Kernel) -> ulysses.Kernel:
-    """Sorts tokens for a kernel, and puts what it gives back in the order of the queries."""
+    """Returns a kernel that sorts its inputs first and returns its output in the order of the queries."""
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans) -> AttentionOutput:
         value, lse = kernel(
@@ -76,7 +77,7 @@ def _sorted(kernel: ulysses.Kernel) -> ulysses.Kernel:
 def attend_dense(
     q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, seen_BLM: jax.Array
 ) -> AttentionOutput:
-    """What `attend` computes, with the whole mask of `visible` at hand: the reference for tests."""
+    """Returns what `attend` computes, from a whole mask as `visible` gives it; this is the reference for tests."""
     seen = seen_BLM[:, None]
     score = jnp.einsum("BHLK,BHMK->BHLM", q_BHLK, k_BHMK, preferred_element_type=jnp.float32)
     score = jnp.where(seen, score * q_BHLK.shape[-1] ** -0.5, MASKED)

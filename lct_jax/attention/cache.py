@@ -1,9 +1,9 @@
-"""Cached keys and values as a shot's history: made, written, gathered and rotated, and attended to.
+"""The cache of keys and values: these functions make it, write it, gather a shot's history from it and attend to that.
 
 Every function takes a `KVCache` and returns a new one; nothing here has a state. When a shot begins, `gather` brings
-the slots of its history to the front of a fixed capacity and rotates the keys to the places they take in the shot's
-window. In every pass after that, `attend_history` reads them block by block up to a run-time count. Kept as
-int8, they are scaled back inside a block.
+the slots of its history to the front of a fixed capacity and rotates the keys to the positions that they take in the
+shot's window. In every pass after that, `attend_history` reads them block by block up to a run-time count. Keys and
+values that are stored as int8 are scaled back inside a block.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from lct_jax.config import KVDtype
 from lct_jax.distributed.sharding import shard_heads
 from lct_jax.types import CacheSpec, History, KeyValues, KVCache, Quantised, TokenIndex
 
-LARGEST = 127  # of int8, on both sides of zero
+# The largest int8 whose negative is an int8 too.
+LARGEST = 127
 
 
 def quantise(x: jax.Array) -> Quantised:
-    """int8 with a scale for every token and head: the error is at most half of max |x| / 127."""
+    """Returns x as int8 with a scale for every token and head; the error is at most half of max |x| / 127."""
     x = x.astype(jnp.float32)
     scale = jnp.maximum(jnp.abs(x).max(-1, keepdims=True) / LARGEST, jnp.finfo(jnp.float32).tiny)
     return Quantised(jnp.round(x / scale).astype(jnp.int8), scale)
 
 
 def read(kept: jax.Array | Quantised, dtype: Any) -> jax.Array:
-    """What kept numbers stand for."""
+    """Returns stored numbers in a dtype, scaled back where they are int8."""
     if isinstance(kept, Quantised):
         return (kept.value.astype(jnp.float32) * kept.scale).astype(dtype)
     return kept.astype(dtype)
 
 
 def make_cache(spec: CacheSpec, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:
-    """An empty cache of `capacity` slots a row."""
+    """Returns an empty cache of `capacity` slots a row."""
     shape = (spec.layers, rows, spec.heads, capacity, spec.head_dim)
     zeros = _make_zeros(shape, spec.dtype, kept_as)
     empty = lambda *tail: np.zeros((rows, capacity, *tail), np.int32)
@@ -63,8 +64,9 @@ def store(cache: KVCache, kept: KeyValues, index: TokenIndex, place_BL: np.ndarr
 
     Args:
         cache: its arrays are donated and must not be used afterwards.
-        kept: of the group's pass. index: what stands in the cache's index for every token.
-        place_BL: slots; a token whose slot is the capacity or more is left out (padding).
+        kept: the keys and values of the group's pass.
+        index: what the cache's index is to say of every token.
+        place_BL: the slots; a token whose slot is the capacity or more is left out (padding).
     """
     k, v = _write((cache.k, cache.v), (kept.k, kept.v), place_BL)
     leaves = [leaf.copy() for leaf in cache.index]
@@ -96,11 +98,14 @@ def gather(
     *,
     spec: CacheSpec,
 ) -> History:
-    """Gathers slots of a cache, layer after layer, and rotates their keys.
+    """Returns slots of a cache as a history, gathered layer after layer, with rotated keys.
 
     Args:
-        k, v: of the cache. slots_BM: which slots, those in use first. coord_BM3: where they sit now.
-        count_B: how many are in use.
+        k, v: the arrays of the cache.
+        slots_BM: the slots to gather, those in use first.
+        coord_BM3: the coordinates to which their keys are rotated.
+        count_B: how many slots are in use.
+        spec: the cache's layers, heads and rotary embedding.
     """
     missing = -slots_BM.shape[1] % chunked.KEY_BLOCK if slots_BM.shape[1] > chunked.KEY_BLOCK else 0
     slots_BM = jnp.pad(slots_BM, ((0, 0), (0, missing)))
@@ -119,12 +124,12 @@ def gather(
 def attend_history(
     q_BHLK: jax.Array, history: History, layer: jax.Array
 ) -> chunked.AttentionOutput:
-    """Attention of every query to the keys of one layer that are in use; forward only."""
+    """Returns attention of every query to the keys of one layer that are in use; it has no gradient."""
     values = jax.tree.leaves(history.k)[0]
     size = min(chunked.KEY_BLOCK, values.shape[3])
 
     def fetch(number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # Layer and block in one slice: the layer's keys are never brought together.
+        # One slice takes the layer and the block, so that the layer's keys are never copied as a whole.
         def cut(x: jax.Array) -> jax.Array:
             sizes = (1, *x.shape[1:3], size, x.shape[4])
             return jax.lax.dynamic_slice(x, (layer, 0, 0, number * size, 0), sizes)[0]

@@ -1,9 +1,9 @@
-"""Softmax attention over intervals of keys in chunks, memory linear in length: for CPU, and anywhere else.
+"""Softmax attention over intervals of keys in chunks, with memory linear in length, for CPU and any other platform.
 
-Queries and keys enter sorted, each query with the half-open interval of keys it sees; what a query block cannot
-see is neither read nor computed. The bounds are run-time values, common to the rows of a batch, so packing and
-history may change without a new program. Online softmax: Milakov and Gimelshein 2018 (arXiv 1805.02867); its
-backward pass recomputes scores from the log-sum-exp (FlashAttention-2, arXiv 2307.08691, section 3.1).
+Queries and keys are sorted, and each query sees a half-open interval of keys; what a block of queries cannot see is
+neither read nor computed. The bounds are run-time values, common to the rows of a batch, so packing and history may
+change without a new program. The online softmax is that of Milakov and Gimelshein 2018 (arXiv 1805.02867); its backward
+pass recomputes scores from the log-sum-exp (FlashAttention-2, arXiv 2307.08691, section 3.1).
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-MASKED = -1e30  # finite, so that a query that sees nothing has finite gradients
-# At most. Scores of eight heads then stay in a megabyte of cache: on CPU 12% faster than twice as much either way.
+# This is finite, so that a query that sees nothing has finite gradients.
+MASKED = -1e30
+# The largest blocks. Scores of eight heads then stay in a megabyte of cache, which on CPU is 12% faster than blocks of
+# twice the queries or twice the keys.
 QUERY_BLOCK, KEY_BLOCK = 128, 256
 FLOAT = jnp.float32
-ATTENDED = "attended"  # name under which recomputation may keep what a kernel gave
+# Recomputation policies know the output of a kernel under this name.
+ATTENDED = "attended"
 
 Fetch = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class AttentionOutput(NamedTuple):
-    """Mixed values [B H L K] in the dtype of q, and log-sum-exp of the scores, float32[B H L].
+    """The result of attention.
 
-    A query that sees nothing has zeros, and `MASKED` for its log-sum-exp.
+    Attributes:
+        value: [B H L K], weighted values in the dtype of q; zeros for a query that sees nothing.
+        lse: float32[B H L], log-sum-exp of the scores; `MASKED` for a query that sees nothing.
     """
 
     value: jax.Array
@@ -36,7 +41,12 @@ class AttentionOutput(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """One block of queries: intervals [B Q], and the key blocks first..last - 1 that any of them sees."""
+    """One block of queries.
+
+    Attributes:
+        start, end: [B Q], the interval of keys that each query sees.
+        first, last: the key blocks first..last - 1 are those that any of the queries sees.
+    """
 
     start: jax.Array
     end: jax.Array
@@ -45,7 +55,7 @@ class _Block(NamedTuple):
 
 
 def merge(one: AttentionOutput, other: AttentionOutput) -> AttentionOutput:
-    """Attention of the same queries over two disjoint sets of keys, from attention over each."""
+    """Returns the attention of queries over two disjoint sets of keys, from the attention over each set."""
     top = jnp.maximum(one.lse, other.lse)
     weight, other_weight = jnp.exp(one.lse - top), jnp.exp(other.lse - top)
     total = weight + other_weight
@@ -58,7 +68,7 @@ def merge(one: AttentionOutput, other: AttentionOutput) -> AttentionOutput:
 def attend_chunked(
     q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, start_BL: jax.Array, end_BL: jax.Array
 ) -> AttentionOutput:
-    """Attends from sorted queries to the keys start..end - 1 of each; scores and softmax are float32."""
+    """Returns attention from sorted queries to the keys start..end - 1 of each; scores and softmax are float32."""
     size = _block_sizes(q_BHLK, k_BHMK)[1]
     padded = tuple(_pad(x, size, axis=2) for x in (k_BHMK, v_BHMK))
     fetch = lambda number: tuple(
@@ -70,11 +80,12 @@ def attend_chunked(
 def attend_blocks(
     q_BHLK: jax.Array, fetch: Fetch, start_BL: jax.Array, end_BL: jax.Array, *, size: int
 ) -> AttentionOutput:
-    """`attend_chunked`, forward only, over keys and values that are fetched a block at a time.
+    """Returns what `attend_chunked` does, without a gradient, over keys and values that are fetched block by block.
 
     Args:
-        fetch: number of a block -> keys and values [B H size K]. It is asked for those blocks alone that a block
-            of queries sees.
+        fetch: returns keys and values [B H size K] from the number of a block. It is called only for blocks that a
+            block of queries sees.
+        size: keys of a block.
     """
     q_block = _block_sizes(q_BHLK, q_BHLK)[0]
     blocks = _split_intervals(start_BL, end_BL, q_block, size)
@@ -115,7 +126,7 @@ def _backward(
 ) -> tuple[jax.Array | None, ...]:
     q, k, v, start_BL, end_BL, value, lse = saved
     q_block, k_block = _block_sizes(q, k)
-    # d score = weight (d weight - this), from the softmax and from the log-sum-exp itself.
+    # The gradient of a score is weight * (gradient of the weight - mean); log-sum-exp contributes to the mean.
     mean = (value.astype(FLOAT) * gradient.value.astype(FLOAT)).sum(-1) - gradient.lse
     pieces = tuple(_split(x, q_block) for x in (q, gradient.value, lse, mean))
     padded = tuple(_pad(x, k_block, axis=2) for x in (k, v))
@@ -133,7 +144,7 @@ def _backward_block(
     gradients: tuple[jax.Array, jax.Array],
     inputs: tuple[tuple[jax.Array, ...], _Block],
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Adds one query block's part to the gradients of keys and values; returns that of its queries."""
+    """Adds one query block's part to the gradients of keys and values, and returns the gradient of its queries."""
     (q, d_value, lse, mean), block = inputs
     scale = q.shape[-1] ** -0.5
 
@@ -160,7 +171,7 @@ attend_chunked.defvjp(_save, _backward)
 def _score(
     q_BHQK: jax.Array, k_BHMK: jax.Array, block: _Block, first: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Scaled scores against the keys from `first` on, and which of them are seen: bool[B 1 Q M]."""
+    """Returns the scaled scores against the keys from `first` on, and which of them are seen, bool[B 1 Q M]."""
     place_M = first + jnp.arange(k_BHMK.shape[2])
     after, before = (x[:, None, :, None] for x in (block.start, block.end))
     seen = (place_M[None, None, None] >= after) & (place_M[None, None, None] < before)
@@ -177,13 +188,13 @@ def _add_at(total: jax.Array, part: jax.Array, first: jax.Array) -> jax.Array:
 
 
 def _block_sizes(q_BHLK: jax.Array, k_BHMK: jax.Array) -> tuple[int, int]:
-    """Blocks of equal size, so that little of the last one is padding."""
+    """Returns the sizes of query and key blocks: blocks are equal, so that little of the last one is padding."""
     even = lambda length, most: -(-length // -(-length // most))
     return even(q_BHLK.shape[2], QUERY_BLOCK), even(k_BHMK.shape[2], KEY_BLOCK)
 
 
 def _split_intervals(start_BL: jax.Array, end_BL: jax.Array, q_block: int, k_block: int) -> _Block:
-    """Intervals by query block, with the key blocks between the first and the last that is seen in any row."""
+    """Returns intervals by query block, with the key blocks from the first to the last that is seen in any row."""
     start, end = (_split(x[:, None], q_block)[:, :, 0] for x in (start_BL, end_BL))
     some = start < end
     first = jnp.where(some, start // k_block, jnp.iinfo(jnp.int32).max).min((1, 2))
@@ -192,13 +203,13 @@ def _split_intervals(start_BL: jax.Array, end_BL: jax.Array, q_block: int, k_blo
 
 
 def _split(x_BHL: jax.Array, block: int) -> jax.Array:
-    """[B H L ...] -> [blocks, B H block ...], the last one padded with zeros."""
+    """Returns [blocks, B H block ...] of [B H L ...]; the last block is padded with zeros."""
     x = _pad(x_BHL, block, axis=2)
     return jnp.moveaxis(x.reshape(*x.shape[:2], -1, block, *x.shape[3:]), 2, 0)
 
 
 def _join(blocks: jax.Array, length: int) -> jax.Array:
-    """The inverse of `_split`."""
+    """Returns the inverse of `_split`."""
     x = jnp.moveaxis(blocks, 0, 2)
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])[:, :, :length]
 

@@ -1,11 +1,11 @@
-"""Which token sees which: the one mask of the project, and the same thing as intervals for kernels.
+"""Which token sees which: the one mask of the project, and the same mask as intervals for kernels.
 
-`visible` is the definition. Kernels do not build it: sorted by scene and group, the keys that a query sees lie
-side by side, so a mask of L x M booleans is two numbers a query. Text and video are stored as two streams; the
-order brings each group's text and video together.
+`visible` is the definition. Kernels do not build it: when tokens are sorted by scene and group, the keys that a query
+sees are contiguous, so a mask of L x M booleans becomes two numbers a query. Text and video are stored as two streams;
+sorting puts each group's text and video next to each other.
 
-Where each shot alone sees its own prompt, what a query sees is two intervals: of all keys but the prompts of shots,
-and of those prompts (`divide_keys`).
+Where a shot's prompt is seen by that shot alone, what a query sees is two intervals: one of all keys but the prompts of
+shots, and one of those prompts (`divide_keys`).
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ import jax.numpy as jnp
 from lct_jax.config import Context
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
 
-Scope = Context | Literal["own"]  # how far a query sees within its scene
-GROUPS = 2**15  # more than a scene has: (scene, shot) becomes one number to sort by
-LAST = jnp.iinfo(jnp.int32).max  # where padding goes
+# How far a query sees within its scene.
+Scope = Context | Literal["own"]
+# More groups than a scene has, so that (scene, shot) can be sorted as one number.
+GROUPS = 2**15
+# The sort key of padding, which puts it behind all tokens.
+LAST = jnp.iinfo(jnp.int32).max
 
 
 def visible(query: TokenIndex, key: TokenIndex, scope: Scope) -> jax.Array:
-    """bool[B L M]: whether a query token sees a key token.
+    """Returns whether each query token sees each key token, bool[B L M].
 
-    Full context: the same scene, and neither is padding. Causal context also asks that the key's group is not
-    later than the query's; inside a group attention stays bidirectional [LCT section 3.4]. "own" asks for the
-    query's group itself.
+    With full context, both must be in the same scene and neither may be padding. With causal context, the key's group
+    may not be later than the query's either; inside a group attention stays bidirectional [LCT section 3.4]. With
+    "own", both must be in the same group.
     """
     scene_q, scene_k = query.scene[:, :, None], key.scene[:, None, :]
     seen = (scene_q == scene_k) & (scene_k != PADDING_SCENE)
@@ -41,13 +44,13 @@ def visible(query: TokenIndex, key: TokenIndex, scope: Scope) -> jax.Array:
 
 
 def divide_keys(key: TokenIndex, is_text_BL: jax.Array) -> tuple[TokenIndex, TokenIndex]:
-    """All keys but the prompts of shots, and those prompts alone; the others of each are padding."""
+    """Returns two indices of the keys: one without the prompts of shots, one of those alone; the rest is padding."""
     of_shot = is_text_BL & (key.shot != GLOBAL_SHOT)
     return hide(key, of_shot), hide(key, ~of_shot)
 
 
 def hide(index: TokenIndex, hidden_BL: jax.Array) -> TokenIndex:
-    """Some tokens as padding, which nothing sees."""
+    """Returns the index with some tokens made padding, which no query sees."""
     return index._replace(scene=jnp.where(hidden_BL, PADDING_SCENE, index.scene))
 
 
@@ -55,7 +58,8 @@ class Permutation(NamedTuple):
     """A permutation of tokens, int32[B L] each.
 
     Attributes:
-        order: the place of the n-th sorted token in the stored order. inverse: the inverse permutation.
+        order: the stored position of the n-th sorted token.
+        inverse: the inverse permutation.
     """
 
     order: jax.Array
@@ -63,15 +67,15 @@ class Permutation(NamedTuple):
 
 
 class KeySpans(NamedTuple):
-    """`visible` as intervals over sorted tokens; made once a forward pass and shared by all blocks.
+    """`visible` as intervals over sorted tokens; a forward pass makes it once for all blocks.
 
     Attributes:
         query, key: the `Permutation` of queries and keys.
-        start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding
-            has an empty one.
+        start, end: int32[B L], the half-open interval of sorted keys that the n-th sorted query sees; padding has an
+            empty one.
         query_segment, key_segment: int32[B L] and [B M], the segment of the n-th sorted token: its scene, or for the
-            scope "own" its scene and shot. What a query sees is equally the keys of its segment before `end`, which
-            is what some kernels ask for.
+            scope "own" its scene and shot. A query sees the keys of its segment before `end`, which is the same set of
+            keys in the form that some kernels take.
     """
 
     query: Permutation
@@ -89,7 +93,7 @@ def find_spans(query: TokenIndex, key: TokenIndex, scope: Scope) -> KeySpans:
     sorted_q = jnp.take_along_axis(rank_q, order_q.order, axis=1)
     sorted_k = jnp.take_along_axis(rank_k, order_k.order, axis=1)
     scene = sorted_q // GROUPS * GROUPS
-    # The first key of the scene or of the query's own group, and the first one behind the scene or that group.
+    # `start` is the first key of the scene or of the query's own group, `end` the first one after the scene or group.
     start = sorted_q if scope == "own" else scene
     end = scene + GROUPS if scope == "full" else sorted_q + 1
     find = jax.vmap(jnp.searchsorted)
@@ -107,11 +111,11 @@ def find_spans(query: TokenIndex, key: TokenIndex, scope: Scope) -> KeySpans:
 
 @jax.custom_vjp
 def reorder(x_BHLK: jax.Array, order_BL: jax.Array, inverse_BL: jax.Array) -> jax.Array:
-    """Tokens in the order `order_BL`; `inverse_BL` is its inverse, with which the gradient returns.
+    """Returns tokens in the order `order_BL`; the gradient is reordered with its inverse, `inverse_BL`.
 
-    A gather's own gradient is a scatter-add, which is many times slower, since it does not know of permutations.
+    A gather's own gradient is a scatter-add, which is many times slower because it does not assume a permutation.
     """
-    # A permutation is in bounds. Asked to fill what is not, the compiler selects over all of the result once more.
+    # A permutation is in bounds. A mode that fills values out of bounds would cost one more pass over the result.
     return jnp.take_along_axis(x_BHLK, order_BL[:, None, :, None], axis=2, mode="promise_in_bounds")
 
 

@@ -1,8 +1,8 @@
 """Rotary position embedding over three axes, from token coordinates alone.
 
-The head dimension K is split over (t, h, w) (config `rope_split`); the part of d dimensions of one axis turns
-by `coord * base ** (-2 i / d)`, i < d / 2 (RoFormer, arXiv 2104.09864). Rotation pairs dimension i with
-i + K/2 ("half-split"): all angles of the three axes lie side by side in the first half. Weights trained with
+The head dimension K is split over (t, h, w) by the config's `rope_split`; in the part of an axis, of d dimensions, the
+pair i < d / 2 is rotated by `coord * base ** (-2 i / d)` (RoFormer, arXiv 2104.09864). Rotation pairs dimension i with
+i + K/2 ("half-split"), so the angles of the three axes are contiguous in the first half. Weights that were trained with
 neighbouring pairs need only their q and k columns permuted.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of every token's angles: float32[B 1 L K/2], ready to meet `x_BHLK`."""
+    """Cosines and sines of every token's angles, float32[B 1 L K/2], which broadcast against `x_BHLK`."""
 
     cos: jax.Array
     sin: jax.Array
 
 
 def frequencies(split: tuple[int, int, int], base: float) -> np.ndarray:
-    """Turns per position: float32[3, K/2], zero where a dimension belongs to another axis."""
+    """Returns the radians per position, float32[3, K/2]; they are zero where a dimension belongs to another axis."""
     table = np.zeros((3, sum(split) // 2), np.float64)
     start = 0
     for axis, dims in enumerate(split):
@@ -34,13 +34,14 @@ def frequencies(split: tuple[int, int, int], base: float) -> np.ndarray:
 
 
 def make_rotation(coord_BL3: jax.Array, *, split: tuple[int, int, int], base: float) -> Rotation:
-    """The rotation of every token, computed once a forward pass in float32.
+    """Returns the rotation of every token in float32; a forward pass computes it once.
 
     Args:
         coord_BL3: int32 coordinates (t, h, w).
-        split: K over the three axes. base: frequency base.
+        split: how many of the K dimensions each axis has.
+        base: the frequency base.
     """
-    # Three multiply-adds and no matrix product: on TPU those run in bfloat16, too coarse for an angle.
+    # These are three multiply-adds, since a TPU computes a matrix product in bfloat16, which is too coarse for angles.
     table = frequencies(split, base)
     coord = coord_BL3.astype(jnp.float32)[..., None]
     angle_BLK = sum(coord[..., axis, :] * table[axis][None, None] for axis in range(3))
@@ -49,7 +50,7 @@ def make_rotation(coord_BL3: jax.Array, *, split: tuple[int, int, int], base: fl
 
 
 def rotate(x_BHLK: jax.Array, rotation: Rotation) -> jax.Array:
-    """Turns queries or keys by their token's rotation; float32 inside, the dtype of x outside."""
+    """Returns queries or keys rotated by their tokens' angles, computed in float32 and returned in the dtype of x."""
     low, high = jnp.split(x_BHLK.astype(jnp.float32), 2, axis=-1)
     cos, sin = rotation
     turned = jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)

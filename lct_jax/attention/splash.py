@@ -1,11 +1,11 @@
-"""Softmax attention over intervals of keys with JAX's splash kernels: for TPU.
+"""Softmax attention over intervals of keys with JAX's splash kernels, for TPU.
 
-Queries and keys enter sorted, with the `KeySpans` of a batch. The kernels (jax.experimental.pallas, after
-FlashAttention-2, arXiv 2307.08691) are made for masks that are known when a program is traced; here the mask is
-data. Within a scene it is `key < end of the query`, so each query's end takes the place of its number in the
-kernel's mask function, segments of the spans are the kernel's, and which blocks are skipped is computed at run time.
-What the kernels leave open is closed here: rows of a batch with bounds of their own, lengths that blocks do not
-divide, queries that see nothing, and the log-sum-exp with its gradient.
+Queries and keys are sorted as the `KeySpans` of a batch say. The kernels (jax.experimental.pallas, after
+FlashAttention-2, arXiv 2307.08691) are made for masks that are known when a program is traced; here the mask is data.
+Within a scene the mask is `key < end of the query`. So each query's end is passed to the kernel's mask function in
+place of the query's number, the segments of the spans are the kernel's segments, and which blocks are skipped is
+computed at run time. This module adds what the kernels lack: bounds for each row of a batch, lengths that are no
+multiple of a block, queries that see nothing, and the log-sum-exp with its gradient.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
 from lct_jax.attention.mask import KeySpans
 from lct_jax.jax_internals import splash_backward_keys, splash_backward_queries
 
-LANES = 128  # of a vector unit; blocks are multiples of it
-BLOCK, COMPUTE = (
-    1024,
-    512,
-)  # queries and keys of a block at most, and keys that are computed at once
-NO_SEGMENT = -1  # of keys that only fill a block
+# Lanes of a vector unit; the sizes of blocks are multiples of it.
+LANES = 128
+# The largest number of queries or keys of a block, and of keys that are computed at once.
+BLOCK, COMPUTE = 1024, 512
+# The segment of keys that only pad a block.
+NO_SEGMENT = -1
 
 
 class _Row(NamedTuple):
-    """One row: heads-first arrays [H L K] and what each query sees, all filled up to whole blocks."""
+    """One row, padded to whole blocks: heads-first arrays [H L K], and which keys each query sees."""
 
     q: jax.Array
     k: jax.Array
@@ -53,10 +53,10 @@ class _Sizes(NamedTuple):
 def attend_splash(
     q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, spans: KeySpans, interpret: bool
 ) -> AttentionOutput:
-    """Attends from sorted queries to the keys that `spans` gives them; scores and softmax are float32.
+    """Returns attention from sorted queries to the keys that `spans` gives them; scores and softmax are float32.
 
     Args:
-        interpret: run the kernel as plain operations, slowly, on any platform.
+        interpret: whether the kernel runs as plain operations, slowly, on any platform.
     """
     sizes = _Sizes(_block_size(q_BHLK.shape[2]), _block_size(k_BHMK.shape[2]))
     run = functools.partial(_attend_row, sizes=sizes, interpret=interpret)
@@ -70,7 +70,7 @@ def attend_splash(
 
 
 def _map_rows(run: Callable[[Any], Any], rows: Any) -> Any:
-    """`run` on row after row; a single one is not copied in and out of a loop."""
+    """Applies `run` to row after row; a batch of one row is not copied in and out of a loop."""
     if jax.tree.leaves(rows)[0].shape[0] > 1:
         return jax.lax.map(run, rows)
     one = run(jax.tree.map(lambda x: x[0], rows))
@@ -107,10 +107,11 @@ def _backward(interpret: bool, saved: tuple, gradient: AttentionOutput) -> tuple
     q, k, v, spans, attended = saved
     sizes = _Sizes(_block_size(q.shape[2]), _block_size(k.shape[2]))
     seen = (spans.start < spans.end)[:, None]
-    # d score = weight (d weight - this), from the softmax and from the log-sum-exp itself.
+    # The gradient of a score is weight * (gradient of the weight - mean); log-sum-exp contributes to the mean.
     mean = (attended.value.astype(FLOAT) * gradient.value.astype(FLOAT)).sum(-1) - gradient.lse
     mean = jnp.where(seen, mean, 0.0)
-    lse = jnp.where(seen, attended.lse, -MASKED)  # so high that what sees nothing weighs nothing
+    # A log-sum-exp this high makes the weights of a query that sees nothing zero.
+    lse = jnp.where(seen, attended.lse, -MASKED)
     fill = functools.partial(_fill_up, multiple=sizes.q, axis=2)
     lse = _fill_up(lse, sizes.q, axis=2, value=-MASKED)
     rows = _fill(q, k, v, spans, sizes), lse, fill(mean), fill(gradient.value.astype(q.dtype))
@@ -133,7 +134,7 @@ def _backward_row(
         "mask_function": _is_before,
         "interpret": interpret,
     } | {f"{x}_layout": kernels.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
-    # Two kernels and not the fused one, which keeps a gradient of the queries for every block of keys.
+    # The fused kernel would keep a gradient of the queries for every block of keys, so two kernels are used.
     _, dk, dv = splash_backward_keys(
         *given,
         mask_info=_mask(row, sizes, over=0),
@@ -149,15 +150,15 @@ attend_splash.defvjp(_save, _backward)
 
 
 def _is_before(end: jax.Array, place: jax.Array) -> jax.Array:
-    """The kernel's mask inside a scene; a function of the module, for the kernel is cached by it."""
+    """Returns the kernel's mask inside a scene. It is a function of the module, because JAX caches the kernel by it."""
     return place < end
 
 
 def _mask(row: _Row, sizes: _Sizes, *, over: int) -> MaskInfo:
-    """Which blocks run, and which block is at hand when one does not.
+    """Returns the kernel's description of the mask: which blocks run, and which block is loaded when one does not.
 
     Args:
-        over: axis along which the kernel walks in its inner loop: 1 along blocks of keys, 0 along those of queries.
+        over: axis along which the kernel's inner loop runs: 1 along blocks of keys, 0 along blocks of queries.
     """
     start, end = (x.reshape(-1, sizes.q) for x in (row.start, row.end))
     some = start < end
@@ -167,7 +168,7 @@ def _mask(row: _Row, sizes: _Sizes, *, over: int) -> MaskInfo:
     runs = (at < last) & (at + sizes.k > first)
     number = jnp.arange(runs.shape[over], dtype=jnp.int32)
     number = jnp.expand_dims(number, 1 - over)
-    # A block that is skipped keeps the one before it at hand, or waits for the first: nothing is moved for it.
+    # A skipped block names the block before it, or the first one to come, so that nothing is loaded for it.
     before = jax.lax.cummax(jnp.where(runs, number, -1), axis=over)
     first_run = jnp.argmax(runs, axis=over, keepdims=True).astype(jnp.int32)
     return MaskInfo(
@@ -188,7 +189,7 @@ def _scaled(q_HLK: jax.Array) -> jax.Array:
 
 
 def _fill(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans, sizes: _Sizes) -> _Row:
-    """Rows filled up to whole blocks with queries that see nothing and keys that nothing sees."""
+    """Returns the row padded to whole blocks with queries that see nothing and keys that nothing sees."""
     return _Row(
         q=_fill_up(q, sizes.q, axis=2),
         k=_fill_up(k, sizes.k, axis=2),
@@ -207,11 +208,11 @@ def _fill_up(x: jax.Array, multiple: int, *, axis: int, value: float = 0) -> jax
 
 
 def _block_size(length: int) -> int:
-    """Blocks of equal size, so that little of the last one is filled up."""
+    """Returns the size of equal blocks of a length, of which little is padding."""
     blocks = -(-length // BLOCK)
     return -(-length // (blocks * LANES)) * LANES
 
 
 def _compute_size(block: int) -> int:
-    """Keys of a block that are computed at once."""
+    """Returns how many keys of a block are computed at once."""
     return COMPUTE if block % COMPUTE == 0 else block

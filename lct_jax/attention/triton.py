@@ -1,9 +1,9 @@
-"""Softmax attention over intervals of keys as three Pallas kernels: for GPU, through Triton.
+"""Softmax attention over intervals of keys as three Pallas kernels, for GPU through Triton.
 
-Queries and keys enter sorted, each query with the half-open interval of keys it sees. A program of the kernel
-holds one block and loops over the blocks of the other side that it meets; the bounds of that loop are numbers of
-the row, made at run time and linear in its length, so that what is invisible is neither read nor computed.
-FlashAttention-2 (arXiv 2307.08691): online softmax forward, scores computed again from the log-sum-exp backward.
+Queries and keys are sorted, and each query sees a half-open interval of keys. A program of a kernel holds one block and
+loops over the blocks of the other side that it needs. The bounds of that loop are computed at run time, a few numbers
+for each block of a row, so that what is invisible is neither read nor computed. As in FlashAttention-2 (arXiv
+2307.08691), the forward pass has an online softmax and the backward pass recomputes scores from the log-sum-exp.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from jax.experimental.pallas import triton
 
 from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
 
-BLOCK = 64  # queries, and keys, of a block: tiles that Triton keeps in registers at 128 dimensions
-SMALLEST_WIDTH = 16  # of a matrix product of Triton, whose sides are powers of two
+# Queries, or keys, of a block: Triton keeps tiles of this size in registers at 128 dimensions.
+BLOCK = 64
+# Sides of a matrix product in Triton are powers of two, and at least this.
+SMALLEST_WIDTH = 16
 NONE = jnp.iinfo(jnp.int32).max
 
 
 class _Bounds(NamedTuple):
-    """Blocks of the other side first..last - 1 that each block meets: int32[B blocks]."""
+    """For each block, the blocks first..last - 1 of the other side that it needs: int32[B blocks]."""
 
     first: jax.Array
     last: jax.Array
@@ -40,10 +42,10 @@ def attend_triton(
     end_BL: jax.Array,
     interpret: bool,
 ) -> AttentionOutput:
-    """Attends from sorted queries to the keys start..end - 1 of each; scores and softmax are float32.
+    """Returns attention from sorted queries to the keys start..end - 1 of each; scores and softmax are float32.
 
     Args:
-        interpret: run the kernels as plain operations, slowly, on any platform.
+        interpret: whether the kernels run as plain operations, slowly, on any platform.
     """
     q, k, v = (_fill(x) for x in (q_BHLK, k_BHMK, v_BHMK))
     intervals = [_fill_up(x, BLOCK, 1) for x in (start_BL, end_BL)]
@@ -72,7 +74,7 @@ def _forward(
     *,
     scale: float,
 ) -> None:
-    """One block of queries over the keys it meets."""
+    """Computes one block of queries over the keys that it sees."""
     q_QK = q[...]
 
     def add(number: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -103,7 +105,7 @@ def _save(*inputs: Any) -> tuple[AttentionOutput, tuple[jax.Array, ...]]:
 def _backward(interpret: bool, saved: tuple[jax.Array, ...], gradient: AttentionOutput) -> tuple:
     q_BHLK, k_BHMK, v_BHMK, start_BL, end_BL, value, lse = saved
     scale = q_BHLK.shape[-1] ** -0.5
-    # d score = weight (d weight - this), from the softmax and from the log-sum-exp itself.
+    # The gradient of a score is weight * (gradient of the weight - mean); log-sum-exp contributes to the mean.
     mean = (value.astype(FLOAT) * gradient.value.astype(FLOAT)).sum(-1) - gradient.lse
     q, k, v, d_value = (_fill(x) for x in (q_BHLK, k_BHMK, v_BHMK, gradient.value))
     lse, mean = (_fill_up(x, BLOCK, 2) for x in (lse, mean))
@@ -143,7 +145,7 @@ def _backward_queries(
     *,
     scale: float,
 ) -> None:
-    """The gradient of one block of queries, over the keys it meets."""
+    """Computes the gradient of one block of queries, over the keys that it sees."""
     q_QK, d_value_QK = q[...], d_value[...]
 
     def add(number: jax.Array, total: jax.Array) -> jax.Array:
@@ -172,7 +174,7 @@ def _backward_keys(
     *,
     scale: float,
 ) -> None:
-    """The gradients of one block of keys and values, over the queries it meets."""
+    """Computes the gradients of one block of keys and values, over the queries that see it."""
     k_MK, v_MK, number = k[...], v[...], pl.program_id(0)
 
     def add(block: jax.Array, totals: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -193,7 +195,7 @@ attend_triton.defvjp(_save, _backward)
 
 
 def _see(start_Q: jax.Array, end_Q: jax.Array, number: jax.Array) -> jax.Array:
-    """bool[Q M]: which keys of a block are in the interval of which query."""
+    """Returns which keys of a block are in the interval of which query, bool[Q M]."""
     place_M = number * BLOCK + jnp.arange(BLOCK)
     return (place_M[None] >= start_Q[:, None]) & (place_M[None] < end_Q[:, None])
 
@@ -201,12 +203,12 @@ def _see(start_Q: jax.Array, end_Q: jax.Array, number: jax.Array) -> jax.Array:
 def _weigh(
     q_QK: jax.Array, k_MK: jax.Array, lse_Q: jax.Array, seen_QM: jax.Array, scale: float
 ) -> jax.Array:
-    """The softmax weights, from scores that are computed again."""
+    """Returns the softmax weights, from recomputed scores."""
     return jnp.where(seen_QM, jnp.exp(triton.dot(q_QK, k_MK.T) * scale - lse_Q[:, None]), 0.0)
 
 
 def _at(bound: Any) -> jax.Array:
-    """A bound of the loop of this program: its block, head and row are the axes of the grid."""
+    """Returns this program's bound of its loop; the axes of the grid are block, head and row."""
     return bound[pl.program_id(2), pl.program_id(0)]
 
 
@@ -216,8 +218,8 @@ def _call(
     """Runs a kernel once for every block of its first output, head and row.
 
     Args:
-        kinds: what a program gets of each input: the "block" that is its own, the same of a "row" without heads,
-            "all" of its row and head, "all_row" of its row, or the "whole" array.
+        kinds: which part of each input a program gets: its own "block"; its own block of a "row", which has no heads;
+            "all" of its row and head; "all_row", all of its row, which has no heads; or the "whole" array.
     """
     rows, heads, length = outputs[0].shape[:3]
 
@@ -244,7 +246,7 @@ def _call(
 
 
 def _bound_keys(start_BL: jax.Array, end_BL: jax.Array) -> _Bounds:
-    """Blocks of keys that each block of queries meets."""
+    """Returns the blocks of keys that each block of queries sees."""
     start, end = (x.reshape(x.shape[0], -1, BLOCK) for x in (start_BL, end_BL))
     some = start < end
     first = jnp.where(some, start // BLOCK, NONE).min(2)
@@ -252,7 +254,7 @@ def _bound_keys(start_BL: jax.Array, end_BL: jax.Array) -> _Bounds:
 
 
 def _bound_queries(keys: _Bounds, blocks: int) -> _Bounds:
-    """Blocks of queries that each block of keys meets; since queries are sorted, few between them do not."""
+    """Returns the blocks of queries that see each block of keys, with the few between them that do not."""
     number = jnp.arange(blocks)
     count = jax.vmap(lambda sorted_N: jnp.searchsorted(sorted_N, number, side="right"))
     reached = jax.lax.cummax(keys.last, axis=1)
@@ -265,7 +267,7 @@ def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _fill(x_BHLK: jax.Array) -> jax.Array:
-    """Filled up to whole blocks, and to a width that Triton multiplies."""
+    """Returns x padded to whole blocks, and to a width that Triton can multiply."""
     width = max(SMALLEST_WIDTH, 1 << (x_BHLK.shape[3] - 1).bit_length())
     return _fill_up(_fill_up(x_BHLK, BLOCK, 2), width, 3)
 

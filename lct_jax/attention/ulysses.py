@@ -1,9 +1,9 @@
-"""Attention on a mesh: tokens over `seq` become heads over `seq`, and back (DeepSpeed-Ulysses, arXiv 2309.14509).
+"""Attention on a mesh: shards of tokens become shards of heads and back (DeepSpeed-Ulysses, arXiv 2309.14509).
 
-Queries, keys and values spread over tokens enter. One all-to-all each leaves every device whole rows of its heads,
-the kernel runs on those, and one more spreads its values over tokens again: nothing is gathered. Whole rows lie
-on a device by device, each with its part of the text and its part of the video; `join` puts tokens into this
-order from the start, so that the kernel's one permutation is all that ever moves them.
+Queries, keys and values are sharded over tokens. One all-to-all for each gives every device whole rows of its heads,
+the kernel runs on those, and one more all-to-all shards its values over tokens again: nothing is gathered. A whole row
+is ordered by device, and within a device by text, then video. `join` puts tokens into this order from the start, so
+that the permutation that sorts them for the kernel is the only one.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from lct_jax.attention.mask import KeySpans
 from lct_jax.distributed.sharding import count_shards, letters_to_spec
 
 Kernel = Callable[[jax.Array, jax.Array, jax.Array, KeySpans], AttentionOutput]
-HEADS, TOKENS = 1, 2  # axes of "BHLK"
+# Axes of "BHLK".
+HEADS, TOKENS = 1, 2
 
 
 class Streams(NamedTuple):
-    """A pair of things, one for the text stream and one for the video stream."""
+    """A pair of values, one for the text stream and one for the video stream."""
 
     text: jax.Array
     video: jax.Array
 
 
 def join(streams: Streams, *, axis: int) -> jax.Array:
-    """Text and video tokens as one axis, in the order in which a kernel gets them.
+    """Returns text and video tokens as one axis, in the order in which `attend` takes them.
 
-    That is the first device's text and video, then the second one's; text, then video, where there is one.
+    These are the first device's text and video, then the second one's; on one device they are all text, then all video.
     """
     parts = count_shards("L")
     split = [_cut(x, parts, axis) for x in streams]
@@ -41,7 +42,7 @@ def join(streams: Streams, *, axis: int) -> jax.Array:
 
 
 def part(x: jax.Array, *, text: int, axis: int) -> Streams:
-    """The inverse of `join`; `text` is the length of the text stream."""
+    """Returns the inverse of `join`; `text` is the length of the text stream."""
     parts = count_shards("L")
     halves = jnp.split(_cut(x, parts, axis), [text // parts], axis=axis + 1)
     return Streams(*(_glue(half, axis) for half in halves))
@@ -50,7 +51,7 @@ def part(x: jax.Array, *, text: int, axis: int) -> Streams:
 def attend_spread(
     kernel: Kernel, q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, spans: KeySpans
 ) -> AttentionOutput:
-    """What `kernel` gives, rows spread over `data` and tokens over `seq`; without a mesh, on one device."""
+    """Returns what `kernel` does, rows sharded over `data` and tokens over `seq`; without a mesh, on one device."""
     if jax.sharding.get_abstract_mesh().empty:
         return kernel(q_BHLK, k_BHMK, v_BHMK, spans)
     tokens = letters_to_spec("BHLK")
@@ -63,7 +64,8 @@ def attend_spread(
         run,
         in_specs=(tokens, tokens, tokens, P("data")),
         out_specs=AttentionOutput(tokens, letters_to_spec("BHL")),
-        check_vma=False,  # kernels do not say over which axes their results vary
+        # Kernels do not say over which axes their results vary.
+        check_vma=False,
     )(q_BHLK, k_BHMK, v_BHMK, spans)
 
 

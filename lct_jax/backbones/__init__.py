@@ -1,1 +1,1 @@
-"""Networks that predict velocities, a folder a family."""
+"""Networks that predict velocities; each family has a folder."""

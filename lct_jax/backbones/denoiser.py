@@ -1,7 +1,7 @@
-"""A trained network as the functions that sampling asks for.
+"""A trained network as the functions that sampling calls.
 
-`Denoiser` has the passes as `Partial`s, whose parameters are arguments of the program that they become part of and not
-constants in it, and the operations on a cache. Sampling knows it by the protocol in `lct_jax/sampling/backbone.py`.
+A `Denoiser` has the passes as `Partial`s, so that parameters are arguments of the compiled program and not constants in
+it, and the operations on a cache. Sampling knows it by the protocol in `lct_jax/sampling/backbone.py`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Denoiser:
     """A network for sampling.
 
     Args:
-        network: of any family; its parameters may be shapes alone where programs are only compiled.
-        spec: of the network.
-        context: that it was trained with.
+        network: a network of any family; its parameters may be shapes alone where programs are only compiled.
+        spec: what sampling and the cache need to know of the network.
+        context: the context that it was trained with.
     """
 
     def __init__(self, network: Network, *, spec: BackboneSpec, context: Context) -> None:
@@ -49,13 +49,13 @@ class Denoiser:
         self.forward = Partial(forward, network.params)
 
     def denoise(self, history: History) -> Partial:
-        """Returns (video, text, time_BS) -> velocity [B L C] of one group behind a history."""
+        """Returns a function (video, text, time_BS) -> velocity [B L C] of one group that sees a history."""
         return Partial(self._denoise, self._params, history)
 
     def prefill(
         self, history: History, video: Tokens, text: Tokens, time_BS: np.ndarray
     ) -> Prediction:
-        """Runs the same pass and returns what a cache keeps of the group as well."""
+        """Runs the same pass and returns the keys and values that a cache stores of the group as well."""
         return self._prefill(self._params, history, video, text, time_BS)
 
     def lower_prefill(

@@ -1,8 +1,8 @@
-"""The socket for networks: what a family of backbones is to the rest of the project.
+"""The socket for networks: what a family of backbones defines for the rest of the project.
 
 A family is a folder `lct_jax/backbones/NAME/` whose `__init__.py` defines `FAMILY`, and a class in
-`lct_jax/config/backbone.py` with `family: Literal["NAME"]`. Nothing else in the project learns its name. A conformance
-suite (`tests/test_backbones.py`) holds every family to what is promised here.
+`lct_jax/config/backbone.py` with `family: Literal["NAME"]`. No other part of the project names it. A conformance suite
+(`tests/test_backbones.py`) tests that every family does what this module says.
 
 One call serves training, sampling and caching:
 
@@ -56,11 +56,11 @@ class Backbone(Protocol):
 
 
 class PublishedName(NamedTuple):
-    """Where a parameter of ours stands in published weights.
+    """The published tensor that a parameter of ours is read from.
 
     Attributes:
-        name: of the published tensor; "{}" stands for the number of the layer.
-        turn: how its axes lie: "same", or the name of a rule in the family's `names.py`.
+        name: the name of the published tensor; "{}" stands for the number of the layer.
+        turn: how its axes are ordered: "same", or the name of a rule in the family's `names.py`.
     """
 
     name: str
@@ -71,14 +71,14 @@ class Family(NamedTuple):
     """A family of networks.
 
     Attributes:
-        build: makes the network, with random parameters.
-        describe: what data, sampling and cache need to know of it.
-        count_costs: FLOPs and bytes of a forward pass.
-        decays: whether AdamW's weight decay touches the parameter at a path, given as names from the root.
-        name_weights: the published name of every parameter, by its path joined with dots.
+        build: returns a network with random parameters, from a NetworkConfig and `rngs`.
+        describe: returns what data, sampling and cache need to know of it.
+        count_costs: returns FLOPs and bytes of a forward pass.
+        decays: returns whether AdamW's weight decay applies to the parameter at a path, given as names from the root.
+        name_weights: returns the published name of every parameter, by its path joined with dots.
     """
 
-    build: Callable[..., nnx.Module]  # (NetworkConfig, *, rngs) -> a Backbone
+    build: Callable[..., nnx.Module]
     describe: Callable[[NetworkConfig], BackboneSpec]
     count_costs: Callable[[NetworkConfig], Costs]
     decays: Callable[[tuple[str, ...]], bool]
@@ -86,10 +86,10 @@ class Family(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network that is split into what it computes and what it is made of.
+    """A network, split into its computation and its parameters.
 
     Attributes:
-        graph: static, from `nnx.split`.
+        graph: the static part, from `nnx.split`.
         params: the pytree of its parameters, as arrays or as shapes alone.
     """
 

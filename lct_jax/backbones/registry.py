@@ -1,4 +1,4 @@
-"""Configs to networks, by family: the only place that knows which families there are."""
+"""Builds networks from configs: the only module that looks families up."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The conversation: messages to a checked answer, asked again with the complaint where it cannot be used.
+"""Sends messages to an endpoint and returns a checked answer; an answer that cannot be used is requested again.
 
-The client keeps accepted answers on disk by the content of what was asked, so that a rerun pays for nothing twice, and
-counts the tokens that were spent. It serves everybody who wants JSON of a language model: captions show frames and ask
-once a scene; whoever writes and repairs longer texts asks with a check of his own, and may hear the answer as it grows.
+The client keeps accepted answers on disk under a hash of the request, so that a rerun pays for nothing twice, and
+counts the tokens that were spent. It serves every caller that wants JSON of a language model: captions show frames and
+ask once for each scene; callers that write and repair longer texts pass a check of their own, and may receive the
+answer as it grows.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 
 Checked = TypeVar("Checked")
-AGAIN = 2  # times that an answer which cannot be used is asked for again
+# An answer that cannot be used is requested again so many times.
+AGAIN = 2
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer as it grows.
+    """Is a piece of an answer as it grows.
 
     Attributes:
-        attempt: counts requests from 1; where it grows, the answer begins anew. text: what was added.
+        attempt: counts requests from 1; when it increases, the answer starts again. text: the added text.
     """
 
     attempt: int
@@ -43,7 +45,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked: messages, the same with at most so many pictures, and who hears the answer."""
+    """Holds what is asked: messages, the same with fewer pictures, and the receiver of the answer's pieces."""
 
     messages: Sequence[Message]
     show_fewer: Callable[[int], Sequence[Message]] | None
@@ -54,7 +56,7 @@ class Chat:
     """Asks an endpoint, keeps accepted answers in a folder and counts tokens.
 
     Args:
-        endpoint: whom to ask. cache: folder of accepted answers. config: how to ask.
+        endpoint: the endpoint to ask. cache: the folder of accepted answers. config: how to ask.
     """
 
     def __init__(self, endpoint: Endpoint, cache: Path, config: ChatConfig | None = None) -> None:
@@ -73,17 +75,17 @@ class Chat:
     ) -> Checked:
         """Returns the answer to messages, as `check` returns it.
 
-        An answer that is no JSON, or that `check` refuses, is asked for again `AGAIN` times with the complaint. That
-        holds for a kept answer too: one that `check` refuses today is no longer kept.
+        An answer that is no JSON, or that `check` refuses, is requested again `AGAIN` times with the complaint. A kept
+        answer that `check` refuses is removed and requested again, too.
 
         Args:
-            messages: as the endpoint takes them; the answer is asked for as JSON.
+            messages: the messages in the endpoint's format; the answer is requested as JSON.
             check: takes the parsed JSON, raises InputError with what is wrong with it.
-            show_fewer: returns the same messages with at most so many pictures, for an endpoint that takes few.
-            on_piece: hears the answer as it grows; the answer is streamed where this is given.
+            show_fewer: returns the same messages with at most that many pictures, for an endpoint that takes few.
+            on_piece: is called with each piece of the answer; the answer is streamed if this is given.
 
         Raises:
-            RefusedAnswer: there is none that is accepted. ChatError: there is no answer.
+            RefusedAnswer: no answer is accepted. ChatError: there is no answer.
         """
         question = _Question(messages, show_fewer, on_piece)
         kept = (
@@ -116,7 +118,7 @@ class Chat:
         raise RefusedAnswer(f"{1 + AGAIN} answers were refused, the last one because {complaint}")
 
     def _complete(self, question: _Question, tail: Sequence[Message]) -> Reply:
-        """Returns one completion; what the endpoint refuses to take is learnt, and left out from then on."""
+        """Returns one completion; what the endpoint refuses to accept is left out from then on."""
         dialect, model = self._dialect, self.endpoint.model
         stream = question.on_piece is not None
         while True:
@@ -152,14 +154,14 @@ class Chat:
         return question.show_fewer(limit)
 
     def _start(self, question: _Question) -> Callable[[str], None] | None:
-        """Counts an attempt, and returns what hears its pieces."""
+        """Counts an attempt, and returns the function that receives its pieces."""
         self._attempts += 1
         attempt, tell = self._attempts, question.on_piece
         return None if tell is None else lambda text: tell(Piece(attempt, text))
 
 
 def _complain(text: str, complaint: str) -> list[Message]:
-    """Returns the messages that follow the first ones: the answer that cannot be used, and why."""
+    """Returns the messages that follow the first ones: the answer that cannot be used, and the reason."""
     refused = f"That answer cannot be used: {complaint}. Answer again, with JSON alone."
     return [{"role": "assistant", "content": text}, {"role": "user", "content": refused}]
 

@@ -1,8 +1,8 @@
-"""What a request to an endpoint may hold: as configured at first, and narrowed by the endpoint's own refusals.
+"""Decides what a request to an endpoint holds: as configured at first, then narrowed by the endpoint's refusals.
 
 Endpoints call themselves compatible and differ in what they take: some know no `response_format` of type `json_object`,
-some take the default temperature alone, some take few pictures, and newer ones call `max_tokens` by another name. Each
-of them says so in the reason of its status 400, and that is where it is learnt from.
+some take the default temperature alone, some take few pictures, and newer ones call `max_tokens` by another name. The
+reason of an endpoint's status 400 says which of these it does not support, and the next request leaves it out.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ _JSON = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """What is written into requests.
+    """Says what is written into requests.
 
     Attributes:
         json_mode: whether `response_format` asks for a JSON object.
-        temperature: None leaves it to the endpoint. images: most pictures of a request; 0 is no limit.
-        max_tokens: of an answer; 0 leaves it to the endpoint. tokens_field: by which name it is asked for.
-        counts_streams: whether a stream is asked to end with its count of tokens.
+        temperature: None leaves it to the endpoint. images: the most pictures of a request; 0 sets no limit.
+        max_tokens: the limit of an answer; 0 leaves it to the endpoint. tokens_field: the name of the field with this
+            limit.
+        counts_streams: whether a stream is to end with its count of tokens.
     """
 
     json_mode: bool
@@ -51,7 +52,7 @@ class Dialect:
 
     @classmethod
     def of(cls, config: ChatConfig) -> Dialect:
-        """Returns what a config asks for."""
+        """Returns the dialect that a config asks for."""
         return cls(
             json_mode=config.answers == "json_object",
             temperature=None if config.temperature < 0 else config.temperature,
@@ -78,8 +79,8 @@ class Dialect:
         """Returns the dialect to try after an endpoint refused this one; None where nothing is left to try.
 
         Args:
-            reason: of the endpoint. images: pictures that were shown and could be fewer. stream: whether the answer
-                was asked for as a stream.
+            reason: the reason that the endpoint gives. images: the number of pictures shown, which could be fewer.
+                stream: whether the answer was requested as a stream.
         """
         said = reason.replace(model, "")
         change = dataclasses.replace
@@ -113,7 +114,7 @@ class Dialect:
 
 
 def _find_limit(reason: str, images: int) -> int:
-    """Returns how many pictures to show when so many are too many: the number in the reason, or half; 0 for none."""
+    """Returns how many pictures to show if there were too many: the number in the reason, or half; 0 for none."""
     numbers = [int(number) for number in re.findall(r"\b\d{1,6}\b", reason)]
     named = max((number for number in numbers if 0 < number < images), default=0)
     if named:

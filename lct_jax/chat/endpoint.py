@@ -1,4 +1,4 @@
-"""Where to ask: the address, the model and the key of an endpoint, from the environment.
+"""Reads the address, the model and the key of an endpoint from the environment.
 
 `LCT_CHAT_URL` is a base URL such as http://localhost:8000/v1, `LCT_CHAT_MODEL` a name that the endpoint knows, and
 `LCT_CHAT_KEY` the key that is sent as a bearer token. White space at the ends of all three is left out, because a key
@@ -17,13 +17,12 @@ import httpx2
 
 from lct_jax.errors import InputError
 
-_SHORT = (
-    8  # a key below so many characters, such as "none", is hidden only where it stands as a word
-)
+# A key shorter than this, such as "none", is hidden only where it stands as a word.
+_SHORT = 8
 
 
 class Secret:
-    """A text that is hidden wherever it is shown: `str`, `repr` and `format` give three stars."""
+    """Is a text that is hidden wherever it is shown: `str`, `repr` and `format` give three stars."""
 
     def __init__(self, value: str = "") -> None:
         self._value = value
@@ -54,12 +53,12 @@ class Secret:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to ask.
+    """Names an endpoint.
 
     Attributes:
-        url: base URL without user, password and query; it may be shown. model: name the endpoint knows.
-        key: bearer token; empty for an endpoint that wants none.
-        user, password: for basic authentication, used where there is no key. query: of the URL, such as
+        url: base URL without user, password and query; it may be shown. model: a name the endpoint knows.
+        key: the bearer token; empty for an endpoint that needs none.
+        user, password: are for basic authentication, used where there is no key. query: the query of the URL, such as
             `api-version=...`; it may hold a key and is not shown either.
     """
 
@@ -83,7 +82,7 @@ def make_endpoint(url: str, model: str, key: str = "") -> Endpoint:
     """Returns the endpoint of three texts, checked.
 
     Raises:
-        InputError: names the variable of the environment that the text is expected in, and never a secret.
+        InputError: a text is missing or wrong; the message names its variable of the environment, and never a secret.
     """
     url, model, key = url.strip(), model.strip(), key.strip()
     for name, value in (("URL", url), ("MODEL", model)):
@@ -99,7 +98,7 @@ def make_endpoint(url: str, model: str, key: str = "") -> Endpoint:
         ) from None
     shown = str(parsed.copy_with(username=None, password=None, query=None, fragment=None))
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        # Without the two slashes, user and password would stand in the path.
+        # Without the two slashes, user and password would be part of the path.
         found = f"{parsed.scheme}:" if "@" in shown else shown
         raise InputError(f"LCT_CHAT_URL: found {found!r}, expected http:// or https://")
     return Endpoint(
@@ -119,7 +118,7 @@ def endpoint_from_environment() -> Endpoint:
 
 
 def _check_key(key: str) -> None:
-    """Refuses a key that no header can hold, by the place of the character and never by the key."""
+    """Refuses a key that no header can hold; the message gives the place of the character, never the key."""
     for place, character in enumerate(key, start=1):
         if not "!" <= character <= "~":
             raise InputError(

@@ -1,18 +1,18 @@
-"""What an endpoint can do instead of answering, as exceptions whose messages are meant to be read."""
+"""Defines what an endpoint can do instead of answering, as exceptions whose messages are meant to be read."""
 
 from __future__ import annotations
 
 
 class ChatError(Exception):
-    """The endpoint gave no answer; the message says why. Asking again later may help."""
+    """Says that the endpoint gave no answer; the message gives the reason. A later request may succeed."""
 
 
 class RefusedAnswer(ChatError):
-    """The endpoint answered, and no answer could be used. Asking the same endpoint again at once gives the same."""
+    """Says that no answer of the endpoint could be used. The same request would give the same at once."""
 
 
 class PassingError(ChatError):
-    """A problem that may pass, such as a busy endpoint: the request is worth another try.
+    """Says that a temporary problem occurred, such as a busy endpoint; another try may succeed.
 
     Attributes:
         wait: seconds that the endpoint asks to wait; None where it does not say.
@@ -24,4 +24,4 @@ class PassingError(ChatError):
 
 
 class BadRequest(ChatError):
-    """The endpoint does not take the request as it is; the message is the endpoint's own reason."""
+    """Says that the endpoint does not accept the request; the message is the endpoint's own reason."""

@@ -1,4 +1,4 @@
-"""Messages as OpenAI-compatible endpoints take them, and what can be said of them without sending any."""
+"""Makes messages for OpenAI-compatible endpoints, and counts their pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON out of what a language model writes: alone, behind its reasoning, in a fence, or between sentences."""
+"""Finds JSON in what a language model writes: alone, after its reasoning, in a fence, or between sentences."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FENCE = re.compile(
 def parse_json(text: str) -> Any:
     """Returns the JSON value of an answer.
 
-    The whole text is tried first, then what stands behind the reasoning, then the contents of fences from the last
+    The whole text is tried first, then the text after the reasoning, then the contents of fences from the last
     to the first, and at last the longest object that stands between other words. Line breaks inside of JSON texts are
     read as they are.
 
     Raises:
-        InputError: there is none, it is cut off, or a key is written twice in one object.
+        InputError: there is no JSON, it is cut off, or a key is written twice in one object.
     """
     first: ValueError | None = None
     for body in _find_bodies(text):
@@ -43,7 +43,7 @@ def parse_json(text: str) -> Any:
 
 
 def load_strictly(text: str) -> Any:
-    """Returns the value of a JSON document; ValueError where it is none.
+    """Returns the value of a JSON document; raises ValueError where the text is none.
 
     Raises:
         InputError: a key is written twice in one object, or a text holds half of a surrogate pair: no text encoder
@@ -61,7 +61,8 @@ def _find_bodies(text: str) -> Iterator[str]:
 
 
 def _find_objects(text: str) -> Any:
-    """Returns the longest JSON object in a text, the last one of equals; None where there is none or one is cut off."""
+    """Returns the longest JSON object in a text, and the last one of several; None if there is none or one is cut
+    off."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique, strict=False)
     best, longest, place = None, 0, text.find("{")
     while place >= 0:
@@ -72,7 +73,8 @@ def _find_objects(text: str) -> Any:
             raise
         except json.JSONDecodeError as error:
             if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
-                return None  # an inner object of one that is cut off is not the answer
+                # An inner object of one that is cut off is not the answer.
+                return None
         else:
             if end - place >= longest:
                 best, longest = value, end - place
@@ -82,7 +84,7 @@ def _find_objects(text: str) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    # JSON itself would keep the last one and lose the first.
+    # JSON itself would keep the last value and lose the first.
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         raise InputError(f"key {max(names, key=names.count)!r} is written twice in one object")

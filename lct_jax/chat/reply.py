@@ -1,4 +1,4 @@
-"""Replies of an endpoint: the text of a completion, the tokens it took, or by name what is wrong with it."""
+"""Reads the replies of an endpoint: the text of a completion, its tokens, or the name of the problem."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from lct_jax.chat.errors import BadRequest, ChatError, PassingError, RefusedAnswer
 
 _PASSING = (408, 409, 425, 429)  # and every status from 500 on
-_UNFIT = (400, 413, 415, 422)  # a request of another form may be taken
+_UNFIT = (400, 413, 415, 422)  # another form of the request may be accepted
 _SHOWN = 300  # characters of an endpoint's reason
 _LENGTH = ("length", "max_tokens")
 
 
 @dataclass
 class Usage:
-    """What was spent: requests that were answered, and tokens as the endpoint counts them."""
+    """Counts what was spent: requests that were answered, and tokens as the endpoint counts them."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -32,11 +32,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """One completion.
+    """Is one completion.
 
     Attributes:
-        text: of the answer. cut_off: whether the endpoint stopped it at a limit of tokens.
-        prompt_tokens, completion_tokens: 0 where the endpoint does not say.
+        text: the text of the answer. cut_off: whether the endpoint stopped it at a limit of tokens.
+        prompt_tokens, completion_tokens: are 0 where the endpoint does not state them.
     """
 
     text: str
@@ -66,7 +66,7 @@ def read_reply(value: Any) -> Reply:
 
 
 def read_message(message: dict[str, Any], *, finish: Any, usage: dict[str, Any]) -> Reply:
-    """Returns the completion of a message, which may have come whole or in pieces; errors as `read_reply`."""
+    """Returns the completion of a message, which was received whole or in pieces; raises the errors of `read_reply`."""
     if isinstance(message.get("refusal"), str) and message["refusal"].strip():
         raise RefusedAnswer(f"the model refused: {shorten(message['refusal'])}")
     if finish == "content_filter":
@@ -74,7 +74,7 @@ def read_message(message: dict[str, Any], *, finish: Any, usage: dict[str, Any])
     text = join_parts(message.get("content"))
     cut_off = finish in _LENGTH
     if not text.strip():
-        # Some servers take a whole answer for reasoning.
+        # Some servers mark a whole answer as reasoning.
         text = next(
             filter(None, (join_parts(message.get(f"reasoning{x}")) for x in ("_content", ""))), ""
         )
@@ -90,7 +90,7 @@ def read_message(message: dict[str, Any], *, finish: Any, usage: dict[str, Any])
 
 
 def join_parts(content: Any) -> str:
-    """Returns content as one text: a text as it is, the text parts of a list one behind the other, JSON as text."""
+    """Returns content as one text: a text as it is, the text parts of a list joined, JSON as text."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
@@ -114,7 +114,7 @@ def read_reason(value: Any) -> str:
 
 
 def read_page(text: str) -> str:
-    """Returns what a body that is no JSON says: the title of a web page, or its first words."""
+    """Returns a summary of a body that is no JSON: the title of a web page, or its first words."""
     if re.match(r"\s*<", text):
         title = re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
         said = shorten(re.sub(r"<[^>]+>", " ", title[2])) if title else ""
@@ -123,7 +123,7 @@ def read_page(text: str) -> str:
 
 
 def find_status(value: dict[str, Any]) -> int:
-    """Returns the HTTP status that an error inside of a reply names; 500 where it names none."""
+    """Returns the HTTP status that an error within a reply names; 500 if it names none."""
     error = value.get("error")
     code = error.get("code", error.get("status")) if isinstance(error, dict) else value.get("code")
     code = int(code) if isinstance(code, str) and code.isdigit() else code
@@ -131,7 +131,7 @@ def find_status(value: dict[str, Any]) -> int:
 
 
 def raise_error(status: int, reason: str, wait: float | None = None) -> None:
-    """Raises what a status and a reason stand for: PassingError, BadRequest or ChatError."""
+    """Raises the error that a status and a reason stand for: PassingError, BadRequest or ChatError."""
     said = f"HTTP {status}{f': {reason}' if reason else ''}"
     spent = re.search(
         r"insufficient.quota|billing|credit balance|exceeded your current quota",
@@ -146,7 +146,7 @@ def raise_error(status: int, reason: str, wait: float | None = None) -> None:
 
 
 def shorten(text: str) -> str:
-    """Returns a text on one line, cut where it is long."""
+    """Returns a text on one line, shortened if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 

@@ -1,4 +1,4 @@
-"""Streamed completions: server-sent events to the reply that the same request would have had in one piece."""
+"""Reads streamed completions: turns server-sent events into the reply that a whole request would give."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def read_stream(
     *,
     hide: Callable[[str], str] = str,
 ) -> Reply:
-    """Returns the completion that events add up to; each piece of its text is given to `hear` as it arrives.
+    """Returns the completion that the events form together; `hear` is called with each piece of its text.
 
     Args:
-        hide: takes secrets out of what becomes part of a message.
+        hide: removes secrets from texts that become part of a message.
 
     Raises:
-        PassingError: the stream ended before the answer did, or holds an error that may pass. The others as
-            `lct_jax.chat.reply.read_reply`.
+        PassingError: the stream ended before the answer did, or holds an error that may pass. The other errors are
+            those of `lct_jax.chat.reply.read_reply`.
     """
     message: dict[str, Any] = {}
     finish, usage, done = None, {}, False

@@ -1,7 +1,7 @@
-"""Requests to an endpoint over HTTP, whole or streamed, with another try after what may pass.
+"""Sends requests to an endpoint over HTTP, whole or streamed, and repeats them after temporary problems.
 
-httpx2 carries the requests and tenacity the tries. Every message of an exception that leaves this module has been
-searched for the endpoint's secrets, whichever library wrote it.
+httpx2 sends the requests and tenacity repeats them. The endpoint's secrets are removed from the message of every
+exception that this module raises, whichever library wrote it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lct_jax.config import ChatConfig
 Hear = Callable[[str], None]
 _LARGEST = 64 * 2**20  # bytes of a reply
 
-# It writes every URL into the log, and a URL may hold a key.
+# This library writes every URL into the log, and a URL may hold a key.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
@@ -43,8 +43,8 @@ class Transport:
         """Returns the completion that answers a request.
 
         Args:
-            start: is called before each try, and returns what hears the pieces of a streamed answer; None where the
-                answer is not streamed.
+            start: is called before each try, and returns the function that receives the pieces of a streamed answer;
+                None if the answer is not streamed.
 
         Raises:
             RefusedAnswer: the model refused. BadRequest: the endpoint does not take the request as it is.
@@ -88,7 +88,8 @@ class Transport:
         try:
             return _read(response, text)
         except ChatError:
-            # Anew, of a text without secrets: what is cut where it is long may be cut inside of one.
+            # The reply is read again from a text without secrets, because shortening a long text may cut within a
+            # secret.
             return _read(response, self._endpoint.hide_secrets_in(text))
 
     def _open_client(self) -> httpx2.Client:
@@ -102,13 +103,14 @@ class Transport:
         timeout = httpx2.Timeout(config.timeout, connect=config.connect)
         try:
             return httpx2.Client(headers=headers, auth=basic, timeout=timeout)
-        except (ValueError, ImportError):  # of a proxy, whose URL may hold a password
+        except (ValueError, ImportError):
+            # A proxy is wrong, and its URL may hold a password.
             raise ChatError(
                 "the proxy that the environment names (HTTP_PROXY and the like) cannot be used"
             ) from None
 
     def _within_deadline(self, pieces: Iterator[Any]) -> Iterator[Any]:
-        """Passes pieces of a reply on; PassingError once the whole takes too long or is too large."""
+        """Yields the pieces of a reply; raises PassingError once the whole takes too long or is too large."""
         end, size = time.monotonic() + self._config.deadline, 0
         for piece in pieces:
             size += len(piece) if isinstance(piece, bytes) else len(piece.data)
@@ -124,7 +126,7 @@ class Transport:
         return isinstance(error, PassingError) and (error.wait or 0) <= self._config.patience
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Returns the seconds before the next try: growing ones, or what the endpoint asks for where that is more."""
+        """Returns the seconds before the next try: they grow, and are at least what the endpoint asks for."""
         pause = self._config.pause
         growing = tenacity.wait_exponential(pause, max=64 * pause) + tenacity.wait_random(0, pause)
         return max(growing(state), getattr(state.outcome.exception(), "wait", None) or 0.0)
@@ -149,7 +151,7 @@ class Transport:
 
 
 def read_wait(headers: httpx2.Headers) -> float | None:
-    """Returns the seconds that a reply asks to wait, by `Retry-After` in seconds or as a date; None for no wish.
+    """Returns the seconds that a reply asks to wait, by `Retry-After` in seconds or as a date; None if it has none.
 
     A date is compared with the `Date` of the same reply, so that a clock that is wrong here does no harm.
     """
@@ -174,7 +176,7 @@ def _until(text: str, headers: httpx2.Headers) -> float:
 
 
 def _read(response: httpx2.Response, text: str) -> Reply:
-    """Returns the completion of a whole reply with this body; errors as `read_reply`."""
+    """Returns the completion of a whole reply with this body; raises the errors of `read_reply`."""
     try:
         value = json.loads(text)
     except ValueError:

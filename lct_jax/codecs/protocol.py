@@ -1,4 +1,4 @@
-"""What the project asks of a video codec, and nothing more.
+"""Defines what the project requires of a video codec.
 
 Training, sampling and preparation know codecs through this protocol alone, so a new one is one new file:
 
@@ -26,10 +26,9 @@ class VideoCodec(Protocol):
       identity: a stable string that names the architecture and the weights, as for a text encoder; latents on disk
         are only mixed when their identities agree.
       channels: how many numbers a latent position holds.
-      stride: how many frames, rows and columns of pixels one latent position stands for, such as
-        (4, 8, 8); of the class, for sizes are chosen before weights are read. With time stride s, a
-        video of s*n+1 frames has n+1 latent frames: the first frame stands alone, so that an image
-        is a video of one frame.
+      stride: how many frames, rows and columns of pixels one latent position stands for, such as (4, 8, 8); it is an
+        attribute of the class, because sizes are chosen before weights are read. With time stride s, a video of s*n+1
+        frames has n+1 latent frames: the first frame stands alone, so that an image is a video of one frame.
     """
 
     identity: str
@@ -44,7 +43,7 @@ class VideoCodec(Protocol):
             are multiples of their strides.
 
         Returns:
-          float32 [T, X, Y, channels], scaled as the diffusion model sees it: about unit variance.
+          float32 [T, X, Y, channels], scaled for the diffusion model: about unit variance.
 
         Raises:
           InputError: frames, a height or a width that do not fit the stride.
@@ -53,14 +52,14 @@ class VideoCodec(Protocol):
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> VideoCodec:
-        """Reads weights: what `save` wrote, and, where there are any, what others published.
+        """Reads weights: files that `save` wrote, and published ones, where there are any.
 
-        Raises InputError where they are missing, another codec's, or of other channels.
+        Raises InputError if they are missing, belong to another codec, or have other channels.
         """
         ...
 
     def save(self, path: Path) -> None:
-        """Writes the codec's weights as safetensors: they travel with every set and run made by it."""
+        """Writes the codec's weights as safetensors, which are copied to every set and run made with it."""
         ...
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:

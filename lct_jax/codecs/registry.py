@@ -1,8 +1,8 @@
-"""Names to video codecs. A name is that of a file in this folder that defines `CODEC`.
+"""Finds video codecs by name. A name is that of a file in this folder that defines `CODEC`.
 
 A config names the codec (`prepare.codec`) and the files with its weights (`prepare.codec_from`); the header of a
-codec's weights names what reads them. A prepared set says by which identity its latents were made, and another identity
-is an error: latents of another codec would train or decode to noise.
+codec's weights names what reads them. A prepared set names the identity of the codec that made its latents, and another
+identity is an error: latents of another codec would train or decode to noise.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def load_codec(path: Path, *, channels: int) -> VideoCodec:
     """Returns the codec whose `save` wrote a file, by the name in its header.
 
     Raises:
-        InputError: the file names no codec of ours, or its weights are not that codec's.
+        InputError: the file names no known codec, or its weights are not that codec's.
     """
-    # The patch codec came first, when files named no codec.
+    # Files of the patch codec from before there were others name no codec.
     name = read_metadata(path).get("codec", "patch")
     return _find(name, field=f"{path}: codec").load(path, channels=channels)
 

@@ -1,7 +1,7 @@
-"""Large pictures in overlapping tiles: less memory for a network that would take the whole one.
+"""Processes large pictures in overlapping tiles, which takes less memory than the whole picture.
 
-Neighbours are blended linearly where they overlap. A network that sees beyond the overlap (attention over a frame)
-gives other numbers than on the whole picture: tiling is a choice, not a way to the same result.
+Neighbours are blended linearly where they overlap. A network whose receptive field exceeds the overlap (attention over
+a frame) gives other numbers than on the whole picture, so tiling changes the result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tiling:
-    """Rows and columns of a tile, and how many of them neighbours share at least, in latent positions."""
+    """Holds rows and columns of a tile, and how many of them neighbours share at least, in latent positions."""
 
     side: int = 32
     overlap: int = 8
@@ -31,7 +31,7 @@ def apply_in_tiles(
     """Applies a function of videos [T X Y c] tile by tile and blends the results.
 
     Args:
-        unit_in, unit_out: rows and columns a latent position takes in what enters and in what leaves.
+        unit_in, unit_out: rows and columns of a latent position in the input and in the output.
     """
     sizes = [side // unit_in for side in x_TXYc.shape[1:3]]
     whole: np.ndarray | None = None
@@ -54,7 +54,7 @@ def apply_in_tiles(
 
 
 def tile_starts(size: int, tiling: Tiling) -> list[int]:
-    """Where tiles begin: as few as will do, evenly spaced, the last ending with the picture."""
+    """Returns where tiles begin: as few as suffice, evenly spaced, the last ending with the picture."""
     step = tiling.side - tiling.overlap
     count = max(1, -(-(size - tiling.overlap) // step))
     return [int(start) for start in np.linspace(0, max(0, size - tiling.side), count)]
@@ -65,7 +65,7 @@ def _scale(place: tuple[slice, ...], unit: int) -> tuple[slice, ...]:
 
 
 def _ramp(place: slice, size: int, tiling: Tiling, unit: int) -> np.ndarray:
-    """Weights along one side of a tile: 1, falling towards the edges that are not the picture's."""
+    """Returns the weights along one side of a tile: 1, falling towards the edges that are not the picture's."""
     length, overlap = (place.stop - place.start) * unit, tiling.overlap * unit
     inwards = (np.arange(length, dtype=np.float32) + 0.5) / max(overlap, 1)
     weight = np.ones(length, np.float32)

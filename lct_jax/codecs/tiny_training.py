@@ -1,7 +1,8 @@
-"""The training of the small VAE: its loss, its step, and where it starts.
+"""Trains the small VAE: its loss, its step, and its initial state.
 
-Clips [B T rows columns 3] in -1..1 enter a step, metrics leave. Loss: absolute error, LPIPS on one frame a clip, and
-a light KL divergence from the unit normal, which keeps latents near the size the diffusion model wants.
+A step takes clips [B T rows columns 3] in -1..1 and returns metrics. The loss is the absolute error, LPIPS on one frame
+of each clip, and a light KL divergence from the unit normal, which keeps latents near the size that the diffusion model
+wants.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from lct_jax.tensors import name_leaves
 
 @dataclass(frozen=True)
 class CodecTrainingConfig:
-    """A training of the small VAE.
+    """Holds the settings of a training of the small VAE.
 
     Attributes:
-        name: of the experiment. scenes: scene file of the film, from the folder the program is started in.
+        name: the name of the experiment. scenes: the scene file of the film, relative to the working folder.
         height, width: frames are resized to these, in pixels.
         held_out: share of the story, counted in annotated frames from its end, that is never trained on; nor is
             a scene that the scene file holds out.
         channels, blocks_width, blocks_depth, fine_width, fine_depth, pixel_width, pixel_depth: see `TinyVAEConfig`.
-        init_from: weights of a trained one to start from, which may have no pixel blocks yet; "": the patch codec.
+        init_from: weights of a trained VAE to start from, which may have no pixel blocks yet; "" starts from the patch
+            codec.
         clip_frames: 4n + 1. crop: rows and columns of a clip. batch: clips a step. stills: share of clips of
             which every frame is the first.
         steps, warmup, learning_rate, clip, ema: AdamW with cosine decay, as in the training of the diffusion model.
@@ -85,7 +87,7 @@ class CodecTrainingConfig:
 
     @property
     def network(self) -> TinyVAEConfig:
-        """The sizes of the network."""
+        """Returns the sizes of the network."""
         return TinyVAEConfig(
             channels=self.channels,
             width=self.blocks_width,
@@ -98,7 +100,7 @@ class CodecTrainingConfig:
 
 
 class CodecState(NamedTuple):
-    """What a run is at a step: parameters, their running mean, moments of the optimiser, and the step."""
+    """Is the state of a run at a step: parameters, their running mean, moments of the optimiser, and the step."""
 
     params: Any
     ema: Any
@@ -110,7 +112,7 @@ Step = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, 
 
 
 def make_optimizer(config: CodecTrainingConfig) -> optax.GradientTransformation:
-    """AdamW with warm-up, cosine decay and clipping."""
+    """Returns AdamW with warm-up, cosine decay and clipping."""
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, config.steps
     )
@@ -123,7 +125,7 @@ def make_optimizer(config: CodecTrainingConfig) -> optax.GradientTransformation:
 def init_state(
     config: CodecTrainingConfig, patch: PatchCodec, optimizer: optax.GradientTransformation
 ) -> CodecState:
-    """Random convolutions that are silent at first, and the linear maps of a fitted patch codec."""
+    """Returns random convolutions whose output starts at zero, and the linear maps of a fitted patch codec."""
     network = Network(config.network, rngs=nnx.Rngs(make_key(config.seed)))
     to_latent, to_pixels = network.encoder.linear, network.decoder.linear
     to_latent.kernel.set_value(_as_kernel(patch.basis / patch.scale))
@@ -131,20 +133,21 @@ def init_state(
     to_pixels.kernel.set_value(_as_kernel((patch.basis * patch.scale).T))
     to_pixels.bias.set_value(jnp.asarray(patch.mean))
     params = nnx.state(network, nnx.Param)
-    copy = jax.tree.map(jnp.copy, params)  # the step gives its input away, each array once
+    # The step donates its input, so each array must be held once.
+    copy = jax.tree.map(jnp.copy, params)
     return CodecState(params, copy, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
 def continue_from(
     state: CodecState, parameters: Mapping[str, np.ndarray], where: str
 ) -> CodecState:
-    """The state before the first step, with a trained codec's parameters; pixel blocks that it lacks stay silent.
+    """Returns the state before the first step with a trained codec's parameters; missing pixel blocks start at zero.
 
     Args:
         parameters: `TinyVAE.parameters`. where: the codec's file, for errors.
 
     Raises:
-        InputError: they are of other sizes, or the network has not all of them.
+        InputError: they have other sizes, or some are missing.
     """
     trained = dict(parameters)
     leaves = []
@@ -169,7 +172,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     lpips: Lpips,
 ) -> Step:
-    """A pure step (state, clips, key) -> (state, metrics); what is random follows from key and step."""
+    """Returns a pure step (state, clips, key) -> (state, metrics); all random numbers follow from key and step."""
 
     def step(
         state: CodecState, clips: jax.Array, key: jax.Array
@@ -196,7 +199,7 @@ def measure_loss(
     config: CodecTrainingConfig,
     lpips: Lpips,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of clips [B, T, rows, columns, 3] and its parts, scalars."""
+    """Returns the loss of clips [B, T, rows, columns, 3] and its parts, scalars."""
     network = nnx.merge(graph, params)
     mean, logvar = network.encode(clips, Past(None))
     noise_key, frame_key = jax.random.split(key)

@@ -1,10 +1,11 @@
-"""A small causal video VAE, 4x8x8: the patch transform with convolutions beside it that see the neighbours.
+"""Implements a small causal video VAE, 4x8x8: the patch transform, with convolutions beside it that use neighbouring
+blocks.
 
-uint8 videos enter `TinyVAE.encode`, latents leave, and back. Two linear maps, block of 4x8x8 pixels to latent and
-latent to block, start as the patch codec's basis; two convolutional networks add what a linear map of a single block
-cannot know, and start silent. So training starts from the patch codec and can only be better spent: on edges over
-block borders and on motion. The first frame stands alone, coded as a block of four equal frames, and everything
-looks back in time alone, so a video may pass in chunks (`causal_conv.Past`).
+`TinyVAE.encode` maps uint8 videos to latents, and `decode` maps them back. Two linear maps, block of 4x8x8 pixels to
+latent and latent to block, start as the patch codec's basis; two convolutional networks add what a linear map of a
+single block cannot represent, and their output starts at zero. So training starts from the patch codec and improves
+edges over block borders and motion. The first frame stands alone, coded as a block of four equal frames, and no layer
+uses later frames, so a video may be processed in chunks (`causal_conv.Past`).
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ LOGVAR_START = -4.0
 
 @dataclass(frozen=True)
 class TinyVAEConfig:
-    """Sizes of the network.
+    """Holds the sizes of the network.
 
     Attributes:
-        channels: of the latents. width, depth: of the blocks at latent positions, in encoder and decoder each.
+        channels: the channels of the latents. width, depth: of the blocks at latent positions, in encoder and decoder
+            each.
         fine_width, fine_depth: of the decoder's blocks at single frames and a stride of 4 pixels.
-        pixel_width, pixel_depth: of its last ones, at a stride of 2, which see the borders of the others' patches.
-            At a depth of 0 there are none.
+        pixel_width, pixel_depth: of the decoder's last blocks, at a stride of 2, which cover the borders of the other
+            blocks' patches. At a depth of 0 there are none.
     """
 
     channels: int = 16
@@ -61,7 +63,7 @@ class TinyVAEConfig:
 
 
 class Block(nnx.Module):
-    """A residual block: within each frame, then over the last three frames at each place."""
+    """Is a residual block: within each frame, then over the last three frames at each place."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.norm_space, self.norm_time = ChannelNorm(width), ChannelNorm(width)
@@ -75,7 +77,7 @@ class Block(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Blocks of pixels to mean and log variance of latents."""
+    """Encodes blocks of pixels to mean and log variance of latents."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
         self.linear = CausalConv(BLOCK, config.channels, (1, 1, 1), rngs=rngs)
@@ -94,7 +96,7 @@ class Encoder(nnx.Module):
 
 
 class Pixels(nnx.Module):
-    """What is added to a decoded video where its patches meet; starts silent."""
+    """Corrects a decoded video where its patches meet; its output starts at zero."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
         width, features, colours = config.pixel_width, config.fine_width // PAIR**2, 3 * PAIR**2
@@ -105,7 +107,8 @@ class Pixels(nnx.Module):
         self.head = CausalConv(width, colours, (1, 3, 3), zero=True, rngs=rngs)
 
     def __call__(self, video: jax.Array, fine: jax.Array, past: Past) -> jax.Array:
-        """Maps frames [B, T, 4X, 4Y, 3] and features of their 4x4 patches [B, T, X, Y, d] to such frames."""
+        """Maps frames [B, T, 4X, 4Y, 3] and features of their 4x4 patches [B, T, X, Y, d] to corrections of the same
+        size."""
         split = {"x": PAIR, "y": PAIR}
         pairs = rearrange(video, "B T (X x) (Y y) c -> B T X Y (x y c)", **split)
         fine = rearrange(self.widen(fine, past), "B T X Y (x y d) -> B T (X x) (Y y) d", **split)
@@ -117,7 +120,7 @@ class Pixels(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Latents to frames, four of each latent frame."""
+    """Decodes latents to frames, four for each latent frame."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
         fine = config.fine_width
@@ -155,13 +158,13 @@ class Decoder(nnx.Module):
 
 
 class Network(nnx.Module):
-    """Encoder and decoder, over videos of floats in -1..1."""
+    """Joins encoder and decoder, over videos of floats in -1..1."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
         self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
 
     def encode(self, video: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
-        """[B, 4n+1 at the start or 4n frames, rows, columns, 3] to mean and log variance [B, T, X, Y, c]."""
+        """Maps [B, 4n+1 at the start or 4n frames, rows, columns, 3] to mean and log variance [B, T, X, Y, c]."""
         if past.at_start:
             video = jnp.concatenate([repeat(video[:, :1], "b 1 ... -> b t ...", t=3), video], 1)
         t, x, y = STRIDE
@@ -169,7 +172,7 @@ class Network(nnx.Module):
         return self.encoder(pixels, past)
 
     def decode(self, latent: jax.Array, past: Past) -> jax.Array:
-        """[B, T, X, Y, c] to [B, 4T - 3 frames at the start or 4T, rows, columns, 3]."""
+        """Maps [B, T, X, Y, c] to [B, 4T - 3 frames at the start or 4T, rows, columns, 3]."""
         video = self.decoder(latent, past)
         if past.at_start:
             first = video[:, : STRIDE[0]].mean(axis=1, keepdims=True)
@@ -178,13 +181,13 @@ class Network(nnx.Module):
 
 
 class TinyVAE:
-    """A trained network with the statistics of its latents; satisfies `VideoCodec`.
+    """Holds a trained network with the statistics of its latents; satisfies `VideoCodec`.
 
     Args:
-        config: sizes. tensors: parameters by dotted name, and `latent.mean` [channels], `latent.scale` [1]: what
-            leaves `encode` is (mean of the posterior - latent.mean) / latent.scale, of mean square 1 over the
-            footage trained on. One scale for all channels, so that strong ones stay strong.
-        credit: of the footage.
+        config: the sizes. tensors: the parameters by dotted name, and `latent.mean` [channels], `latent.scale` [1]:
+            `encode` returns (mean of the posterior - latent.mean) / latent.scale, of mean square 1 over the footage
+            trained on. All channels share one scale, so that strong ones stay strong.
+        credit: the credit line of the footage.
     """
 
     stride = STRIDE
@@ -193,13 +196,13 @@ class TinyVAE:
         self, config: TinyVAEConfig, tensors: dict[str, np.ndarray], *, credit: str
     ) -> None:
         self._config, self._credit, self.channels = config, credit, config.channels
-        # Half precision is what is kept; computing with anything else would change on saving.
+        # The weights are rounded to half precision, as the file keeps them, so that saving changes nothing.
         self._tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
         digest = hashlib.sha256(dump_tensors(self._tensors)).hexdigest()
         self.identity = f"tiny-vae-4x8x8x{self.channels}:sha256:{digest[:16]}"
         values = {name: x.astype(np.float32) for name, x in self._tensors.items()}
         self._mean, self._scale = values.pop("latent.mean"), values.pop("latent.scale")
-        self.parameters = values  # of the network, by dotted name
+        self.parameters = values  # the parameters of the network, by dotted name
         graph, shapes = abstract_network(config)
         leaves = [values[name] for name in name_leaves(shapes)]
         params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
@@ -207,13 +210,13 @@ class TinyVAE:
         self._decode = make_step(graph, params, Network.decode)
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
-        """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels]."""
+        """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, height/8, width/8, channels]."""
         video = to_floats(check_video(video_TXYc, STRIDE))
         chunks = iter_chunks(self._encode, video, frame_starts(len(video), STRIDE[0]))
         return (np.concatenate(list(chunks)) - self._mean) / self._scale
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
-        """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
+        """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, 8X, 8Y, 3]."""
         latent = np.asarray(latent_TXYC, np.float32) * self._scale + self._mean
         chunks = iter_chunks(self._decode, latent, frame_starts(len(latent), 1))
         return np.concatenate([to_bytes(chunk) for chunk in chunks])
@@ -247,7 +250,7 @@ CODEC = TinyVAE
 
 
 def abstract_network(config: TinyVAEConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """The network's graph and the shapes of its parameters."""
+    """Returns the network's graph and the shapes of its parameters."""
     return nnx.split(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
 
 

@@ -2,8 +2,8 @@
 
     python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=DIR
 
-Writes DIR/vae.safetensors (the EMA) at every save, and DIR/log.jsonl. Killed at any moment and started again with the
-same command, it goes on from the last save: a batch is a function of the seed and the step.
+The program writes DIR/vae.safetensors (the EMA) at every save, and DIR/log.jsonl. If it is killed at any moment and
+started again with the same command, it continues from the last save: a batch is a function of the seed and the step.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "lo
 
 
 def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.ndarray], str]:
-    """Shots to train on, shots of the held-out end of the story (uint8 [T X Y 3]), and the film's credit."""
+    """Returns shots to train on, shots of the held-out end of the story (uint8 [T X Y 3]), and the film's credit."""
     annotated = load_scene_file(config.scenes)
     end = find_story_end(annotated, config.held_out)
     train, held_out = [], []
@@ -57,18 +57,19 @@ def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.n
             held_out.append(footage.frames)
         elif footage.scene.split == "train":
             train.append(footage.frames)
-    return train, held_out, annotated.film.owed
+    return train, held_out, annotated.film.credit_line
 
 
 def find_story_end(annotated: SceneFile, held_out: float) -> int:
-    """The first frame of the held-out end: the start of the shot at which that share of annotated frames is left."""
+    """Returns the first frame of the held-out end: the start of the shot after which that share of annotated frames is
+    left."""
     ranges = sorted((r for s in annotated.scenes for r in s.ranges), key=lambda r: r.start)
     seen = np.cumsum([0, *(len(r) for r in ranges)])
     return ranges[int(np.searchsorted(seen, seen[-1] * (1 - held_out)))].start
 
 
 def draw_clips(shots: list[np.ndarray], config: CodecTrainingConfig, step: int) -> np.ndarray:
-    """The batch of a step: float32 [B, T, crop, crop, 3] in -1..1, from shots by their lengths."""
+    """Returns the batch of a step: float32 [B, T, crop, crop, 3] in -1..1, from shots by their lengths."""
     rng = np.random.default_rng((config.seed, step))
     length, crop = config.clip_frames, config.crop
     long = [shot for shot in shots if len(shot) >= length]
@@ -88,19 +89,20 @@ def draw_clips(shots: list[np.ndarray], config: CodecTrainingConfig, step: int) 
 
 
 def save_state(folder: Path, state: CodecState, config: CodecTrainingConfig) -> None:
-    """Writes everything a run goes on from, complete or not at all."""
+    """Writes everything from which a run continues, complete or not at all."""
     tensors = {name: np.asarray(leaf) for name, leaf in _name_state(state).items()}
     save_tensors(folder / STATE_FILE, tensors, {"config": json.dumps(dataclasses.asdict(config))})
 
 
 def load_state(folder: Path, shapes: CodecState) -> CodecState:
-    """The saved state in the tree of `shapes`; raises InputError where it is of another network."""
+    """Returns the saved state in the tree of `shapes`; raises InputError where it belongs to another network."""
     named = _name_state(shapes)
+    # The I32 tensor counts steps.
     found = load_tensors(
         folder / STATE_FILE,
         shapes={n: leaf.shape for n, leaf in named.items()},
         dropped={},
-        dtypes=FLOATS | {"I32"},  # steps are counted
+        dtypes=FLOATS | {"I32"},
     )
     leaves = [jnp.asarray(found[name]) for name in named]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
@@ -138,7 +140,7 @@ def export(
 
 def train(config: CodecTrainingConfig, folder: Path) -> None:
     """Trains to `config.steps`, from the last save in `folder` if there is one."""
-    # ---- footage: the end of the story is not looked at --------------------------------------
+    # ---- footage: the held-out end of the story is left out --------------------------------------
     shots, _, credit = read_shots(config)
     lpips = load_lpips("alexnet", folder=folder)
 

@@ -1,6 +1,6 @@
-"""Layers of the Wan 2.1 video VAE (Wan Team 2025, arXiv 2503.20314), frames [B T X Y c] in and out.
+"""Implements the layers of the Wan 2.1 video VAE (Wan Team 2025, arXiv 2503.20314), on frames [B T X Y c].
 
-Attributes bear the names of the published tensors (diffusers' AutoencoderKLWan), so that loading is a rule and not a
+Attributes have the names of the published tensors (diffusers' AutoencoderKLWan), so that loading needs a rule and no
 table. Every layer takes the `Past` of the video and works on a chunk of any length.
 """
 
@@ -15,7 +15,7 @@ from lct_jax.codecs.causal_conv import CausalConv, ChannelNorm, Past, convolve, 
 
 
 class FrameConv(nnx.Module):
-    """A 2D convolution of every frame on its own; kernel [x, y, c, d]."""
+    """Convolves every frame on its own in two dimensions; the kernel is [x, y, c, d]."""
 
     def __init__(self, features_in: int, features_out: int, side: int, *, rngs: nnx.Rngs) -> None:
         draw = nnx.initializers.lecun_normal()
@@ -24,19 +24,19 @@ class FrameConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features_out))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Zero-padded, the size stays."""
+        """Convolves frames, zero-padded to the same size."""
         return convolve_frames(x, self._kernel(x)) + self._bias(x)
 
     def halve(self, x: jax.Array) -> jax.Array:
-        """At a stride of 2, padded by one row and column at the far side: [.. X Y c] to [.. X//2 Y//2 d]."""
+        """Convolves at a stride of 2, padded by one row and column at the far side: [.. X Y c] to [.. X//2 Y//2 d]."""
         padding = ((0, 1), (0, 1))
         return convolve_frames(x, self._kernel(x), stride=2, padding=padding) + self._bias(x)
 
     def double(self, x: jax.Array) -> jax.Array:
-        """After every pixel became two by two: [.. X Y c] to [.. 2X 2Y d].
+        """Convolves frames that are enlarged twice: [.. X Y c] to [.. 2X 2Y d].
 
         Of the nine taps on enlarged pixels those that fall on one pixel are added up first: each of the four pixels
-        made of one needs four taps, and nothing is enlarged. 2.25 times fewer products than as written.
+        made of one needs four taps, and nothing is enlarged. This takes 2.25 times fewer products.
         """
         kernel = self._kernel(x)
         rows = _merge_taps(kernel, axis=0)
@@ -55,11 +55,12 @@ class FrameConv(nnx.Module):
         return self.bias.get_value().astype(x.dtype).reshape(1, 1, 1, 1, -1)
 
 
-_PADDING = ((1, 0), (0, 1))  # the first of two pixels looks one back, the second one ahead
+# The first of two pixels uses one pixel before it, the second one after it.
+_PADDING = ((1, 0), (0, 1))
 
 
 def _merge_taps(kernel: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Three taps over doubled pixels as two over single ones, for the first and the second of a pair."""
+    """Returns three taps over doubled pixels as two over single ones, for the first and the second of a pair."""
     before, here, after = jnp.split(kernel, 3, axis=axis)
     first = jnp.concatenate([before, here + after], axis=axis)
     second = jnp.concatenate([before + here, after], axis=axis)
@@ -67,7 +68,7 @@ def _merge_taps(kernel: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
 
 
 class ResidualBlock(nnx.Module):
-    """Two causal convolutions, each after a norm and SiLU, beside a shortcut."""
+    """Applies two causal convolutions, each after a norm and SiLU, beside a shortcut."""
 
     def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs) -> None:
         self.norm1, self.norm2 = ChannelNorm(features_in), ChannelNorm(features_out)
@@ -84,7 +85,7 @@ class ResidualBlock(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Attention with one head among the places of a frame; frames do not see each other."""
+    """Applies attention with one head among the places of a frame; frames do not see each other."""
 
     def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
         self.norm = ChannelNorm(features)
@@ -93,7 +94,7 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array, past: Past) -> jax.Array:
         """Maps features to the same."""
-        del past  # the blocks of a stage are called alike
+        del past  # the blocks of a stage share one signature
         qkv = self.to_qkv(self.norm(x))
         q, k, v = jnp.split(rearrange(qkv, "B T X Y c -> (B T) (X Y) 1 c"), 3, axis=-1)
         seen = jax.nn.dot_product_attention(q, k, v)
@@ -109,11 +110,11 @@ class Downsample(nnx.Module):
             self.time_conv = CausalConv(features, features, (3, 1, 1), rngs=rngs)
 
     def __call__(self, x: jax.Array, past: Past) -> jax.Array:
-        """[B T X Y c] to [B, (T+1)//2 at the start or T//2, X//2, Y//2, c]."""
+        """Maps [B T X Y c] to [B, (T+1)//2 at the start or T//2, X//2, Y//2, c]."""
         x = self.resample.halve(x)
         if not hasattr(self, "time_conv"):
             return x
-        # Each frame to come is made of two new ones and the one before them: at the start, the first frame.
+        # Each later frame is made of two new ones and the one before them, which is the first frame at the start.
         at_start, extended = past.at_start, past.extend(x, 1)
         frames = extended[:, 1:] if at_start else extended
         kernel = self.time_conv.kernel.get_value().astype(x.dtype)
@@ -125,7 +126,7 @@ class Downsample(nnx.Module):
 class Upsample(nnx.Module):
     """Doubles rows and columns and halves features, and doubles time where there is a `time_conv`.
 
-    The first frame stays alone, and frames after it are doubled as if it were not there.
+    The first frame stays alone, and frames after it are doubled as if it did not exist.
     """
 
     def __init__(self, features: int, *, in_time: bool, rngs: nnx.Rngs) -> None:
@@ -134,12 +135,13 @@ class Upsample(nnx.Module):
             self.time_conv = CausalConv(features, 2 * features, (3, 1, 1), rngs=rngs)
 
     def __call__(self, x: jax.Array, past: Past) -> jax.Array:
-        """[B T X Y c] to [B, 2T-1 at the start or 2T, 2X, 2Y, c//2]."""
+        """Maps [B T X Y c] to [B, 2T-1 at the start or 2T, 2X, 2Y, c//2]."""
         if not hasattr(self, "time_conv"):
             return self.resample.double(x)
         first, rest = (x[:, :1], x[:, 1:]) if past.at_start else (x[:, :0], x)
         if rest.shape[1]:
             rest = rearrange(self.time_conv(rest, past), "B T X Y (i c) -> B (T i) X Y c", i=2)
         else:
-            past.extend(rest, 2)  # nothing yet, but the next chunk expects a memory
+            # Nothing is remembered yet, but the next chunk expects a memory.
+            past.extend(rest, 2)
         return self.resample.double(jnp.concatenate([first, rest], axis=1))

@@ -1,7 +1,8 @@
-"""Encoder and decoder of the Wan 2.1 video VAE: 4x8x8, causal in time, the first frame alone.
+"""Implements encoder and decoder of the Wan 2.1 video VAE: 4x8x8, causal in time, the first frame alone.
 
-Videos of floats [B T rows columns 3] in -1..1 enter, mean and log variance of latents leave, and back. Layout and sizes
-as in diffusers' AutoencoderKLWan; the published model has base 96, 16 channels and 127 million parameters.
+The encoder maps videos of floats [B T rows columns 3] in -1..1 to mean and log variance of latents, and the decoder
+maps latents back. Layout and sizes are those of diffusers' AutoencoderKLWan; the published model has base 96, 16
+channels and 127 million parameters.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from lct_jax.distributed.sharding import spread
 
 @dataclass(frozen=True)
 class WanConfig:
-    """Sizes of the network, by the names of the published config; the defaults are those of Wan 2.1.
+    """Holds the sizes of the network, by the names of the published config; the defaults are those of Wan 2.1.
 
     Attributes:
         base_dim: features at full resolution. z_dim: channels of the latents.
-        dim_mult: features of each stage over base_dim. num_res_blocks: of an encoder's stage.
+        dim_mult: features of each stage over base_dim. num_res_blocks: residual blocks of an encoder's stage.
         temperal_downsample: which of the stages but the last halve time.
-        latents_mean, latents_std: of each channel; what the diffusion model sees is (latent - mean) / std.
+        latents_mean, latents_std: of each channel; the diffusion model is given (latent - mean) / std.
     """
 
     base_dim: int = 96
@@ -38,7 +39,7 @@ class WanConfig:
 
 
 class MidBlock(nnx.Module):
-    """Residual block, attention, residual block."""
+    """Applies a residual block, attention, and a residual block."""
 
     def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
         self.resnets = nnx.List(ResidualBlock(features, features, rngs=rngs) for _ in range(2))
@@ -52,7 +53,7 @@ class MidBlock(nnx.Module):
 
 
 class UpBlock(nnx.Module):
-    """Residual blocks, then an upsampling unless it is the last stage."""
+    """Applies residual blocks, then an upsampling unless it is the last stage."""
 
     def __init__(
         self, features_in: int, features: int, config: WanConfig, *, stage: int, rngs: nnx.Rngs
@@ -71,7 +72,7 @@ class UpBlock(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Pixels to two times z_dim features."""
+    """Maps pixels to two times z_dim features."""
 
     def __init__(self, config: WanConfig, *, rngs: nnx.Rngs) -> None:
         sizes = [config.base_dim * factor for factor in (1, *config.dim_mult)]
@@ -89,7 +90,7 @@ class Encoder(nnx.Module):
         self.conv_out = CausalConv(sizes[-1], 2 * config.z_dim, (3, 3, 3), rngs=rngs)
 
     def __call__(self, video: jax.Array, past: Past) -> jax.Array:
-        """[B, 4n+1 at the start or 4n frames, rows, columns, 3] to [B T X Y 2c]."""
+        """Maps [B, 4n+1 at the start or 4n frames, rows, columns, 3] to [B T X Y 2c]."""
         x = self.conv_in(video, past)
         for block in self.down_blocks:
             x = spread(block(x, past), axes=(2, 3))
@@ -98,7 +99,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Latents to pixels."""
+    """Maps latents to pixels."""
 
     def __init__(self, config: WanConfig, *, rngs: nnx.Rngs) -> None:
         sizes = [config.base_dim * f for f in (config.dim_mult[-1], *config.dim_mult[::-1])]
@@ -113,7 +114,7 @@ class Decoder(nnx.Module):
         self.conv_out = CausalConv(sizes[-1], 3, (3, 3, 3), rngs=rngs)
 
     def __call__(self, latent: jax.Array, past: Past) -> jax.Array:
-        """[B T X Y c] to [B, 4T-3 frames at the start or 4T, rows, columns, 3]."""
+        """Maps [B T X Y c] to [B, 4T-3 frames at the start or 4T, rows, columns, 3]."""
         x = self.mid_block(self.conv_in(spread(latent, axes=(2, 3)), past), past)
         for block in self.up_blocks:
             x = block(x, past)
@@ -121,7 +122,7 @@ class Decoder(nnx.Module):
 
 
 class WanNetwork(nnx.Module):
-    """Encoder and decoder with the 1x1x1 convolutions between them and the latents."""
+    """Joins encoder and decoder with the 1x1x1 convolutions between them and the latents."""
 
     def __init__(self, config: WanConfig, *, rngs: nnx.Rngs) -> None:
         channels = config.z_dim
@@ -130,10 +131,10 @@ class WanNetwork(nnx.Module):
         self.post_quant_conv = CausalConv(channels, channels, (1, 1, 1), rngs=rngs)
 
     def encode(self, video: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
-        """Frames in -1..1 to mean and log variance, each [B T X Y c], not normalised."""
+        """Maps frames in -1..1 to mean and log variance, each [B T X Y c], not normalised."""
         mean, logvar = jnp.split(self.quant_conv(self.encoder(video, past), past), 2, axis=-1)
         return mean, logvar
 
     def decode(self, latent: jax.Array, past: Past) -> jax.Array:
-        """Latents, not normalised, to frames in -1..1."""
+        """Maps latents, not normalised, to frames in -1..1."""
         return jnp.clip(self.decoder(self.post_quant_conv(latent, past), past), -1.0, 1.0)

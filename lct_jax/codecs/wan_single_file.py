@@ -1,6 +1,6 @@
-"""The Wan 2.1 video VAE as one file without a config, under diffusers' names or under those of its authors.
+"""Reads the Wan 2.1 video VAE from one file without a config, under diffusers' names or under those of its authors.
 
-The file that ComfyUI's users know as `wan_2.1_vae.safetensors` has the tensors of the authors' `Wan2.1_VAE.pth` under
+The file that ComfyUI uses as `wan_2.1_vae.safetensors` has the tensors of the authors' `Wan2.1_VAE.pth` under
 their names (github.com/Wan-Video/Wan2.1, wan/modules/vae.py). Shapes are the same under both; sizes and the statistics
 of the latents are those of the published model.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from lct_jax.codecs.wan_network import WanConfig
 from lct_jax.tensors import iter_tensors, list_names
 
-# The latents' statistics as in diffusers' AutoencoderKLWan and the authors' wan/modules/vae.py.
+# The statistics of the latents are those in diffusers' AutoencoderKLWan and the authors' wan/modules/vae.py.
 PUBLISHED = WanConfig(
     latents_mean=(
         *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
@@ -27,7 +27,7 @@ PUBLISHED = WanConfig(
         *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
     ),
 )
-# A piece of diffusers' name, and what the authors have in its place.
+# Each pair is a part of diffusers' name, and the authors' name for it.
 _PIECES = (
     (r"^quant_conv\.", "conv1."),
     (r"^post_quant_conv\.", "conv2."),
@@ -49,7 +49,7 @@ def read_tensors(
     """Returns the tensors of a file under diffusers' names.
 
     Args:
-        path: a safetensors file. shapes: the expected ones, by diffusers' names. config: the sizes of the network.
+        path: a safetensors file. shapes: the expected shapes, by diffusers' names. config: the sizes of the network.
 
     Raises:
         InputError: the file cannot be read, or names, shapes or dtypes are not the expected ones.
@@ -63,7 +63,7 @@ def read_tensors(
 
 def name_of_authors(name: str, config: WanConfig) -> str:
     """Returns the authors' name of a tensor that diffusers calls `name`."""
-    # A stage of the decoder is a run of its residual blocks and what enlarges behind them, counted through all stages.
+    # A stage of the decoder is its residual blocks and the enlargement after them, counted through all stages.
     stage = config.num_res_blocks + 2
     found = re.match(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)\.", name)
     if found:

@@ -1,7 +1,7 @@
-"""The Wan 2.1 video VAE as a codec: published weights in, latents as the diffusion model sees them out.
+"""Makes the Wan 2.1 video VAE a codec: reads published weights, and scales latents for the diffusion model.
 
 Weights are read from a folder in diffusers' layout (`config.json`, `diffusion_pytorch_model.safetensors`), from one
-file of the published weights alone (`wan_single_file.py`), or from the one that `save` writes. A video passes in
+file of the published weights alone (`wan_single_file.py`), or from the one that `save` writes. A video is processed in
 chunks, its first frame alone and then four frames (one latent frame) at a time, so memory does not grow with its
 length. Inside `jax.set_mesh(mesh)` the rows or columns of each frame are spread over the mesh.
 """
@@ -36,7 +36,7 @@ from lct_jax.tensors import (
 )
 
 KIND = "wan_vae"
-# What the published config must say, so that it is this architecture and not a later one of the same class.
+# The published config must have these values, which tell this architecture from later ones of the same class.
 _FIXED = {
     "_class_name": "AutoencoderKLWan",
     "attn_scales": [],
@@ -48,11 +48,11 @@ _FIXED = {
 
 
 class WanVAE:
-    """A loaded VAE; satisfies `VideoCodec`.
+    """Holds a loaded VAE; satisfies `VideoCodec`.
 
     Args:
-        config: sizes and latent statistics. tensors: by published name. dtype: to compute in.
-        tiling: rows and columns in tiles; None: the whole frame at once.
+        config: sizes and latent statistics. tensors: the weights by published name. dtype: the dtype to compute in.
+        tiling: rows and columns of tiles; None processes the whole frame at once.
     """
 
     stride = (4, 8, 8)
@@ -82,12 +82,13 @@ class WanVAE:
         self._encode, self._decode = (make_step(graph, params, f) for f in (encode, decode))
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
-        """uint8 [4n+1, height, width, 3] -> float32 [n+1, height/8, width/8, channels], the posterior's mean."""
+        """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, height/8, width/8, channels], the posterior's
+        mean."""
         video = to_floats(check_video(video_TXYc, self.stride))
         return (self._tiled(self.encode_floats, video, 8, 1) - self._mean) / self._std
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
-        """float32 [T, X, Y, channels] -> uint8 [4T-3, 8X, 8Y, 3]."""
+        """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, 8X, 8Y, 3]."""
         latent = np.asarray(latent_TXYC, np.float32) * self._std + self._mean
         return to_bytes(self._tiled(self.decode_floats, latent, 1, 8))
 
@@ -100,7 +101,7 @@ class WanVAE:
     def load(
         cls, path: Path, *, channels: int, dtype: str = "float32", tiling: Tiling | None = None
     ) -> WanVAE:
-        """Reads a published folder, one published file, or what `save` wrote.
+        """Reads a published folder, one published file, or a file that `save` wrote.
 
         Raises:
             InputError: config, channels, names, shapes or dtypes are not the expected ones.
@@ -125,12 +126,12 @@ class WanVAE:
         return apply_in_tiles(apply, x, self._tiling, unit_in=unit_in, unit_out=unit_out)
 
     def encode_floats(self, video: np.ndarray) -> np.ndarray:
-        """Frames [T rows columns 3] in -1..1 to the mean of the posterior, not normalised: float32 [T X Y c]."""
+        """Encodes frames [T rows columns 3] in -1..1 to the posterior's mean, not normalised: float32 [T X Y c]."""
         starts = frame_starts(len(video), self.stride[0])
         return np.concatenate(list(iter_chunks(self._encode, video, starts)))
 
     def decode_floats(self, latent: np.ndarray) -> np.ndarray:
-        """Latents, not normalised, to frames in -1..1: float32 [T rows columns 3]."""
+        """Decodes latents that are not normalised to frames in -1..1: float32 [T rows columns 3]."""
         starts = frame_starts(len(latent), 1)
         return np.concatenate(list(iter_chunks(self._decode, latent, starts)))
 
@@ -139,12 +140,12 @@ CODEC = WanVAE
 
 
 def abstract_network(config: WanConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """The network's graph and the shapes of its parameters."""
+    """Returns the network's graph and the shapes of its parameters."""
     return nnx.split(nnx.eval_shape(lambda: WanNetwork(config, rngs=nnx.Rngs(0))))
 
 
 def read_published(folder: Path) -> tuple[WanConfig, list[Path]]:
-    """The config and the weights' files of a folder in diffusers' layout."""
+    """Returns the config and the weights' files of a folder in diffusers' layout."""
     values = read_config(folder / "config.json")
     for field, expected in _FIXED.items():
         if values.get(field, expected) != expected:
@@ -155,7 +156,7 @@ def read_published(folder: Path) -> tuple[WanConfig, list[Path]]:
 
 
 def read_saved(path: Path) -> WanConfig:
-    """The config in the header of a saved file."""
+    """Returns the config in the header of a saved file."""
     metadata = read_metadata(path)
     if metadata.get("codec") != KIND:
         raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {KIND!r}")
@@ -163,13 +164,14 @@ def read_saved(path: Path) -> WanConfig:
 
 
 def published_shapes(config: WanConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published tensors."""
+    """Returns names and shapes of the published tensors."""
     leaves = name_leaves(abstract_network(config)[1])
     return {publish(name): _published_shape(name, leaf.shape) for name, leaf in leaves.items()}
 
 
 def publish(name: str) -> str:
-    """The published name of a parameter: PyTorch's words, and a place behind the enlargement in a Sequential."""
+    """Returns the published name of a parameter, with PyTorch's words and the index of a convolution after an
+    enlargement."""
     name = name.replace(".resample.", ".resample.1.")
     for ours, theirs in (("kernel", "weight"), ("scale", "gamma")):
         name = name.removesuffix(ours) + theirs if name.endswith(f".{ours}") else name
@@ -179,14 +181,14 @@ def publish(name: str) -> str:
 def fill_network(
     config: WanConfig, tensors: dict[str, np.ndarray]
 ) -> tuple[nnx.GraphDef, nnx.State]:
-    """The network's graph and its parameters from published tensors."""
+    """Returns the network's graph and its parameters from published tensors."""
     graph, shapes = abstract_network(config)
     leaves = [_convert(tensors[publish(n)], leaf) for n, leaf in name_leaves(shapes).items()]
     return graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def _convert(tensor: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    # PyTorch keeps [out, in, t, x, y], we keep [t, x, y, in, out].
+    # PyTorch keeps [out, in, t, x, y], and this project [t, x, y, in, out].
     if tensor.ndim == len(leaf.shape) and tensor.ndim > 1:
         tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
     return jnp.asarray(tensor, jnp.float32).reshape(leaf.shape)
@@ -195,7 +197,8 @@ def _convert(tensor: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
 def _published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if name.endswith("kernel"):
         return (shape[-1], shape[-2], *shape[:-2])
-    if name.endswith("scale"):  # kept ready to multiply frames or videos with
+    # Scales are kept in a shape that multiplies frames or videos.
+    if name.endswith("scale"):
         return (*shape, *(1,) * (2 if ".attentions." in name else 3))
     return shape
 

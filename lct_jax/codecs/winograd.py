@@ -1,12 +1,12 @@
-"""Causal 3x3x3 convolutions with fewer products: minimal filtering along time (Winograd 1980).
+"""Computes causal 3x3x3 convolutions with fewer products, by minimal filtering along time (Winograd 1980).
 
-Frames [B T X Y c] and a kernel of three taps in time enter, their convolution leaves. Where m frames in a row want 3m
-products of a frame and a tap, m + 2 will do: of sums of frames with sums of taps, which are then added up into the m
-results (Lavin and Gray 2015, arXiv 1509.09308, F(2,3) and F(4,3); there over rows and columns, here over time, so
-that each product stays a whole 2D convolution). Four frames take 6 in place of 12.
+Direct convolution of m consecutive frames with three taps needs 3m products of a frame and a tap. Here m + 2 products
+suffice: those of sums of frames with sums of taps, which are then added up into the m results (Lavin and Gray 2015,
+arXiv 1509.09308, F(2,3) and F(4,3); there over rows and columns, here over time, so that each product stays a whole 2D
+convolution). Four frames take 6 in place of 12.
 
-In float32 this changes results by some 3e-6 of the largest; in bfloat16 sums of frames would be rounded, so there it
-is not done.
+In float32 this changes results by about 3e-6 of the largest. In bfloat16 the sums of frames would be rounded, so the
+direct convolution is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 
 class _Transform(NamedTuple):
-    """Rows of coefficients: of frames and of taps for each product, of products for each result."""
+    """Holds rows of coefficients: of frames and of taps for each product, and of products for each result."""
 
     frames: tuple[tuple[float, ...], ...]
     taps: tuple[tuple[float, ...], ...]
@@ -64,14 +64,14 @@ ConvolveFrames = Callable[[jax.Array, jax.Array], jax.Array]
 def convolve_by_fewer_products(
     x_BTXYc: jax.Array, kernel: jax.Array, convolve_frames: ConvolveFrames
 ) -> tuple[jax.Array, int]:
-    """Convolves as many frames as come in fours, then a pair that is left, without padding in time.
+    """Convolves frames in groups of four, then a remaining pair, without padding in time.
 
     Args:
         x_BTXYc: [B, T, X, Y, c]. kernel: [3, x, y, c, d].
-        convolve_frames: of frames [B, t, X, Y, c] with one tap [x, y, c, d], each frame on its own.
+        convolve_frames: convolves frames [B, t, X, Y, c] with one tap [x, y, c, d], each frame on its own.
 
     Returns:
-        The first of the T - 2 results, [B, t, X, Y, d], and how many they are: all, or all but the last.
+        The first of the T - 2 results, [B, t, X, Y, d], and their number t: all, or all but the last.
     """
     frames, parts, start = x_BTXYc.shape[1] - 2, [], 0
     for size, transform in _TRANSFORMS.items():
@@ -88,7 +88,7 @@ def _filter(
 ) -> jax.Array:
     size = len(transform.results)
     last = x_BTXYc.shape[1] - 2 - size + 1
-    # The first frame of every group, the second of every group, ..., each [B, groups, X, Y, c].
+    # These are the first frame of every group, the second of every group, and so on, each [B, groups, X, Y, c].
     slices = [x_BTXYc[:, place : place + last : size] for place in range(size + 2)]
     products = [
         convolve_frames(_add_up(frames, slices), _add_up(taps, kernel))

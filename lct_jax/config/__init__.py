@@ -1,4 +1,4 @@
-"""Every number a run is made of: frozen, checked sections, one file each, and the way they pass through flags.
+"""Holds every setting of a run in frozen, checked sections, one file each, and converts them to and from flags.
 
 A file under `configs/` returns `editable(Config(...))`, which absl flags may change field by field; `freeze` turns the
 result back into a checked `Config`. Where the paper is silent, our decision stands in a section as the default and
@@ -51,7 +51,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "ModelConfig":
         raise ImportError(
-            "lct_jax.config has no ModelConfig any more: its fields are divided over DualStreamConfig (Config.backbone), "
+            "lct_jax.config has no ModelConfig any more: its fields are in DualStreamConfig (Config.backbone), "
             "LayoutConfig (Config.layout) and ComputeConfig (Config.compute)"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

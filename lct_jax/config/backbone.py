@@ -1,4 +1,4 @@
-"""What the weights of a network are: one class a family, told apart by `family`.
+"""Says what the weights of a network are: one class for each family, distinguished by `family`.
 
 How a network computes stands in `compute.py`, and where tokens sit and who sees which prompt in `layout.py`: weights
 keep their meaning when those change.
@@ -14,7 +14,8 @@ from lct_jax.errors import InputError
 
 @settings("backbone")
 class DualStreamConfig:
-    """The dual-stream transformer (SD3) [P: section 3.1]; the paper states 3B parameters, the rest is [D].
+    """Says what the weights of the dual-stream transformer (SD3) are [P: section 3.1]; its 3B parameters are [P], the
+    rest [D].
 
     Attributes:
         family: which network it is.
@@ -52,8 +53,9 @@ class DualStreamConfig:
 
     @property
     def patch_channels(self) -> int:
-        """C: latent channels times latent positions of a patch."""
+        """Returns C: latent channels times latent positions of a patch."""
         return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
 
 
-BackboneConfig = DualStreamConfig  # a union of the families' classes once there are several
+# This becomes a union of the families' classes once there are several.
+BackboneConfig = DualStreamConfig

@@ -1,4 +1,4 @@
-"""How a chat endpoint is asked."""
+"""Says how a chat endpoint is asked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from lct_jax.config.fields import Count, NonNegativeFloat, Positive, PositiveFlo
 
 @settings("chat")
 class ChatConfig:
-    """How a chat endpoint is asked; where it is and its key come from the environment (lct_jax/chat/endpoint.py).
+    """Says how a chat endpoint is asked; its address and key come from the environment (lct_jax/chat/endpoint.py).
 
     Attributes:
-        connect: seconds for a connection. timeout: seconds of silence after which an answer is given up.
-        deadline: seconds for a whole answer.
-        tries: requests before a problem that may pass, such as a busy endpoint, is given up. pause: seconds before the
-            second one, doubled for each further one. patience: longest wait in seconds that an endpoint may ask for.
-        answers: "json_object" asks for JSON in the request, "text" in the messages alone. temperature: below 0 it is
-            left to the endpoint. images: most pictures of a request, 0: as many as there are. An endpoint that refuses
-            any of the three says so, and it is learnt from that.
-        max_tokens: of an answer, 0: left to the endpoint.
+        connect: the seconds for a connection. timeout: the seconds of silence after which an answer is given up.
+        deadline: the seconds for a whole answer.
+        tries: the number of requests after which a temporary problem, such as a busy endpoint, is given up. pause: the
+            seconds before the second one, doubled for each further one. patience: the longest wait in seconds that an
+            endpoint may ask for.
+        answers: "json_object" asks for JSON in the request, "text" in the messages alone. temperature: a value below 0
+            leaves it to the endpoint. images: the most pictures of a request; 0 sets no limit. If an endpoint refuses
+            any of the three, later requests leave it out.
+        max_tokens: the limit of an answer; 0 leaves it to the endpoint.
     """
 
     connect: PositiveFloat = 10.0

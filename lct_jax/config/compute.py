@@ -1,4 +1,4 @@
-"""How a network computes and over how many devices: it changes speed, memory and rounding, and nothing else."""
+"""Says how a network computes and over how many devices; this changes speed, memory and rounding alone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ Kernel = Literal["auto", "splash", "triton", "chunked"]
 
 @settings("compute")
 class ComputeConfig:
-    """Precision, kernels, recomputation and devices.
+    """Holds precision, kernels, recomputation and devices.
 
     Attributes:
-        dtype: of the computation; parameters, norms, softmax, rotary embedding, modulation and loss are float32.
-        kernel: of attention. "splash" is JAX's for TPU, "triton" is ours for GPU (elsewhere they are interpreted,
-            slowly), "chunked" runs anywhere; "auto" takes what the platform has.
-        remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each
-            block but what its attention kernel gave; "offload": the same, kept in the host's memory meanwhile.
-        seq_shards: devices along the tokens of a row in training.
+        dtype: the dtype of the computation; parameters, norms, softmax, rotary embedding, modulation and loss are
+            float32.
+        kernel: the kernel of attention. "splash" is JAX's for TPU, "triton" this project's for GPU (elsewhere they are
+            interpreted, slowly), "chunked" runs anywhere; "auto" takes the one for the platform.
+        remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each block
+            except the results of its attention kernel; "offload": the same, with these results kept in the host's
+            memory.
+        seq_shards: the number of devices along the tokens of a row in training.
     """
 
     dtype: Literal["bfloat16", "float32"] = "bfloat16"

@@ -1,4 +1,4 @@
-"""Which samples are drawn, and the rows they are packed into."""
+"""Says which samples are drawn, and how they are packed into rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lct_jax.config.fields import Count, Positive, Share, settings
 
 @settings("data")
 class DataConfig:
-    """Which samples are drawn and how they are packed [S: A.1].
+    """Says which samples are drawn and how they are packed [S: A.1].
 
     Attributes:
-        rows: packed rows of a global batch. video_tokens, text_tokens: budget of a row.
+        rows: the packed rows of a global batch. video_tokens, text_tokens: the budget of a row.
         groups: S, group slots of a row (a scene of n shots takes n + 1).
-        max_shots: longest run of consecutive shots drawn from a scene.
-        single_weight: share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1], unless
+        max_shots: the longest run of consecutive shots drawn from a scene.
+        single_weight: the share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1], unless
             `--data` states shares.
         singles_from_scenes: whether all shots of a set named without a role are drawn as single shots too, with
             prompts that may name people whom only their scene describes; else single-shot data alone gives them [S].
-        frame_probability: chance that a shot of a scene becomes one of its own frames.
-        drop_story: chance that the global prompt is written without its story [D: 0.3].
-        drop_text: chance that all text of a sample is the empty prompt [D: 0.1].
-        pool: batches that are packed together; more fills rows better. seed: of the plan.
-        workers: reader processes (0: threads of this process). prefetch: batches held ready.
+        frame_probability: the chance that a shot of a scene becomes one of its own frames.
+        drop_story: the chance that the global prompt is written without its story [D: 0.3].
+        drop_text: the chance that all text of a sample is the empty prompt [D: 0.1].
+        pool: the number of batches that are packed together; more fill rows better. seed: the seed of the plan.
+        workers: the number of reader processes (0: threads of this process). prefetch: the batches read ahead.
     """
 
     rows: Positive = 8

@@ -1,4 +1,4 @@
-"""One experiment: all sections together, and the way they pass through flags, files and checkpoints."""
+"""Joins all sections in one experiment, and converts it to and from flags, files and checkpoints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Config:
-    """One experiment."""
+    """Holds all sections of one experiment."""
 
     name: str
     footage: FootageConfig = field(default_factory=FootageConfig)
@@ -54,7 +54,7 @@ class Config:
 
     @property
     def network(self) -> NetworkConfig:
-        """The sections that the network is built from."""
+        """Returns the sections that the network is built from."""
         return NetworkConfig(self.backbone, self.layout, self.compute)
 
 

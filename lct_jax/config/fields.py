@@ -1,7 +1,7 @@
-"""Sections of settings: frozen dataclasses whose fields are checked by their types, with errors of one line.
+"""Makes sections of settings: frozen dataclasses whose fields are checked by their types, with errors of one line.
 
 pydantic does the checking. A section is declared with `@settings("data")`; its fields have types such as `Positive` or
-`Share`; what concerns several fields at once is a `__post_init__` that raises `InputError`. `build` makes a section, or
+`Share`; a rule over several fields is a `__post_init__` that raises `InputError`. `build` makes a section, or
 a section of sections, from plain nested values: those of an edited ConfigDict, or of the JSON in a checkpoint.
 """
 
@@ -58,8 +58,8 @@ def build(kind: Any, values: Any, *, path: str) -> Any:
     """Returns a section of nested plain values, with lists as tuples.
 
     Args:
-        kind: the section's class, or a union of classes that the value of their field `family` tells apart.
-        values: by field. path: where the section stands, for errors.
+        kind: the section's class, or a union of classes distinguished by the value of their field `family`.
+        values: the values by field. path: the section's name, for errors.
 
     Raises:
         InputError: a field that does not exist, is missing, or has a value that does not fit.
@@ -138,7 +138,7 @@ def _is_section(hint: Any) -> bool:
 
 
 def _choose(kind: Any, values: Mapping[str, Any], *, path: str) -> Any:
-    """Returns the class of a union that the field `family` names; the first one where nothing is named."""
+    """Returns the class of a union that the field `family` names; the first one if it is missing."""
     kinds = typing.get_args(kind) or (kind,)
     if "family" not in kinds[0].__dataclass_fields__:
         return kind

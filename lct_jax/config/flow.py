@@ -1,4 +1,4 @@
-"""Diffusion times and their shift."""
+"""Says how diffusion times are drawn and shifted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from lct_jax.config.fields import PositiveFloat, Real, Share, settings
 
 @settings("flow")
 class FlowConfig:
-    """Rectified flow [P: section 3.1] with a time of its own for every shot [P: section 3.3].
+    """Says how times are drawn in rectified flow [P: section 3.1] with a time of its own for every shot [P: section
+    3.3].
 
     Attributes:
-        mean, std: of the normal under the logistic [D: SD3's 0 and 1].
+        mean, std: those of the normal distribution under the logistic function [D: SD3's 0 and 1].
         shift: s in t' = s t / (1 + (s - 1) t), in training and for the sampler's grid [D].
         times: "per_shot" (asynchronous, the method), "per_scene" (one time for all shots: an ablation), or "mixed" [D].
-            Joint sampling begins with all shots at high noise, which eight times drawn apart hardly ever are: a model
-            that can nearly always copy from a cleaner shot learns too little to follow the global prompt there.
+            Joint sampling begins with all shots at high noise. Eight times drawn independently are hardly ever all
+            high, and a model that can nearly always copy from a cleaner shot learns too little to follow the global
+            prompt there.
         together: with "mixed" times, the chance that all shots of a scene share one.
     """
 

@@ -1,4 +1,4 @@
-"""How films are cut, filtered, grouped and captioned."""
+"""Says how films are cut, filtered, grouped and captioned."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ PositiveShare = Annotated[Share, Field(gt=0)]
 
 @settings("footage")
 class FootageConfig:
-    """How a film without a scene file is cut, filtered, grouped and captioned; lengths are in frames at prepare.fps.
+    """Says how a film without a scene file is cut, filtered, grouped and captioned; lengths are in frames at
+    prepare.fps.
 
     Attributes:
-        detector: of PySceneDetect. cut_threshold: its threshold (adaptive 3, content 27). cut_contrast: least change
-            of a cut to the adaptive detector [both its defaults]. cut_burst: mean change (0 to 255) that is a cut even
-            where one of its sides moves as wildly (data/cuts.py).
+        detector: a detector of PySceneDetect. cut_threshold: its threshold (adaptive 3, content 27). cut_contrast: the
+            least change of a cut for the adaptive detector [both are its defaults]. cut_burst: the mean change (0 to
+            255) that is a cut even where one of its sides moves as wildly (data/footage/cuts.py).
         black: mean brightness (0 to 255) below which a frame is black [PySceneDetect: 12]; black and fades are cut out.
-        shortest, longest: of a shot [S: 125]; a longer take is divided, going on without a cut.
-        take, event: takes of at least so many frames are divided where the picture changes by so much (root mean
+        shortest, longest: the lengths of a shot [S: 125]; a longer take is divided into shots joined without a cut.
+        take, event: takes of at least `take` frames are divided where the picture changes by `event` (root mean
             square, 0 to 255) [P: pseudo multi-shot scenes; numbers D].
-        frozen: mean change a frame (0 to 255) below which a shot stands still.
-        ink, smooth, card: a frame is a text card with so much of it thin strokes and so much of the rest smooth; a shot
-            is one when so much of it is. ink_colours: how far the strokes' colours may lie from a line (0 to 255).
-        duplicate: mean difference (0 to 255) below which two shots of one length are the same.
-        scene_price, scene_usual, scene_shots: of a scene when takes are grouped (data/grouping.py), its usual and
-            its largest number of takes [P: about 5 shots, and 9]. scene_gap: frames left out between two takes that
-            end a scene.
-        captions: "file" beside the video, or "chat" model. caption_frames: shown to it of each shot.
-        held_out: share of films kept for validation.
+        frozen: the mean change of a frame (0 to 255) below which a shot stands still.
+        ink, smooth, card: a frame is a text card if the share `ink` of it is thin strokes and the share `smooth` of the
+            rest has no texture; a shot is one if the share `card` of its frames is. ink_colours: how far the strokes'
+            colours may lie from a line (0 to 255).
+        duplicate: the mean difference (0 to 255) below which two shots of one length are the same.
+        scene_price, scene_usual, scene_shots: the price of a scene when takes are grouped (data/footage/grouping.py),
+            its usual and its largest number of takes [P: about 5 shots, and 9]. scene_gap: the number of frames left
+            out between two takes that ends a scene.
+        captions: "file" reads a file beside the video, "chat" asks a model. caption_frames: the number of frames of
+            each shot that it is shown.
+        held_out: the share of films kept for validation.
     """
 
     detector: Literal["adaptive", "content"] = "adaptive"

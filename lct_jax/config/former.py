@@ -1,4 +1,4 @@
-"""Configs and flags in their former shape, when `model` held what three sections hold now.
+"""Reads configs and flags in their former shape, when `model` held what three sections hold now.
 
 Checkpoints, exported weights and commands of that shape are read: every field has its new name here and nowhere else.
 """
@@ -39,7 +39,8 @@ def translate(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def translate_flag(argument: str) -> tuple[str, str]:
-    """Returns a command-line argument with the present name of its field, and a line that says so ("" if it had it)."""
+    """Returns a command-line argument with the present name of its field, and a line that says so ("" if nothing
+    changed)."""
     edit = _FLAG.fullmatch(argument)
     if edit is None or edit[2] not in NEW_NAMES:
         return argument, ""

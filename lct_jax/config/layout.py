@@ -1,4 +1,4 @@
-"""Where the tokens of a scene sit, and who sees which prompt: no weight depends on it."""
+"""Says where the tokens of a scene sit, and which tokens see which prompt; no weight depends on it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from lct_jax.config.fields import Count, Positive, settings
 
 @settings("layout")
 class LayoutConfig:
-    """Places on the rotary diagonal [P: section 3.2; spans, stride and choices are D].
+    """Sets positions on the rotary diagonal [P: section 3.2; spans, stride and choices are D].
 
     Attributes:
-        scene_span, shot_span: positions reserved for the text of the global prompt and of a shot, whatever its true
-            length: editing a prompt moves nothing.
-        stride: every group takes a multiple of so many diagonal positions; 0: what its span and grid need. The same
-            place in the next shot is then equally far whatever the shots' sizes. With a stride near a multiple of 2 pi,
-            such as 44, the fastest rotary frequency does not turn from shot to shot.
-        positions: "interleaved" along the diagonal, shot behind shot (the method), or "same": all shots at the
-            coordinates of the first (an ablation: nothing but the words of prompts says which shot is which).
-        prompts: who sees a shot's prompt: "all" shots of its scene (the method), or its "own" shot alone (an ablation,
-            after HoloCine, arXiv 2510.20822). The global prompt is seen by all.
+        scene_span, shot_span: the positions reserved for the text of the global prompt and of a shot, whatever its true
+            length, so that editing a prompt moves no other token.
+        stride: every group takes a multiple of this many diagonal positions; 0 gives each what its span and grid need.
+            With a stride, the same place in the next shot is equally far whatever the shots' sizes. With a stride near
+            a multiple of 2 pi, such as 44, the fastest rotary frequency does not turn from shot to shot.
+        positions: "interleaved" places shot after shot along the diagonal (the method); "same" places all shots at the
+            coordinates of the first (an ablation: only the words of prompts tell shots apart).
+        prompts: which shots see a shot's prompt: "all" shots of its scene (the method), or its "own" shot alone (an
+            ablation, after HoloCine, arXiv 2510.20822). All shots see the global prompt.
     """
 
     scene_span: Positive = 512

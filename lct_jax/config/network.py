@@ -1,4 +1,4 @@
-"""The three sections that a network is built from, together, and by the names of their fields alone."""
+"""Joins the three sections that a network is built from, and sets their fields by name alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Experiment = TypeVar("Experiment")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the weights are, where the tokens sit that the network is given, and how it computes."""
+    """Says what the weights are, where the tokens sit, and how the network computes."""
 
     backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
@@ -23,7 +23,7 @@ class NetworkConfig:
 
 
 def make_network(**fields: Any) -> NetworkConfig:
-    """Returns the config of a dual-stream network with some fields set, whatever their section, as in `make_network(stride=44)`."""
+    """Returns a dual-stream network's config with some fields set, of whatever section: `make_network(depth=2)`."""
     return change(NetworkConfig(), **fields)
 
 

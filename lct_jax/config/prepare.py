@@ -1,4 +1,4 @@
-"""How footage becomes records."""
+"""Says how footage becomes records."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from lct_jax.paths import LocalPath
 
 @settings("prepare")
 class PrepareConfig:
-    """How footage becomes records [S: A.1: 12 fps, at most 125 frames a shot, 480x480 area at its own aspect ratio].
+    """Says how footage becomes records [S: A.1: 12 fps, at most 125 frames a shot, 480x480 area at its own aspect
+    ratio].
 
     Attributes:
-        fps: frames a second, taken by timestamps.
-        height, width: whose product is the pixel area of a frame; its aspect ratio is that of the footage, up to
-            the multiples that codec and patch need. aspect_error: largest stretch for that, footage beyond is set
-            aside.
+        fps: the frames a second, taken by timestamps.
+        height, width: their product is the pixel area of a frame; its aspect ratio is that of the footage, up to the
+            multiples that codec and patch need. aspect_error: the largest stretch that this may cause; other footage is
+            set aside.
         records: "latents", or "pixels" to be encoded later (lct_jax.data.prepare --pixels).
-        max_frames: longest clip, 4n + 1. clips: clips of that length cut from a longer shot, evenly spaced.
-        stills: single frames of a shot encoded on their own, for frame substitution.
-        codec: "patch", "tiny_vae" or "wan_vae". codec_from: file or folder with its weights; "" fits the patch codec
-            to the footage.
-        encoder: "minilm", "t5", "umt5", or "stand_in" (tests: words hashed). encoder_from: folder with its weights
-            and tokenizer; "" those of an installed package. Each is a file of lct_jax/codecs or lct_jax/encoders.
+        max_frames: the longest clip, 4n + 1. clips: the number of clips of that length from a longer shot, evenly
+            spaced.
+        stills: the number of single frames of a shot encoded on their own, for frame substitution.
+        codec: "patch", "tiny_vae" or "wan_vae". codec_from: the file or folder with its weights; "" fits the patch
+            codec to the footage.
+        encoder: "minilm", "t5", "umt5", or "stand_in" (for tests: it hashes words). encoder_from: the folder with its
+            weights and tokenizer; "" takes those of an installed package. Each is a file of lct_jax/codecs or
+            lct_jax/encoders.
     """
 
     fps: PositiveFloat = 12.0

@@ -1,4 +1,4 @@
-"""How scenes are sampled."""
+"""Holds the settings of sampling."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ KVDtype = Literal["model", "int8"]
 
 @settings("sampling")
 class SamplingConfig:
-    """How scenes are sampled [S: A.2].
+    """Says how scenes are sampled [S: A.2].
 
     Attributes:
-        steps: Euler steps. guidance: scale of text-only classifier-free guidance.
+        steps: the number of Euler steps. guidance: the scale of text-only classifier-free guidance.
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
-        condition_time: t at which given images and videos are held. history_time: the same for finished
-            shots [P: 100 to 500 of 1000; D: 0.1 and 0.2].
-        window: most shots a model sees at once, the new one included [P: 9].
+        condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:
+            100 to 500 of 1000; D: 0.1 and 0.2].
+        window: the most shots that a model sees at once, the new one included [P: 9].
         cache: what causal sampling keeps of a finished shot: keys and values of a pass at history_time ("renoise"),
-            or those of the Euler step nearest to it ("reuse") [D: the paper can be read both ways].
-        history: which finished shots a new shot sees, the last ones ("recent") or those that have most to do with
-            it ("relevant"). history_shots, history_tokens: at most so many; tokens 0 sets no limit.
-        kv_dtype: of kept keys and values, the model's or "int8".
-        shards: devices over which tokens, and the heads of the cache, are divided.
-        frames, height, width: of a shot whose script does not say, in pixels.
-        seed: of the noise.
+            or those of the Euler step whose time is nearest to it ("reuse") [D: the paper can be read both ways].
+        history: which finished shots a new shot sees, the last ones ("recent") or the most relevant ones ("relevant").
+            history_shots, history_tokens: the most shots and tokens of a history; 0 tokens sets no limit.
+        kv_dtype: the dtype of kept keys and values, the model's or "int8".
+        shards: the number of devices over which tokens, and the heads of the cache, are divided.
+        frames, height, width: the size of a shot whose script gives none, in frames and pixels.
+        seed: the seed of the noise.
     """
 
     steps: Positive = 32

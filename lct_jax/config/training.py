@@ -1,4 +1,4 @@
-"""The optimiser and the training loop."""
+"""Says how the optimiser and the training loop work."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lct_jax.paths import LocalPath
 
 @settings("training")
 class TrainingConfig:
-    """The optimiser and the loop [S: A.1], with warm-up, clipping and EMA warm-up as [D].
+    """Says how the optimiser and the loop work [S: A.1]; warm-up, clipping and EMA warm-up are [D].
 
     Attributes:
-        steps: of the whole run. warmup: steps of linear warm-up before the cosine decay.
-        learning_rate, beta1, beta2, weight_decay: AdamW. clip: of the global gradient norm.
-        ema: decay, warmed up as min(ema, (1 + step) / (10 + step)).
-        accumulate: micro-batches a step; divides data.rows.
-        seed: of initialisation, time and noise. context: attention over shots.
+        steps: the steps of the whole run. warmup: the steps of linear warm-up before the cosine decay.
+        learning_rate, beta1, beta2, weight_decay: those of AdamW. clip: the limit of the global gradient norm.
+        ema: the decay of the EMA, warmed up as min(ema, (1 + step) / (10 + step)).
+        accumulate: the number of micro-batches in a step; it divides data.rows.
+        seed: the seed of initialisation, time and noise. context: the attention over shots.
         init_from: safetensors or checkpoint folder to start from; "" starts from random weights.
         init_weights: which weights of a checkpoint folder to start from.
-        spike: a loss so many times the mean of recent ones is one: its update is not made, as with one that is not a
-            number [D]. most_skipped: updates not made in a row at which the run stops [D].
-        log_every, eval_every, save_every: in steps. keep: checkpoints kept.
-        eval_batches: batches of held-out scenes; 0 switches evaluation off.
-        eval_times: diffusion times at which the validation loss is taken.
+        spike: a loss that exceeds the mean of recent ones this many times is a spike: its update is skipped, as if it
+            were not a number [D]. most_skipped: the number of consecutive skipped updates at which the run stops [D].
+        log_every, eval_every, save_every: intervals in steps. keep: the number of checkpoints kept.
+        eval_batches: the number of batches of held-out scenes; 0 switches evaluation off.
+        eval_times: the diffusion times at which the validation loss is measured.
     """
 
     steps: Positive = 135_000

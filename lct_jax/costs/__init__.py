@@ -1,1 +1,1 @@
-"""FLOPs, kernels, chips and the training step: what the planner, the meter and the capacity plan ask."""
+"""FLOPs, kernels, chips and the training step, as the planner, the meter and the capacity plan use them."""

@@ -1,10 +1,9 @@
-"""Peaks of accelerators as their vendors publish them: the one table that plans, metrics and benchmarks divide by.
+"""Peaks of accelerators as their vendors publish them, for plans, metrics and benchmarks alike.
 
-A name such as `v6e` or `h100` enters, a `Chip` leaves. Sources: docs.cloud.google.com/tpu/docs/v5e, /v5p, /v6e and
-/tpu7x; NVIDIA's data sheets of A100, H100, H800, H200 and B200 and of DGX systems (one 200 or 400 Gbit/s
-adapter a GPU). An H100 NVL is joined to one other by NVLink bridges, an H100 PCIe to the others by PCIe 5 alone.
-Rates are without sparsity. What a program may really have of a TPU's memory is what its compiler says when it is too
-little.
+`CHIPS` has a `Chip` for every name, such as `v6e` or `h100`. The sources are docs.cloud.google.com/tpu/docs/v5e, /v5p,
+/v6e and /tpu7x, NVIDIA's data sheets of A100, H100, H800, H200 and B200, and those of DGX systems (one 200 or 400
+Gbit/s adapter a GPU). An H100 NVL is joined to one other by NVLink bridges, an H100 PCIe to the others by PCIe 5 alone.
+Rates are without sparsity. The usable memory of a TPU is what its compiler names when a program is too large.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ class Chip:
     """One accelerator.
 
     Attributes:
-        title: as people call it. flops: bfloat16 FLOP/s. bandwidth: of its memory, bytes/s. memory: bytes, published.
+        title: its name in prose. flops: bfloat16 FLOP/s. bandwidth: bytes/s of its memory. memory: published bytes.
         usable: bytes that programs may have of one device.
-        devices: that JAX sees of a chip. All other figures but `usable` are of a chip.
-        link: bytes/s that it sends to its neighbours over all links together; as many come in at the same time.
+        devices: how many devices JAX counts for a chip. All other figures but `usable` are for a chip.
+        link: bytes/s that it sends to its neighbours over all links at once; it receives as many at the same time.
         torus: dimensions in which chips are wired, 0 where a switch joins the chips of a node.
-        node: chips behind one switch, or on one host. network: bytes/s a chip sends to other nodes, 0 where nodes are
-            joined by `link` as well.
+        node: chips behind one switch, or on one host.
+        network: bytes/s that a chip sends to other nodes, 0 where nodes are joined by `link` as well.
     """
 
     title: str
@@ -47,8 +46,8 @@ CHIPS = {
     "tpu7x": Chip(
         "TPU7x", 2307e12, 7380e9, 192 * GIB, 94.74 * GIB, link=600e9, torus=3, node=4, devices=2
     ),
-    # Of a GPU's memory the driver, the context and NCCL take a part; its published 80e9 bytes leave about 5 of 79.6
-    # GiB.
+    # A GPU of 80 GB has 79.6 GiB. The driver, the context and NCCL take a part of that, for which the published 80e9
+    # bytes leave 5 GiB.
     "a100": Chip("A100 SXM", 312e12, 2039e9, 80e9, 80e9, link=300e9, torus=0, node=8, network=25e9),
     "a100-40": Chip(
         "A100 SXM 40 GB", 312e12, 1555e9, 40e9, 40e9, link=300e9, torus=0, node=8, network=25e9

@@ -1,11 +1,12 @@
-"""FLOPs of forward passes and training steps, counted from shapes: linear work and attention apart.
+"""FLOPs of forward passes and training steps, counted from shapes, with linear work and attention apart.
 
-What a token, a group and a pair of tokens cost is the network's to say (`Costs`); how many there are is counted here,
-once, for the planner of batches, the meter of a run and the capacity plan alike. A multiply-add counts as two. *Useful*
-work is that of real tokens and visible pairs of query and key, once forward and twice backward; what is *computed* also
-has padding, blocks that are visible only in part, and what the backward pass computes again. Norms, softmax, rotation
-and modulation of tokens are not matrix products and are left out (under 1% at 3B). Where shots see their own prompts
-alone (`layout.prompts`), pairs with those of other shots are counted all the same: an upper bound.
+A network says what a token, a group and a pair of tokens cost (`Costs`); this module counts how many there are, for the
+planner of batches, the meter of a run and the capacity plan alike. A multiply-add counts as two. *Useful* work is that
+of real tokens and visible pairs of query and key, once forward and twice backward. *Computed* work also includes
+padding, blocks that are visible only in part, and what the backward pass recomputes. Norms, softmax, rotation and
+modulation of tokens are not matrix products and are left out (under 1% at 3B). Where a shot's prompt is seen by that
+shot alone (`layout.prompts`), pairs with the prompts of other shots are counted all the same, so the count is an upper
+bound.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import numpy as np
 from lct_jax.config import Context
 from lct_jax.layout import GroupPlan, ScenePlan
 
-BACKWARD = 2.0  # gradients of inputs and of weights: twice the forward pass
+# The gradients of inputs and of weights cost as much as a forward pass each.
+BACKWARD = 2.0
 
 
 class Kernel(NamedTuple):
-    """How an attention kernel spends its work.
+    """How much work an attention kernel does.
 
     Attributes:
-        query_block, key_block: tokens of a block, which is computed whole or not at all.
-        backward: products of a pair in the backward pass; the forward pass has two, and four are needed.
+        query_block, key_block: tokens of a block, which is computed as a whole or not at all.
+        backward: matrix products for a pair in the backward pass. The forward pass has two, and a backward pass needs
+            at least four.
     """
 
     query_block: int
@@ -35,19 +38,21 @@ class Kernel(NamedTuple):
 
 
 class Recompute(NamedTuple):
-    """What of the forward pass the backward pass computes again: shares from 0 to 1."""
+    """The shares, from 0 to 1, of the forward pass that the backward pass recomputes."""
 
     linear: float
     attention: float
 
 
 class Activations(NamedTuple):
-    """Bytes of activations a token of the sequence, in the compute dtype.
+    """Bytes of activations for a token of the sequence, in the compute dtype.
 
     Attributes:
-        carry: kept between two blocks. attended: what attention gave in one block.
-        block: what the backward pass of one block takes at its widest. whole: what is kept of one block where nothing
-            is computed again. forward: what the forward pass of one block takes at its widest, in sampling.
+        carry: what is kept between two blocks.
+        attended: the output of attention in one block.
+        block: the peak of the backward pass of one block.
+        whole: what is kept of one block where nothing is recomputed.
+        forward: the peak of the forward pass of one block, in sampling.
     """
 
     carry: float
@@ -61,8 +66,10 @@ class Costs(NamedTuple):
     """What a forward pass of a network costs.
 
     Attributes:
-        video, text: FLOPs of linear layers a token of either kind. slot: FLOPs a group slot, such as of its time.
-        pair: FLOPs of attention a visible pair of query and key. activations: bytes a token.
+        video, text: FLOPs of linear layers for a video or a text token.
+        slot: FLOPs for a group slot, such as those of its time.
+        pair: FLOPs of attention for a visible pair of query and key.
+        activations: bytes for a token.
     """
 
     video: float
@@ -80,20 +87,20 @@ class Flops(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Linear work and attention together."""
+        """Linear work plus attention."""
         return self.linear + self.attention
 
     def plus(self, other: Flops) -> Flops:
-        """The sum, part by part (`+` on a tuple would join them)."""
+        """Returns the sum, part by part (`+` on tuples would join them)."""
         return Flops(self.linear + other.linear, self.attention + other.attention)
 
     def times(self, factor: float) -> Flops:
-        """Both parts multiplied."""
+        """Returns both parts multiplied."""
         return Flops(self.linear * factor, self.attention * factor)
 
 
 def count_forward(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
-    """One forward pass over all tokens of a scene, without a cache."""
+    """Returns the FLOPs of one forward pass over all tokens of a scene, without a cache."""
     groups = plan.groups
     video, text = sum(g.video for g in groups), sum(g.text for g in groups)
     linear = count_linear(costs, video=video, text=text, groups=len(groups))
@@ -101,35 +108,35 @@ def count_forward(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
 
 
 def count_extension(costs: Costs, own: GroupPlan, *, seen: int) -> Flops:
-    """One pass over a group alone, behind `seen` cached tokens."""
+    """Returns the FLOPs of one pass over a group alone that sees `seen` cached tokens."""
     tokens = own.text + own.video
     linear = count_linear(costs, video=own.video, text=own.text, groups=1)
     return Flops(linear, count_attention(costs, tokens * (tokens + seen)))
 
 
 def count_work(costs: Costs, plan: ScenePlan, *, context: Context) -> float:
-    """What a scene costs a row: the total of its forward pass, to which a training step is proportional."""
+    """Returns the FLOPs of a scene's forward pass, to which its training step is proportional."""
     return count_forward(costs, plan, context=context).total
 
 
 def count_linear(costs: Costs, *, video: int, text: int, groups: int) -> float:
-    """Linear layers over tokens of both kinds, and the time of every group."""
+    """Returns the FLOPs of linear layers over tokens of both kinds, and of the time of every group."""
     return costs.video * video + costs.text * text + costs.slot * groups
 
 
 def count_attention(costs: Costs, pairs: float) -> float:
-    """Scores and weighted values of `pairs` visible pairs."""
+    """Returns the FLOPs of the scores and weighted values of `pairs` visible pairs."""
     return costs.pair * pairs
 
 
 def count_pairs(plan: ScenePlan, context: Context) -> int:
-    """Visible pairs of query and key of a scene alone, over text and video."""
+    """Returns the visible pairs of query and key within a scene, over text and video."""
     sizes = [group.text + group.video for group in plan.groups]
     return count_pairs_of(sizes, context)
 
 
 def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
-    """Visible pairs among groups of these many tokens, in order."""
+    """Returns the visible pairs among groups of these numbers of tokens, in order."""
     if context == "full":
         return sum(sizes) ** 2
     seen = pairs = 0
@@ -140,7 +147,7 @@ def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
 
 
 def count_useful(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
-    """Forward and backward pass over a scene's real tokens and visible pairs: the work of model FLOPs utilisation."""
+    """Returns the useful FLOPs of a training step for a scene: those that model FLOPs utilisation counts."""
     return count_forward(costs, plan, context=context).times(1.0 + BACKWARD)
 
 
@@ -155,10 +162,12 @@ def count_computed(
     kernel: Kernel,
     again: Recompute,
 ) -> Flops:
-    """What a device computes for one row in a training step, on its own or with others.
+    """Returns the FLOPs that are computed for one row in a training step.
 
     Args:
-        scenes: packed in the row. video, text, slots: budget of the row, padding included.
+        scenes: the scenes packed in the row.
+        video, text, slots: the budget of the row, padding included.
+        again: what the backward pass recomputes.
     """
     linear = count_linear(costs, video=video, text=text, groups=slots)
     groups = [(n, g.text + g.video) for n, scene in enumerate(scenes, 1) for g in scene.groups]
@@ -176,14 +185,14 @@ def count_computed(
 def count_block_pairs(
     scene_BS: np.ndarray, tokens_BS: np.ndarray, *, length: int, context: Context, kernel: Kernel
 ) -> int:
-    """Pairs in all blocks that one call of a kernel computes: every row has the blocks that any row needs.
+    """Returns the pairs in all blocks that one call of a kernel computes; each row has the blocks that any row needs.
 
-    A row needs those between the first and the last key that any query of a block of queries sees.
+    A row needs, for each block of queries, the key blocks between the first and the last key that any of them sees.
 
     Args:
-        scene_BS, tokens_BS: the scene, and how many tokens there are, of every group of a row, in the order in which
-            they lie; what is left of `length` is padding.
-        kernel: its blocks are of equal size, and at most those.
+        scene_BS, tokens_BS: the scene and the number of tokens of every group of a row, in the order of the row; what
+            is left of `length` is padding.
+        kernel: its block sizes are upper bounds; all blocks of a length are equal.
     """
     query, key = (
         -(-length // -(-length // most)) for most in (kernel.query_block, kernel.key_block)
@@ -200,7 +209,10 @@ def count_block_pairs(
 def _find_seen(
     scene_S: np.ndarray, tokens_S: np.ndarray, starts: np.ndarray, query: int, context: Context
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First key, and the one behind the last, that each block of sorted queries of a row sees; none for padding."""
+    """Returns the first key, and the one behind the last, that each block of sorted queries of a row sees.
+
+    Blocks of padding see no key.
+    """
     end_S = np.cumsum(tokens_S)
     real = end_S[-1]
     if not real:

@@ -1,7 +1,7 @@
-"""What a remat policy keeps of a block and what it computes again, and how kernels spend their work.
+"""What a remat policy keeps and recomputes of a block, and how much work kernels do.
 
-Names are those of `compute.remat` and `compute.kernel`. What the networks of `lct_jax/backbones` do under
-`jax.checkpoint` is counted here; a test holds the two together.
+Names are those of `compute.remat` and `compute.kernel`. They describe what the networks of `lct_jax/backbones` do under
+`jax.checkpoint`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ class Policy(NamedTuple):
     """One remat policy.
 
     Attributes:
-        again: what of the forward pass is computed again. attended: whether what attention gave is kept of a block on
-            the device. whole: whether all that the backward pass of a block reads is kept.
+        again: the shares of the forward pass that are recomputed.
+        attended: whether the output of a block's attention is kept on the device.
+        whole: whether all that the backward pass of a block reads is kept.
     """
 
     again: Recompute
@@ -28,12 +29,12 @@ class Policy(NamedTuple):
 POLICIES = {
     "block": Policy(Recompute(linear=1.0, attention=1.0), attended=False, whole=False),
     "save_attention": Policy(Recompute(linear=1.0, attention=0.0), attended=True, whole=False),
-    # Kept too, but on the host.
+    # The output of attention is kept too, but on the host.
     "offload": Policy(Recompute(linear=1.0, attention=0.0), attended=False, whole=False),
     "none": Policy(Recompute(linear=0.0, attention=0.0), attended=True, whole=True),
 }
-# Products of a pair in the backward pass: splash has a kernel for queries (3) and one for keys and values (4), each
-# with scores of its own; in chunks they are computed once for both.
+# `backward` counts the matrix products for a pair in the backward pass. Splash and triton have a kernel for queries (3)
+# and one for keys and values (4), and each computes the scores; in chunks the scores are computed once for both.
 KERNELS = {
     "splash": Kernel(splash.BLOCK, splash.BLOCK, backward=7),
     "triton": Kernel(triton.BLOCK, triton.BLOCK, backward=7),

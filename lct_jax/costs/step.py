@@ -1,8 +1,8 @@
-"""What a step has to do, and what it does for that: tokens, fill and FLOPs of packed and masked work.
+"""The work of a training step: tokens, fill and FLOPs, useful and computed.
 
 The step counts the tokens of every group slot of the global batch (`count_groups`, a few numbers a row); the rest is
-arithmetic on the host. *Useful* are real tokens and visible pairs, forward and backward. *Computed* is what the
-program does for them: padding, pairs in blocks that are seen in part, and what is computed once more.
+arithmetic on the host. *Useful* work is that of real tokens and visible pairs, forward and backward. *Computed* work
+also includes padding, blocks that are visible only in part, and what is recomputed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from lct_jax.types import PADDING_SCENE, Array, PackedBatch
 
 
 class GroupSizes(NamedTuple):
-    """Tokens of every group slot: int32[B S] each, in the order in which groups lie in a row.
+    """Tokens of every group slot, int32[B S] each, in the order of the groups in a row.
 
     Attributes:
-        scene: 0 where the slot is empty. shot: 0 for a global prompt. video, text: tokens.
+        scene: the scene, 0 where the slot is empty.
+        shot: the shot, 0 for a global prompt.
+        video, text: the tokens.
     """
 
     scene: Array
@@ -41,13 +43,14 @@ class GroupSizes(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What decides how much a step computes beyond what is useful.
+    """What decides how much a step computes beyond the useful work.
 
     Attributes:
-        costs: of the network. kernel: of attention; its blocks are of equal size, and at most those.
-        again: what is computed again.
-        sharing: rows that share a range of key blocks: those that one call of the kernel gets, 1 where each row has
-            its own.
+        costs: the costs of the network.
+        kernel: the attention kernel; its block sizes are upper bounds.
+        again: what is recomputed.
+        sharing: how many rows share a range of key blocks: the rows of one call of the kernel, or 1 where each row has
+            its own range.
     """
 
     costs: Costs
@@ -69,11 +72,12 @@ def make_program(config: Config, costs: Costs, *, platform: str, data_shards: in
 
 
 class Work(NamedTuple):
-    """Of one step: FLOPs, tokens, and how full the rows are.
+    """The work of one step.
 
     Attributes:
-        useful, computed: FLOPs, forward and backward. tokens, slots: real video tokens, and room for them.
-        mean, most: useful FLOPs of a row; a step takes as long as its row of most work.
+        useful, computed: FLOPs, forward and backward.
+        tokens, slots: video tokens that are real, and those for which there is room.
+        mean, most: useful FLOPs of a row, as mean and maximum; the row with most work decides how long a step takes.
     """
 
     useful: float
@@ -85,7 +89,7 @@ class Work(NamedTuple):
 
 
 def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
-    """The sizes of all groups of a batch, inside the step."""
+    """Returns the sizes of all groups of a batch; the step computes it on the device."""
     count = lambda index: flow.sum_groups(
         (index.scene != PADDING_SCENE).astype("int32"), index.slot, slots
     )
@@ -94,11 +98,12 @@ def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
 
 
 def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
-    """The work of one step, from the sizes of its batch as numpy arrays."""
+    """Returns the work of one step, from the sizes of its batch as numpy arrays."""
     costs, data, training = program.costs, config.data, config.training
     useful_B = count_useful(sizes, costs, context=training.context)
     length = data.video_tokens + data.text_tokens
-    rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T  # as `split_rows` does
+    # Micro-batches are strided, as in `split_rows`.
+    rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T
     tokens = sizes.video + sizes.text
     pairs = sum(
         count_block_pairs(
@@ -129,7 +134,7 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
 
 
 def count_useful(sizes: GroupSizes, costs: Costs, *, context: Context) -> np.ndarray:
-    """FLOPs of the forward pass over every row's real tokens and visible pairs, float64[B]."""
+    """Returns the FLOPs of the forward pass over every row's real tokens and visible pairs, float64[B]."""
     tokens_BS = (sizes.video + sizes.text).astype(np.float64)
     seen_BSS = sizes.scene[:, :, None] == sizes.scene[:, None, :]
     if context == "causal":

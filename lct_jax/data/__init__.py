@@ -1,1 +1,1 @@
-"""Data: annotated footage, prepared records, the planner over lengths, and the pipeline of packed batches."""
+"""Prepares and reads data: annotated footage, prepared records, the planner over lengths, and packed batches."""

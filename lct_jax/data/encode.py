@@ -1,8 +1,8 @@
-"""A source of scenes to a shard of records, one shot in memory at a time.
+"""Encodes a source of scenes into a shard of records, one shot in memory at a time.
 
-Enters: an `EncodeJob`, which says everything the records depend on. Leaves: a shard under the set's folder, whose name
-is a hash of just that: a shard that is there is the one that would be made. Every shot is encoded on its own; a set of
-pixels keeps shots as they are, to be encoded later.
+An `EncodeJob` states everything that the records depend on, and the name of the shard is a hash of just that: if the
+shard exists, it is the one that would be made. Every shot is encoded on its own; a set of pixels keeps shots as they
+are, to be encoded later.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
 
-RULES = 2  # of which frames of a film make a shot, and which of those a clip: others make every shard again
+# The version of the rules that choose the frames of a shot and of a clip; a new version makes every shard again.
+RULES = 2
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Records to be made: from a scene file or a shard of pixels, of which film, into which set, with which codec.
+    """Describes records to make: from a scene file or a shard of pixels, of which film, into which set, with which
+    codec.
 
     Attributes:
         codec: its weights; None keeps pixels. codec_key: what those of codec and encoder depend on.
@@ -47,10 +49,10 @@ class EncodeJob:
 
 
 def encode_film(job: EncodeJob) -> str:
-    """Writes the shard of a film, unless it is there and whole; returns its name.
+    """Writes the shard of a film, unless it exists and is whole; returns its name.
 
     Raises:
-        InputError: a film that cannot be read, a shot past its end, a shape that cannot be kept, no text that fits.
+        InputError: a film that cannot be read, a shot past its end, a shape over the limits, or no text that fits.
     """
     config, source = job.config, open_fitting(job.source, job.config)
     name = name_shard(job, source)
@@ -71,7 +73,7 @@ def encode_film(job: EncodeJob) -> str:
         records,
         empty=empty,
         film=job.film,
-        credit=source.owed,
+        credit=source.credit,
         size=size,
         aspect_error=error,
     )
@@ -79,7 +81,7 @@ def encode_film(job: EncodeJob) -> str:
 
 
 def name_shard(job: EncodeJob, source: Source) -> str:
-    """A hash of all that the records of a film depend on."""
+    """Returns a hash of everything that the records of a film depend on."""
     backbone = job.config.backbone
     anywhere = dataclasses.replace(job.config.prepare, codec_from="", encoder_from="")
     prepare = dataclasses.asdict(anywhere)
@@ -89,20 +91,20 @@ def name_shard(job: EncodeJob, source: Source) -> str:
 
 @functools.cache
 def load_encoder(name: str, width: int, folder: str) -> TextEncoder:
-    """The text encoder of this process."""
+    """Returns the text encoder of this process, which is loaded once."""
     return make_encoder(name, width=width, folder=folder)
 
 
 def clip_starts(frames: int, *, length: int, clips: int) -> list[int]:
-    """Where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
+    """Returns where the clips of a shot begin: evenly spaced, the first at the cut, the last ending with the shot."""
     return sorted({int(start) for start in np.linspace(0, frames - length, clips)})
 
 
 def choose_clips(shot: RawShot, *, length: int, clips: int) -> list[int]:
-    """Returns where the clips of a shot begin, so that shots which go on without a cut can be shown without a leap.
+    """Returns where the clips of a shot begin, so that shots joined without a cut can be shown without a gap.
 
-    A shot that is followed without a cut has a clip that ends with it, its last one; a shot that goes on from another
-    has one that begins with it, its first one. One that does both and is longer than a clip has two clips at least.
+    A shot that is followed without a cut has a clip that ends with it, its last one; a shot that continues another has
+    a clip that begins with it, its first one. A shot that does both and is longer than a clip has at least two clips.
     """
     frames = len(shot.frames)
     if clips == 1 and shot.followed and not shot.joined:
@@ -112,7 +114,7 @@ def choose_clips(shot: RawShot, *, length: int, clips: int) -> list[int]:
 
 
 def fitting_length(frames: int, *, longest: int) -> int:
-    """The longest 4n + 1 that neither the shot nor the limit exceeds."""
+    """Returns the longest 4n + 1 that exceeds neither the shot nor the limit."""
     return (min(frames, longest) - 1) // 4 * 4 + 1
 
 
@@ -144,7 +146,7 @@ def _encode_text(encoder: TextEncoder, text: str, where: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2048)
 def _encode_once(encoder: TextEncoder, text: str) -> np.ndarray:
-    """Texts that are written of many shots, such as the empty one, pass through the encoder once."""
+    """Returns the encoding of a text that many shots share, such as the empty one, and encodes it once."""
     return encoder.encode([text])[0]
 
 
@@ -172,7 +174,7 @@ def _encode_shot(
 
 
 def keep_scene(scene: RawScene) -> SceneRecord:
-    """A scene with its pixels for a clip and its texts alone."""
+    """Returns a scene that keeps its pixels as a clip and its texts without tokens."""
     nothing = np.zeros((0, 0), np.float32)
     shots = (
         ShotRecord((s.frames,), (), nothing, s.text, len(s.frames), alone_text=s.alone)

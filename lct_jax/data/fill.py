@@ -1,7 +1,7 @@
-"""How well planned batches use a step: tokens that are no padding, and time that no row spends waiting.
+"""Measures how well planned batches use a step: the share of tokens that are no padding, and of time that no row waits.
 
-Batches of a planner enter, two shares leave. All rows of a batch are computed side by side, so a step lasts as long
-as its slowest row: *time fill* is the mean work of a row over the largest of its batch.
+All rows of a batch are computed side by side, so a step lasts as long as its slowest row: *time fill* is the mean work
+of a row over the largest of its batch.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from lct_jax.data.planner import Cost, Planner, Row
 
 
 class Fill(NamedTuple):
-    """Shares from 0 to 1: video tokens of the budget, and work of the time that the slowest rows take."""
+    """Holds two shares from 0 to 1: video tokens of the budget, and work of the time that the slowest rows take."""
 
     tokens: float
     time: float
 
 
 def measure_fill(batches: Sequence[Sequence[Row]], *, video_tokens: int, cost: Cost) -> Fill:
-    """Fill of some batches, the same number of rows in each.
+    """Returns the fill of some batches, which have equally many rows.
 
     Args:
-        video_tokens: budget of a row. cost: work of a sample, as the planner has it.
+        video_tokens: the budget of a row. cost: returns the work of a sample, as for the planner.
     """
     tokens = [[sum(int(s.cost[0]) for s in row) for row in rows] for rows in batches]
     work = np.array([[sum(cost(s.plan) for s in row) for row in rows] for rows in batches])
@@ -39,7 +39,7 @@ def measure_fill(batches: Sequence[Sequence[Row]], *, video_tokens: int, cost: C
 def describe_cuts(planner: Planner) -> list[str]:
     """Returns a line on what the samples of the first pool lost because no row holds them; none if they lost nothing.
 
-    All pools are drawn alike, so that this is what a run leaves out.
+    All pools are drawn in the same way, so this is what a run leaves out.
     """
     batches = [planner.batch(number) for number in range(planner.config.pool)]
     samples = [sample for rows in batches for row in rows for sample in row]

@@ -1,4 +1,4 @@
-"""Several prepared sets as one: their records under one numbering, and the part that each plays."""
+"""Reads several prepared sets as one: their records under one numbering, and the role that each has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
 
-# What all sets of a run must have in common, with its name on their cards.
+# Fields that all sets of a run must have in common, with their names on the card.
 _SHARED = ("codec", "encoder", "channels", "text_width", "fps")
 
 
@@ -24,7 +24,7 @@ def open_data(text: str) -> PreparedSet | JoinedSets:
     """Opens what the value of `--data` names (`lct_jax.data.mix`).
 
     Raises:
-        InputError: a set is damaged or not there, or two sets do not go together.
+        InputError: a set is damaged or missing, or two sets do not fit together.
     """
     choices = parse_data(text)
     if choices == (SetChoice(text),):
@@ -33,15 +33,16 @@ def open_data(text: str) -> PreparedSet | JoinedSets:
 
 
 class JoinedSets:
-    """Prepared sets opened for reading as one; scenes and shots are numbered through, set after set.
+    """Reads several prepared sets as one; scenes and shots are numbered consecutively, set after set.
 
-    It has what `PreparedSet` has for planning, reading and training, and like it travels to worker processes.
+    It has the interface of `PreparedSet` for planning, reading and training, and like it can be sent to worker
+    processes.
 
     Args:
         choices: the sets as named. A folder that is named twice is opened once.
 
     Raises:
-        InputError: a set is damaged or not there, or differs from the first in codec, encoder, a width or the rate.
+        InputError: a set is damaged or missing, or differs from the first in codec, encoder, a width or the rate.
     """
 
     def __init__(self, choices: Sequence[SetChoice]) -> None:
@@ -64,7 +65,7 @@ class JoinedSets:
 
     @functools.cached_property
     def identity(self) -> str:
-        """16 hex digits of what the sets hold and of the parts they play."""
+        """Returns 16 hex digits, the hash of what the sets hold and of their roles."""
         return hash_of([
             (self.sets[part.choice.folder].identity, part.choice.role, part.choice.share)
             for part in self.parts
@@ -72,12 +73,12 @@ class JoinedSets:
 
     @property
     def scene_names(self) -> list[str]:
-        """Names of scenes in the order of their numbers, each behind the folder of its set."""
+        """Returns the names of scenes in the order of their numbers, each after the folder of its set."""
         return [f"{f}:{name}" for f, member in self.sets.items() for name in member.scene_names]
 
     @property
     def shot_names(self) -> list[str]:
-        """Names of shots in the order of their numbers, each behind the folder of its set."""
+        """Returns the names of shots in the order of their numbers, each after the folder of its set."""
         return [f"{f}:{name}" for f, member in self.sets.items() for name in member.shot_names]
 
     def check_fits(self, backbone: BackboneConfig, layout: LayoutConfig) -> None:
@@ -86,7 +87,7 @@ class JoinedSets:
             member.check_fits(backbone, layout)
 
     def copy_codec(self, folder: Path) -> None:
-        """Puts the codec's weights, which all sets share, beside a run."""
+        """Copies the codec's weights, which all sets share, into the folder of a run."""
         next(iter(self.sets.values())).copy_codec(folder)
 
     def read_shot(self, shot: int) -> Mapping[str, np.ndarray]:
@@ -115,7 +116,7 @@ class JoinedSets:
         return member.read_global(number, story=story)
 
     def _find(self, number: int, first: np.ndarray) -> tuple[PreparedSet, int]:
-        """The set that a number lies in, and the number there."""
+        """Returns the set that holds a number, and the number within that set."""
         place = int(np.searchsorted(first, number, side="right")) - 1
         return list(self.sets.values())[place], number - int(first[place])
 

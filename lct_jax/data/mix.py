@@ -1,4 +1,4 @@
-"""Which sets a run draws from, the part that each plays, and its share of the samples.
+"""Decides which sets a run draws from, which role each has, and its share of the samples.
 
     --data=DIR                                one set
     --data=scenes=DIR,single=DIR2:0.5         scenes from one set, half of all samples from a set of single shots
@@ -25,14 +25,15 @@ from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
 from lct_jax.errors import InputError
 
 ROLES = ("scenes", "single")
-# Shares are decimal numbers that somebody typed: ten of 0.1 are one.
+# Shares are decimal numbers that somebody typed, and ten shares of 0.1 must add up to one.
 _TOLERANCE = 1e-6
 _NEXT_SET = re.compile(rf",(?=(?:{'|'.join(ROLES)})=)")
 
 
 @dataclass(frozen=True)
 class SetChoice:
-    """One set as it is named on the command line: its folder, its role, and its share of all samples (None: unsaid)."""
+    """Names one set as the command line does: its folder, its role, and its share of all samples (None if not
+    given)."""
 
     folder: str
     role: str | None = None
@@ -40,7 +41,7 @@ class SetChoice:
 
 
 class SetPart(NamedTuple):
-    """A named set within the joined table of lengths: the numbers of its scenes are `start` to `stop - 1`."""
+    """Names a set within the joined table of lengths: its scenes have the numbers `start` to `stop - 1`."""
 
     choice: SetChoice
     start: int
@@ -48,16 +49,17 @@ class SetPart(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """What one set gives to one role: its share of that role's samples, and the numbers of its shots or scenes."""
+    """Holds what one set gives to one role: its share of that role's samples, and the numbers of shots or scenes."""
 
     share: float
     members: np.ndarray
 
 
 class Mix(NamedTuple):
-    """The share of single shots among all samples, and the pools of either role (their shares sum to 1).
+    """Holds the share of single shots among all samples, and the pools of both roles (the shares of a role's pools sum
+    to 1).
 
-    `missing` is a line where held-out data of one role is not there and the other one stands for both, else "".
+    `missing` is a line that says that one role has no held-out data and the other one is used for both, else "".
     """
 
     single_share: float
@@ -69,8 +71,8 @@ class Mix(NamedTuple):
 def parse_data(text: str) -> tuple[SetChoice, ...]:
     """Returns the sets that the value of `--data` names.
 
-    A text without a role is one folder, whatever signs are in its name. A folder that exists under the whole of
-    `NAME:NUMBER` is that folder, and its share is unsaid.
+    A text without a role is one folder, whatever characters its name has. A folder that exists under the whole of
+    `NAME:NUMBER` is that folder, and its share is not stated.
 
     Raises:
         InputError: a role without a folder, or a share that is not above 0 and at most 1.
@@ -109,16 +111,16 @@ def make_mix(
 
 
 def draw_member(pools: Sequence[Pool], rng: np.random.Generator) -> int:
-    """Returns the number of a shot or scene: of a set that is drawn by its share, any one that it gives.
+    """Returns the number of a shot or scene: a set is drawn by its share, then one of its members, all equally likely.
 
-    One set alone takes no number of the random stream for itself.
+    A single set uses no number of the random stream for the draw of the set.
     """
     place = 0 if len(pools) == 1 else int(rng.choice(len(pools), p=[pool.share for pool in pools]))
     return int(rng.choice(pools[place].members))
 
 
 def count_unusable(parts: Sequence[SetPart], lengths: LengthTable) -> list[str]:
-    """Returns a line for each `single` set with shots whose prompts name people whom nothing in them describes."""
+    """Returns a line for each `single` set with shots whose prompts name characters that nothing in them describes."""
     lines = []
     for part in parts:
         shots = _shots(lengths, np.arange(part.start, part.stop))
@@ -157,7 +159,7 @@ def _parse_share(text: str, number: str) -> float:
 def _find_members(
     role: str, parts: Sequence[SetPart], lengths: LengthTable, config: DataConfig, split: str
 ) -> list[tuple[SetChoice, np.ndarray]]:
-    """Shots (role "single") or scenes that each set gives to a role."""
+    """Returns the shots (role "single") or scenes that each set gives to a role."""
     members = []
     for part in parts:
         if part.choice.role not in (None, role):
@@ -182,7 +184,7 @@ def _shots(lengths: LengthTable, scenes: np.ndarray) -> np.ndarray:
 
 
 def _find_single_share(parts: Sequence[SetPart], config: DataConfig) -> float:
-    """Share of single shots among all samples: from shares that are stated for a whole role, else from the config."""
+    """Returns the share of single shots among all samples: from shares of whole roles, else from the config."""
     stated, whole = {}, {}
     for role in ROLES:
         shares = [part.choice.share for part in parts if part.choice.role in (role, None)]
@@ -215,7 +217,8 @@ def _find_single_share(parts: Sequence[SetPart], config: DataConfig) -> float:
 
 
 def _divide(members: Sequence[tuple[SetChoice, np.ndarray]], role_share: float) -> tuple[Pool, ...]:
-    """Shares within one role: as stated, and the rest in proportion to what the other sets hold."""
+    """Returns the pools of one role, with shares as stated, and the rest divided in proportion to what the other sets
+    hold."""
     if not members or role_share <= 0.0:
         return tuple(Pool(1.0 / len(members), numbers) for _, numbers in members)
     stated = [choice.share for choice, _ in members]

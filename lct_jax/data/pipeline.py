@@ -1,7 +1,7 @@
-"""From the plan to packed batches: Grain does the random access, the workers and the prefetch.
+"""Turns the plan into packed batches; Grain does the random access, the workers and the prefetch.
 
-The source maps a batch number to a `PackedBatch`, so Grain's position is the number of the next batch and a
-run resumes by starting there: no other iterator state exists.
+The source maps a batch number to a `PackedBatch`, so Grain's position is the number of the next batch and a run resumes
+by starting there: no other iterator state exists.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from lct_jax.types import PackedBatch
 
 
 class BatchSource:
-    """Random access to packed batches: `source[k]` is global batch k, or this process's rows of it.
+    """Gives random access to packed batches: `source[k]` is global batch k, or this process's rows of it.
 
     Args:
-        prepared: the set. planner: over its lengths. backbone: patch and widths. layout: where tokens sit.
-        data: budgets.
+        prepared: the set. planner: the planner over its lengths. backbone: patch and widths. layout: the positions of
+            tokens.
+        data: the budgets.
         rows: numbers of the rows to read (`sharding.find_rows`); None reads all.
     """
 
@@ -60,7 +61,7 @@ class BatchSource:
         )
 
     def describe(self, number: int) -> str:
-        """The records that batch `number` is made of, in all its rows, for a person to look up."""
+        """Returns the names of the records that batch `number` is made of, in all its rows, for a person to read."""
         names = self.prepared.shot_names
         shots = [draw.shot for row in self.planner.batch(number) for s in row for draw in s.shots]
         return ", ".join(names[shot] for shot in dict.fromkeys(shots))
@@ -92,7 +93,7 @@ class BatchSource:
 
 
 def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBatch]:
-    """Batches `start` to `stop - 1` in order, read ahead by threads or by worker processes."""
+    """Yields the batches `start` to `stop - 1` in order, read ahead by threads or by worker processes."""
     data = source.data
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=data.prefetch)
     stream = grain.MapDataset.range(start, stop).map(source.__getitem__).to_iter_dataset(options)
@@ -102,9 +103,8 @@ def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBat
                 num_workers=data.workers, per_worker_buffer_size=data.prefetch
             )
         )
-    with contextlib.closing(
-        iter(stream)
-    ) as batches:  # or threads and processes outlive a failed run
+    # Without this, threads and processes would outlive a failed run.
+    with contextlib.closing(iter(stream)) as batches:
         yield from batches
 
 
@@ -160,8 +160,8 @@ def read_held_out(
     """Returns this process's rows of the batches of held-out data: always the same ones, with nothing dropped.
 
     They are one whole pool of the plan, so that they hold the mix as it is drawn: some batches of a larger pool would
-    be those of one kind of sample, since rows of neighbouring work form a batch. Sets without held-out scenes, such as
-    that of a single film, have none; a line says so, and also where one role has none.
+    hold one kind of sample, since rows of neighbouring work form a batch. Sets without held-out scenes, such as that of
+    a single film, have no such batches; a line is printed then, and also where one role has none.
     """
     if not config.training.eval_batches:
         return []

@@ -1,13 +1,14 @@
-"""Footage to training records, in stages that resume.
+"""Prepares footage as training records, in stages that resume.
 
     python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR     one annotated film
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
 
 An annotated film or a folder becomes a prepared set (`lct_jax.data.sets.records`), and for a folder there is a report
-with a row a file. A video becomes takes, takes and captions become a scene file (`describe.py`), and from there on both
-ways are one: a codec, a shard a film (`encode.py`), the card last. Killed at any point, the same command finishes what
-is missing."""
+with a row for each file. A video becomes takes, and takes with captions become a scene file (`footage/stages.py`). From
+there on both ways are the same: the codec is chosen (`fit.py`), every film becomes a shard (`encode.py`), and the card
+is written last. If the command is killed at any point, running it again finishes what is missing.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +18,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from lct_jax.cli import define_config, define_path, run
-from lct_jax.codecs.registry import import_codec, load_codec
+from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
-from lct_jax.data.encode import (
-    EncodeJob,
-    encode_film,
-    load_encoder,
-    name_shard,
-)
-from lct_jax.data.fit import fit_codec, is_codec
+from lct_jax.data.encode import EncodeJob, encode_film, name_shard
+from lct_jax.data.fit import choose_codec, make_set_info
 from lct_jax.data.footage.report import STAGES, Report, describe_videos
 from lct_jax.data.footage.text_limits import find_too_long, open_fitting
 from lct_jax.data.runner import Runner, run_here, run_local, run_ray
@@ -38,11 +33,10 @@ from lct_jax.data.sets.records import CODEC_FILE, PreparedSet, SetInfo, finish_s
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, read_card
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import read_about
-from lct_jax.data.sources import Source, hash_of
+from lct_jax.data.sources import Source
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import replace_atomically
 from lct_jax.folder_lock import lock_folder
-from lct_jax.tensors import hash_file
 
 SOURCE_FILE = "source.json"
 PREPARING = "preparing into this folder, wait until it is done"
@@ -51,13 +45,13 @@ PREPARING = "preparing into this folder, wait until it is done"
 def prepare(
     sources: Sequence[tuple[str, Path]], out: Path, config: Config, *, runner: Runner
 ) -> list[InputError | None] | None:
-    """Makes a prepared set; returns None when `out` already holds this very one, and all of it is whole.
+    """Makes a prepared set; returns None if `out` already holds the same set and all of it is whole.
 
     Args:
-        sources: name of each film in the set, and its scene file or its shard in a set of pixels.
+        sources: the name of each film in the set, and its scene file or its shard in a set of pixels.
 
     Returns:
-        What was wrong with each film; those are not in the set.
+        The problem of each film, or None; films with a problem are not in the set.
 
     Raises:
         InputError: a bad scene file, a missing film, weights that do not fit, no film is left, or another process is
@@ -79,17 +73,19 @@ def _prepare(
     runner: Runner,
     refused: Sequence[str] = (),
 ) -> list[InputError | None] | None:
-    """As `prepare`, by whoever holds the lock of `out`; where no film is left, nothing is raised and no set is made.
+    """Does what `prepare` does for a caller that holds the lock of `out`.
+
+    If no film is left, it raises nothing and makes no set.
 
     Args:
-        refused: names of films that were refused before: their older shards are kept.
+        refused: the names of films that were refused before, whose older shards are kept.
     """
     opened = list(run_here(partial(open_fitting, config=config), [path for _, path in sources]))
     whole = [isinstance(source, Source) for source in opened]
     if not any(whole):
         return opened
     good = [source for source in opened if isinstance(source, Source)]
-    codec, key = _choose_codec(good, out, config)
+    codec, key = choose_codec(good, out, config)
     jobs = [
         EncodeJob(path, name, out, config, codec, key)
         for (name, path), usable in zip(sources, whole, strict=True)
@@ -98,9 +94,10 @@ def _prepare(
     names = [name_shard(*pair) for pair in zip(jobs, good, strict=True)]
     if all(whole) and _is_prepared(out, names, runner=runner):
         return None
-    (out / CARD_FILE).unlink(missing_ok=True)  # from here on the folder is unfinished
+    # From here on the folder is unfinished.
+    (out / CARD_FILE).unlink(missing_ok=True)
     (out / SOURCE_FILE).unlink(missing_ok=True)
-    maker = _make_maker(jobs, good, codec, out, config, runner=runner)
+    info = make_set_info(jobs, good, codec, out, config, runner=runner)
     encoded = iter(list(runner(encode_film, jobs)))
     results = [
         next(encoded) if usable else found for usable, found in zip(whole, opened, strict=True)
@@ -108,12 +105,12 @@ def _prepare(
     shards = [result for result in results if isinstance(result, str)]
     if shards:
         failed = [name for (name, _), x in zip(sources, results, strict=True) if x not in shards]
-        _finish(out, shards, maker, complete=not failed, keep={*refused, *failed})
+        _finish(out, shards, info, complete=not failed, keep={*refused, *failed})
     return [result if isinstance(result, InputError) else None for result in results]
 
 
 def _is_prepared(out: Path, names: Sequence[str], *, runner: Runner) -> bool:
-    """Whether `out` holds a finished set of just these shards, and no file or record of it is damaged."""
+    """Returns whether `out` holds a finished set of just these shards, without a damaged file or record."""
     source_file = out / SOURCE_FILE
     if not source_file.exists() or source_file.read_text() != "\n".join(names):
         return False
@@ -130,14 +127,15 @@ def _is_prepared(out: Path, names: Sequence[str], *, runner: Runner) -> bool:
 
 
 def _finish(
-    out: Path, shards: Sequence[str], maker: SetInfo, *, complete: bool, keep: Collection[str]
+    out: Path, shards: Sequence[str], info: SetInfo, *, complete: bool, keep: Collection[str]
 ) -> None:
-    """Writes what makes a set of shards, and removes older ones, but for those of films that are in `keep`.
+    """Completes a set of shards, and removes older ones except those of films that are in `keep`.
 
-    A film that could not be read today may be there tomorrow, and its shard with it.
+    A film that cannot be read now may be readable later, so its shard is kept.
     """
-    finish_set(out, shards, maker=maker)
-    if complete:  # or films that were refused would not be tried again
+    finish_set(out, shards, info=info)
+    # Without this condition, films that were refused would not be tried again.
+    if complete:
         with replace_atomically(out / SOURCE_FILE) as unfinished:
             unfinished.write_text("\n".join(shards))
     for stale in (out / "shards").iterdir():
@@ -146,7 +144,7 @@ def _finish(
 
 
 def _film_of(shard: Path) -> str | None:
-    """Returns the name of the film in a shard, None where the shard is damaged."""
+    """Returns the name of the film in a shard, None if the shard is damaged."""
     try:
         return read_about(shard).film
     except (OSError, ValueError, TypeError):
@@ -154,13 +152,13 @@ def _film_of(shard: Path) -> str | None:
 
 
 def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
-    """Makes a set of one annotated film; returns False when `out` already holds this very one."""
+    """Makes a set of one annotated film; returns False if `out` already holds the same set."""
     name = Path(load_scene_file(scenes).film.file).name
     return prepare([(name, scenes)], out, config, runner=run_here) is not None
 
 
 def prepare_pixels(pixels: Path, out: Path, config: Config, *, runner: Runner) -> bool:
-    """Makes a set of latents from one of pixels; returns False when `out` already holds this very one."""
+    """Makes a set of latents from one of pixels; returns False if `out` already holds the same set."""
     card = read_card(pixels)
     if card.codec != PIXELS:
         raise InputError(f"{pixels}: found a set of {card.codec}, expected one of {PIXELS}")
@@ -182,11 +180,11 @@ def prepare_videos(
     until: str = "encode",
     credit: str = "",
 ) -> Report:
-    """Makes a set of a folder of videos, or as much of it as `until` says; the report is in `report.json` too.
+    """Makes a set of a folder of videos, up to the stage `until`; the report is also in `report.json`.
 
     Raises:
-        InputError: there is no such folder, weights do not fit, or another process is preparing into `out`. What is
-            wrong with a video is in its row of the report.
+        InputError: there is no such folder, weights do not fit, or another process is preparing into `out`. The
+            problem of a single video is in its row of the report.
     """
     make_folder(out)
     with lock_folder(out, doing=PREPARING):
@@ -218,61 +216,6 @@ def _print_too_long(source: Path, config: Config) -> None:
             print(f"{path}: {item}")
 
 
-def _choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[Path | None, str]:
-    """The weights of the codec, which may have to be fitted yet, and a hash of what latents and texts depend on."""
-    prepare = config.prepare
-    if prepare.records == PIXELS:
-        return None, PIXELS
-    encoder = hash_weights(prepare.encoder_from)
-    if prepare.codec_from:
-        weights = hash_weights(prepare.codec_from)
-        return Path(prepare.codec_from), hash_of(weights, encoder)
-    if prepare.codec != "patch":
-        raise InputError(f"prepare.codec_from: empty, expected the weights of {prepare.codec}")
-    sizes = [
-        prepare.height,
-        prepare.width,
-        prepare.fps,
-        config.backbone.patch,
-        config.backbone.channels,
-    ]
-    key = hash_of("fit", sizes, [source.content for source in opened])
-    return out / "work" / f"codec-{key}.safetensors", hash_of(key, encoder)
-
-
-def hash_weights(path: str) -> str:
-    """What a file of weights, or a folder of them, holds: a hash of its files; "" for none."""
-    if not path:
-        return ""
-    files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
-    return hash_of([(file.name, hash_file(file)) for file in files if not file.is_dir()])
-
-
-def _make_maker(
-    jobs: Sequence[EncodeJob],
-    opened: Sequence[Source],
-    codec: Path | None,
-    out: Path,
-    config: Config,
-    *,
-    runner: Runner,
-) -> SetInfo:
-    """With what the set is made; the codec is fitted where it has to be, and put beside the records."""
-    prepare = config.prepare
-    area = {"height": prepare.height, "width": prepare.width, "fps": prepare.fps}
-    if codec is None:
-        return SetInfo(PIXELS, "none", 3, 0, **area, empty=np.zeros((0, 0), np.float32))
-    if not prepare.codec_from and not is_codec(codec, config):
-        fit_codec(jobs, opened, codec, config, runner=runner)
-    made = import_codec(prepare.codec, codec, channels=config.backbone.channels)
-    made.save(out / CODEC_FILE)
-    encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
-    empty = encoder.encode([""])[0]
-    return SetInfo(
-        made.identity, encoder.identity, made.channels, encoder.width, **area, empty=empty
-    )
-
-
 def main(argv: Sequence[str]) -> None:
     del argv
     out, config = Path(OUT.value), freeze(CONFIG.value)
@@ -297,12 +240,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Not at the top: a program that imports `prepare` has flags of its own.
+    # The flags are not defined at the top, because a program that imports `prepare` has flags of its own.
     SCENES = define_path("scenes", "Scene file (JSON) of a film.")
     VIDEOS = define_path("videos", "Folder of videos.")
     PIXELS_SET = define_path("pixels", "Set of raw pixels, to be encoded.")
     OUT = define_path("out", "Folder of the prepared set.", required=True)
-    CREDIT = flags.DEFINE_string("credit", "", "Whom the videos are owed to, kept with the set.")
+    CREDIT = flags.DEFINE_string("credit", "", "Credit line of the videos, kept with the set.")
     UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")
     RUNNER = flags.DEFINE_enum("runner", "local", ("local", "ray"), "Where films are prepared.")
     PROCESSES = flags.DEFINE_integer(

@@ -1,9 +1,9 @@
-"""The same function over many films: in this process, in worker processes, or on a Ray cluster.
+"""Applies one function to many films: in this process, in worker processes, or on a Ray cluster.
 
 Every runner is given a function of one job and the jobs. It yields results in the order of the jobs, and an
 `InputError` in place of a result where a film was refused, where the function failed in any other way, or where the
-process that worked on the film died. What a job makes is on disk when the function returns, so a run that is killed
-loses only the films that it was working on.
+process that worked on the film died. The result of a job is on disk when the function returns, so a run that is killed
+loses only unfinished films.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 def run_here(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
-    """Runs the jobs one after another in this process, which a decoder that crashes takes with it."""
+    """Runs the jobs one after another in this process; a decoder that crashes ends the process."""
     yield from _show(map(partial(_guard, function), jobs), len(jobs))
 
 
 def run_local(
     function: Callable[[Any], Any], jobs: Sequence[Any], *, processes: int
 ) -> Iterator[Any]:
-    """Runs the jobs in at most `processes` worker processes, even a single job: a worker may die, this process not."""
+    """Runs the jobs in at most `processes` worker processes, also a single job, because a worker may die without this
+    process."""
     results = run_in_workers(partial(_guard, function), jobs, processes=processes)
     yield from _show(results, len(jobs))
 
 
 def run_ray(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
-    """On the cluster that RAY_ADDRESS names, or on one started here; films of a worker that died are done again.
+    """Runs the jobs on the cluster that RAY_ADDRESS names, or on one started here; films of a worker that died are
+    repeated.
 
     A film whose worker dies every time is refused. The folder of videos and that of the set must be seen by all nodes.
     """
@@ -64,7 +66,7 @@ def _guard(function: Callable[[Any], Any], job: Any) -> Any:
 
 
 def _name_failure(error: Exception) -> str:
-    """Returns one line for a failure that nobody foresaw: its type, what it says and where it was raised."""
+    """Returns one line for an unexpected failure: its type, its message and where it was raised."""
     kind, said = type(error).__name__, one_line(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"

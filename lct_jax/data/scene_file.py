@@ -1,35 +1,29 @@
-"""Annotated footage: which frames of a film make up which scene, and what is seen in them.
+"""Reads annotated footage: which frames of a film make up which scene, and what is seen in them.
 
-Enters: a JSON file written next to a film. Leaves: a checked `SceneFile` whose scenes hold the same
-`Script` a director writes, so that training and sampling read prompts in one way. The film itself
-is not opened here: `check_ranges` holds the annotation against it once its length is known.
+A scene file is a JSON file beside a film, whose fields are in `scene_fields.py`. The scenes of a `SceneFile` hold the
+same `Script` that a director writes, so training and sampling read prompts in one way. The film itself is not opened
+here: `check_ranges` compares the annotation with its length once that is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lct_jax.directing.script import (
-    Field,
-    Script,
-    ShotPrompt,
-    read_characters,
-    read_global,
-    read_json,
-    read_prompt,
-    suggest,
-)
+from lct_jax.data.scene_fields import AnnotatedSceneFields, AnnotatedShotFields, SceneFileFields
+from lct_jax.directing.field_reader import Source, open_source, suggest
+from lct_jax.directing.prompts import ShotPrompt, check_descriptions, check_mentions, make_global
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 
 SCENE_FORMAT = "lct_jax.scenes/1"
-SPLITS = ("train", "held_out")
 UNKNOWN = "unknown"  # credit or licence of footage of which nobody said
 
 
 @dataclass(frozen=True)
 class Film:
-    """The footage and whom it is owed to.
+    """Describes the footage and its licence.
 
     Attributes:
       file: path of the film; the file names it relative to itself.
@@ -46,14 +40,14 @@ class Film:
     fps: float
 
     @property
-    def owed(self) -> str:
-        """Title, credit and licence in one line; "" where the credit is unknown."""
+    def credit_line(self) -> str:
+        """Returns title, credit and licence in one line; "" where the credit is unknown."""
         return "" if self.credit == UNKNOWN else f"{self.title} {self.credit}, {self.licence}"
 
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
+    """Is a half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
 
     start: int
     end: int
@@ -62,13 +56,13 @@ class FrameRange:
         return self.end - self.start
 
     def overlaps(self, other: FrameRange) -> bool:
-        """Whether a frame lies in both."""
+        """Returns whether the two ranges have a frame in common."""
         return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True)
 class AnnotatedScene:
-    """A scene of the film: `ranges[i]` holds the frames of `script.shots[i]`."""
+    """Describes a scene of the film: `ranges[i]` holds the frames of `script.shots[i]`."""
 
     id: str
     split: str
@@ -78,14 +72,14 @@ class AnnotatedScene:
 
 @dataclass(frozen=True)
 class SceneFile:
-    """A film and its annotated scenes, in the order of the file."""
+    """Describes a film and its annotated scenes, in the order of the file."""
 
     film: Film
     scenes: tuple[AnnotatedScene, ...]
 
 
 def load_scene_file(path: str | Path) -> SceneFile:
-    """Reads and checks annotated footage.
+    """Returns the annotated footage of a scene file, which was read and checked.
 
     The file is `{"format": "lct_jax.scenes/1", "film": {"file", "title", "credit", "licence",
     "fps"}, "cast": {"1": "..."}, "scenes": [{"id", "split", "characters": ["1"], "environment",
@@ -95,21 +89,23 @@ def load_scene_file(path: str | Path) -> SceneFile:
     Raises:
       InputError: names the file and the field, such as `scenes[0].shots[2].frames`.
     """
-    top = read_json(path, SCENE_FORMAT, ("film", "cast", "scenes"))
-    film = _read_film(top["film"], Path(path).parent)
-    cast = read_characters(top["cast"])
-    fields = top["scenes"].items()
-    scenes = tuple(_read_scene(field, cast) for field in fields)
-    if not scenes:
-        top["scenes"].refuse("is empty, expected at least one scene")
-    for i, (field, scene) in enumerate(zip(fields, scenes, strict=True)):
-        for other in scenes[:i]:
-            _compare_scenes(field, scene, other)
-    return SceneFile(film=film, scenes=scenes)
+    source = open_source(path)
+    fields = source.parse(SceneFileFields)
+    check_descriptions(source, "cast", characters=fields.cast)
+    scenes = tuple(
+        _make_scene(source, number, scene, cast=fields.cast)
+        for number, scene in enumerate(fields.scenes)
+    )
+    for number, scene in enumerate(scenes):
+        with source.at("scenes", number):
+            for other in scenes[:number]:
+                _compare_scenes(scene, other)
+    film = fields.film.model_dump()
+    return SceneFile(Film(**{**film, "file": str(Path(path).parent / film["file"])}), scenes)
 
 
 def check_ranges(scene_file: SceneFile, frame_count: int) -> None:
-    """Refuses annotations that reach past the end of a film of `frame_count` decoded frames.
+    """Checks that no annotation reaches past the end of a film of `frame_count` decoded frames.
 
     Raises:
       InputError: names the film, the scene, the shot, where it ends and where the film does.
@@ -123,84 +119,76 @@ def check_ranges(scene_file: SceneFile, frame_count: int) -> None:
                 )
 
 
-def _read_film(field: Field, folder: Path) -> Film:
-    fields = field.keys(("file", "title", "credit", "licence", "fps"))
-    rate = fields["fps"]
-    fps = float(rate.value) if type(rate.value) is int else rate.of(float)
-    if not 0 < fps < float("inf"):
-        rate.refuse(f"found {fps}, expected a number above 0")
-    texts = {key: _read_name(fields[key]) for key in ("file", "title", "credit", "licence")}
-    return Film(**{**texts, "file": str(folder / texts["file"])}, fps=fps)
-
-
-def _read_scene(field: Field, cast: dict[str, str]) -> AnnotatedScene:
-    fields = field.keys(("id", "split", "characters", "environment", "story", "shots"))
-    if fields["split"].value not in SPLITS:
-        fields["split"].refuse(f"found {fields['split'].value!r}, expected {' or '.join(SPLITS)}")
-    own = isinstance(fields["characters"].value, dict)
-    characters = (
-        read_characters(fields["characters"]) if own else _read_listed(fields["characters"], cast)
+def _make_scene(
+    source: Source, number: int, fields: AnnotatedSceneFields, *, cast: Mapping[str, str]
+) -> AnnotatedScene:
+    here = ("scenes", number)
+    characters = _find_characters(source, number, fields, cast=cast)
+    prompts = []
+    for i, shot in enumerate(fields.shots):
+        with source.at(*here, "shots", i, "prompt"):
+            check_mentions(shot.prompt, characters)
+        prompts.append(ShotPrompt(text=shot.prompt, cut=shot.cut))
+    prompt = make_global(
+        source, *here, characters=characters, environment=fields.environment, story=fields.story
     )
-    shots = fields["shots"].items()
-    if not shots:
-        fields["shots"].refuse("is empty, expected at least one shot")
-    prompts, ranges = [], []
-    for shot in shots:
-        parts = shot.keys(("frames", "prompt"), ("cut",))
-        cut = parts["cut"].of(bool) if "cut" in parts else True
-        prompts.append(ShotPrompt(text=read_prompt(parts["prompt"], characters), cut=cut))
-        ranges.append(_read_range(parts["frames"], after=ranges[-1].end if ranges else 0))
-        if not cut and len(ranges) > 1 and ranges[-1].start != ranges[-2].end:
-            parts["frames"].refuse(
-                f"starts at {ranges[-1].start}, expected {ranges[-2].end}, where the last shot ends: cut is false"
-            )
     return AnnotatedScene(
-        id=_read_name(fields["id"]),
-        split=fields["split"].of(str),
-        script=Script(prompt=read_global(fields, characters), shots=tuple(prompts)),
-        ranges=tuple(ranges),
+        id=fields.id,
+        split=fields.split,
+        script=Script(prompt=prompt, shots=tuple(prompts)),
+        ranges=_make_ranges(source, number, fields.shots),
     )
 
 
-def _read_listed(field: Field, cast: dict[str, str]) -> dict[str, str]:
+def _find_characters(
+    source: Source, number: int, fields: AnnotatedSceneFields, *, cast: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns the descriptions of a scene: its own, or those of the cast that it lists."""
+    here = ("scenes", number, "characters")
+    if isinstance(fields.characters, dict):
+        check_descriptions(source, *here, characters=fields.characters)
+        return fields.characters
     listed: dict[str, str] = {}
-    for item in field.items():
-        name = item.of(str)
-        if name not in cast:
-            item.refuse(f"{name!r} is not in the cast, {suggest(name, cast)}")
-        if name in listed:
-            item.refuse(f"{name!r} is listed twice")
+    for i, name in enumerate(fields.characters):
+        with source.at(*here, i):
+            if name not in cast:
+                raise InputError(f"{name!r} is not in the cast, {suggest(name, cast)}")
+            if name in listed:
+                raise InputError(f"{name!r} is listed twice")
         listed[name] = cast[name]
     return listed
 
 
-def _read_range(field: Field, after: int) -> FrameRange:
-    bounds = [item.of(int) for item in field.items()]
-    if len(bounds) != 2:
-        field.refuse(f"found {len(bounds)} numbers, expected [start, end]")
-    start, end = bounds
-    if start < 0 or start >= end:
-        field.refuse(
-            f"found {bounds}, expected 0 <= start < end (end is the first frame not in it)"
+def _make_ranges(
+    source: Source, number: int, shots: Sequence[AnnotatedShotFields]
+) -> tuple[FrameRange, ...]:
+    ranges: list[FrameRange] = []
+    for i, shot in enumerate(shots):
+        with source.at("scenes", number, "shots", i, "frames"):
+            ranges.append(_follow(shot, after=ranges[-1].end if ranges else None))
+    return tuple(ranges)
+
+
+def _follow(shot: AnnotatedShotFields, *, after: int | None) -> FrameRange:
+    """Returns the range of a shot; `after` is where the shot before it ends, None for the first one."""
+    start, end = shot.frames
+    if after is not None and start < after:
+        raise InputError(
+            f"found {shot.frames}, expected a start at or after {after}, where the last shot ends"
         )
-    if start < after:
-        field.refuse(
-            f"found {bounds}, expected a start at or after {after}, where the last shot ends"
+    if after is not None and start != after and not shot.cut:
+        raise InputError(
+            f"starts at {start}, expected {after}, where the last shot ends: cut is false"
         )
     return FrameRange(start, end)
 
 
-def _read_name(field: Field) -> str:
-    text = field.of(str).strip()
-    if not text:
-        field.refuse("is empty")
-    return text
-
-
-def _compare_scenes(field: Field, scene: AnnotatedScene, other: AnnotatedScene) -> None:
+def _compare_scenes(scene: AnnotatedScene, other: AnnotatedScene) -> None:
     if scene.id == other.id:
-        field.refuse(f"the id {scene.id!r} is taken by an earlier scene")
+        raise InputError(f"the id {scene.id!r} is taken by an earlier scene")
     # Frames trained on would be scored as held out; within one split scenes may share frames.
     shared = any(a.overlaps(b) for a in scene.ranges for b in other.ranges)
     if shared and scene.split != other.split:
-        field.refuse(f"{scene.split} shares frames with scene {other.id!r}, which is {other.split}")
+        raise InputError(
+            f"{scene.split} shares frames with scene {other.id!r}, which is {other.split}"
+        )

@@ -1,8 +1,8 @@
-"""Where scenes to be encoded come from: a film with its scene file, or a set of raw pixels made from one before.
+"""Opens the source of scenes to encode: a film with its scene file, or a set of raw pixels that was made from one.
 
-Either enters as a path; a `Source` leaves, which yields scenes with their texts and their frames, one shot in memory
-at a time (shots that overlap apart). A set of pixels holds all that a codec and a text encoder are given, so that both
-can be changed when the films are no longer there.
+A path is opened as a `Source`, which yields scenes with their texts and their frames. One shot is in memory at a time,
+except shots that overlap. A set of pixels holds everything that a codec and a text encoder read, so that both can be
+changed when the films are no longer available.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from lct_jax.data.scene_file import (
 )
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
-from lct_jax.directing.script import Script, find_characters, render_global, render_shot
+from lct_jax.directing.prompts import find_characters, render_global, render_shot
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_own_rate, read_shape
@@ -39,12 +40,12 @@ from lct_jax.tensors import hash_file
 
 @dataclass(frozen=True)
 class RawShot:
-    """A shot before any encoding.
+    """Is a shot before any encoding.
 
     Attributes:
         text: its prompt. frames: uint8 [frames, height, width, 3].
-        joined: whether it goes on, without a cut, from the shot before it in its scene. followed: whether the next one
-            goes on from it.
+        joined: whether it continues, without a cut, the shot before it in its scene. followed: whether the next shot
+            continues it.
         alone: the caption of a scene of one shot that needs no global prompt, "" where the text itself needs none.
     """
 
@@ -57,7 +58,8 @@ class RawShot:
 
 @dataclass(frozen=True)
 class RawScene:
-    """A scene before any encoding: name, split, global prompt with and without the story, shots to be read once."""
+    """Is a scene before any encoding: name, split, global prompt with and without the story, and shots that can be read
+    once."""
 
     name: str
     split: str
@@ -68,7 +70,7 @@ class RawScene:
 
 @dataclass(frozen=True)
 class SceneTexts:
-    """The texts of a scene as `RawScene` has them, without any frame."""
+    """Holds the texts of a scene, as `RawScene` has them, without any frame."""
 
     name: str
     full: str
@@ -78,16 +80,16 @@ class SceneTexts:
 
 @dataclass(frozen=True)
 class Source:
-    """Scenes of one film.
+    """Gives the scenes of one film.
 
     Attributes:
-        content: what they depend on, as JSON. owed: credit line.
-        size: gives height and width of the frames, and the stretch. scenes: gives them, in order of the film.
-        texts: gives their texts alone, in any order.
+        content: everything that they depend on, as JSON. credit: the credit line.
+        size: returns height and width of the frames, and the stretch. scenes: returns the scenes, in order of the film.
+        texts: returns their texts alone, in any order.
     """
 
     content: object
-    owed: str
+    credit: str
     size: Callable[[], tuple[tuple[int, int], float]]
     scenes: Callable[[], Iterator[RawScene]]
     texts: Callable[[], Iterator[SceneTexts]]
@@ -95,7 +97,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Footage:
-    """The frames of one annotated shot: uint8 [frames, height, width, 3]."""
+    """Holds the frames of one annotated shot: uint8 [frames, height, width, 3]."""
 
     scene: AnnotatedScene
     shot: int
@@ -103,7 +105,7 @@ class Footage:
 
 
 def open_source(path: Path, config: Config) -> Source:
-    """The source in a scene file, or in the folder of a shard of pixels; raises InputError where it is damaged."""
+    """Returns the source in a scene file, or in the folder of a shard of pixels; raises InputError if it is damaged."""
     if path.is_dir():
         return _open_pixels(path)
     annotated = load_scene_file(path)
@@ -111,7 +113,7 @@ def open_source(path: Path, config: Config) -> Source:
     about = dataclasses.replace(annotated, film=dataclasses.replace(annotated.film, file=""))
     return Source(
         content=[hash_file(annotated.film.file), dataclasses.asdict(about)],
-        owed=annotated.film.owed,
+        credit=annotated.film.credit_line,
         size=size,
         scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
         texts=lambda: map(_render_texts, annotated.scenes),
@@ -119,13 +121,14 @@ def open_source(path: Path, config: Config) -> Source:
 
 
 def hash_of(*values: object) -> str:
-    """16 hex digits of what is JSON in the same way every time."""
+    """Returns 16 hex digits, the hash of values that have one form as JSON."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], float]:
-    """Height and width of a film's frames in a set, and the stretch; InputError where that is over the limit."""
+    """Returns height and width of a film's frames in a set, and the stretch; raises InputError if that is over the
+    limit."""
     prepare, patch, shape = config.prepare, config.backbone.patch, read_shape(film)
     stride = find_stride(prepare.codec)
     multiple = (stride[1] * patch[1], stride[2] * patch[2])
@@ -148,7 +151,8 @@ def iter_footage(annotated: SceneFile, *, fps: float, size: tuple[int, int]) -> 
     places.sort(key=lambda place: place[0].start)
     number, frame_at, kept = 0, iter_at_rate(annotated.film.file, fps), []
     for frames, scene, shot in places:
-        kept = kept[len(kept) - max(number - frames.start, 0) :]  # shots of a split may overlap
+        # Shots of a split may overlap.
+        kept = kept[len(kept) - max(number - frames.start, 0) :]
         while number < frames.end:
             frame = next(frame_at, None)
             if frame is None:
@@ -189,8 +193,8 @@ def _render_texts(scene: AnnotatedScene) -> SceneTexts:
 def render_alone(script: Script) -> str:
     """Returns the caption of a scene of one shot as a single shot, which has no global prompt.
 
-    It describes whomever the prompt names, in the form of the global prompt, and is "" where the prompt names nobody or
-    the scene has more shots.
+    It describes the characters that the prompt names, in the form of the global prompt, and is "" where the prompt
+    names nobody or the scene has more shots.
     """
     names = find_characters(script.shots[0].text) if len(script.shots) == 1 else ()
     if not names or script.prompt is None:
@@ -201,13 +205,13 @@ def render_alone(script: Script) -> str:
 
 
 def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
-    """Text of the global prompt; a scene of which nothing is written has the empty one."""
+    """Returns the text of the global prompt; a scene without any text has the empty one."""
     prompt = scene.script.prompt
     return "" if prompt is None else render_global(prompt, story=story)
 
 
 def _at_rate(annotated: SceneFile, fps: float) -> SceneFile:
-    """A scene file whose ranges count frames at another rate; raises InputError where a shot has none."""
+    """Returns a scene file whose ranges count frames at another rate; raises InputError where a shot has none."""
     film = annotated.film
     if fps == film.fps:
         return annotated
@@ -233,7 +237,7 @@ def align_shots(annotated: SceneFile, *, longest: int) -> SceneFile:
     """Returns a scene file in which shots that are followed without a cut have 4n + 1 frames, where a clip holds them.
 
     The boundary to the next shot, at which nothing is seen to change, is moved by two frames at most: so one clip shows
-    a shot from its beginning to where the next one goes on.
+    a shot from its beginning to where the next one continues.
     """
 
     def align(scene: AnnotatedScene) -> AnnotatedScene:
@@ -257,7 +261,7 @@ def _open_pixels(folder: Path) -> Source:
     about = read_about(folder)
     return Source(
         content=[hash_file(folder / f"{kind}.array_record") for kind in KINDS],
-        owed=about.credit,
+        credit=about.credit,
         size=lambda: (tuple(about.size), about.aspect_error),
         scenes=lambda: _iter_pixels(folder),
         texts=lambda: (

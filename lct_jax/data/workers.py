@@ -1,8 +1,8 @@
-"""Worker processes that may die: each has one job at a time, so a death is known to belong to one job.
+"""Runs jobs in worker processes that may die; each process has one job at a time, so a death belongs to one job.
 
-A `ProcessPoolExecutor` is broken as a whole when one of its processes dies, and does not say which job killed it.
-Here every worker is an executor of one process. A worker that dies costs its own job and is replaced. Workers end by
-themselves when this process is gone, however it ended.
+A `ProcessPoolExecutor` is broken as a whole when one of its processes dies, and does not say which job killed it. Here
+every worker is an executor of one process. A worker that dies costs its own job and is replaced. Workers end by
+themselves when the parent process is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def run_in_workers(
     """Yields `function(job)` in the order of the jobs.
 
     Args:
-        function: is sent to the workers, and so are jobs and results; it raises nothing.
-        processes: most workers at the same time.
+        function: is pickled for the workers, as jobs and results are; it must not raise.
+        processes: is the largest number of workers at the same time.
 
     Raises:
-        InputError: no worker can be started. A worker that dies at work gives an `InputError` as its result instead.
+        InputError: no worker can be started. A worker that dies during a job gives an `InputError` as its result
+            instead.
     """
     count = min(processes, len(jobs))
     if not count:
@@ -61,7 +62,7 @@ def run_in_workers(
 
 
 class _Worker:
-    """One process, started when it is first needed and again after it has died."""
+    """Owns one process, which is started when it is first needed and again after it has died."""
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
@@ -69,7 +70,7 @@ class _Worker:
         self._closed = threading.Event()
 
     def run(self, function: Callable[[Any], Any], job: Any) -> Any:
-        """Returns `function(job)`, or an `InputError` where the process died over it."""
+        """Returns `function(job)`, or an `InputError` if the process died during the job."""
         pool = self._start()
         try:
             return pool.submit(function, job).result()
@@ -81,7 +82,7 @@ class _Worker:
             )
 
     def close(self) -> None:
-        """Kills the process at whatever it is, and starts no other."""
+        """Kills the process, whatever it is doing, and starts no other."""
         self._closed.set()
         if self._process:
             with suppress(ProcessLookupError):
@@ -91,11 +92,12 @@ class _Worker:
     def _start(self) -> ProcessPoolExecutor:
         for _ in range(_STARTS):
             if self._pool is None:
-                # Not by fork: JAX and the decoders have threads of their own.
+                # Processes are not forked, because JAX and the decoders have threads of their own.
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
             try:
-                # Before the job is sent: a death while the modules are imported is not the job's.
+                # The process is started before the job is sent, so that a death during imports does not count against
+                # the job.
                 self._process = self._pool.submit(os.getpid).result()
                 return self._pool
             except BrokenProcessPool:
@@ -111,7 +113,7 @@ class _Worker:
 
 
 def _begin() -> None:
-    """Prepares a worker: Ctrl-C is the parent's to answer, and without a parent the worker ends."""
+    """Prepares a worker: Ctrl-C is left to the parent, and the worker ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -119,5 +121,5 @@ def _begin() -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     wait([parent.sentinel])
-    # The main thread is inside a decoder or a codec and would not be asked.
+    # The main thread may be inside a decoder or a codec, where it would not notice a request to stop.
     os.kill(os.getpid(), signal.SIGKILL)

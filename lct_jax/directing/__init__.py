@@ -1,1 +1,1 @@
-"""Scripts: what a person or a language model writes for a scene."""
+"""Reads scripts, which a person or a language model writes for a scene."""

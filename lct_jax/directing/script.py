@@ -1,300 +1,144 @@
-"""What a director writes: a global prompt and the shots of one scene, read from a JSON script.
+"""Scripts: what a director writes of one scene, a global prompt and shots in order, read from a JSON file.
 
-Enters: the path of a script. Leaves: a checked `Script`, and the text the text encoder is given.
-The checks live here because a script is the one input of sampling that is typed by hand: a typo
-should cost one line on the screen, not a scene without its main character. Annotated footage
-(`lct_jax.data.scene_file`) is read with the same `Field` and the same checks.
+A script is the one input of sampling that is typed by hand, so a typo must cost one line on the screen and not a scene
+without its main character. The classes under `Fields` are the file's objects and give docs/schemas/script.schema.json;
+`Script` is what the rest of the project works with.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, ConfigDict, Field
+
+from lct_jax.directing.field_reader import Fields, FileFields, Source, open_source, require_one
+from lct_jax.directing.links import Reference, check_refers
+from lct_jax.directing.prompts import (
+    Characters,
+    GlobalPrompt,
+    Prompt,
+    ShotPrompt,
+    Text,
+    check_descriptions,
+    check_mentions,
+    make_global,
+)
 from lct_jax.errors import InputError
 
 SCRIPT_FORMAT = "lct_jax.script/1"
-SHOT_CUT_TAG = "[SHOT CUT]"
-
-_CHARACTER = re.compile(r"\bCharacter (\w+)")
-_HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
-_KINDS = {
-    dict: "an object {...}",
-    list: "a list [...]",
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    type(None): "null",
-}
-
-Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class GlobalPrompt:
-    """What every shot of a scene shares.
-
-    Attributes:
-      characters: description of each character, by the ID the prompts use ("1" for "Character 1").
-      environment: where and when the scene plays.
-      story: what happens over the whole scene.
-    """
-
-    characters: dict[str, str]
-    environment: str
-    story: str
-
-
-@dataclass(frozen=True)
-class ShotPrompt:
-    """One shot.
-
-    Attributes:
-      text: the prompt, without any tag.
-      cut: True when the shot starts with a cut, False when it goes on from the shot before it.
-      given: path of an image or video used in place of a generated shot; empty to generate it.
-      frames: length in frames, 4n+1; None leaves it to the sampler.
-      place: name of where it plays; empty if the script does not say.
-      refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
-    """
-
-    text: str
-    cut: bool = True
-    given: str = ""
-    frames: int | None = None
-    place: str = ""
-    refers: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Script:
-    """One scene: the global prompt (None if there is none) and its shots in order."""
+    """Describes one scene: the global prompt (None if there is none) and its shots in order."""
 
     prompt: GlobalPrompt | None
     shots: tuple[ShotPrompt, ...]
 
 
-def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
-    """Text of the global group: characters, environment, story; parts that are empty are left out.
-
-    `story=False` leaves the story out, as training does at random (LCT supplement, data).
-    """
-    parts = [f"Character {name}: {text}" for name, text in prompt.characters.items()]
-    if prompt.environment:
-        parts.append(f"Environment: {prompt.environment}")
-    if story and prompt.story:
-        parts.append(f"Story: {prompt.story}")
-    return " ".join(parts)
+def check_frames(frames: int) -> int:
+    """Returns a number of frames; raises InputError where it is not 4n+1, which the video codecs need."""
+    below = (frames - 1) // 4 * 4 + 1
+    if frames < 1:
+        raise InputError(f"found {frames}, expected 4n+1 frames, at least 1")
+    if frames != below:
+        raise InputError(f"found {frames}, expected 4n+1 frames: {below} or {below + 4}")
+    return frames
 
 
-def render_shot(shot: ShotPrompt) -> str:
-    """Text of a shot's group: the prompt, after the tag of truly cut footage (LCT, data)."""
-    return f"{SHOT_CUT_TAG} {shot.text}" if shot.cut else shot.text
+def _check_given(name: str) -> str:
+    if not name:
+        raise InputError("is empty, leave the key out to generate the shot")
+    return name
 
 
-def find_characters(text: str) -> tuple[str, ...]:
-    """IDs that a text mentions as "Character <ID>", each once, in order of first mention."""
-    return tuple(dict.fromkeys(_CHARACTER.findall(text)))
+Frames = Annotated[int, AfterValidator(check_frames), Field(json_schema_extra={"minimum": 1})]
+Given = Annotated[str, AfterValidator(_check_given), Field(json_schema_extra={"minLength": 1})]
+
+
+class ShotFields(Fields):
+    """One shot."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["frames", "given"]}})
+
+    prompt: Prompt
+    """What is seen and done. People are named as "Character ID", by the IDs described in `characters`."""
+    cut: bool = True
+    """True if the shot starts with a cut, false if it goes on from the shot before it."""
+    frames: Frames | None = None
+    """Length in frames, 4n+1. Left out, it is the sampling config's. A shot with `given` has none."""
+    given: Given | None = None
+    """Path, relative to the script, of an image or a video that stands in for a generated shot."""
+    place: str = ""
+    """Name of where the shot plays, by which other shots may refer to it."""
+    refers: list[Reference] = Field(default_factory=list)
+    """What the shot should agree with: earlier or given shots by number from 1, characters by ID, places by name."""
+
+
+class ScriptFields(FileFields):
+    """A script for lct_jax: one scene of one or more shots."""
+
+    model_config = ConfigDict(title="lct_jax script")
+
+    format: Literal["lct_jax.script/1"]
+    """Name of this format."""
+    characters: Characters = Field(default_factory=dict)
+    """Who appears: an ID of letters, digits and _, and a description of the looks."""
+    environment: Text = ""
+    """Where and when the scene plays."""
+    story: Text = ""
+    """What happens over the whole scene."""
+    shots: Annotated[
+        list[ShotFields], require_one("shot"), Field(json_schema_extra={"minItems": 1})
+    ]
+    """The shots in order."""
 
 
 def load_script(path: str | Path) -> Script:
-    """Reads and checks a script.
+    """Returns a script that was read from a JSON file and checked.
 
     The file is `{"format": "lct_jax.script/1", "characters": {"1": "..."}, "environment": "...",
     "story": "...", "shots": [{"prompt": "...", "cut": true, "frames": 17, "given": "x.png",
     "place": "quay", "refers": [1, "quay"]}]}`, of which `format`, `shots` and each `prompt` are
-    required. `given` is relative to the script. A shot refers to shots before it, or given ones.
+    required. `given` is relative to the script. A shot may refer to shots before it and to given ones.
 
     Raises:
-      InputError: names the file and the field, such as `shots[2].prompt`.
+      InputError: the script is not valid; the message names the file and the field, such as `shots[2].prompt`.
     """
-    top = read_json(path, SCRIPT_FORMAT, ("shots",), ("characters", "environment", "story"))
-    characters = read_characters(top["characters"]) if "characters" in top else {}
-    prompt = read_global(top, characters)
-    shots = tuple(
-        _read_shot(field, characters, Path(path).parent) for field in top["shots"].items()
+    source = open_source(path)
+    fields = source.parse(ScriptFields)
+    characters = fields.characters
+    check_descriptions(source, "characters", characters=characters)
+    prompt = make_global(
+        source, characters=characters, environment=fields.environment, story=fields.story
     )
-    if not shots:
-        top["shots"].refuse("is empty, expected at least one shot")
-    for number, field in enumerate(top["shots"].items(), start=1):
-        _check_refers(field.members().get("refers"), number, shots, characters)
+    shots = tuple(
+        _make_shot(source, number, shot, characters=characters, folder=Path(path).parent)
+        for number, shot in enumerate(fields.shots)
+    )
+    check_refers(source, shots, characters=characters)
     return Script(prompt=prompt, shots=shots)
 
 
-@dataclass(frozen=True)
-class Field:
-    """A JSON value with the file and the path it was read from, so that a complaint names both."""
-
-    file: str
-    path: str
-    value: object
-
-    def refuse(self, complaint: str) -> NoReturn:
-        """Raises the `InputError` of this field."""
-        raise InputError(f"{self.file}: {self.path or 'top level'}: {complaint}")
-
-    def of(self, kind: type[Kind]) -> Kind:
-        """The value, if it is of exactly this kind (so `true` is not a number)."""
-        if type(self.value) is not kind:
-            self.refuse(f"found {_describe(self.value)}, expected {_KINDS[kind]}")
-        return self.value
-
-    def members(self) -> dict[str, Field]:
-        """The fields of an object, whatever their names."""
-        prefix = f"{self.path}." if self.path else ""
-        return {key: Field(self.file, prefix + key, value) for key, value in self.of(dict).items()}
-
-    def keys(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Field]:
-        """The fields of an object whose keys are known; missing optional ones are left out."""
-        members = self.members()
-        known = (*required, *optional)
-        for key in members:
-            if key not in known:
-                self.refuse(f"unknown key {key!r}, {suggest(key, known)}")
-        for key in required:
-            if key not in members:
-                self.refuse(f"key {key!r} is missing")
-        return members
-
-    def items(self) -> tuple[Field, ...]:
-        """The fields of a list."""
-        values = enumerate(self.of(list))
-        return tuple(Field(self.file, f"{self.path}[{i}]", value) for i, value in values)
-
-
-def suggest(name: str, known: Collection[str]) -> str:
-    """What to write instead of a name that is not known: the nearest one, or all of them."""
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
-
-
-def read_json(
-    path: str | Path, expected_format: str, required: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, Field]:
-    """Top-level fields of a JSON file whose "format" must be the one expected."""
-    file = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text, object_pairs_hook=lambda pairs: _unique(file, pairs))
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{file}: not JSON at {place}: {error.msg}") from None
-    top = Field(file, "", value)
-    members = top.members()
-    # Before anything else: a file of another format would only be blamed for its keys.
-    if "format" not in members:
-        top.refuse(f"key 'format' is missing, expected {expected_format!r}")
-    if members["format"].value != expected_format:
-        found = _describe(members["format"].value)
-        members["format"].refuse(f"found {found}, expected {expected_format!r}")
-    return top.keys(("format", *required), optional)
-
-
-def read_characters(field: Field) -> dict[str, str]:
-    """Descriptions by ID; the IDs must be such that a prompt can mention them."""
-    described = field.members()
-    for name in described:
-        if not re.fullmatch(r"\w+", name):
-            field.refuse(f"ID {name!r} is not made of letters, digits and _ alone")
-    return {name: read_prompt(text, described) for name, text in described.items()}
-
-
-def read_global(fields: dict[str, Field], characters: dict[str, str]) -> GlobalPrompt | None:
-    """The global prompt of an object with `environment` and `story`; None if nothing is in it."""
-    environment, story = (
-        read_prompt(fields[key], characters, empty_allowed=True) if key in fields else ""
-        for key in ("environment", "story")
-    )
-    if not (characters or environment or story):
-        return None
-    return GlobalPrompt(characters=characters, environment=environment, story=story)
-
-
-def read_prompt(field: Field, described: Collection[str], empty_allowed: bool = False) -> str:
-    """A text for the text encoder: not empty, no tag in it, and it mentions described IDs alone."""
-    text = field.of(str).strip()
-    if not text and not empty_allowed:
-        field.refuse("is empty")
-    if tag := _HANDWRITTEN_TAG.search(text):
-        field.refuse(f'found the tag {tag[0]!r}, expected the shot\'s "cut": true or false instead')
-    for name in find_characters(text):
-        if name not in described:
-            listed = ", ".join(described) or "none"
-            field.refuse(f"mentions 'Character {name}', who is not described (described: {listed})")
-    return text
-
-
-def _read_shot(field: Field, characters: Collection[str], folder: Path) -> ShotPrompt:
-    fields = field.keys(("prompt",), ("cut", "frames", "given", "place", "refers"))
-    if "frames" in fields and "given" in fields:
-        fields["frames"].refuse("found beside 'given', whose picture or video has its own length")
+def _make_shot(
+    source: Source, number: int, fields: ShotFields, *, characters: Collection[str], folder: Path
+) -> ShotPrompt:
+    with source.at("shots", number, "prompt"):
+        check_mentions(fields.prompt, characters)
+    if fields.frames is not None and fields.given is not None:
+        complaint = "found beside 'given', whose picture or video has its own length"
+        source.refuse(("shots", number, "frames"), complaint)
+    given = "" if fields.given is None else folder / fields.given
+    if given and not given.is_file():
+        source.refuse(("shots", number, "given"), f"no such file: {str(given)!r}")
     return ShotPrompt(
-        text=read_prompt(fields["prompt"], characters),
-        cut=fields["cut"].of(bool) if "cut" in fields else True,
-        given=_read_given(fields["given"], folder) if "given" in fields else "",
-        frames=_read_frames(fields["frames"]) if "frames" in fields else None,
-        place=fields["place"].of(str).strip() if "place" in fields else "",
-        refers=tuple(f.value for f in fields["refers"].items()) if "refers" in fields else (),
+        text=fields.prompt,
+        cut=fields.cut,
+        given=str(given),
+        frames=fields.frames,
+        place=fields.place.strip(),
+        refers=tuple(fields.refers),
     )
-
-
-def _check_refers(
-    field: Field | None, own: int, shots: Sequence[ShotPrompt], characters: Collection[str]
-) -> None:
-    names = sorted({*characters, *(shot.place for shot in shots if shot.place)})
-    ready = [n for n, shot in enumerate(shots, start=1) if n != own and (n < own or shot.given)]
-    for item in field.items() if field else ():
-        if type(item.value) is not int:
-            if item.of(str) not in names:
-                item.refuse(f"found {item.value!r}, a character or place that no shot has")
-        elif item.value not in ready:
-            item.refuse(f"found {item.value}, expected an earlier or a given shot, counted from 1")
-
-
-def _read_frames(field: Field) -> int:
-    frames = field.of(int)
-    below = (frames - 1) // 4 * 4 + 1
-    if frames < 1:
-        field.refuse(f"found {frames}, expected 4n+1 frames, at least 1")
-    if frames != below:
-        field.refuse(f"found {frames}, expected 4n+1 frames: {below} or {below + 4}")
-    return frames
-
-
-def _read_given(field: Field, folder: Path) -> str:
-    name = field.of(str)
-    if not name:
-        field.refuse("is empty, leave the key out to generate the shot")
-    path = folder / name
-    if not path.is_file():
-        field.refuse(f"no such file: {str(path)!r}")
-    return str(path)
-
-
-def _unique(file: str, pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # JSON itself keeps the last of two equal keys, and a character would be gone without a word.
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"{file}: key {twice!r} is written twice in one object")
-    return members
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, dict | list) or value is None:
-        return _KINDS[type(value)]
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."

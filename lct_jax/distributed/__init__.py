@@ -1,1 +1,1 @@
-"""The mesh, the processes of a run, and checks before a run starts."""
+"""The mesh, and the processes of a run: how they start together, compare facts and end."""

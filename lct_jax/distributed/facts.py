@@ -1,6 +1,7 @@
-"""What must be the same on all processes of a run: code, versions and the command line.
+"""Facts that must be the same on all processes of a run: code, versions and the command line.
 
-Programs that differ meet in collectives that do not fit together, and hang or compute nonsense without a word.
+Processes that run different programs start collectives that do not match, and then hang or compute wrong numbers
+without an error.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from lct_jax.distributed.peers import Peers
 from lct_jax.errors import InputError
 from lct_jax.versions import read_versions
 
-OWN = ("process_id",)  # flags that may differ
+# Flags that may differ between processes.
+OWN = ("process_id",)
 ROOT = Path(__file__).parents[1]
 
 Facts = Mapping[str, str]
@@ -41,7 +43,7 @@ def hash_code(root: Path = ROOT) -> str:
 
 
 def read_flags() -> Facts:
-    """Returns every flag that this project defines, each field of a config by itself: `--config.data.seed` -> `0`."""
+    """Returns every flag of this project, and each field of a config by itself: `--config.data.seed` -> `0`."""
     found: dict[str, str] = {}
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith(("absl", "jax", "grain", "orbax")):
@@ -53,7 +55,7 @@ def read_flags() -> Facts:
 
 
 def check_alike(peers: Peers, facts: Facts, *, timeout: float) -> None:
-    """Raises InputError, on every process, naming the first fact that is not the same on all."""
+    """Raises InputError on every process, naming the first fact that differs between processes."""
     digest = hashlib.sha256(json.dumps(sorted(facts.items())).encode()).hexdigest()
     digests = peers.gather("what is run", digest, timeout=timeout)
     if len(set(digests)) == 1:
@@ -63,7 +65,7 @@ def check_alike(peers: Peers, facts: Facts, *, timeout: float) -> None:
 
 
 def find_differences(facts: list[Facts]) -> list[str]:
-    """Returns one line for every fact in which a process differs from process 0: what was found where."""
+    """Returns one line for every fact in which a process differs from process 0, with both values."""
     lines = []
     for name in dict.fromkeys(name for own in facts for name in own):
         values = [own.get(name, "nothing") for own in facts]

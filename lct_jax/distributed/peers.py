@@ -1,7 +1,7 @@
-"""The processes of a run as one: they pass values round and end together, over JAX's coordination service.
+"""The processes of a run: they exchange values and end together, over JAX's coordination service.
 
-Values are passed before devices are looked for, and end even a process that sits in a collective which would never
-return. The collectives of jax.experimental.multihost_utils can do neither.
+Values can be exchanged before JAX looks for devices, and a failure ends even a process that waits in a collective which
+would never return. The collectives of jax.experimental.multihost_utils can do neither.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ from lct_jax.distributed.process_spec import ProcessSpec
 from lct_jax.errors import InputError
 from lct_jax.jax_internals import Coordination
 
-EXIT_LOST = 3  # exit code of a process whose run ended because another one was lost
+# The exit code of a process whose run ended because another process was lost.
+EXIT_LOST = 3
 AGAIN = "; the same command on all processes goes on from the last save"
-POLL = 1.0  # seconds between looks for a failure
-LINGER = (
-    10.0  # seconds in which every process hears of a failure, before process 0 ends the service
-)
+# Seconds between two checks for a failure.
+POLL = 1.0
+# Seconds in which every process can read of a failure, before process 0 ends the service.
+LINGER = 10.0
 FAILED = "failed"
 
 
 class Peers:
-    """All processes of a run, as one of them sees them.
+    """All processes of a run, from the point of view of one of them.
 
     Args:
-        spec: of this process. client: of the coordination service.
+        spec: the spec of this process.
+        client: the client of the coordination service.
         report: is called with the last line of this process and its exit code, before it ends.
     """
 
@@ -51,7 +53,8 @@ class Peers:
         """Returns the host of every process, by process.
 
         Raises:
-            InputError: a process was started as one of another number than process 0, or does not answer in time.
+            InputError: a process was started with another number of processes than process 0, or does not answer in
+                time.
         """
         own = [self.spec.process, self.spec.processes, socket.gethostname()]
         self._client.key_value_set(f"count/{own[0]}", json.dumps(own))
@@ -61,7 +64,8 @@ class Peers:
             if text is None:
                 raise InputError(f"process {process}: no answer within {timeout:g} s")
             found.append(json.loads(text))
-            for number, count, host in (own, found[-1]):  # process 0 is the first one that is found
+            # Process 0 is the first one in `found`.
+            for number, count, host in (own, found[-1]):
                 if count != found[0][1]:
                     raise InputError(
                         f"process {number} on {host} was started as one of {count}, process 0 as one of {found[0][1]}"
@@ -69,7 +73,7 @@ class Peers:
         return [host for _, _, host in found]
 
     def gather(self, topic: str, value: Any, *, timeout: float) -> list[Any]:
-        """Returns the JSON value that every process gives for a topic, by process; a topic is used once.
+        """Returns the JSON value that every process gives for a topic, by process; a topic can be used only once.
 
         Raises:
             InputError: some processes do not give it within `timeout` seconds.
@@ -90,7 +94,7 @@ class Peers:
         self._watcher.start()
 
     def part(self, *, timeout: float) -> None:
-        """Waits until every process has come to its end; those that do not come in time end all the same."""
+        """Waits until every process has finished; processes that do not finish in time are ended."""
         try:
             self._client.wait_at_barrier("end", int(timeout * 1000))
         except JaxRuntimeError:
@@ -102,25 +106,27 @@ class Peers:
             self._watcher.join()
 
     def fail(self, text: str, *, code: int) -> NoReturn:
-        """Ends this process with a text, of which the others hear, so that they end too."""
+        """Ends this process with a message and an exit code; the other processes see it and end too."""
         self._publish(f"it ended with: {text}", code)
         self._end(text, code)
 
     def fail_silently(self, why: str) -> NoReturn:
-        """Ends this process, of which nobody here can hear any more, and tells the others why."""
+        """Ends this process after its parent, which would print its last line, is gone; the other processes see why."""
         self._publish(why, EXIT_LOST)
         self._end(why, EXIT_LOST)
 
     def _publish(self, why: str, code: int) -> None:
         failure = {"process": self.spec.process, "host": socket.gethostname(), "why": why}
-        with contextlib.suppress(JaxRuntimeError):  # another process has failed first
+        # Another process may have failed first.
+        with contextlib.suppress(JaxRuntimeError):
             self._client.key_value_set(FAILED, json.dumps({**failure, "code": code}))
 
     def _watch(self) -> None:
         while not self._leaving.is_set():
             try:
                 text = self._get(FAILED, POLL)
-            except JaxRuntimeError:  # the service is gone, for which JAX ends this process
+            # The service is gone, and JAX ends this process for that.
+            except JaxRuntimeError:
                 return
             if text is not None and not self._leaving.is_set():
                 failure = json.loads(text)
@@ -129,7 +135,7 @@ class Peers:
                     self._end(describe_loss(**failure), code)
 
     def _end(self, text: str, code: int) -> NoReturn:
-        """Ends at once: JAX's own way out waits for others that may not come."""
+        """Ends this process at once, since JAX's own shutdown waits for processes that may not come."""
         sys.stdout.flush()
         self._report(text, code)
         with contextlib.suppress(JaxRuntimeError):
@@ -137,7 +143,7 @@ class Peers:
         os._exit(code)
 
     def _get(self, key: str, seconds: float) -> str | None:
-        """Returns the value of a key, None where it is not set in time."""
+        """Returns the value of a key, or None where it is not set in time."""
         try:
             return self._client.blocking_key_value_get(key, max(int(seconds * 1000), 1))
         except JaxRuntimeError as error:
@@ -147,15 +153,15 @@ class Peers:
 
 
 def describe_loss(process: int, host: str, why: str) -> str:
-    """Returns what the other processes say of one that is lost."""
+    """Returns the line with which the other processes report that a process is lost."""
     return f"process {process} on {host} is gone: {why}{AGAIN}"
 
 
 class Alone:
-    """The peers of a run of one process: there is nobody to ask or to lose."""
+    """The peers of a run of one process."""
 
     process, processes = 0, 1
 
     def gather(self, topic: str, value: Any, *, timeout: float) -> list[Any]:
-        """Returns the value alone."""
+        """Returns a list of the value alone."""
         return [value]

@@ -1,10 +1,10 @@
-"""Which process of how many this one is: by flags, by the environment, or by what JAX knows of the cluster.
+"""Which process this one is, and of how many: from flags, from the environment, or from what JAX detects.
 
---coordinator=HOST:PORT --processes=N --process_id=I      by hand; or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES,
-                                                          JAX_PROCESS_ID, one by one where a flag is not given
---coordinator=auto                                        what JAX detects: TPU pods, Slurm, Open MPI, Kubernetes
-nothing                                                   auto in a Slurm step or an Open MPI job of several tasks,
-                                                          else a run of one process, which needs no coordinator
+--coordinator=HOST:PORT --processes=N --process_id=I      is set by hand; JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES
+                                                          and JAX_PROCESS_ID each replace a flag that is not given
+--coordinator=auto                                        takes what JAX detects: TPU pods, Slurm, Open MPI, Kubernetes
+no flag                                                   is auto in a Slurm step or Open MPI job of several tasks;
+                                                          else the run has one process and needs no coordinator
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ENVIRONMENT = {
     "processes": "JAX_NUM_PROCESSES",
     "process_id": "JAX_PROCESS_ID",
 }
-TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # set for what srun and mpirun start
+# srun and mpirun set these for the processes that they start.
+TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class ProcessSpec:
     """One process of a run.
 
     Attributes:
-        process: its number, from 0. processes: how many there are. host, port: of process 0, where JAX's coordination
-            service listens. All four are None until JAX has detected them.
-        join_timeout: seconds within which all processes must come.
-        lost_timeout: seconds without a sign of life after which a process counts as lost.
+        process: its number, from 0.
+        processes: how many there are.
+        host, port: the address of process 0, where JAX's coordination service listens. These four are None until JAX
+            has detected them.
+        join_timeout: seconds within which all processes must have started.
+        lost_timeout: seconds without a heartbeat after which a process counts as lost.
     """
 
     process: int | None
@@ -46,12 +49,12 @@ class ProcessSpec:
 
     @property
     def name(self) -> str:
-        """The beginning of every line about this process: `process 0/2`, numbered as --process_id is."""
+        """The beginning of every line about this process, such as `process 0/2`, numbered as --process_id is."""
         return "process" if self.process is None else f"process {self.process}/{self.processes}"
 
     @property
     def address(self) -> str | None:
-        """HOST:PORT of the coordination service, None where JAX detects it."""
+        """HOST:PORT of the coordination service; None where JAX detects it."""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host
         return None if self.host is None else f"{host}:{self.port}"
 
@@ -68,7 +71,7 @@ def define_process_flags() -> None:
 
 
 def read_spec(environment: Mapping[str, str] | None = None) -> ProcessSpec | None:
-    """Returns this process's spec by flags and environment, None in a run of one process.
+    """Returns this process's spec by flags and environment, or None in a run of one process.
 
     Raises:
         InputError: a part is missing or out of its range.

@@ -1,11 +1,11 @@
-"""`run_distributed(main)`: a program of one process, or of many that start, fail and end as one.
+"""`run_distributed(main)` runs a program on one process, or on many that start, fail and end together.
 
     if __name__ == "__main__":
         run(run_distributed(main))    # cli.run; the flags are those of process_spec.define_process_flags
 
-Before `main` the processes join over `jax.distributed` and compare code, versions and flags; what `main` raises on one
-process ends all of them, each with a line of its own. Only process 0 prints on stdout. A run of one process is `main`
-and nothing else.
+Before `main`, the processes join over `jax.distributed` and compare code, versions and flags. An exception of `main` on
+one process ends all of them, each with a line of its own. Only process 0 prints on stdout. With one process, nothing
+but `main` runs.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ from lct_jax.distributed.process_spec import ProcessSpec, read_spec
 from lct_jax.errors import InputError, describe
 from lct_jax.jax_internals import read_distributed
 
-# The beginning of an error of XLA that a lost process may be the reason of.
+# An error of XLA that begins like this may be due to a lost process.
 XLA_STATUS = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\\b")
-# Seconds, beyond `lost_timeout`, after which JAX has ended a process whose peer is lost.
+# Seconds after `lost_timeout` within which JAX ends a process whose peer is lost.
 GRACE = 10.0
-ANSWER = 60.0  # seconds for values that every process has at hand
-PARTING = 300.0  # seconds to the end of the last one of those that were asked to stop, and save
-LAST = 86_400.0  # seconds to the end of the last process: process 0 may write what all have made
+# Seconds to wait for values that every process has already.
+ANSWER = 60.0
+# Seconds to wait for the last process after a stop signal, since processes end at different times after a save.
+PARTING = 300.0
+# Seconds to wait for the last process at the end of the program: process 0 may still write what all have computed.
+LAST = 86_400.0
 
 
 def run_distributed(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
     """Wraps a function of `argv` for a run of any number of processes.
 
-    Exit codes: 2 where an input was wrong on any process, `peers.EXIT_LOST` where a process was lost.
+    The exit code is 2 where an input was wrong on any process, and `peers.EXIT_LOST` where a process was lost.
     """
 
     @functools.wraps(main)
@@ -67,18 +70,21 @@ def run_with_peers(
     alike: bool,
     report: Report = report_on_stderr,
 ) -> None:
-    """Calls `work` with the peers of this process, in a child of it where there are any.
+    """Calls `work` with the peers of this process; where there are any, in a child of this process.
 
     Args:
+        work: the function to call.
+        spec: this process; None in a run of one process.
         alike: whether code, versions and flags must be the same on all processes.
         report: is called in the parent with the spec, the last line and the exit code of a process that failed, and
-            returns the exit code that it ends with.
+            returns the exit code of the parent.
     """
     if spec is None:
         return work(Alone())
     if CHILD not in os.environ:
         return run_child(spec, report)
-    sys.stderr = open(  # noqa: SIM115, since it is what the whole program writes to
+    # The whole program writes to this file, so that no block closes it.
+    sys.stderr = open(  # noqa: SIM115
         int(os.environ[CHILD].split(",")[1]), "w", buffering=1, closefd=False
     )
     joined: list[Peers] = []
@@ -113,25 +119,27 @@ def _run(work: Callable[[Peers], None], peers: Peers, alike: bool) -> None:
         work(peers)
         peers.part(timeout=LAST)
         jax.distributed.shutdown()
-    except (
-        SystemExit
-    ) as end:  # a stop signal, which all processes have heard of, or a check that failed on all
+    # After a stop signal, or after a check that failed, all processes exit.
+    except SystemExit as end:
         peers.part(timeout=PARTING)
         jax.distributed.shutdown()
         sys.stdout.flush()
-        os._exit(end.code or 0)  # what is half started would wait for what does not come
+        # Python's own exit would wait for threads whose collectives never finish.
+        os._exit(end.code or 0)
     except BaseException as error:
         _fail(peers, error)
 
 
 def start_jax(spec: ProcessSpec) -> ProcessSpec:
-    """Starts `jax.distributed`, before any call of JAX that looks for devices; returns the spec, filled in.
+    """Starts `jax.distributed` and returns the spec with its process numbers; no call of JAX may look for devices
+    before.
 
     Raises:
         InputError: process 0 is not reached in time, its port is taken, or JAX detects no cluster.
     """
-    logging.set_verbosity(logging.WARNING)  # it tells of every connection
-    # A stop signal is agreed on in stop_signal.py; JAX's service would take the signal away.
+    # At a lower level JAX logs every connection.
+    logging.set_verbosity(logging.WARNING)
+    # The processes agree on a stop signal in stop_signal.py; JAX's own service would catch the signal first.
     jax.config.update("jax_enable_preemption_service", False)
     deadline = time.monotonic() + spec.join_timeout
     given = {}
@@ -152,7 +160,8 @@ def start_jax(spec: ProcessSpec) -> ProcessSpec:
             heartbeat_timeout_seconds=int(spec.lost_timeout),
             shutdown_timeout_seconds=60,
         )
-    except Exception as error:  # of no narrower kind: of a metadata server, or an unset variable
+    # JAX raises no narrower type, such as for a metadata server that fails or a variable that is not set.
+    except Exception as error:
         found = f"{type(error).__name__}: {error}"
         if isinstance(error, ValueError):
             found = (
@@ -165,7 +174,7 @@ def start_jax(spec: ProcessSpec) -> ProcessSpec:
 
 
 def _find_process_0(spec: ProcessSpec, deadline: float) -> None:
-    """Waits until something listens where process 0 is said to be; process 0 looks whether its port is free."""
+    """Waits until the address of process 0 accepts connections; on process 0, checks that its port is free."""
     if spec.process == 0:
         try:
             return socket.create_server(("", spec.port)).close()
@@ -191,8 +200,8 @@ def _tell_end(text: str, code: int) -> None:
 
 def _fail(peers: Peers, error: BaseException) -> None:
     line, code = describe(error) or (None, 1)
-    # A collective breaks where another process is lost, inside a save for one: the watching thread, or JAX, ends this
-    # process then, and says so.
+    # A collective fails where another process is lost, such as inside a save. In that case the watching thread or JAX
+    # ends this process during the wait, and names the lost process.
     if XLA_STATUS.match(str(error.__cause__ or error)):
         time.sleep(GRACE + peers.spec.lost_timeout)
     if line is None:

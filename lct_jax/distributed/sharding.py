@@ -1,7 +1,7 @@
-"""The mesh and the one sharding word of model code: `shard(x, "BLD")`.
+"""The mesh, and the only call about sharding in model code: `shard(x, "BLD")`.
 
-Two mesh axes: `data` splits rows and, at rest, every large parameter (FSDP); `seq` splits the tokens of a row.
-The letter table maps the project's dimension key to mesh axes, so a tensor's suffix is also its sharding.
+The mesh has two axes: `data` shards rows and, between steps, every large parameter (FSDP); `seq` shards the tokens of a
+row. The letter table maps the project's dimension key to mesh axes, so a tensor's suffix is also its sharding.
 Parameters are placed by one rule over the abstract tree; layers carry no annotation.
 """
 
@@ -21,12 +21,14 @@ from lct_jax.types import PackedBatch
 
 AXES = ("data", "seq")
 LETTERS = {"B": "data", "L": "seq"}
-HEADS = {"B": "data", "H": "seq"}  # of a cache: split over tokens, it would move in every layer
-SMALLEST_SHARDED = 2**12  # elements; below it a gather costs more than the memory it saves
+# The letters of a cache: sharded over tokens, it would be exchanged in every layer.
+HEADS = {"B": "data", "H": "seq"}
+# Elements of the smallest leaf that is sharded; below, a gather costs more than the memory it saves.
+SMALLEST_SHARDED = 2**12
 
 
 def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
-    """A (data, seq) mesh over all devices, `seq` of them along the tokens of a row.
+    """Returns a (data, seq) mesh over all devices, `seq` of them along the tokens of a row.
 
     Raises:
         InputError: the number of devices is not a multiple of `seq`; JAX sees a pod of several hosts, and this process
@@ -42,15 +44,16 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
             f"compute.seq_shards: found {seq} over {len(devices)} devices, expected a divisor"
         )
     shape = (len(devices) // seq, seq)
-    # Explicit axes, the default of jax.make_mesh, refuse the gathers by group slot: ask for Auto.
+    # With explicit axes, the default of jax.make_mesh, the gathers by group slot raise an error.
     return Mesh(np.asarray(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
-    """A mesh of `shards` devices over tokens and heads, twice if there are enough: a row a guidance branch.
+    """Returns a mesh for sampling: `shards` devices over tokens and heads, for each guidance branch if there are
+    enough.
 
     Raises:
-        InputError: more shards than devices, heads that they do not divide, or a process that has no part.
+        InputError: there are more shards than devices, the shards do not divide the heads, or a process has no part.
     """
     devices = jax.devices()
     if shards > len(devices) or heads % shards:
@@ -69,32 +72,32 @@ def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
 
 
 def letters_to_spec(letters: str) -> P:
-    """The PartitionSpec of a suffix, e.g. "BLD" -> P("data", "seq", None)."""
+    """Returns the PartitionSpec of a suffix, e.g. P("data", "seq", None) for "BLD"."""
     return P(*(LETTERS.get(letter) for letter in letters))
 
 
 def shard(x: jax.Array, letters: str) -> jax.Array:
-    """Asks for the sharding that `letters` name; does nothing outside `jax.set_mesh`."""
+    """Constrains x to the sharding that `letters` name; does nothing outside `jax.set_mesh`."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, letters_to_spec(letters))
 
 
 def shard_heads(x: jax.Array, letters: str) -> jax.Array:
-    """Asks for a cache's sharding, heads over `seq`; does nothing outside `jax.set_mesh`."""
+    """Constrains x to a cache's sharding, heads over `seq`; does nothing outside `jax.set_mesh`."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, P(*(HEADS.get(letter) for letter in letters)))
 
 
 def count_shards(letter: str) -> int:
-    """Parts into which the mesh in force splits an axis, e.g. "L"; 1 without a mesh."""
+    """Returns into how many parts the current mesh shards an axis such as "L"; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else mesh.shape[LETTERS[letter]]
 
 
 def find_platform() -> str:
-    """Platform of the devices of the mesh in force, such as "tpu"; of the default device without a mesh.
+    """Returns the platform, such as "tpu", of the current mesh's devices, or of the default device without a mesh.
 
     A program may be compiled for devices that this machine does not have.
     """
@@ -103,9 +106,10 @@ def find_platform() -> str:
 
 
 def spread(x: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
-    """Asks for one axis of `axes`, the longest that it divides, over the whole mesh: pictures have no letters.
+    """Constrains x so that the longest of `axes` that the devices divide is sharded over the whole mesh.
 
-    Does nothing outside `jax.set_mesh`, or where the devices divide none of them.
+    This is for pictures, whose axes have no letters. Nothing happens outside `jax.set_mesh`, or where no axis is
+    divisible.
     """
     mesh = jax.sharding.get_abstract_mesh()
     fitting = [] if mesh.empty else [a for a in axes if x.shape[a] % mesh.size == 0]
@@ -117,9 +121,10 @@ def spread(x: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
 
 
 def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
-    """Shards every large leaf over `data` along its largest divisible axis; small leaves are replicated.
+    """Returns shardings that split every large leaf over `data` along its largest divisible axis; others are
+    replicated.
 
-    The rule looks at shapes alone, so optimiser moments and EMA land where their parameter lies.
+    The rule looks at shapes alone, so the optimiser's moments and the EMA are placed like their parameter.
     """
     size = mesh.shape["data"]
 
@@ -137,27 +142,27 @@ def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
 
 
 def with_sharding(abstract: Any, mesh: Mesh) -> Any:
-    """Returns a tree of shapes, each with the sharding that `state_sharding` gives it, for whoever makes the arrays."""
+    """Returns a tree of shapes in which each has the sharding that `state_sharding` gives it."""
     place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)
     return jax.tree.map(place, abstract, state_sharding(abstract, mesh))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole, such as metrics: any process may read it."""
+    """Returns the sharding of values that every device holds whole, such as metrics; any process may read them."""
     return NamedSharding(mesh, P())
 
 
 def find_rows(mesh: Mesh, rows: int) -> tuple[int, ...]:
-    """The rows, of `rows` of a global batch, that this process reads: those of which its devices hold any token.
+    """Returns the rows of a global batch of `rows` that this process reads: those of which its devices hold any token.
 
-    Processes that share the tokens of a row all read it. `check_mesh` says whether `rows` divide.
+    Processes that share the tokens of a row all read it. `check_mesh` checks that `rows` can be divided.
     """
     share = rows // mesh.shape["data"]
     return tuple(place * share + row for place in _find_places(mesh) for row in range(share))
 
 
 def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
-    """Makes a global batch, rows over `data` and tokens over `seq`, of the rows each process has read (`find_rows`)."""
+    """Returns a global batch, rows over `data` and tokens over `seq`, of each process's own rows (`find_rows`)."""
     sharding, places = NamedSharding(mesh, P("data", "seq")), _find_places(mesh)
 
     def place(x: np.ndarray) -> jax.Array:
@@ -174,14 +179,14 @@ def place_batch(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
 
 
 def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
-    """A whole array on every host, of which other processes may hold parts; all of them ask for it."""
+    """Returns a whole array on every host, also where processes hold parts of it; all processes must call this."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return multihost_utils.process_allgather(x, tiled=True)
     return np.asarray(x)
 
 
 def _find_places(mesh: Mesh) -> list[int]:
-    """Places along `data` at which this process has a device; a process's devices need not be neighbours."""
+    """Returns the indices along `data` at which this process has a device; they need not be contiguous."""
     me = jax.process_index()
     return [n for n, row in enumerate(mesh.devices) if any(d.process_index == me for d in row)]
 

@@ -1,13 +1,13 @@
 """A request to stop, from the system or from the keyboard, as a value that the training loop reads between steps.
 
-SIGTERM is how schedulers announce preemption; Ctrl-C is how people do. Either way the step under way is finished and
-saved: that takes two steps at most (one may be queued), an evaluation if one is due just then, and a save with its
-manifest; how long it took is said at the end. Before the first step there is nothing to save, and the process ends at
-once. So it does at a second Ctrl-C.
+Schedulers announce preemption by SIGTERM; people stop a run by Ctrl-C. Either way the step under way is finished and
+saved. That takes two steps at most (one may be queued), an evaluation if one is due just then, and a save with its
+manifest; the time it took is reported at the end. Before the first step there is nothing to save, and the process ends
+at once. A second Ctrl-C also ends it at once.
 
-A notice of preemption may reach one process alone, and a save takes all of them. So after every step the largest signal
-number that any process has received is found by a collective of four bytes a device, and read one step later, when it
-is there: no process waits for another, and all stop after the same step, at most two steps after the signal.
+A notice of preemption may reach only one process, and a save takes all of them. So after every step a collective of
+four bytes a device finds the largest signal number that any process has received. The result is read one step later,
+when it has arrived: no process waits for another, and all stop after the same step, at most two steps after the signal.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignal:
-    """Listens from its creation on; `received` is the first signal, None without one.
+    """Receives signals from its creation on; `received` is the first one, None without one.
 
-    In a run of several processes a signal is never acted upon before the first step: all processes stop together, which
+    In a run of several processes no signal is acted upon before the first step: all processes stop together, which
     takes a step.
     """
 
@@ -46,25 +46,27 @@ class StopSignal:
             signal.signal(number, self._note)
 
     def defer(self) -> None:
-        """Notes a signal from now on instead of ending the process: there is something to save."""
+        """Stores a signal from now on instead of ending the process, since there is something to save."""
         self._deferred = True
 
     def poll(self, mesh: Mesh) -> bool:
-        """Returns whether to stop after this step; identical on all processes, each of which calls it after every step.
+        """Returns whether to stop after this step; it is identical on all processes, which must call it after every
+        step.
 
         Args:
-            mesh: over all devices.
+            mesh: the mesh over all devices.
         """
         if not self._several:
             return self.received is not None
         before = 0 if self._largest is None else int(self._largest)
         self._largest = _find_largest(self.received or 0, mesh)
-        if before and self.received is None:  # another process received it
+        # Another process may have received the signal.
+        if before and self.received is None:
             self._note(before, None)
         return before != 0
 
     def leave(self, workdir: Path) -> None:
-        """Ends the process where a signal came and the state is saved; says which, and how long ago it came.
+        """Ends the process if a signal came, and says which one and how long ago. The state is saved by then.
 
         The exit code is 0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C.
         """

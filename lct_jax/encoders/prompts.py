@@ -1,6 +1,6 @@
-"""How a base model wants its prompts: cleaned, cut or not, padded, and whether padding is seen.
+"""Prepares prompts as a base model expects them: cleaned, cut or not, padded, with padding visible or not.
 
-Text enters as somebody typed it and leaves as the base model's own pipeline would hand it to its tokenizer.
+Text is given as somebody typed it, and is returned as the base model's own pipeline would pass it to its tokenizer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Typography that ftfy (Speer 2019, the cleaner of Wan's pipeline) spells in ASCII, and what it takes away.
+# ftfy (Speer 2019, the cleaner of Wan's pipeline) replaces this typography by ASCII, and removes these characters.
 _QUOTES = dict.fromkeys("‘’‚‛ʼ", "'") | dict.fromkeys("“”„‟", '"')
 _LIGATURES = {
     chr(0xFB00 + i): x for i, x in enumerate(("ff", "fi", "fl", "ffi", "ffl", "ſt", "st"))
@@ -35,10 +35,11 @@ _TABLE = str.maketrans(_QUOTES | _LIGATURES | _BREAKS) | _CONTROLS
 def clean_prompt(text: str) -> str:
     """Cleans a prompt as Wan's pipeline does: plain quotes and ligatures, no HTML entities, single spaces.
 
-    As ftfy.fix_text, then twice html.unescape, then runs of white space to one space, but for its guesses at text
-    decoded wrongly ("Ã©" stays): a guess may turn what somebody wrote into something else.
+    It does what ftfy.fix_text does, then applies html.unescape twice, then reduces runs of white space to one space.
+    Text that was decoded wrongly ("Ã©") stays as it is, because ftfy's guess may change what somebody wrote.
     """
-    text = html.unescape(text) if "<" not in text else text  # ftfy takes what has tags for HTML
+    # Ftfy takes text that has tags for HTML.
+    text = html.unescape(text) if "<" not in text else text
     text = _narrow(text.translate(_TABLE))
     text = unicodedata.normalize("NFC", text)
     text = html.unescape(html.unescape(text))
@@ -46,17 +47,17 @@ def clean_prompt(text: str) -> str:
 
 
 def keep_prompt(text: str) -> str:
-    """Leaves a prompt as it is."""
+    """Returns a prompt as it is."""
     return text
 
 
 @dataclass(frozen=True)
 class PromptRules:
-    """What a base model does around its text encoder.
+    """Describes how a base model uses its text encoder.
 
     Attributes:
-        clean: applied to every text first. max_tokens: the longest text, its end token included.
-        pad: False: a text is its own tokens, as if padding were masked and cut away (Wan). True: every text is
+        clean: is applied to every text first. max_tokens: the length of the longest text, its end token included.
+        pad: if False, a text is its own tokens, as if padding were masked and cut off (Wan). If True, every text is
             padded to max_tokens, and padding is attended to and kept (Stable Diffusion 3).
     """
 
@@ -70,7 +71,7 @@ SD3 = PromptRules(clean=keep_prompt, max_tokens=256, pad=True)
 
 
 def _narrow(text: str) -> str:
-    """Fullwidth and halfwidth forms as the ordinary characters."""
+    """Returns a text with fullwidth and halfwidth forms as the ordinary characters."""
     return "".join(
         unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uffef" or c == "\u3000" else c
         for c in text

@@ -1,4 +1,4 @@
-"""What the project asks of a text encoder, and nothing more.
+"""Defines what the project requires of a text encoder.
 
 Training, sampling and preparation know encoders through this protocol alone, so a new one is one new file:
 
@@ -52,10 +52,10 @@ class TextEncoder(Protocol):
 
     @classmethod
     def load(cls, folder: Path | None, *, width: int) -> TextEncoder:
-        """Makes the encoder from local files, or from None where it brings its own.
+        """Makes the encoder from local files; None selects the files of an installed package.
 
-        `width` is what the model wants: for encoders that have any; the registry refuses another one.
-        Raises InputError where files are missing or another model's.
+        `width` is the width that the model expects, for encoders that support any; the registry refuses a different
+        one. Raises InputError where files are missing or belong to another model.
         """
         ...
 
@@ -63,8 +63,8 @@ class TextEncoder(Protocol):
         """Encodes each text on its own: the result does not depend on what else is in `texts`.
 
         Args:
-          texts: any number of texts. The empty string is legal and gives the encoder's empty
-            prompt, the one guidance falls back on: at least one token (BERT: `[CLS][SEP]`, two).
+          texts: any number of texts. The empty string is legal and gives the encoder's empty prompt, which guidance
+              uses by default: at least one token (BERT: `[CLS][SEP]`, two).
 
         Returns:
           One float32 array [length, E] a text, in order: special tokens included, no padding, true

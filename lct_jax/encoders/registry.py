@@ -1,7 +1,7 @@
-"""Names to text encoders. A name is that of a file in this folder that defines `ENCODER`.
+"""Finds text encoders by name. A name is that of a file in this folder that defines `ENCODER`.
 
 A config names the encoder (`prepare.encoder`) and the folder with its weights (`prepare.encoder_from`). A prepared set
-says by which identity its texts were encoded, and another identity is an error: text tokens of another encoder would
+names the identity of the encoder of its texts, and another identity is an error: text tokens of another encoder would
 mean nothing to the model.
 """
 
@@ -19,11 +19,11 @@ def make_encoder(name: str, *, width: int, folder: str = "") -> TextEncoder:
     """Returns the text encoder that a config names.
 
     Args:
-        name: such as "minilm". width: E, that the model expects.
-        folder: with weights and tokenizer; "" takes those that an installed package brings.
+        name: the encoder's name, such as "minilm". width: the width E that the model expects.
+        folder: the folder with weights and tokenizer; "" takes those of an installed package.
 
     Raises:
-        InputError: there is no such encoder, files are missing or another model's, or the width differs.
+        InputError: there is no such encoder, files are missing or belong to another model, or the width differs.
     """
     if folder and not Path(folder).is_dir():
         raise InputError(
@@ -39,7 +39,7 @@ def make_encoder(name: str, *, width: int, folder: str = "") -> TextEncoder:
 
 
 def load_counter(name: str, *, width: int, folder: str = "") -> TokenCounter:
-    """Returns what counts tokens as a text encoder does; arguments and errors are those of `make_encoder`."""
+    """Returns a counter of tokens as a text encoder counts them; arguments and errors are those of `make_encoder`."""
     kind, path = _find(name), Path(folder) if folder else None
     if hasattr(kind, "load_counter"):
         return kind.load_counter(path, width=width)

@@ -1,7 +1,7 @@
-"""A text encoder without weights, for tests: every word is its own fixed random vector.
+"""Is a text encoder without weights, for tests: every word has its own fixed random vector.
 
-Texts enter, one vector a word leaves, between a begin and an end token. The numbers come from
-sha256 alone: the same in every process, on every machine and with every version of numpy.
+A text gives one vector for each word, between a begin and an end token. The numbers come from sha256 alone: they are
+the same in every process, on every machine and with every version of numpy.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from lct_jax.encoders.protocol import TokenCounter, check_texts
 from lct_jax.errors import InputError
 
-# No word can be one of these: `<` is always split from the letters after it.
+# No word can be one of these, because `<` is always split from the letters after it.
 _BEGIN, _END = "<begin>", "<end>"
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class StandInEncoder:
-    """A `TextEncoder` whose token vectors depend on the word alone, not its place or neighbours."""
+    """Is a `TextEncoder` whose token vectors depend on the word alone, not on its place or neighbours."""
 
     def __init__(self, width: int) -> None:
-        """Makes an encoder of vectors of `width` numbers; InputError unless width is at least 1."""
+        """Makes an encoder of vectors of `width` numbers; raises InputError unless width is at least 1."""
         if width < 1:
             raise InputError(f"width: found {width}, expected at least 1")
         self.width = width
@@ -34,19 +34,19 @@ class StandInEncoder:
 
     @classmethod
     def load(cls, folder: Path | None, *, width: int) -> StandInEncoder:
-        """What a config names; there are no files to read."""
+        """Returns the encoder that a config names; there are no files to read."""
         del folder
         return cls(width)
 
     @classmethod
     def load_counter(cls, folder: Path | None, *, width: int) -> TokenCounter:
-        """Returns what counts the words of a text; there is no limit."""
+        """Returns a counter of the words of a text; there is no limit."""
         del folder
         encoder = cls(width)
         return TokenCounter(lambda text: len(encoder._split(text)), None)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Encodes each text to float32 [words + 2, E]; punctuation marks are words, case goes."""
+        """Encodes each text to float32 [words + 2, E]; punctuation marks are words, and case is ignored."""
         check_texts(texts)
         return [self._encode_one(text) for text in texts]
 

@@ -1,10 +1,10 @@
-"""T5 and UMT5 as text encoders, from local files in transformers' layout.
+"""Makes T5 and UMT5 text encoders, from local files in transformers' layout.
 
 A folder holds `config.json`, weights and `tokenizer.json` or `spiece.model`, which may lie in a folder `tokenizer`
 beside it, as pipelines are published (`t5_files.py` says under which names). Weights are read tensor by tensor, large
-ones in pieces, each cast to the dtype asked for and put in place before the next one is read: an encoder of XXL size is
-in memory once (benchmarks/encoder_load.py). The table of embeddings stays on the host, layers run one by one through
-one compiled program.
+ones in pieces, each is cast to the requested dtype and put in place before the next one is read, so that an encoder of
+XXL size is in memory once (benchmarks/encoder_load.py). The table of embeddings stays on the host, layers run one by
+one through one compiled program.
 """
 
 from __future__ import annotations
@@ -28,15 +28,10 @@ from lct_jax.encoders.t5_tokenizer import load_tokenizer
 from lct_jax.errors import InputError
 from lct_jax.tensors import iter_rows, read_config
 
-BUCKETS = (
-    32,
-    64,
-    128,
-    256,
-    512,
-)  # lengths that texts are padded to, so that all share a few programs
+# Texts are padded to these lengths, so that all share a few programs.
+BUCKETS = (32, 64, 128, 256, 512)
 _BLOCK = "encoder.block.{}.layer."
-# Our modules -> the published ones.
+# Each pair is a name of a module here and the published one.
 _PUBLISHED = {
     "attention_norm": "0.layer_norm.weight",
     "positions": "0.SelfAttention.relative_attention_bias.weight",
@@ -47,14 +42,14 @@ _PUBLISHED = {
 
 
 class T5Encoder:
-    """A loaded encoder; satisfies `TextEncoder`.
+    """Holds a loaded encoder; satisfies `TextEncoder`.
 
     Args:
-        folder: with config and weights. rules: of the base model, around the encoder. dtype: of weights and
-            computation. model_type: "t5" or "umt5", which the folder's config must name.
+        folder: the folder with config and weights. rules: the rules of the base model for its prompts. dtype: the dtype
+            of weights and computation. model_type: "t5" or "umt5", which the folder's config must name.
 
     Raises:
-        InputError: a file is missing, damaged or another model's.
+        InputError: a file is missing, damaged or belongs to another model.
     """
 
     def __init__(
@@ -75,15 +70,16 @@ class T5Encoder:
 
     @classmethod
     def load(cls, folder: Path | None, *, width: int) -> T5Encoder:
-        """What a config names: the encoder of a folder."""
-        del width  # is the config's; the registry compares
+        """Returns the encoder of the folder that a config names."""
+        # The width is the config's, and the registry compares it.
+        del width
         return cls(expect_folder(folder, "t5"))
 
     @classmethod
     def load_counter(
         cls, folder: Path | None, *, width: int, rules: PromptRules = SD3, model_type: str = "t5"
     ) -> TokenCounter:
-        """Returns what counts the tokens of a cleaned text, padding included, from the tokenizer's file alone."""
+        """Returns a counter of the tokens of a cleaned text, padding included, from the tokenizer's file alone."""
         del width
         folder = expect_folder(folder, model_type)
         tokenize = load_tokenizer(folder, _read_config(folder / "config.json", model_type))
@@ -97,10 +93,11 @@ class T5Encoder:
         return [self._encode_ids(ids) for ids in self.tokenize(texts)]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Cleaned texts as token numbers with the end token; InputError where one is too long."""
+        """Returns cleaned texts as token numbers with the end token; raises InputError if one is too long."""
         numbers = []
         for position, text in enumerate(texts):
-            # One by one: a batch starts threads, which a later fork of data workers would break.
+            # Texts are tokenized one by one, because a batch starts threads, which a later fork of data workers would
+            # break.
             ids = self._tokenize(self._rules.clean(text))
             if len(ids) > self._rules.max_tokens:
                 raise InputError(
@@ -118,7 +115,7 @@ class T5Encoder:
         ids_BL[0, : len(ids)] = ids
         real_BL = np.ones((1, length), bool) if rules.pad else np.arange(length)[None] < len(ids)
         kept = length if rules.pad else len(ids)
-        # A copy: a view would keep the padding in memory.
+        # The result is copied, because a view would keep the padding in memory.
         return np.asarray(self._weights.apply(ids_BL, real_BL))[0, :kept].astype(np.float32).copy()
 
 
@@ -126,7 +123,7 @@ ENCODER = T5Encoder
 
 
 class _Weights:
-    """Embeddings, layers and the last norm, each where it computes; and a digest of what was read."""
+    """Holds embeddings, layers and the last norm, each where it computes, and a digest of the files that were read."""
 
     def __init__(self, config: T5Config, folder: Path, dtype: str) -> None:
         self._config = config
@@ -170,7 +167,7 @@ class _Weights:
         self._layers = [(graph, state) for (graph, _), state in zip(parts, states, strict=True)]
 
     def apply(self, ids_BL: np.ndarray, real_BL: np.ndarray) -> jax.Array:
-        """Token numbers [B, L] to vectors [B, L, D]; what is False in `real_BL` is not seen."""
+        """Maps token numbers [B, L] to vectors [B, L, D]; tokens that are False in `real_BL` are not seen."""
         buckets = bucket_distances(ids_BL.shape[1], self._config)
         x = jnp.asarray(self._embedding[ids_BL])
         bias = None
@@ -183,7 +180,7 @@ class _Weights:
 
 @jax.jit(static_argnums=0)
 def _apply_block(graph: nnx.GraphDef, state: nnx.State, x: jax.Array, bias: jax.Array) -> jax.Array:
-    with jax.default_matmul_precision("highest"):  # one vector on every machine
+    with jax.default_matmul_precision("highest"):  # vectors are equal on every machine
         return nnx.merge(graph, state)(x, bias)
 
 
@@ -218,7 +215,7 @@ def _read_config(path: Path, model_type: str) -> T5Config:
 
 
 def expect_folder(folder: Path | None, kind: str) -> Path:
-    """The folder a config names, or InputError that one is needed."""
+    """Returns the folder that a config names; raises InputError if it names none."""
     if folder is None:
         raise InputError(
             f"prepare.encoder_from: empty, expected the folder of the {kind} encoder's weights"

@@ -1,7 +1,7 @@
-"""Which files of a folder hold a T5 or UMT5 encoder, and under which names its tensors are in them.
+"""Finds the files of a folder that hold a T5 or UMT5 encoder, and the names of its tensors in them.
 
-Published files differ: parts with an index, float16 variants as diffusers saves them, the one file `t5xxl_fp16` that
-Stable Diffusion 3 is shared with, or the encoder inside of a file with all of Stable Diffusion 3. Some have the
+Published files differ: parts with an index, float16 variants as diffusers saves them, the single file `t5xxl_fp16` that
+is published with Stable Diffusion 3, or the encoder within a file with all of Stable Diffusion 3. Some have the
 decoder's weights too, and the table of embeddings stands under one of two names, or under both.
 """
 
@@ -15,16 +15,17 @@ from lct_jax.errors import InputError
 from lct_jax.tensors import find_shards, list_names
 
 _VARIANT = "fp16"
-_INSIDE = "text_encoders.t5xxl.transformer."  # of one file with all of Stable Diffusion 3
+# This is the prefix in a file with all of Stable Diffusion 3.
+_INSIDE = "text_encoders.t5xxl.transformer."
 _EMBEDDING, _EMBEDDING_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 _OF_DECODER = ("decoder.", "lm_head.")
 
 
 class Names(NamedTuple):
-    """Where the tensors of an encoder are.
+    """Maps the tensors of an encoder to their names in the files.
 
     Attributes:
-        found: our name of each tensor that is there -> its name in the files. dropped: the names that are not read,
+        found: the name in the files of each tensor that exists, by its name here. dropped: the names that are not read,
             each with the reason.
     """
 
@@ -35,11 +36,10 @@ class Names(NamedTuple):
 def find_weights(folder: Path) -> list[Path]:
     """Returns the files of an encoder's weights.
 
-    Those are `model.safetensors` or its parts, else diffusers' float16 variant of these, else the only safetensors
-    file.
+    They are `model.safetensors` or its parts, else diffusers' float16 variant of these, else the only safetensors file.
 
     Raises:
-        InputError: there is an index that cannot be read, or neither those names nor exactly one file.
+        InputError: an index cannot be read, or there are neither files of those names nor exactly one file.
     """
     for variant in ("", _VARIANT):
         files = find_shards(folder, "model", variant=variant)
@@ -53,7 +53,7 @@ def find_weights(folder: Path) -> list[Path]:
 
 
 def sort_names(files: Sequence[Path], wanted: Iterable[str]) -> Names:
-    """Returns where the `wanted` tensors are in `files`, and what there is left out with a reason.
+    """Returns where the `wanted` tensors are in `files`, and which tensors are not read, with the reason.
 
     Raises:
         InputError: a file is missing or is not safetensors.

@@ -1,8 +1,9 @@
-"""The encoders of T5 1.1 (Raffel et al. 2019, arXiv 1910.10683) and UMT5 (Chung et al. 2023, arXiv 2304.09151).
+"""Implements the encoders of T5 1.1 (Raffel et al. 2019, arXiv 1910.10683) and UMT5 (Chung et al. 2023, arXiv
+2304.09151).
 
-Token numbers enter, one vector a token leaves. They differ in one thing: where T5's layers share the first one's
-table of relative positions, each layer of UMT5 has its own. Attention is not scaled, norms do not subtract the mean,
-and norms and softmax are computed in float32 whatever the rest is.
+They map token numbers to one vector for each token. They differ in one thing: T5's layers share the first one's table
+of relative positions, and each layer of UMT5 has its own. Attention is not scaled, norms do not subtract the mean, and
+norms and softmax are computed in float32 whatever the dtype of the rest is.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from flax import nnx
 
 @dataclass(frozen=True)
 class T5Config:
-    """Sizes, by the names of the published config.
+    """Holds sizes, by the names of the published config.
 
     Attributes:
-        model_type: "t5" or "umt5". d_model: D. d_kv: K, of one head. d_ff: F. num_layers: N. num_heads: H.
-        relative_attention_num_buckets, relative_attention_max_distance: of the table of relative positions.
+        model_type: "t5" or "umt5". d_model: D. d_kv: K, the width of one head. d_ff: F. num_layers: N. num_heads: H.
+        relative_attention_num_buckets, relative_attention_max_distance: the sizes of the table of relative positions.
         feed_forward_proj: "gated-gelu" (T5 1.1) or "relu" (the first T5).
     """
 
@@ -40,7 +41,7 @@ class T5Config:
 
 
 class Norm(nnx.Module):
-    """Scales to root mean square 1, then by a learnt factor; in float32."""
+    """Scales to root mean square 1, then by a learnt factor, in float32."""
 
     def __init__(self, width: int, epsilon: float) -> None:
         self.weight, self.epsilon = nnx.Param(jnp.ones(width)), epsilon
@@ -53,7 +54,7 @@ class Norm(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and MLP, each behind a norm; `positions` where the layer has a table of its own."""
+    """Applies attention and MLP, each after a norm; it has `positions` where the layer has a table of its own."""
 
     def __init__(self, config: T5Config, *, positions: bool, rngs: nnx.Rngs) -> None:
         inner = config.num_heads * config.d_kv
@@ -90,16 +91,16 @@ class Block(nnx.Module):
         return x_BLD + self.wo(hidden)
 
     def make_bias(self, bucket_LM: jax.Array, real_BM: jax.Array) -> jax.Array:
-        """What this layer's table adds to scores [B, H, L, M], and minus infinity for padding."""
+        """Returns what this layer's table adds to scores [B, H, L, M], and minus infinity for padding."""
         bias_1HLM = self.positions(bucket_LM).transpose(2, 0, 1)[None].astype(jnp.float32)
         return jnp.where(real_BM[:, None, None, :], bias_1HLM, jnp.finfo(jnp.float32).min)
 
 
 def bucket_distances(length: int, config: T5Config) -> np.ndarray:
-    """Row of the table of positions for each query and key: int32 [L, M].
+    """Returns the row of the table of positions for each query and key: int32 [L, M].
 
-    Half of the rows are for keys behind the query, half for those ahead; of each half the first half has a row for
-    every distance, the rest grow with its logarithm up to the largest.
+    Half of the rows are for keys before the query, half for those after it. In each half, the first rows stand for
+    single distances, and the others for ranges that grow with the logarithm of the distance up to the largest.
     """
     half = config.relative_attention_num_buckets // 2
     exact = half // 2

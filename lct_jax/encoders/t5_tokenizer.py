@@ -1,9 +1,9 @@
-"""The tokenizer of a T5 or UMT5 encoder, from the local file it was published as.
+"""Reads the tokenizer of a T5 or UMT5 encoder from the local file that it was published as.
 
-A folder enters; a function from a text to its token numbers, end token included, leaves. `tokenizer.json` is read by
-tokenizers; `spiece.model` by sentencepiece, which is installed by choice (the extra `sentencepiece`). Where both are
-there `tokenizer.json` is taken. They differ in one thing: a text that spells a special token out ("</s>") means that
-token in `tokenizer.json` and these letters in `spiece.model`.
+The tokenizer is a function from a text to its token numbers, end token included. `tokenizer.json` is read by
+tokenizers; `spiece.model` by sentencepiece, which is optional (the extra `sentencepiece`). Where both exist
+`tokenizer.json` is taken. They differ in one thing: a text that spells a special token out ("</s>") means that token in
+`tokenizer.json` and these letters in `spiece.model`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from lct_jax.encoders.t5_network import T5Config
 from lct_jax.errors import InputError
 
 Tokenize = Callable[[str], list[int]]
-END = 1  # of both models, as 0 is their padding
+END = 1  # end token of both models; 0 is their padding
 
 
 def load_tokenizer(folder: Path, config: T5Config) -> Tokenize:
-    """The tokenizer in a folder, or in a folder `tokenizer` beside it (`tokenizer_3` for `text_encoder_3`).
+    """Returns the tokenizer in a folder, or in a folder `tokenizer` beside it (`tokenizer_3` for `text_encoder_3`).
 
-    What it pads or cuts by itself is undone.
+    Its own padding and truncation are switched off.
 
     Args:
-        config: of the encoder, whose table of embeddings the numbers point into.
+        config: the config of the encoder, whose table of embeddings the numbers index.
 
     Raises:
-        InputError: no such file, one that cannot be read, one of another model, or sentencepiece is not installed.
+        InputError: the file is missing, cannot be read or belongs to another model, or sentencepiece is not installed.
     """
     path, read = _find(folder)
     tokenize, size = read(path)
@@ -45,7 +45,7 @@ def load_tokenizer(folder: Path, config: T5Config) -> Tokenize:
 
 def _find(folder: Path) -> tuple[Path, Callable[[Path], tuple[Tokenize, int]]]:
     readers = {"tokenizer.json": _read_json, "spiece.model": _read_sentencepiece}
-    # Pipelines with several encoders number them: text_encoder_3 has its words in tokenizer_3, and not in tokenizer.
+    # Pipelines with several encoders number them: the tokenizer of text_encoder_3 is in tokenizer_3, not in tokenizer.
     number = re.fullmatch(r"text_encoder(_\d+)", folder.name)
     folders = (folder, folder.parent / f"tokenizer{number[1] if number else ''}")
     for name, read in readers.items():

@@ -1,1 +1,1 @@
-"""Sampling of labelled scenes and what is measured in them."""
+"""Samples labelled scenes and measures what they show."""

@@ -1,15 +1,16 @@
-"""What sampled puppet shots are judged by: counts a scene, and shares with bootstrap intervals over scenes.
+"""Measures sampled puppet shots: counts for each scene, and shares with bootstrap intervals over scenes.
 
-A scene's labels and what was seen in its shots enter, `Tally`s by name leave; those of many scenes give `Share`s:
+A scene's labels are compared with what was read from its shots. The result is a `Tally` for each measure, and the
+tallies of many scenes give a `Share`:
 
     obeys/sky         stated attributes: shots that show what the prompt says
     agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots
-    keeps/sky         withheld attributes: shots that show what a shot shows whose picture was given
+    keeps/sky         withheld attributes: shots that show the same as the shot whose picture was given
     returns/1.hat     both, for pairs between which a character was away for at least `AWAY` shots
-    who, framing, action, cut    shots that show whom, how near, what motion and which beginning they were asked for
+    who, framing, action, cut    shots that show the requested characters, framing, motion and beginning
 
-Given shots are not judged themselves. A pair or shot in which one cannot tell is left out of the share; how often one
-could tell is counted beside it.
+Given shots are not judged themselves. A pair or shot whose value cannot be read is left out of the share; how often it
+could be read is counted beside it.
 """
 
 from __future__ import annotations
@@ -30,18 +31,21 @@ RESAMPLES, BOUNDS = 2000, (2.5, 97.5)  # of the bootstrap: a 95% percentile inte
 
 
 class Tally(NamedTuple):
-    """Cases of one measure in one scene: right ones, those that could be told, and all."""
+    """Counts the cases of one measure in one scene: right ones, those that could be read, and all."""
 
     right: int
-    told: int
+    readable: int
     asked: int
 
 
 @dataclass(frozen=True)
 class Share:
-    """A measure over many scenes: right of told with its 95% interval, told of asked, and how many were told.
+    """Is a measure over many scenes.
 
-    `value` is None where nothing could be told.
+    Attributes:
+        value: the share of right cases among the readable ones, None where no case could be read.
+        low, high: the 95% interval of `value`.
+        told: the share of readable cases among all, under the name it has in files. count: the number of readable ones.
     """
 
     value: float | None
@@ -60,7 +64,7 @@ def judge_scene(
     """Counts every measure in one scene.
 
     Args:
-        seen: its shots in order. given: those (from 0) that were given and not sampled.
+        seen: what was read from its shots, in order. given: the shots (from 0) that were given and not sampled.
     """
     found: dict[str, list[bool | None]] = defaultdict(list)
     for name, value in scene.attributes().items():
@@ -87,7 +91,7 @@ def judge_scene(
 def show_attribute(
     scene: PuppetScene, seen: Sequence[SeenShot], name: str
 ) -> dict[int, str | None]:
-    """What each shot (from 0) shows of an attribute; a character's are looked for where it alone is asked for."""
+    """Returns what each shot (from 0) shows of an attribute; a character's is read from shots that ask for it alone."""
     if name in OF_ENVIRONMENT:
         return {i: getattr(shot.first, name) for i, shot in enumerate(seen)}
     number, attribute = name.split(".")
@@ -97,7 +101,7 @@ def show_attribute(
 
 
 def chance_of(name: str) -> float:
-    """Agreement or obedience of values drawn alike and apart, by the name of an attribute."""
+    """Returns the agreement or obedience that values drawn at random would have, by the name of an attribute."""
     attribute = name.split(".")[-1]
     return 1.0 / len((OF_ENVIRONMENT | OF_CHARACTER)[attribute])
 
@@ -105,17 +109,20 @@ def chance_of(name: str) -> float:
 def measure(
     scenes: Sequence[Mapping[str, Tally]], wanted: Callable[[str], bool], *, seed: int = 0
 ) -> Share:
-    """The share over all measures whose name is wanted; scenes are resampled whole, since their shots hang together."""
+    """Returns the share over all measures whose name is wanted; scenes are resampled whole, as their shots are
+    dependent."""
     table = np.zeros((len(scenes), 3))
     for row, tallies in zip(table, scenes, strict=True):
         row += np.sum([t for name, t in tallies.items() if wanted(name)] or [np.zeros(3)], axis=0)
-    right, told, asked = table.sum(axis=0)
-    if not told:
+    right, readable, asked = table.sum(axis=0)
+    if not readable:
         return Share(None, None, None, 0.0, 0)
     draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
     drawn = table[draws].sum(axis=1)
     low, high = np.percentile(drawn[:, 0] / np.maximum(drawn[:, 1], 1), BOUNDS)
-    return Share(float(right / told), float(low), float(high), float(told / asked), int(told))
+    return Share(
+        float(right / readable), float(low), float(high), float(readable / asked), int(readable)
+    )
 
 
 def _judge_shots(
@@ -143,5 +150,5 @@ def _was_away(scene: PuppetScene, number: int, one: int, other: int) -> bool:
 
 
 def _count(hits: Sequence[bool | None]) -> Tally:
-    told = [hit for hit in hits if hit is not None]
-    return Tally(sum(told), len(told), len(hits))
+    readable = [hit for hit in hits if hit is not None]
+    return Tally(sum(readable), len(readable), len(hits))

@@ -1,14 +1,14 @@
-r"""Samples puppet scenes in several ways and writes what was seen in them: one row of the table a way.
+r"""Samples puppet scenes in several ways and measures what they show: each way is one row of the table.
 
     python -m lct_jax.evaluation.puppets --checkpoint=runs/puppets --rows=independent,joint,autoregressive \
         --scenes=32 --out=runs/puppets_table
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those of
-`lct_jax/evaluation/table.py`, or `all` that the weights' context allows. Sampling is that of the run's config, but for
-what a row changes, and `--guidance`. In every scene character 1 leaves after the first shot and comes back five shots
-later. Shots that a row gives are given as the first frame of what was drawn. A scene that is done is kept in
-`OUT/NAME.ROW.jsonl` and not sampled again, so the same command goes on where it was; when all are done,
-`OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+`lct_jax/evaluation/table.py`, or `all` that the weights' context allows. Sampling is that of the run's config, except
+for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and returns five shots
+later. Shots that a row gives are given as the first frame of the rendered shot. A scene that is done is kept in
+`OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done, `OUT/NAME.ROW.json` has
+the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from lct_jax.sampling.modes import MODES
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
-SEED = 1_000_003  # of no scene that is trained on
-# One size and one length, so that all scenes share their compiled programs.
+# No scene of this seed is trained on.
+SEED = 1_000_003
+# All scenes have one size and one length, so that they share their compiled programs.
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
@@ -55,10 +56,11 @@ def fingerprint_of(params: Any) -> str:
 def sample_shots(
     generator: Generator, scene: PuppetScene, row: Row, *, guidance: float | None = None
 ) -> list[np.ndarray]:
-    """Returns the frames of every shot of a scene, sampled in one way; of shots that the row gives, the picture given.
+    """Returns the frames of every shot of a scene, sampled in one way; for a shot that the row gives, the given
+    picture.
 
     Args:
-        guidance: to sample with in place of the config's.
+        guidance: is used in place of the config's.
     """
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
     settings = choose_settings(generator, row, guidance)
@@ -119,7 +121,7 @@ def evaluate_row(
 
 
 def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str, object]:
-    """What results depend on, as JSON."""
+    """Returns everything that results depend on, as JSON."""
     settings = choose_settings(generator, row, guidance)
     return {
         "weights": fingerprint_of(generator.place(settings["shards"]).params),
@@ -132,7 +134,7 @@ def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str
 
 
 def write_table(folder: Path) -> str:
-    """Writes all rows that are done as `table.md` and returns it."""
+    """Writes all completed rows as `table.md` and returns the text."""
     rows = {}
     for path in sorted(folder.glob("*.json")):
         shares = json.loads(path.read_text())["shares"]
@@ -144,7 +146,7 @@ def write_table(folder: Path) -> str:
 
 
 def choose_rows(text: str, *, causal: bool) -> list[str]:
-    """Names of rows; raises InputError for one there is not, or one that the weights cannot be sampled by."""
+    """Returns the names of rows; raises InputError for an unknown row, or one that the weights cannot be sampled by."""
     fitting = [name for name, row in ROWS.items() if causal or not MODES[row.mode].causal]
     names = fitting if text == "all" else text.split(",")
     for name in names:

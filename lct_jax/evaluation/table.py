@@ -1,4 +1,4 @@
-"""The table of the puppet evaluation: its rows, each a way to sample, and its columns, each a measure."""
+"""Makes the table of the puppet evaluation: each row is a way to sample, and each column a measure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """A way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a picture."""
+    """Is a way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a
+    picture."""
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -20,7 +21,7 @@ class Row:
 
 
 ROWS = {
-    # A window of one shot: each is sampled alone under the global prompt.
+    # A window has one shot: each shot is sampled alone under the global prompt.
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
     "autoregressive": Row("autoregressive"),
@@ -65,7 +66,7 @@ COLUMNS: dict[str, Callable[[str], bool]] = {
 
 
 def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
-    """All columns of one row, then every attribute apart and agreement by distance in shots."""
+    """Returns all columns of one row, then every attribute apart and agreement by distance in shots."""
     shares = {name: measure(scenes, wanted) for name, wanted in COLUMNS.items()}
     names = sorted({name for tallies in scenes for name in tallies if "/" in name})
     kinds = sorted({_without_number(name) for name in names})
@@ -83,23 +84,24 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
-    """A table of shares with their intervals, one row a way to sample; columns are those that any row has cases of."""
+    """Returns a table of shares with their intervals, a row for each way to sample; columns without cases are
+    left out."""
     columns = [c for c in COLUMNS if any(c in found and found[c].count for found in rows.values())]
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, shares in rows.items():
-        # Results of an older version have not every column.
+        # Results of an older version lack some columns.
         cells = (show(shares[column]) if column in shares else "-" for column in columns)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def show(share: Share) -> str:
-    """A share with its interval, or "-" where nothing could be told."""
+    """Returns a share with its interval as text, or "-" if no case could be read."""
     if share.value is None:
         return "-"
     return f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})"
 
 
 def _without_number(name: str) -> str:
-    """A measure of any character: "agrees/1.hat" and "agrees/2.hat" are both "agrees/hat"."""
+    """Returns the name of a measure of any character: "agrees/1.hat" and "agrees/2.hat" are both "agrees/hat"."""
     return "/".join(part.split(".")[-1] for part in name.split("/"))

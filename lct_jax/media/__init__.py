@@ -1,1 +1,1 @@
-"""Pictures, videos and files in and out."""
+"""Reads and writes pictures and videos."""

@@ -1,7 +1,7 @@
-"""One clock for a film whose timestamps do not make one: they begin anew, jump, leave a gap, or are missing.
+"""Gives a film one clock where its timestamps do not: they may restart, jump, leave a gap, or be missing.
 
-Recordings are joined, dropped and cut as bytes. A player goes on at such a place, and so does this clock; the places
-are kept, because no take may go on over them, and are told to the user.
+Recordings are joined, dropped and cut as bytes. A player continues at such a place, and so does this clock; the places
+are kept, because no take may span them, and are reported to the user.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-_BACK = Fraction(
-    1, 10
-)  # seconds by which timestamps may go back without being taken for new ones [FFmpeg: the same]
-_AHEAD = Fraction(
-    10
-)  # seconds that a gap may have in a transmitted format [FFmpeg: dts_delta_threshold]
-_GAP = Fraction(1)  # seconds without a frame that are a loss in a transmitted format
+# Timestamps may go back by this many seconds without being taken for new ones [FFmpeg: the same]
+_BACK = Fraction(1, 10)
+# A gap in a transmitted format may have this many seconds [FFmpeg: dts_delta_threshold]
+_AHEAD = Fraction(10)
+_GAP = Fraction(1)  # seconds without a frame that count as a loss in a transmitted format
 
 
 @dataclass
 class Clock:
-    """Places frames in time, each behind the one before.
+    """Places frames in time, each after the one before.
 
     Attributes:
-        breaks: seconds at which what is seen before and behind does not belong together.
-        restarts: how often timestamps began anew or jumped, and the film was joined.
+        breaks: the seconds at which the frames before and after do not belong together.
+        restarts: how often timestamps restarted or jumped, and the film was joined.
         losses: how often frames were lost.
         strict: whether a long gap is a jump, as in transmitted formats, and not a frame that is shown for long.
     """
@@ -52,7 +50,7 @@ class Clock:
         begin = self._next if time is None else time - self._offset
         if begin < self._begin - _BACK or (self.strict and begin - self._next > _AHEAD):
             self._offset += begin - self._next
-            # A clock that began anew is not to be trusted with gaps.
+            # After a restart the gaps of a clock are not reliable.
             begin, self.strict = self._next, True
             self.restarts += 1
             self.breaks.append(begin)
@@ -62,7 +60,7 @@ class Clock:
         elif begin > self._begin:
             self._usual = begin - self._begin
         self._begin = max(begin, self._begin)
-        # Some writers give every frame the length of one tick, so that the step between two frames counts too.
+        # Some writers give every frame the length of one tick, so the step between two frames counts too.
         self._next = self._begin + max(length or Fraction(0), min(self._usual, _GAP))
         return self._begin, self._begin + (length or self._usual)
 

@@ -1,8 +1,8 @@
-"""The colours of a decoded frame as those of a BT.709 display: matrix, range, wide gamut and high dynamic range.
+"""Converts the colours of a decoded frame to those of a BT.709 display: matrix, range, gamut and high dynamic range.
 
 - Untagged YUV is read as players do: BT.709 where the picture is wider than 1279 or higher than 576, BT.601 below.
 - HDR10 (PQ) and HLG are tone-mapped by the curve of ITU-R BT.2390-11, section 5.4, from 1,000 nits, for which most of
-  them are graded, to 203 nits, the white of standard range in BT.2408; what is brighter is white.
+  them are graded, to 203 nits, the white of standard range in BT.2408; brighter light is white.
 - BT.2020 primaries are brought to those of BT.709 in linear light [BT.2087-0], and colours outside are clipped.
 - Colours that FFmpeg cannot turn into RGB (Dolby Vision without a picture for other displays) are refused by name.
 """
@@ -19,11 +19,13 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 
 from lct_jax.errors import InputError
 
-_UNTAGGED = (0, 2)  # 0 is of RGB; decoders give it to YUV that says nothing too
-_ICTCP, _IPT = 14, 15  # of AVColorSpace, for which the library has no names
+# 0 is the value of RGB; decoders give it also to YUV that is not tagged.
+_UNTAGGED = (0, 2)
+# Values of AVColorSpace for which the library has no names.
+_ICTCP, _IPT = 14, 15
 _PEAK, _WHITE = 1000.0, 203.0  # nits
 _GAMMA = 2.4  # of a display of standard range [BT.1886]
-# BT.2087-0: linear BT.2020 to linear BT.709.
+# This matrix turns linear BT.2020 into linear BT.709 [BT.2087-0].
 _TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
     np.float32,
@@ -57,7 +59,7 @@ def to_rgb8(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _find_matrix(frame: av.VideoFrame) -> Colorspace | None:
-    """Returns the matrix of a frame that does not name it; None where it does, or where it has none."""
+    """Returns the matrix of a frame that names none; None where it names one, or needs none."""
     yuv = not frame.format.is_rgb and len(frame.format.components) >= 3
     if not yuv or frame.colorspace not in _UNTAGGED:
         return None
@@ -74,9 +76,10 @@ def _pq_light() -> np.ndarray:
 
 @functools.cache
 def _hlg_light() -> np.ndarray:
-    """As `_pq_light`, of HLG at 1,000 nits: the inverse OETF and the system gamma of 1.2 [BT.2100-2, table 5].
+    """Returns the same for HLG at 1,000 nits, by the inverse OETF and the system gamma of 1.2 [BT.2100-2, table 5].
 
-    The gamma is taken of each channel and not of the luminance: the same for greys, a little less saturated otherwise.
+    The gamma is applied to each channel and not to the luminance: greys are the same, other colours a little less
+    saturated.
     """
     codes = _codes()
     a, b, c = 0.17883277, 0.28466892, 0.55991073
@@ -114,7 +117,7 @@ def _tone_map(nits: np.ndarray) -> np.ndarray:
     return (_pq_to_nits(mapped * source) / _WHITE).astype(np.float32)
 
 
-# SMPTE ST 2084.
+# The constants are those of SMPTE ST 2084.
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 

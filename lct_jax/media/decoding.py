@@ -1,8 +1,8 @@
-"""Decoded frames of the one stream of a file that is the film, and what was lost on the way to them.
+"""Decodes the one stream of a file that is the film, and reports where frames were lost.
 
 A file may hold cover art, thumbnails or data beside the film. Transport streams and other formats that were made for
 transmission may lose packets: there the frames from a lost packet to the next key frame are left out, and the frame
-behind them says so. In any other format a damaged packet means that the file is damaged, and it is refused.
+after them is marked. In any other format a damaged packet means that the file is damaged, and it is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 
 
 class Decoded(NamedTuple):
-    """A decoded frame, progressive; `broken` says that frames were lost between the one before and this one."""
+    """Is a decoded frame, progressive; `broken` means that frames were lost between the one before and this one."""
 
     frame: av.VideoFrame
     broken: bool
@@ -35,7 +35,7 @@ def open_video(path: str | Path) -> Iterator[av.VideoStream]:
     """Opens the video stream of a file that is the film.
 
     Raises:
-        InputError: the file is missing, empty, not a video, or damaged (while it is read, too).
+        InputError: the file is missing, empty, not a video, or damaged; the last may be found only while it is read.
     """
     check_file(path)
     try:
@@ -63,17 +63,17 @@ def decode_stream(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
 
 
 def is_transmitted(stream: av.VideoStream) -> bool:
-    """Whether timestamps of a stream's format may begin anew and packets may be lost (MPEG-TS, MPEG-PS and others)."""
+    """Returns whether a stream's format lets timestamps restart and packets be lost (MPEG-TS, MPEG-PS and others)."""
     return bool(stream.container.format.flags & Flags.ts_discont.value)
 
 
 def literal_name(path: str | Path) -> str:
-    """Names a file so that FFmpeg takes nothing in the name for a protocol, as it would in `12:30/film.mp4`."""
+    """Names a file so that FFmpeg takes no part of the name for a protocol, as it would in `12:30/film.mp4`."""
     return f"file:{path}"
 
 
 def check_file(path: str | Path) -> None:
-    """Raises InputError unless a path is that of a file with something in it."""
+    """Raises InputError unless a path is that of a file that is not empty."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -84,7 +84,7 @@ def check_file(path: str | Path) -> None:
 
 
 def _choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
-    """Returns the video stream that FFmpeg holds to be the best, of those that are no pictures beside a film."""
+    """Returns the video stream that FFmpeg considers the best, of those that are not pictures attached to a film."""
     films = [s for s in container.streams.video if not s.disposition & _NO_FILM]
     if not films:
         beside = " but a picture, such as cover art" if container.streams.video else ""
@@ -95,7 +95,7 @@ def _choose_stream(container: av.container.InputContainer, path: str | Path) -> 
 
 def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
     count = packets = 0
-    # Packets, not frames: a trimmed phone video hides frames by its edit list, and is whole.
+    # Packets are counted, not frames: a trimmed phone video hides frames by its edit list, and is whole.
     listed = len(stream.index_entries)
     for packet in stream.container.demux(stream):
         if packet.is_corrupt:
@@ -103,7 +103,8 @@ def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded
         packets += packet.size > 0
         for frame in packet.decode():
             if frame.is_corrupt and not count:
-                continue  # a recording that begins between two key frames
+                # This recording begins between two key frames.
+                continue
             if frame.is_corrupt:
                 raise InputError(f"{path}: frame {count} is damaged")
             count += 1
@@ -113,7 +114,7 @@ def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded
 
 
 def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
-    """Yields frames that are whole; after a loss the decoder starts anew at the next key frame."""
+    """Yields the frames that are whole; after a loss the decoder restarts at the next key frame."""
     codec, waiting, broken = stream.codec_context, False, False
     for packet in stream.container.demux(stream):
         frames, lost = [], packet.is_corrupt
@@ -127,7 +128,8 @@ def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
                 lost = True
         for frame in frames:
             if frame.is_corrupt:
-                lost = True  # and so are those that refer to it, which do not say so
+                # Frames that refer to a lost one are lost too, and are not marked as such.
+                lost = True
                 break
             yield Decoded(frame, broken)
             broken = False
@@ -143,7 +145,6 @@ def _drain(codec: av.VideoCodecContext, stream: av.VideoStream) -> list[av.Video
     except av.FFmpegError:  # the end of the stream was reached before
         return []
     for frame in frames:
-        frame.time_base = (
-            stream.time_base
-        )  # the library takes it from the packet, of which there is none
+        # The library takes the time base from the packet, and there is none.
+        frame.time_base = stream.time_base
     return frames

@@ -1,4 +1,4 @@
-"""Interlaced frames made progressive: two fields of different moments are not one picture.
+"""Makes interlaced frames progressive, because two fields of different moments are not one picture.
 
 FFmpeg's bwdif [BBC R&D's Weston three-field filter with yadif's motion check] keeps one field of each frame that its
 decoder marks as interlaced and fills in the lines of the other. Frames that are not marked pass unchanged, bit by bit.
@@ -16,11 +16,11 @@ Frame = tuple[av.VideoFrame, bool]
 
 
 def deinterlace(frames: Iterable[Frame], stream: av.VideoStream) -> Iterator[Frame]:
-    """Yields as many frames as it is given, with the same timestamps.
+    """Yields as many frames as are given, with the same timestamps.
 
     Args:
-        frames: each with whether frames were lost before it: the filter does not look across a loss.
-        stream: that they were decoded from, for its time base.
+        frames: each with whether frames were lost before it: the filter does not combine frames across a loss.
+        stream: the stream that they were decoded from, for its time base.
     """
     graph, kind, broken = None, None, False
     for frame, lost in frames:
@@ -62,7 +62,7 @@ def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
 
 
 def _finish(graph: Graph) -> Iterator[av.VideoFrame]:
-    """Yields the frame that the filter held back, for which it would have looked at the next one."""
+    """Yields the frame that the filter held back to wait for the next one."""
     graph.vpush(None)
     yield from _pull(graph)
 

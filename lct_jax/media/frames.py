@@ -1,4 +1,4 @@
-"""Footage on one clock: any video as frames at a fixed rate, by its timestamps, and sizes of one pixel area.
+"""Reads any video as frames at a fixed rate, by its timestamps, and chooses sizes of one pixel area.
 
 A video file of constant or variable rate, of any shape, rotated or not, is read as upright RGB frames, `fps` of them a
 second: frame n is what a viewer sees at n / fps (`frame_rate.py` says when exactly). Captions, records and given videos
@@ -37,22 +37,21 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ogv",
 )
-_SAME_SHAPE = (
-    0.02  # by which aspect ratios of one film may differ: sizes are rounded to even numbers
-)
+# Aspect ratios of one film may differ by this, because sizes are rounded to even numbers.
+_SAME_SHAPE = 0.02
 _LONGEST = 3600  # seconds that one frame may be shown
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Upright height and width in pixels that are square (the width is that of display)."""
+    """Holds upright height and width in pixels that are square (the width is that of display)."""
 
     height: int
     width: int
 
 
 class Seen(NamedTuple):
-    """A frame of a video: upright uint8 RGB [X, Y, 3], and how many frames at the rate asked for show it."""
+    """Holds a frame of a video, upright uint8 RGB [X, Y, 3], and how many frames at the requested rate show it."""
 
     frame: np.ndarray
     shown: int
@@ -64,13 +63,14 @@ def iter_at_rate(
     """Yields upright uint8 RGB frames [X, Y, 3]: frame n is shown at n / fps seconds, at least one frame.
 
     Frames are repeated or left out as timestamps ask; only those that are yielded are converted. All have the size of
-    the first one: a call whose sender lowers the resolution is enlarged.
+    the first one: a video call whose resolution drops is enlarged.
 
     Args:
-        clock: is told where timestamps begin anew and where frames are missing.
+        clock: records where timestamps restart and where frames are missing.
 
     Raises:
-        InputError: as `lct_jax.media.video.iter_frames`; or the picture changes its shape, or time jumps by hours.
+        InputError: the errors of `lct_jax.media.video.iter_frames`, or the picture changes its shape, or time jumps by
+            hours.
     """
     size = None
     for frame, shown in _iter_counted(path, fps, clock or Clock()):
@@ -81,7 +81,8 @@ def iter_at_rate(
 
 
 def iter_seen(path: str | Path, fps: float, *, clock: Clock | None = None) -> Iterator[Seen]:
-    """Yields every frame of a video with the number of frames at `fps` that show it, 0 or more; errors as above."""
+    """Yields every frame of a video with the number of frames at `fps` that show it, 0 or more; raises the same
+    errors."""
     size = None
     for frame, shown in _iter_counted(path, fps, clock or Clock()):
         picture = _convert(frame, size)
@@ -108,12 +109,12 @@ def _convert(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def read_own_rate(path: str | Path) -> Fraction:
-    """Returns the frames a second of a video as it declares them; errors as `lct_jax.media.video.probe_video`."""
+    """Returns the frames a second that a video declares; raises the errors of `lct_jax.media.video.probe_video`."""
     return read_rate(probe_video(path).fps)
 
 
 def read_shape(path: str | Path) -> Shape:
-    """Shape of the first frame as displayed; errors as `lct_jax.media.video.iter_frames`."""
+    """Returns the shape of the first frame as displayed; raises the errors of `lct_jax.media.video.iter_frames`."""
     with open_video(path) as stream:
         frames = decode_stream(path, stream)
         shape = _shape_of(next(frames).frame, stream)
@@ -122,14 +123,15 @@ def read_shape(path: str | Path) -> Shape:
 
 
 def fit_size(height: int, width: int, *, area: int, multiple: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of about `area` pixels in the aspect ratio given, each a multiple; nothing is cropped."""
+    """Returns height and width of about `area` pixels in the given aspect ratio, each a multiple; nothing is
+    cropped."""
     scale = (area / (height * width)) ** 0.5
     fit = lambda side, step: max(step, round(side * scale / step) * step)
     return fit(height, multiple[0]), fit(width, multiple[1])
 
 
 def aspect_error(shape: Shape, size: tuple[int, int]) -> float:
-    """How far rounding stretches a picture: the larger aspect ratio over the smaller, minus one."""
+    """Returns how far rounding stretches a picture: the larger aspect ratio over the smaller, minus one."""
     ratio = shape.width * size[0] / (shape.height * size[1])
     return max(ratio, 1 / ratio) - 1
 
@@ -143,7 +145,7 @@ def _iter_timed(
         clock.strict = is_transmitted(stream)
         own = stream.average_rate or stream.guessed_rate
         for number, (frame, broken) in enumerate(decode_stream(path, stream)):
-            # The container's pixels have one shape, those of the decoder change with the picture.
+            # The container declares one shape of pixels; that of the decoder changes with the picture.
             now = stream.codec_context.sample_aspect_ratio
             pixel = pixel or now
             found = _shape_of(frame, stream, stretch=float(now / pixel) if now else 1.0)
@@ -156,7 +158,8 @@ def _iter_timed(
             tick = Fraction(frame.time_base or 0)
             time = None if frame.pts is None or not tick else frame.pts * tick
             times = clock.place(time, frame.duration * tick or None, broken=broken)
-            if own:  # a timestamp is rounded to ticks; the frame is meant to begin at its own rate
+            # A timestamp is rounded to ticks; the frame is meant to begin at its own rate.
+            if own:
                 times = tuple(snap_time(t, rate=read_rate(own), tick=tick) for t in times)
             begin, end = times
             if begin - before > _LONGEST:
@@ -169,7 +172,7 @@ def _iter_timed(
 
 
 def _shape_of(frame: av.VideoFrame, stream: av.VideoStream, *, stretch: float = 1.0) -> Shape:
-    """Upright shape of a frame as displayed, its pixels wider by `stretch` than the stream says."""
+    """Returns the upright shape of a frame as displayed, its pixels wider by `stretch` than the stream declares."""
     width = round(frame.width * float(stream.sample_aspect_ratio or 1) * stretch)
     upright = round(frame.rotation / 90) % 2 == 0
     return Shape(frame.height, width) if upright else Shape(width, frame.height)

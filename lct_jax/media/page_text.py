@@ -1,10 +1,10 @@
-"""Text on a drawn page, in any of the scripts that prompts are written in: which font, which way, which lines.
+"""Draws text on a page in many scripts: chooses fonts, directions and line breaks.
 
 Pillow's built-in font has no more than ASCII. DejaVu Sans has Latin with all its accents, Greek, Cyrillic, Arabic and
 Hebrew; Droid Sans Fallback has Chinese, Japanese and Korean. Both ship with this package, so that a page looks alike on
 every machine. Letters are joined (Arabic) and put into the order in which they are seen (Arabic and Hebrew) before they
-are drawn, because Pillow does this only where the system has the libraries for it. A script of neither font, such as
-Devanagari or Thai, shows as boxes.
+are drawn, because Pillow does this only where the system has the libraries for it. Scripts that neither font has, such
+as Devanagari or Thai, show as boxes.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from bidi.algorithm import get_base_level, get_display
 from PIL import ImageDraw, ImageFont
 
 _FONTS = Path(__file__).with_name("fonts")
-# The built-in font first, for pages that are in English as most are.
+# The built-in font comes first, because most pages are in English.
 _FACES = ("", "DejaVuSans.ttf", "DroidSansFallback.ttf")
-# Signs that Pillow's own font lacks, and that need no other font for it.
+# Pillow's own font lacks these signs, and they need no other font.
 _REPLACED = str.maketrans({"–": "-", "—": "-", "−": "-", "×": "x", "→": ">", "•": "·"})
-_ABSENT = "\uffff"  # is no character, so every font shows what it has for those that it lacks
+_ABSENT = "\uffff"  # is no character, so every font draws its sign for a missing one
 # Lam with alef is the one ligature that DejaVu Sans has.
 _JOINED = ArabicReshaper({"delete_harakat": False, "ARABIC LIGATURE ALLAH": False})
 _RIGHT_TO_LEFT = "\u200f"
-_MARKS = "\u200c\u200d\u200e\u200f"  # say how letters join and which way they go, and are not seen
-# Chinese and Japanese are written without spaces: a line may end behind any of their signs.
+# These invisible characters say how letters join and which way they go.
+_MARKS = "\u200c\u200d\u200e\u200f"
+# Chinese and Japanese are written without spaces: a line may end after any of their signs.
 _WIDE = ("W", "F")
 
 
 def wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines of `text`, in the order of reading, at most `width` pixels wide in the font of `size`.
+    """Returns the lines of `text`, in the order of reading, at most `width` pixels wide in the font of `size`.
 
-    Words that are too long break, and so do Chinese and Japanese at any sign that no closing mark follows.
+    Words that are too long are broken, and Chinese and Japanese break at any sign that no closing mark follows.
     """
     text = _printable(text)
-    # Each line goes the way of the whole text, also where it begins with a word that goes the other way.
+    # Each line has the direction of the whole text, also where it begins with a word of the other direction.
     mark = _RIGHT_TO_LEFT if get_base_level(text) else ""
     lines = [""]
     for word in text.split():
@@ -60,9 +61,9 @@ def measure(text: str, size: int) -> float:
 def draw_line(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, color: str
 ) -> None:
-    """Draws one line with its upper left corner `at` a place of the picture."""
+    """Draws one line with its upper left corner at a point of the picture."""
     left, top = at
-    # Fonts differ in where a line of theirs begins; letters stand on the base line of the built-in one.
+    # Fonts differ in where their lines begin; letters stand on the base line of the built-in font.
     base = top + _font("", size).getmetrics()[0]
     for face, part in _runs(_printable(text)):
         font = _font(face, size)
@@ -71,7 +72,7 @@ def draw_line(
 
 
 def _break(lines: list[str], word: str, size: int, width: int) -> None:
-    """Puts a word on lines of its own, broken where it is wider than one."""
+    """Puts a word on lines of its own, and breaks it where it is wider than a line."""
     if lines[-1]:
         lines.append("")
     for letter in word:
@@ -93,9 +94,9 @@ def _split(word: str) -> list[str]:
 
 
 def _runs(text: str) -> list[tuple[str, str]]:
-    """Returns the fonts and parts of a line, from left to right as they are seen."""
+    """Returns the fonts and parts of a line, from left to right as they are displayed."""
     shown = get_display(_JOINED.reshape(text)).translate(dict.fromkeys(map(ord, _MARKS)))
-    # A font for the whole line is preferred to one for each word, which would look patched.
+    # A font for the whole line is preferred to one for each word, which would look inconsistent.
     whole = next((face for face in _FACES if all(_has(face, letter) for letter in shown)), None)
     if whole is not None:
         return [(whole, shown)]
@@ -121,7 +122,7 @@ def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _printable(text: str) -> str:
-    """Returns a text with letters and their accents in one, without signs that have no width."""
+    """Returns a text in which letters are composed with their accents, without signs that have no width."""
     composed = unicodedata.normalize("NFC", text.translate(_REPLACED))
     seen = lambda c: c.isspace() or c in _MARKS or unicodedata.category(c)[0] != "C"
     return "".join(filter(seen, composed))

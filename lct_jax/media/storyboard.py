@@ -1,7 +1,7 @@
-"""A scene on one page: a PNG with a row of frames for every shot, its prompt beneath.
+"""Draws a scene on one page: a PNG with a row of frames for every shot and its prompt beneath.
 
-Enters: decoded frames and the words they were made from. Leaves: one picture that can be shown to
-somebody who has no player at hand, with the credit of the footage on it.
+The page is made from decoded frames and the words they were made from. It can be shown to somebody who has no player at
+hand, and carries the credit of the footage.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from lct_jax.directing.script import GlobalPrompt
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.files import replace_atomically
 from lct_jax.media.page_text import draw_line, wrap
 from lct_jax.media.video import resize
 
-# Lengths are pixels of the finished page.
+# Lengths are in pixels of the finished page.
 _PAGE, _MARGIN, _GUTTER, _GAP, _CORNER = 2400, 88, 232, 14, 8
 _STRIP = _PAGE - 2 * _MARGIN - _GUTTER
-_MEASURE = 1720  # Lines of text longer than this are tiring to read.
+_MEASURE = 1720  # Longer lines of text are tiring to read.
 _ROW_SPACE = 72
 
 _BACKGROUND, _RULE = "#141518", "#2a2c31"
@@ -31,14 +31,14 @@ _AMBER, _TEAL = "#e2b36b", "#74bfb4"
 
 @dataclass(frozen=True)
 class StoryboardRow:
-    """One shot of the page.
+    """Describes one shot of the page.
 
     Attributes:
       frames: uint8 RGB [T, X, Y, 3]; rows may differ in size and aspect ratio.
-      prompt: what the shot was to show.
+      prompt: the text that the shot was sampled from.
       fps: frames a second, for the length in seconds.
-      label: where the frames come from, such as "generated" or "given".
-      cut: False when the shot goes on from the one before it.
+      label: the origin of the frames, such as "generated" or "given".
+      cut: False when the shot continues the one before it.
     """
 
     frames: np.ndarray
@@ -59,13 +59,13 @@ def draw_storyboard(
     """Draws the page and writes it as PNG, complete or not at all.
 
     Args:
-      path: name of the file; its folder is made.
-      title: headline of the page.
+      path: the name of the file; its folder is made.
+      title: the headline of the page.
       rows: the shots, in order.
-      credit: last line of the page, also kept as the PNG's comment.
-      prompt: drawn beneath the title, part by part.
-      columns: frames of a 16:9 row, evenly spaced from first to last. Other aspect ratios get the
-        number that fills the same width at about the same height.
+      credit: the last line of the page, also kept as the PNG's comment.
+      prompt: is drawn beneath the title, part by part.
+      columns: the number of frames of a 16:9 row, evenly spaced from first to last. Other aspect ratios get the number
+        that fills the same width at about the same height.
 
     Raises:
       InputError: the file cannot be written.
@@ -89,7 +89,7 @@ def draw_storyboard(
 
 
 def pick_evenly(count: int, wanted: int) -> list[int]:
-    """Numbers of at most `wanted` of `count` frames, evenly spaced, first and last among them."""
+    """Returns the numbers of at most `wanted` of `count` frames, evenly spaced, with the first and the last."""
     return np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
 
 
@@ -136,7 +136,7 @@ def _draw_strip(frames: np.ndarray, columns: int) -> Image.Image:
     mask = _rounded(width, height)
     for i, number in enumerate(pick_evenly(len(frames), fitting)):
         picture = Image.fromarray(resize(frames[number], height, width))
-        left = round(i * (_STRIP + _GAP) / fitting)  # The last one ends at the margin.
+        left = round(i * (_STRIP + _GAP) / fitting)  # the last one ends at the margin
         strip.paste(picture, (left, 0), mask)
     return strip
 
@@ -174,7 +174,7 @@ def _color(label: str) -> str:
 
 
 def _rounded(width: int, height: int) -> Image.Image:
-    # Drawn four times as large and reduced: Pillow's own corners have no antialiasing.
+    # The shape is drawn four times as large and reduced, because Pillow's own corners have no antialiasing.
     mask = Image.new("L", (4 * width, 4 * height))
     box = (0, 0, 4 * width - 1, 4 * height - 1)
     ImageDraw.Draw(mask).rounded_rectangle(box, 4 * _CORNER, 255)

@@ -1,8 +1,7 @@
-"""Pictures in and out: video files and images to uint8 RGB frames, and frames to mp4.
+"""Reads video files and images as uint8 RGB frames, and writes frames as mp4.
 
-Enters: paths of files a user owns. Leaves: numpy frames [T, X, Y, 3] (frames, rows, columns), or a
-finished file. Every decoder complaint becomes one line here, because a damaged file is the user's
-to know about, and because a film that silently ends early would shift every annotated cut.
+Frames are numpy arrays [T, X, Y, 3] (frames, rows, columns). Every complaint of a decoder becomes one line here,
+because the user can mend a damaged file, and because a film that silently ends early would shift every annotated cut.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from lct_jax.media.decoding import check_file, decode_stream, literal_name, open
 from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
-# Constant quality of x264, 0 (lossless) to 51: 17 is held to be free of visible loss.
+# This is the constant quality of x264, from 0 (lossless) to 51: 17 is considered free of visible loss.
 _QUALITY = "17"
 
 
 @dataclass(frozen=True)
 class Video:
-    """Decoded frames, uint8 RGB [T, X, Y, 3], and how many of them fill a second."""
+    """Holds decoded frames, uint8 RGB [T, X, Y, 3], and how many of them fill a second."""
 
     frames: np.ndarray
     fps: float
@@ -41,14 +40,14 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file declares: nothing of it is decoded.
+    """Holds what a video file declares; nothing of it is decoded.
 
     Attributes:
-      fps: average frames a second.
-      height: rows, as stored (a rotation flag is not applied).
-      width: columns, as stored.
-      frame_count: number of frames, None where the container does not say.
-      pixel_aspect: width of a stored pixel over its height; 1 where nothing is declared.
+      fps: the average frames a second.
+      height: the rows, as stored (a rotation flag is not applied).
+      width: the columns, as stored.
+      frame_count: the number of frames, None where the container does not say.
+      pixel_aspect: the width of a stored pixel over its height; 1 where nothing is declared.
     """
 
     fps: float
@@ -77,24 +76,25 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Yields every frame of a video in order, uint8 RGB [X, Y, 3], one in memory at a time.
 
     Raises:
-      InputError: as `probe_video`; or, once decoding gets there, the file is damaged or ends
-        before its container says.
+      InputError: the errors of `probe_video`, or, during decoding, the file is damaged or ends before its container
+          says.
     """
     for frame in decode_frames(path):
         yield to_rgb(frame)
 
 
 def read_video(path: str | Path) -> Video:
-    """Reads a whole video into memory; errors as `iter_frames`."""
+    """Reads a whole video into memory; raises the errors of `iter_frames`."""
     fps = probe_video(path).fps
     return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as uint8 RGB [X, Y, 3], upright, what is transparent over white; of an animation the first frame.
+    """Reads an image as uint8 RGB [X, Y, 3], upright, with transparent parts over white; of an animation the first
+    frame.
 
     Raises:
-      InputError: the file is missing, empty, damaged or not an image, or has levels that no picture has.
+      InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
     """
     with _open_image(path) as image:
         return to_rgb_image(image)
@@ -103,8 +103,10 @@ def read_image(path: str | Path) -> np.ndarray:
 def read_moments(path: str | Path, fps: float, *, longest: int) -> np.ndarray:
     """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
 
+    Raises the errors of `read_image`.
+
     Args:
-      longest: most frames that are read. Errors: as `read_image`.
+      longest: the largest number of frames that are read.
     """
     with _open_image(path) as image:
         if not is_animated(image):
@@ -126,7 +128,7 @@ def _open_image(path: str | Path) -> Iterator[Image.Image]:
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes uint8 frames [..., X, Y, 3] to [..., height, width, 3].
 
-    Lanczos, whose support grows with the reduction: nothing aliases when frames shrink.
+    The filter is Lanczos, whose support grows with the reduction, so that nothing aliases when frames shrink.
     """
     if frames.shape[-3:-1] == (height, width):
         return frames
@@ -147,12 +149,12 @@ def write_video(
     column, since yuv420p halves both.
 
     Args:
-      path: name of the file, ending in .mp4; its folder is made.
+      path: the name of the file, which ends in .mp4; its folder is made.
       frames: uint8 RGB [T, X, Y, 3], or any iterable of [X, Y, 3] of one size.
       fps: frames a second.
-      credit: kept as the file's comment.
-      scale: whole factor of enlargement, so that small frames are not left to a player's filter.
-      upscaler: filter of that enlargement.
+      credit: is kept as the file's comment.
+      scale: the whole factor of enlargement, so that small frames are not enlarged by a player's filter.
+      upscaler: the filter of that enlargement.
 
     Raises:
       InputError: the path cannot be written or does not end in .mp4.
@@ -174,7 +176,7 @@ def write_video(
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -> None:
     first = next(frames)
-    # The index goes to the front, so that browsers start before the file has arrived.
+    # The index is written to the front, so that browsers start before the file has arrived.
     options = {"movflags": "+faststart"}
     with av.open(literal_name(path), "w", format="mp4", options=options) as container:
         if credit:
@@ -185,7 +187,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": _QUALITY, "preset": "medium"}
         codec = stream.codec_context
-        # Untagged colours are guessed by players, and differently by size.
+        # Players guess untagged colours, and differently by size.
         codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
         codec.color_range = 1  # 16 to 235
         for rgb in chain([first], frames):
@@ -218,13 +220,13 @@ def _resize(frames: np.ndarray, height: int, width: int, resample: Image.Resampl
 
 
 def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
-    """Yields decoded frames as the library has them, in order of display; errors as `iter_frames`."""
+    """Yields decoded frames as the library has them, in order of display; raises the errors of `iter_frames`."""
     with open_video(path) as stream:
         for decoded in decode_stream(path, stream):
             yield decoded.frame
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as uint8 RGB [X, Y, 3], upright, in the colours of a BT.709 display."""
-    # The flag turns counterclockwise, in degrees, as rot90 does in quarters.
+    """Returns a decoded frame as uint8 RGB [X, Y, 3], upright, in the colours of a BT.709 display."""
+    # The flag turns counterclockwise in degrees, and rot90 does so in quarters.
     return np.rot90(to_rgb8(frame), round(frame.rotation / 90))

@@ -1,1 +1,1 @@
-"""Before a run: does it fit, how long will it take. `python -m lct_jax.plan` (see `__main__.py`)."""
+"""The capacity plan: whether a run fits on chips, and how long it takes; see `__main__.py` for its command."""

@@ -4,10 +4,10 @@
         [--mode=train|joint|autoregressive|causal] [--search] [--compile] [--steps=N] [--json] [--data=SETS]
         [--config.compute.seq_shards=16 ...]
 
-Needs none of the chips it speaks of. Without `--compile` everything is counted and estimated from shapes, in seconds.
-With it the program itself is compiled for the topology (minutes at 3B), and the compiler's memory and collectives take
-the place of estimates. Of training it warns of rows that would be left empty or scenes that would be cut short; with
-`--data`, as `train.py` takes it, this is counted on the sets.
+It needs none of the chips that it plans for. Without `--compile` everything is counted and estimated from shapes, in
+seconds. With it the program itself is compiled for the topology (minutes at 3B), and the compiler's memory and
+collectives replace estimates. For training it warns of rows that would be left empty or scenes that would be cut short;
+with `--data`, as `train.py` takes it, these are counted on the sets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a plan must not take the chips of a running job
+# A plan must not take the chips of a running program.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from absl import flags
 
@@ -61,7 +62,7 @@ SEARCH = flags.DEFINE_bool(
 )
 COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
-GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: what XLA is told of one.")
+GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: the description of one for XLA.")
 DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
 define_compilation_cache()
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
@@ -72,20 +73,20 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     config, topology = freeze(CONFIG.value), parse_topology(TOPOLOGY.value)
     aspect = None if ASPECT.value is None else parse_aspect(ASPECT.value)
-    wish = SceneTarget(SHOTS.value, FRAMES.value, aspect)
+    target = SceneTarget(SHOTS.value, FRAMES.value, aspect)
     warnings: list[str] = []
     spec = None if GPU_SPEC.value is None else Path(GPU_SPEC.value)
     if MODE.value == "train":
-        plan = plan_training(config, topology, wish, steps=STEPS.value or config.training.steps)
+        plan = plan_training(config, topology, target, steps=STEPS.value or config.training.steps)
         compiled = compile_step(plan, spec) if COMPILE.value else None
         plan = plan if compiled is None else refine_training(plan, compiled)
-        found = search(config, topology, wish) if SEARCH.value or not plan.fits else []
-        advice = [] if plan.fits else advise_training(plan, wish, found)
+        found = search(config, topology, target) if SEARCH.value or not plan.fits else []
+        advice = [] if plan.fits else advise_training(plan, target, found)
         warnings = count_set(DATA.value, config) if DATA.value else warn_of_sizes(config)
     else:
-        plan = plan_sampling(config, topology, wish, MODE.value)
+        plan = plan_sampling(config, topology, target, MODE.value)
         plan = refine_sampling(plan, spec) if COMPILE.value else plan
-        found = search_sampling(config, topology, wish, MODE.value) if not plan.fits else []
+        found = search_sampling(config, topology, target, MODE.value) if not plan.fits else []
         advice = [] if plan.fits else advise_sampling(topology, found)
     if JSON.value:
         more = {"advice": advice, "options": to_plain(found), "warnings": warnings}

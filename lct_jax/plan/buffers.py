@@ -1,9 +1,9 @@
-"""What lies in memory when a compiled program needs most: its buffers at the widest moment of the schedule.
+"""What is in memory at the peak of a compiled program: the buffers that are live at the widest moment of its schedule.
 
-The text of a scheduled program enters, `Buffer`s leave. A buffer lives from the instruction that makes it to the last
-that reads it; loops work in place, and what a loop's body needs at its widest comes on top of what is live around the
-loop. Sizes are those of stored tiles; what lies in a chip's vector memory is left out. The compiler's own assignment
-packs buffers a little better or worse: the sum is checked against it in benchmarks/README.md.
+`find_peak` reads the text of a scheduled program. A buffer lives from the instruction that makes it to the last one
+that reads it; loops work in place, and the peak of a loop's body is added to what is live around the loop. Sizes are
+those of stored tiles; what is in a chip's vector memory is left out. The compiler's own assignment packs buffers a
+little better or worse: the sum is compared with it in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ _NO_BUFFER = ("parameter", "constant", "after-all", "partition-id", "replica-id"
 
 
 class Buffer(NamedTuple):
-    """One array that is live at the widest moment: its bytes, its shape, and the operation it stems from."""
+    """One array that is live at the widest moment.
+
+    Attributes:
+        size: its bytes.
+        shape: its dtype and shape.
+        op: the operation that it comes from.
+    """
 
     size: float
     shape: str
@@ -44,19 +50,20 @@ class Buffer(NamedTuple):
 
 
 def find_peak(text: str) -> list[Buffer]:
-    """Buffers beside the arguments that are live at the widest moment of a program, largest first."""
+    """Returns the buffers, without arguments, that are live at the widest moment of a program, largest first."""
     program = read_program(text)
-    given_up = "input_output_alias" in text.partition("\n")[0]
-    return sorted(_peak(program, program.entry, {}, given_up=given_up), key=lambda b: -b.size)
+    donated = "input_output_alias" in text.partition("\n")[0]
+    return sorted(_peak(program, program.entry, {}, donated=donated), key=lambda b: -b.size)
 
 
 def _peak(
-    program: Program, name: str, done: dict[str, list[Buffer]], *, given_up: bool = False
+    program: Program, name: str, done: dict[str, list[Buffer]], *, donated: bool = False
 ) -> list[Buffer]:
-    """The widest moment of a computation, of the buffers that it makes itself.
+    """Returns the buffers of a computation at its widest moment, of those that it makes itself.
 
     Args:
-        given_up: its results take the place of arguments.
+        done: the results so far, by name of the computation.
+        donated: whether its results take the place of arguments.
     """
     if name in done:
         return done[name]
@@ -75,7 +82,7 @@ def _peak(
     most = 0.0
     for number, instruction in enumerate(instructions):
         own = owners[instruction.name] == {instruction.name} and _makes_buffer(instruction)
-        if own and not (given_up and instruction.name in given):
+        if own and not (donated and instruction.name in given):
             buffer = _buffer(instruction)
             if _works_in_place(program, instruction):
                 dying = [
@@ -93,7 +100,7 @@ def _peak(
 
 
 def _works_in_place(program: Program, i: Instruction) -> bool:
-    """Whether a result may take the place of an operand that nothing reads afterwards: number by number."""
+    """Returns whether the result may overwrite an operand that nothing reads afterwards, because it is elementwise."""
     if i.opcode != "fusion":
         return i.opcode in _BY_NUMBER
     inside = {x.opcode for body in i.called for x in program.computations.get(body, [])}
@@ -101,7 +108,7 @@ def _works_in_place(program: Program, i: Instruction) -> bool:
 
 
 def _find_owners(program: Program, instructions: list[Instruction]) -> dict[str, set[str]]:
-    """The buffers that the value of each instruction lies in: its own, or those of what it only renames."""
+    """Returns the buffers that hold the value of each instruction: its own, or those of the values that it renames."""
     owners: dict[str, set[str]] = {}
     for i in instructions:
         parts = [owners.get(part, {part}) for part in _reads(i)]
@@ -142,7 +149,7 @@ def _reads(i: Instruction) -> list[str]:
 
 
 def _inside(rest: str) -> str:
-    """The operands: up to the bracket that closes them."""
+    """Returns the operands: the text up to the bracket that closes them."""
     depth = 1
     for at, letter in enumerate(rest):
         depth += (letter == "(") - (letter == ")")
@@ -164,13 +171,13 @@ def _makes_buffer(i: Instruction) -> bool:
 def _buffer(i: Instruction) -> Buffer:
     arrays = [(_stored(*part), f"{part[0]}[{part[1]}]") for part in _SHAPE.findall(i.shape)]
     largest, shape = max(arrays, default=(0.0, ""))
-    # What is started holds on to its operand, which lives anyway, and to its result.
+    # An asynchronous start holds its operand, which is live anyway, and its result.
     size = largest if i.opcode.endswith("-start") else sum(size for size, _ in arrays)
     return Buffer(size, shape, i.op)
 
 
 def _stored(dtype: str, sides: str, order: str, layout: str) -> float:
-    """Bytes of an array as it is stored, its last axes filled up to tiles; 0 where it is not in main memory."""
+    """Returns the bytes of an array as stored, its last axes padded to tiles; 0 where it is not in main memory."""
     if "S(" in layout:
         return 0.0
     shape = [int(side) for side in sides.split(",") if side]

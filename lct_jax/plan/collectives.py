@@ -1,9 +1,8 @@
 """What devices send each other in a training step: which collectives, how often, and how many bytes.
 
-A model, a batch and a mesh enter, `Collective`s leave. Weights lie sharded over `data`: every pass gathers them layer
-by layer, and gradients are scattered back; devices along `seq` hold the same shard and sum their gradients of it.
-Attention exchanges tokens for heads over `seq` before the kernel and back behind it (DeepSpeed-Ulysses, arXiv
-2309.14509).
+Weights are sharded over `data`: every pass gathers them layer by layer, and gradients are scattered back; devices along
+`seq` hold the same shard and sum their gradients of it. Attention exchanges tokens for heads over `seq` before the
+kernel and back after it (DeepSpeed-Ulysses, arXiv 2309.14509).
 """
 
 from __future__ import annotations
@@ -14,20 +13,24 @@ import jax.numpy as jnp
 
 from lct_jax.config import Config
 from lct_jax.costs.recompute import POLICIES
-from lct_jax.plan.links import Shards, exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import Shards, exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.parameters import Parameters
 from lct_jax.plan.topology import Topology
 
-EXCHANGES = 4  # of queries, keys and values, and of what attention gives
+# The all-to-alls of one pass of attention: queries, keys, values and the output.
+EXCHANGES = 4
 
 
 class Collective(NamedTuple):
     """All collectives of one purpose in a step.
 
     Attributes:
-        kind: "all-gather", "reduce-scatter", "all-reduce" or "all-to-all". what: is sent. axis: of the mesh.
-        count: how many there are. sent: bytes a device sends in all of them (as many come in).
-        seconds: that its links take at least; 0 where rates are not published.
+        kind: "all-gather", "reduce-scatter", "all-reduce" or "all-to-all".
+        what: what is sent.
+        axis: the axis of the mesh.
+        count: how many there are.
+        sent: bytes that a device sends in all of them; it receives as many.
+        seconds: the shortest time that its links take; 0 where rates are not published.
     """
 
     kind: str
@@ -41,7 +44,7 @@ class Collective(NamedTuple):
 def list_collectives(
     config: Config, parameters: Parameters, shards: Shards, topology: Topology
 ) -> list[Collective]:
-    """The collectives of a training step, those of an axis of one device left out."""
+    """Returns the collectives of a training step; an axis of one device has none."""
     found = [
         *_list_weights(config, parameters, shards, topology),
         *_list_exchanges(config, shards, topology),
@@ -52,13 +55,13 @@ def list_collectives(
 def _list_weights(
     config: Config, parameters: Parameters, shards: Shards, topology: Topology
 ) -> list[Collective]:
-    data, seq = (find_lane(topology, shards, axis) for axis in ("data", "seq"))
+    data, seq = (find_axis_links(topology, shards, axis) for axis in ("data", "seq"))
     micro, chip = config.training.accumulate, topology.chip
     others = lambda size: (size - 1) / size
     passes = micro * (2 if POLICIES[config.compute.remat].again.linear else 1)
     gathered = passes * parameters.gathered_bytes * others(shards.data)
     scattered = micro * parameters.gradient_bytes * others(shards.data)
-    # A ring of all-reduce sends twice what a scatter does, here of the shard that is left.
+    # An all-reduce over a ring sends twice what a reduce-scatter does, here of the shard that is left.
     summed = 2 * micro * parameters.gradient_bytes / shards.data * others(shards.seq)
     leaves = parameters.leaves
     return [
@@ -85,14 +88,13 @@ def _list_weights(
 
 def _list_exchanges(config: Config, shards: Shards, topology: Topology) -> list[Collective]:
     model, data, micro = config.backbone, config.data, config.training.accumulate
-    lane = find_lane(topology, shards, "seq")
+    links = find_axis_links(topology, shards, "seq")
     rows = data.rows / shards.data
     tokens = rows * (data.video_tokens + data.text_tokens) / shards.seq
     width = model.heads * model.head_dim * jnp.dtype(config.compute.dtype).itemsize
-    passes = (
-        2 + POLICIES[config.compute.remat].again.attention
-    )  # forward, its gradient, and perhaps forward again
+    # The passes are the forward pass, its gradient, and perhaps the recomputed forward pass.
+    passes = 2 + POLICIES[config.compute.remat].again.attention
     sent = passes * EXCHANGES * model.depth * tokens * width * (shards.seq - 1) / shards.seq
     count = round(passes * EXCHANGES * model.depth * micro)
-    seconds = exchange_seconds(topology.chip, lane, sent)
+    seconds = exchange_seconds(topology.chip, links, sent)
     return [Collective("all-to-all", "queries, keys, values", "seq", count, sent, seconds)]

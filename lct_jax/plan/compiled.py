@@ -1,8 +1,8 @@
-"""What the compiler says of a lowered program: memory of a device by part, or by how much it is too large.
+"""What the compiler says of a lowered program: the memory of a device by part, or by how much it is too large.
 
-A lowered program enters, `Compiled` leaves. Buffers that are given up are counted once: a donated state and the one
-that takes its place share their memory. What counts is the peak, as the compiler assigns buffers to places; the TPU
-compiler refuses a program by that. JAX's `temp_size_in_bytes` is more (benchmarks/README.md).
+Donated buffers are counted once: a donated state and the one that takes its place share their memory. The total is the
+peak, as the compiler assigns buffers; the TPU compiler refuses a program by that. JAX's `temp_size_in_bytes` is more
+(benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax
 
 from lct_jax.errors import InputError
 
-# Two wordings of the TPU compiler; what the second calls temporaries has arguments in it (benchmarks/README.md).
+# The TPU compiler has two wordings; what the second calls temporaries includes arguments (benchmarks/README.md).
 _TOO_MUCH = re.compile(
     r"(?:Used |required for HLO temporaries \()([\d.]+)([KMGT]?)(?: of [\d.]+[KMGT]? hbm|\) exceeds)"
 )
@@ -24,13 +24,14 @@ _UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled program, of one device.
+    """A compiled program, for one device.
 
     Attributes:
         arguments, temporaries: bytes; results that share no memory with arguments are among the latter. Both are 0
-            where the compiler gave up for want of memory.
-        total: bytes at the peak; those the compiler named, where it gave up. text: the optimised program, or "".
-        seconds: that compiling took.
+            where the compiler refused the program for want of memory.
+        total: bytes at the peak; where the compiler refused the program, those that it named.
+        text: the optimised program, or "" where the compiler refused it.
+        seconds: how long compiling took.
     """
 
     arguments: int
@@ -41,7 +42,7 @@ class Compiled:
 
 
 def compile_program(lowered: jax.stages.Lowered) -> Compiled:
-    """Compiles; too large a program is an answer and no error.
+    """Compiles a program; one that needs too much memory gives a result and no error.
 
     Raises:
         InputError: the compiler refused the program for another reason.

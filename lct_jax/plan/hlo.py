@@ -1,7 +1,7 @@
-"""An optimised program read as text: which collectives it has and how often they run, and where its cycles go.
+"""An optimised program read as text: its collectives and how often they run, and where its cycles are spent.
 
-The text of a compiled program enters; `Traffic` and `Spent` leave. Instructions in the body of a loop count once for
-every turn. The compiler's cycle estimates are its own, and there are none for kernels and collectives.
+Instructions in the body of a loop count once for every iteration. The cycle estimates are the compiler's own; it has
+none for kernels and collectives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
-_UNKNOWN = 2**62  # cycles of what the compiler has no estimate for
+# The compiler gives this many cycles or more to what it has no estimate for.
+_UNKNOWN = 2**62
 _BEGINS = "AsyncCollectiveStart"
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
@@ -46,9 +47,12 @@ class Traffic(NamedTuple):
     """Collectives of one kind, axis and place in the program.
 
     Attributes:
-        kind: "all-gather", ... ; a fused all-reduce that keeps its own part counts as "reduce-scatter".
-        axis: "data", "seq" or "both". count: how many run. sent: bytes a device sends in all of them.
-        hidden: whether other work may run meanwhile (the program starts and ends it apart). op: what it stems from.
+        kind: such as "all-gather"; a fused all-reduce that keeps its own part counts as "reduce-scatter".
+        axis: "data", "seq" or "both".
+        count: how many run.
+        sent: bytes that a device sends in all of them.
+        hidden: whether other work may run meanwhile, because the program starts and ends it separately.
+        op: the operation that it comes from.
     """
 
     kind: str
@@ -60,7 +64,7 @@ class Traffic(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Cycles of the fusions that stem from one operation, as the compiler estimates them."""
+    """Cycles of the fusions that come from one operation, as the compiler estimates them."""
 
     op: str
     count: int
@@ -68,7 +72,7 @@ class Spent(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One line of a computation; `rest` is what follows its opening bracket, `called` the computations it runs."""
+    """One line of a computation; `rest` is the text after its opening bracket."""
 
     name: str
     shape: str
@@ -77,27 +81,27 @@ class Instruction(NamedTuple):
 
     @property
     def called(self) -> list[str]:
-        """Names of computations."""
+        """The names of the computations that it runs."""
         return [
             n.strip().lstrip("%") for found in _CALLED.findall(self.rest) for n in found.split(",")
         ]
 
     @property
     def op(self) -> str:
-        """The operation of the source that it stems from, without what is common to all."""
+        """The operation of the source that it comes from, without the prefix that all operations share."""
         name = _NAME.search(self.rest)
         return re.sub(r"jit\((?:step|main|run_steps)\)/", "", name[1]) if name else ""
 
 
 class Program(NamedTuple):
-    """Instructions by computation, and the name of the computation that a program begins with."""
+    """A program as instructions by computation, and the name of the computation that it begins with."""
 
     computations: dict[str, list[Instruction]]
     entry: str
 
 
 def read_program(text: str) -> Program:
-    """Takes the text of a program apart."""
+    """Returns the text of a program as computations and instructions."""
     computations: dict[str, list[Instruction]] = {}
     current: list[Instruction] = []
     entry = ""
@@ -111,12 +115,14 @@ def read_program(text: str) -> Program:
 
 
 def byte_size(dtype: str) -> int:
-    """Bytes of a number, by its name in a program."""
+    """Returns the bytes of a number, by its dtype's name in a program."""
     return _BYTES.get(dtype, 4)
 
 
 def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
-    """Collectives of a program on a mesh of `data` x `seq` devices, most bytes first; equal ones together."""
+    """Returns the collectives of a program on a mesh of `data` x `seq` devices, most bytes first; equal ones are
+    merged.
+    """
     program = read_program(text)
     starts = {n for n, body in program.computations.items() if any(_BEGINS in i.rest for i in body)}
     begun = {
@@ -129,7 +135,7 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
     for instruction, turns, inside in _walk(program):
         kind = instruction.opcode.removesuffix("-start")
         apart = inside in starts
-        # What one fusion begins stands once more in those that go on with it or end it.
+        # A collective that one fusion begins is listed again in the fusions that continue or end it.
         if kind not in _KINDS or (not apart and (kind, _channel(instruction)) in begun):
             continue
         size, axis = _group(instruction.rest, data=data, seq=seq)
@@ -137,7 +143,8 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
             continue
         hidden = apart or instruction.opcode.endswith("-start")
         given = _size(instruction, kind)
-        if inside.startswith("all-reduce-scatter"):  # a sum of which each device keeps its part
+        # In such a fusion each device keeps its part of the sum.
+        if inside.startswith("all-reduce-scatter"):
             kind, given = "reduce-scatter", given / size
         key = kind, axis, hidden, instruction.op
         found[key][0] += turns
@@ -147,7 +154,7 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
 
 
 def rank_cycles(text: str) -> list[Spent]:
-    """Where the compiler expects time to go, outside kernels and collectives; most first."""
+    """Returns where the compiler expects time to be spent, outside kernels and collectives, most first."""
     found: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
     for instruction, turns, _ in _walk(read_program(text)):
         cycles = _CYCLES.search(instruction.rest)
@@ -158,7 +165,10 @@ def rank_cycles(text: str) -> list[Spent]:
 
 
 def _walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
-    """All instructions, the turns of loops around them, and their computation; once for every place that runs it."""
+    """Yields all instructions, the iterations of the loops around them, and their computation.
+
+    An instruction comes once for every place that runs its computation.
+    """
     todo = [(program.entry, 1)]
     while todo:
         name, turns = todo.pop()
@@ -170,7 +180,7 @@ def _walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
 
 
 def _count_turns(rest: str, program: Program) -> int:
-    """Turns of a loop: said beside it, or the constant its condition compares with; 1 where neither is known."""
+    """Returns the iterations of a loop: a stated count, or the constant of its condition; 1 where neither is known."""
     if known := _TURNS.search(rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", rest)
@@ -188,7 +198,7 @@ def _channel(instruction: Instruction) -> str:
 
 
 def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
-    """Devices of a group, and the mesh axis along which they lie: neighbours in number are along `seq`."""
+    """Returns the devices of a group, and its mesh axis; devices with neighbouring numbers are along `seq`."""
     if listed := _LISTED.search(rest):
         members = [int(part) for part in listed[1].split(",")]
         size, near = len(members), len(members) > 1 and members[1] - members[0] == 1
@@ -211,7 +221,7 @@ def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
 
 
 def _size(instruction: Instruction, kind: str) -> float:
-    """Bytes of what a collective gives; of a started one, of the second half of what it holds on to."""
+    """Returns the bytes of a collective's result; a started one also holds its operand, which is not counted."""
     arrays = [_bytes(*part) for part in _ARRAY.findall(instruction.shape)]
     if instruction.opcode.endswith("-start") and kind != "all-reduce":
         return float(max(arrays, default=0))
@@ -223,7 +233,7 @@ def _bytes(dtype: str, sides: str) -> int:
 
 
 def _sent(kind: str, size: float, group: int) -> float:
-    """Bytes a device sends, from those that a collective gives."""
+    """Returns the bytes that a device sends, from those of the collective's result."""
     others = (group - 1) / group
     return {
         "all-gather": size * others,

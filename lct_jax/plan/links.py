@@ -1,7 +1,7 @@
-"""How long bytes take between chips at least: a mesh axis laid over a torus, or over nodes of switched GPUs.
+"""How long bytes take between chips at least: a mesh axis is laid over a torus, or over nodes of switched GPUs.
 
-A topology, a mesh and a collective enter, seconds leave. They are bounds from below, from published link rates: every
-link of every dimension that an axis spans is busy all the time, rings wrap wherever they can, and nothing waits.
+The times are lower bounds from published link rates: every link of every dimension that an axis spans is always busy,
+rings wrap wherever they can, and nothing waits.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from typing import NamedTuple
 from lct_jax.costs.chips import Chip
 from lct_jax.plan.topology import Topology
 
-WRAPS = 4  # from so many chips on, a dimension taken whole may be a ring
+# A dimension of at least this many chips may be a ring when it is taken whole.
+WRAPS = 4
 
 
 class Shards(NamedTuple):
-    """A mesh: devices over rows and FSDP, and devices over the tokens of a row."""
+    """A mesh: the number of devices over rows and FSDP, and over the tokens of a row."""
 
     data: int
     seq: int
 
 
 class AxisLinks(NamedTuple):
-    """How an axis of the mesh lies in a topology.
+    """How an axis of the mesh is laid over a topology.
 
     Attributes:
-        size: devices of a group. parts: of them along every dimension of a torus.
-        wraps: which of these are rings. near: devices of a group behind one switch (GPUs).
+        size: devices of a group.
+        parts: how many of them are along each dimension of a torus.
+        wraps: which of these are rings.
+        near: devices of a group behind one switch (GPUs), or on one chip.
     """
 
     size: int
@@ -36,8 +39,11 @@ class AxisLinks(NamedTuple):
     near: int
 
 
-def find_lane(topology: Topology, shards: Shards, axis: str) -> AxisLinks:
-    """Devices are laid row by row: `seq` takes the innermost ones, `data` what is left of every dimension."""
+def find_axis_links(topology: Topology, shards: Shards, axis: str) -> AxisLinks:
+    """Returns how an axis is laid over a topology.
+
+    Devices are laid row by row: `seq` takes the innermost ones, `data` what is left of every dimension.
+    """
     size = getattr(shards, axis)
     if topology.kind != "tpu":
         node = min(topology.chip.node, topology.devices)
@@ -50,32 +56,32 @@ def find_lane(topology: Topology, shards: Shards, axis: str) -> AxisLinks:
     return AxisLinks(size, parts[1:], wraps[1:], near=parts[0])
 
 
-def gather_seconds(chip: Chip, lane: AxisLinks, received: float) -> float:
-    """All-gather or reduce-scatter in which every device receives (or sends) so many bytes."""
-    if lane.size == 1 or not chip.link:
+def gather_seconds(chip: Chip, links: AxisLinks, received: float) -> float:
+    """Returns seconds of an all-gather or reduce-scatter in which every device receives (or sends) so many bytes."""
+    if links.size == 1 or not chip.link:
         return 0.0
-    outside = received * (lane.size - lane.near) / (lane.size - 1)
+    outside = received * (links.size - links.near) / (links.size - 1)
     if not chip.torus:
-        return max(received / chip.link, outside / lane.near / _network(chip))
-    spanned = sum(part > 1 for part in lane.parts)
-    # Devices of one chip share what comes in, and share its links.
+        return max(received / chip.link, outside / links.near / _network(chip))
+    spanned = sum(part > 1 for part in links.parts)
+    # Devices of one chip share the bytes that arrive, and share its links.
     return outside / (chip.link * spanned / chip.torus) if spanned else 0.0
 
 
-def exchange_seconds(chip: Chip, lane: AxisLinks, sent: float) -> float:
-    """All-to-all in which every device sends so many bytes, the same to every other one."""
-    if lane.size == 1 or not chip.link:
+def exchange_seconds(chip: Chip, links: AxisLinks, sent: float) -> float:
+    """Returns seconds of an all-to-all in which every device sends so many bytes, in equal parts to all others."""
+    if links.size == 1 or not chip.link:
         return 0.0
-    outside = sent * (lane.size - lane.near) / (lane.size - 1)
+    outside = sent * (links.size - links.near) / (links.size - 1)
     if not chip.torus:
         return max(sent / chip.link, outside / _network(chip))
     # Each byte takes up one link for every hop.
-    hops = max(_hops(part, wrap) for part, wrap in zip(lane.parts, lane.wraps, strict=True))
+    hops = max(_hops(part, wrap) for part, wrap in zip(links.parts, links.wraps, strict=True))
     return outside * chip.devices * hops / (chip.link / chip.torus)
 
 
 def _hops(part: int, wraps: bool) -> float:
-    """Mean distance between two places of a ring or a line."""
+    """Returns the mean distance between two places of a ring or a line."""
     return part / 4 if wraps else (part**2 - 1) / (3 * part)
 
 
@@ -84,7 +90,7 @@ def _network(chip: Chip) -> float:
 
 
 def _take(size: int, sides: tuple[int, ...]) -> tuple[int, ...]:
-    """How many of `size` lie along each dimension, the first filled first."""
+    """Returns how many of `size` devices are along each dimension; the first dimension is filled first."""
     parts = []
     for side in sides:
         part = math.gcd(size, side)

@@ -1,10 +1,8 @@
 """Memory of a device in a training step, part by part, from shapes.
 
-A config and a mesh enter, a `Memory` leaves. Weights, optimiser, EMA and batch are exact, by the rule that places
-them. What
-the compiler makes of the rest is modelled: gradients live together until the update, each block keeps what its remat
-policy says, and the widest moment is the backward pass of one block. How near that comes to compiled programs is in
-benchmarks/README.md.
+Weights, optimiser, EMA and batch are exact, by the rule that places them. What the compiler adds is modelled: gradients
+are all live until the update, each block keeps what its remat policy says, and the peak is the backward pass of one
+block. Estimates are compared with compiled programs in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -19,10 +17,13 @@ from lct_jax.costs.recompute import POLICIES
 from lct_jax.plan.links import Shards
 from lct_jax.plan.parameters import FLOAT, Parameters
 
-LANES = 128  # a TPU's last axis is stored in multiples of it
-INDEX = 6 * FLOAT  # bytes of a token's index: scene, shot, group and three coordinates
+# A TPU stores the last axis in multiples of this.
+LANES = 128
+# Bytes of a token's index: scene, shot, slot and three coordinates.
+INDEX = 6 * FLOAT
 
-PREFETCHED = 2  # layers whose weights are gathered at a time: the one at work and the next
+# Layers whose weights are gathered at one time: the current one and the next.
+PREFETCHED = 2
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All parts together."""
+        """The sum of all parts."""
         return sum(self.parts.values())
 
 
 def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> Memory:
-    """Memory of a training step on one device of a mesh."""
+    """Returns the memory of a training step on one device of a mesh."""
     data, micro = config.data, config.training.accumulate
     rows = data.rows / shards.data
     tokens = rows / micro * (data.video_tokens + data.text_tokens) / shards.seq
@@ -62,7 +63,7 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
 
 
 def _batch_bytes(config: Config, shards: Shards) -> float:
-    """Values and indices of both streams, and the noise of the video."""
+    """Returns the bytes of values and indices of both streams, and of the noise of the video."""
     backbone, data = config.backbone, config.data
     lanes = lambda width: -(-width // LANES) * LANES
     video = data.video_tokens * (2 * FLOAT * lanes(backbone.patch_channels) + INDEX)

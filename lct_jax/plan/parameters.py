@@ -1,6 +1,6 @@
-"""Parameters of a model and where they lie, from its abstract tree: nothing is allocated.
+"""Parameters of a model and how they are sharded, from its abstract tree: nothing is allocated.
 
-The rule that places them (`state_sharding`) is asked for the shard of every leaf, so that bytes are exact.
+The rule that places them (`state_sharding`) gives the shard of every leaf, so that bytes are exact.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from lct_jax.plan.links import Shards
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import TrainState, init_state
 
-FLOAT = 4  # bytes of a parameter at rest, and of its gradient
+# Bytes of a parameter between steps, and of its gradient.
+FLOAT = 4
 
 
 class Parameters(NamedTuple):
-    """Parameters of a model on a mesh; bytes are of one device.
+    """Parameters of a model on a mesh; bytes are those of one device.
 
     Attributes:
-        count: of the whole model. blocks: of them in its blocks. leaves: arrays.
-        params, optimiser, ema: bytes at rest.
-        gathered_bytes: of all weights once, as a pass gathers them. gradient_bytes: of all gradients before they are
-            scattered.
+        count: parameters of the whole model.
+        blocks: parameters in its blocks.
+        leaves: the number of arrays.
+        params, optimiser, ema: bytes between steps.
+        gathered_bytes: bytes of all weights, as a pass gathers them.
+        gradient_bytes: bytes of all gradients before they are scattered.
     """
 
     count: int
@@ -45,13 +48,13 @@ class Parameters(NamedTuple):
 
 
 def make_abstract_mesh(shards: Shards) -> AbstractMesh:
-    """A mesh without devices, as `make_mesh` would lay it."""
+    """Returns a mesh without devices, as `make_mesh` would lay it."""
     return AbstractMesh(shards, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def place_parameters(network: NetworkConfig, shards: Shards) -> Parameters:
-    """Parameters, optimiser and EMA of a training state on a mesh."""
-    # How a network computes changes no shape but by its dtype, in which weights are gathered.
+    """Returns the parameters, optimiser and EMA of a training state on a mesh."""
+    # Of the compute section, only the dtype matters: weights are gathered in it.
     compute = ComputeConfig(dtype=network.compute.dtype)
     return _place(dataclasses.replace(network, compute=compute), shards)
 
@@ -72,7 +75,8 @@ def _place(network: NetworkConfig, shards: Shards) -> Parameters:
         params=total(local.params),
         optimiser=total(local.opt_state),
         ema=total(local.ema),
-        # Blocks are cast before they are gathered, and so are their gradients scattered; time is computed in float32.
+        # Weights of blocks are gathered in the compute dtype, and their gradients scattered in it; those of time stay
+        # float32.
         gathered_bytes=float(compute * inside + FLOAT * (count - inside)),
         gradient_bytes=float(compute * inside + FLOAT * (count - inside)),
     )
@@ -80,7 +84,7 @@ def _place(network: NetworkConfig, shards: Shards) -> Parameters:
 
 @functools.cache
 def _abstract_state(network: NetworkConfig) -> TrainState:
-    """A training state as shapes; how it is trained changes none."""
+    """Returns a training state as shapes, which do not depend on how it is trained."""
     optimizer = make_optimizer(TrainingConfig(), decays=find_family(network).decays)
     shapes = build_abstract(network).params
     return jax.eval_shape(lambda params: init_state(params, optimizer), shapes)

@@ -1,8 +1,7 @@
-"""The programs of a run, lowered without a device: the train step, and what sampling runs.
+"""The programs of a run, lowered without a device: the train step, and the programs of sampling.
 
-A config and a mesh of a topology's devices enter, lowered programs leave: state, batch and caches are shapes with a
-place, nothing is allocated. They are the functions that `train.py` and `sample.py` run, so that what a compiler says of
-them holds there.
+State, batch and caches are shapes with shardings, and nothing is allocated. The functions are those that `train.py` and
+`sample.py` run, so that what a compiler says of them holds there.
 """
 
 from __future__ import annotations
@@ -40,19 +39,21 @@ from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
 
 def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
-    """Devices to compile for, none of which need be there.
+    """Returns devices to compile for; this machine need not have them.
 
     Args:
-        gpu_spec: what XLA's compiler is told of a GPU (a file of xla/backends/gpu/target_config/specs in its
-        repository).
+        topology: the chips.
+        gpu_spec: the description of a GPU for XLA's compiler (a file of xla/backends/gpu/target_config/specs in its
+            repository).
 
     Raises:
         InputError: the compiler for them is not installed, or does not know such a slice.
     """
     if topology.kind == "cpu":
         return _find_cpus(topology)
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # a laptop has no metadata server to ask
-    # No chip is touched: several may compile side by side.
+    # A laptop has no metadata server to ask.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    # Compiling uses no chip, so several processes may compile at the same time.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     platform, options = "tpu", {"topology_name": topology.name}
     if topology.kind == "gpu":
@@ -85,14 +86,14 @@ def _describe_gpus(topology: Topology, gpu_spec: Path | None) -> dict[str, str]:
 
 
 def make_topology_mesh(config: Config, devices: list[Any]) -> Mesh:
-    """The mesh that `train.py` would lay over these devices; raises InputError where it does not divide."""
+    """Returns the mesh that `train.py` would lay over these devices; raises InputError where it does not divide."""
     mesh = make_mesh(seq=config.compute.seq_shards, devices=devices)
     check_mesh(mesh, config)
     return mesh
 
 
 def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    """The train step of `train.py`, from an abstract state and batch."""
+    """Returns the train step of `train.py`, lowered for an abstract state and batch."""
     training = config.training
     graph, shapes = build_abstract(config.network)
     optimizer = make_optimizer(training, decays=find_family(config.network).decays)
@@ -105,7 +106,8 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
         flow_config=config.flow,
         training=training,
         slots=config.data.groups,
-        samples=float(config.data.rows),  # a divisor of the gradient: any number compiles alike
+        # The gradient is divided by this; any number compiles to the same program.
+        samples=float(config.data.rows),
     )
     step = measure_step(guard_step(step, spike=training.spike), slots=config.data.groups)
     with jax.set_mesh(mesh):
@@ -113,7 +115,7 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
 
 
 def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
-    """The programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is kept of a shot."""
+    """Returns the programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is cached."""
     config = plan.config
     mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
     graph, shapes = build_abstract(config.network)
@@ -140,7 +142,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
 
 
 def _pack_longest(plan: SamplingPlan) -> PackedBatch:
-    """The longest window, or in causal mode a shot alone; of zeros."""
+    """Returns the longest window, or in causal mode the longest shot alone, filled with zeros."""
     scene = make_scene(plan.config, plan.request)
     window = max(plan.windows, key=lambda w: len(w.shots)).shots
     zeros = [
@@ -165,12 +167,12 @@ def _abstract_history(plan: SamplingPlan, mesh: Mesh) -> History:
 
 
 def abstract(tree: Any) -> Any:
-    """Arrays as shapes; where they lie is left to the program, as with what `sample.py` hands over from the host."""
+    """Returns arrays as shapes without shardings, since `sample.py` passes arrays of the host."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
-    """A global batch as shapes: rows over `data`, tokens over `seq`."""
+    """Returns a global batch as shapes, rows over `data` and tokens over `seq`."""
     place, data = NamedSharding(mesh, P("data", "seq")), config.data
 
     def tokens(length: int, width: int) -> Tokens:

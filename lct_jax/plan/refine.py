@@ -1,7 +1,7 @@
-"""Plans with the compiler's word in place of estimates: its memory, its collectives.
+"""Plans whose estimated memory and collectives are replaced by those of the compiled program.
 
-A plan enters, and leaves with `memory` and `collectives` of the program compiled for its topology; `estimate` keeps
-what was estimated. A program that is too large has its bytes all the same: the compiler names them when it gives up.
+`estimate` of a refined plan keeps what was estimated. A program that is too large has its bytes all the same: the
+compiler names them when it refuses the program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.compiled import Compiled, compile_program
 from lct_jax.plan.hlo import Traffic, find_collectives
-from lct_jax.plan.links import exchange_seconds, find_lane, gather_seconds
+from lct_jax.plan.links import exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.programs import (
     find_devices,
@@ -26,7 +26,7 @@ from lct_jax.plan.training import TrainingPlan
 
 
 def refine_training(plan: TrainingPlan, compiled: Compiled) -> TrainingPlan:
-    """A plan of training with what the compiler says of its step."""
+    """Returns a plan of training with the memory and collectives of its compiled step."""
     config, shards = plan.config, plan.shards
     changed = dataclasses.replace(plan, memory=_memory(compiled), estimate=plan.memory)
     if not compiled.text:
@@ -45,7 +45,7 @@ def compile_step(plan: TrainingPlan, gpu_spec: Path | None = None) -> Compiled:
 
 
 def refine_sampling(plan: SamplingPlan, gpu_spec: Path | None = None) -> SamplingPlan:
-    """Compiles the programs of `sample.py`: memory is that of the largest, with what lies beside it."""
+    """Returns a plan with the memory of the largest compiled program of `sample.py`, and of what stays beside it."""
     devices = plan.shards.data * plan.shards.seq
     lowered = lower_sampling(plan, find_devices(plan.topology, gpu_spec))
     largest = max(map(compile_program, lowered.values()), key=lambda compiled: compiled.total)
@@ -65,12 +65,12 @@ def _memory(compiled: Compiled) -> Memory:
 
 
 def _time(sent: Traffic, plan: TrainingPlan) -> Collective:
-    """What the links take for it; along both axes, as if all went along the longer one."""
+    """Returns seconds that the links take; collectives over both axes count as if all went along the longer one."""
     axes = {"both": "data" if plan.shards.data >= plan.shards.seq else "seq"}
-    lane = find_lane(plan.topology, plan.shards, axes.get(sent.axis, sent.axis))
+    links = find_axis_links(plan.topology, plan.shards, axes.get(sent.axis, sent.axis))
     seconds = exchange_seconds if sent.kind == "all-to-all" else gather_seconds
     what = f"{'beside other work' if sent.hidden else 'alone'}: {sent.op}"
     return Collective(
         *(sent.kind, what, sent.axis, sent.count, sent.sent),
-        seconds=seconds(plan.topology.chip, lane, sent.sent),
+        seconds=seconds(plan.topology.chip, links, sent.sent),
     )

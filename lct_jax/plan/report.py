@@ -1,4 +1,4 @@
-"""Plans in words and tables for people, and as plain values for JSON."""
+"""Plans as text and tables for people, and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from lct_jax.plan.training import TrainingPlan
 from lct_jax.plan.workload import Workload
 from lct_jax.sampling.guidance import BRANCHES
 
-SHOWN = 8  # options of a search
-MOST = 24  # lines of what a program is made of
-# Characters of what a collective stems from; XLA for GPU joins the names of all that it fused.
+# Options of a search that are shown.
+SHOWN = 8
+# Lines of a program's parts that are shown.
+MOST = 24
+# Characters of a collective's origin that are shown; XLA for GPU joins the names of all that it fused.
 LONGEST = 72
-SMALL = 0.01  # of all bytes sent: collectives of less share a line
+# Collectives that send less than this share of all bytes are merged into a line.
+SMALL = 0.01
 
 
 def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
-    """`fits: 21.3 of 31.2 GiB a device`, or that it does not, and what would help."""
+    """Returns `fits: 21.3 of 31.2 GiB a device`, or that it does not fit, and what would help."""
     usable = topology.chip.usable
     amount = f"{total / GIB:.1f} of {usable / GIB:.1f} GiB a device"
     if total <= usable:
@@ -37,7 +40,7 @@ def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) 
 
 
 def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
-    """A training plan as text."""
+    """Returns a training plan as text."""
     config, work, parameters = plan.config, plan.work, plan.parameters
     share = plan.useful_share
     lines = [
@@ -75,7 +78,7 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
 
 
 def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
-    """A plan of sampling a scene as text."""
+    """Returns a plan of sampling a scene as text."""
     flops, shots = plan.flops, len(plan.request.shots)
     passes = sum(cost.passes for cost in plan.costs)
     grid = plan.request.shots[0].grid
@@ -115,7 +118,7 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
 
 
 def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
-    """A table of what lies in a device's memory, and how near the estimate was where a compiler was asked."""
+    """Returns a table of a device's memory; a plan with a compiler's memory also shows how near the estimate was."""
     source = "estimated" if estimate is None else "compiled"
     sizes = {**memory.parts, "together": memory.total}
     lines = [f"memory a device, GiB, {source}"]
@@ -127,12 +130,12 @@ def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
 
 
 def describe_mesh(shards: Shards) -> str:
-    """`data 16 x seq 4`."""
+    """Returns the mesh as text, such as `data 16 x seq 4`."""
     return f"data {shards.data} x seq {shards.seq}"
 
 
 def describe_workload(work: Workload) -> list[tuple[str, str]]:
-    """Rows of a table: a shot, a scene, a row."""
+    """Returns the rows of a table for a shot, a scene and a row."""
     grid = "x".join(map(str, work.scene.shots[0].grid))
     used = work.scenes * work.scene_video
     return [
@@ -154,7 +157,7 @@ def describe_workload(work: Workload) -> list[tuple[str, str]]:
 
 
 def describe_batch(plan: TrainingPlan) -> str:
-    """Rows of a step, and how they are divided."""
+    """Returns a line about the rows of a step, and how they are divided."""
     micro = plan.config.training.accumulate
     rows = plan.workload.rows / plan.shards.data / micro
     parts = f", in {micro} micro-batches" if micro > 1 else ""
@@ -162,7 +165,7 @@ def describe_batch(plan: TrainingPlan) -> str:
 
 
 def describe_collectives(plan: TrainingPlan) -> list[str]:
-    """A table of what is sent, most first; those of less than `SMALL` of all bytes together in one line."""
+    """Returns a table of what is sent, most first; those of less than `SMALL` of all bytes share one line."""
     if not plan.collectives:
         return []
     ranked = sorted(plan.collectives, key=lambda c: -c.sent)
@@ -185,7 +188,7 @@ def _sent(group: Sequence[Collective], what: str) -> str:
 
 
 def describe_time(plan: TrainingPlan) -> list[str]:
-    """Times of a step and of the run."""
+    """Returns lines about the times of a step and of the run."""
     bound = plan.roofline
     if bound is None:
         return [_no_time(plan.topology)]
@@ -199,7 +202,7 @@ def describe_time(plan: TrainingPlan) -> list[str]:
 
 
 def describe_search(options: Sequence[Option], topology: Topology) -> str:
-    """A table of what fits."""
+    """Returns a table of the settings that fit."""
     if not options:
         return f"search: no mesh, remat policy or micro-batch fits on {topology.name}"
     lines = [f"search: {len(options)} settings fit on {topology.name}, fastest first"]
@@ -210,7 +213,7 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
 
 
 def describe_program(text: str) -> str:
-    """What lies in memory when a program needs most of it, and where the compiler expects its cycles to go."""
+    """Returns a table of the peak memory of a program, and of where the compiler expects its cycles to be spent."""
     peak, cycles = find_peak(text), rank_cycles(text)
     total = sum(spent.cycles for spent in cycles) or 1
     size = sum(buffer.size for buffer in peak)
@@ -228,7 +231,7 @@ def describe_program(text: str) -> str:
 
 
 def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
-    """Plain values of a plan: its parts, and what a reader asks first."""
+    """Returns plain values of a plan: its parts, and the answers that a reader looks for first."""
     shown = {
         TrainingPlan: (
             "shards",
@@ -266,7 +269,7 @@ def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """Structs as dictionaries and lists, all the way down."""
+    """Returns structs as dictionaries and lists, at all levels."""
     if dataclasses.is_dataclass(value):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):

@@ -1,7 +1,7 @@
 """How long a training step takes at least, and so how high its MFU can be: work over published peaks.
 
-Work, memory and collectives enter, a `Roofline` leaves. Three bounds: matrix products at the chip's peak, bytes through
-its memory, bytes over its links. With perfect overlap a step takes the longest of them; with none, their sum.
+There are three bounds: matrix products at the chip's peak, bytes through its memory, and bytes over its links. With
+perfect overlap a step takes the longest of them; without overlap, it takes their sum.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lct_jax.plan.workload import Workload
 
 
 class Work(NamedTuple):
-    """FLOPs of a training step over all devices: what is computed, and what of it is useful."""
+    """FLOPs of a training step over all devices: those that are computed, and the useful ones among them."""
 
     computed: Flops
     useful: Flops
 
 
 class Roofline(NamedTuple):
-    """Seconds of a step, each a bound from below: products, bytes through memory, bytes over links."""
+    """Lower bounds of the seconds of a step, for matrix products, bytes through memory, and bytes over links."""
 
     compute: float
     memory: float
@@ -36,17 +36,17 @@ class Roofline(NamedTuple):
 
     @property
     def step(self) -> float:
-        """With perfect overlap."""
+        """Seconds of a step with perfect overlap."""
         return max(self)
 
     @property
     def exposed(self) -> float:
-        """With none."""
+        """Seconds of a step without overlap."""
         return sum(self)
 
 
 def count_work(config: Config, workload: Workload, *, kernel: str) -> Work:
-    """FLOPs of a step whose rows are all full of the workload's scenes."""
+    """Returns the FLOPs of a step whose rows are all full of the workload's scenes."""
     return _count(config.network, config.training.context, workload, kernel)
 
 
@@ -75,12 +75,13 @@ def bound_step(
     *,
     micro: int,
 ) -> Roofline | None:
-    """The bounds of a step; None where no peaks are published (a CPU).
+    """Returns the bounds of a step; None where no peaks are published (a CPU).
+
+    Memory is counted for weights alone, read in both passes, and for the state, read and written once. Activations are
+    left out, since how often they move is the compiler's choice.
 
     Args:
-        micro: batches a step is accumulated over. Memory is charged for weights alone, read in both passes, and for
-            the state, read and written once: activations are left out, for how often they move is the compiler's
-            choice.
+        micro: the number of batches over which a step is accumulated.
     """
     chip = topology.chip
     if not chip.flops:
@@ -95,5 +96,5 @@ def bound_step(
 
 
 def find_mfu(work: Work, topology: Topology, seconds: float) -> float:
-    """Useful FLOPs a second over the peak of all chips."""
+    """Returns useful FLOPs a second over the peak of all chips."""
     return work.useful.total / (seconds * topology.chips * topology.chip.flops)

@@ -1,8 +1,7 @@
 """Sampling a scene on a topology: time and memory of a mode, and what its cache takes.
 
-A config, a topology, a wish and a mode enter, a `SamplingPlan` leaves. Windows and slots of the cache are those of
-`lct_jax/sampling`, FLOPs those of every pass, both guidance branches and the passes that renoise finished shots
-included.
+Windows and cache slots are those of `lct_jax/sampling`. FLOPs count every pass, both guidance branches and the passes
+that renoise finished shots.
 """
 
 from __future__ import annotations
@@ -29,19 +28,22 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
 
-INT8_SCALE = 4  # bytes of the scale that goes with the int8 numbers of a token and head
+# Bytes of the scale of a token's and head's int8 numbers.
+INT8_SCALE = 4
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """Everything that is said of sampling one scene.
+    """The plan of sampling one scene.
 
     Attributes:
-        devices: that take part (`sampling.shards`, twice if there are enough: a row of devices a guidance branch).
-        windows: shots seen together, in order. costs: of every window.
+        devices: the devices that take part (`sampling.shards` for each guidance branch, or for both if there are
+            fewer).
+        windows: shots that are seen together, in order.
+        costs: the cost of every window.
         cache, history: bytes on all devices, of the cache and of what is gathered from it for a shot.
-        seconds: that the scene takes at least; None without peaks.
-        estimate: memory as estimated, where a compiler's takes its place.
+        seconds: the shortest time that the scene takes; None without peaks.
+        estimate: memory as estimated, where `memory` is a compiler's.
     """
 
     config: Config
@@ -65,20 +67,22 @@ class SamplingPlan:
 
     @property
     def flops(self) -> Flops:
-        """Of the whole scene."""
+        """FLOPs of the whole scene."""
         total = Flops(0.0, 0.0)
         for cost in self.costs:
             total = total.plus(cost.flops)
         return total
 
 
-def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: str) -> SamplingPlan:
-    """The plan of one scene, sampled by `mode`.
+def plan_sampling(
+    config: Config, topology: Topology, target: SceneTarget, mode: str
+) -> SamplingPlan:
+    """Returns the plan of one scene, sampled by `mode`.
 
     Raises:
-        InputError: shards that do not divide the heads, or more shots than a window sees at once.
+        InputError: the shards do not divide the heads, or there are more shots than a window sees at one time.
     """
-    shards, request = find_sampling_shards(config, topology), make_wished_request(config, wish)
+    shards, request = find_sampling_shards(config, topology), make_target_request(config, target)
     windows, costs = (
         plan_mode(mode, request, config.sampling),
         count_scene(count_costs(config.network), request, config.sampling, mode),
@@ -86,7 +90,9 @@ def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: s
     parameters = place_parameters(config.network, shards)
     tokens = _longest_pass(request, windows, mode)
     kept = (
-        _count_kept(config, request, windows, tokens) if mode == "causal" else Kept(0.0, 0.0, 0.0)
+        _count_cache_bytes(config, request, windows, tokens)
+        if mode == "causal"
+        else CacheBytes(0.0, 0.0, 0.0)
     )
     return SamplingPlan(
         *(config, topology, mode, shards, request, windows, costs, parameters),
@@ -98,7 +104,7 @@ def plan_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: s
 
 
 def find_sampling_shards(config: Config, topology: Topology) -> Shards:
-    """The mesh that `sample.py` lays; raises InputError where shards do not divide."""
+    """Returns the mesh that `sample.py` lays; raises InputError where shards do not divide."""
     shards, heads = config.sampling.shards, config.backbone.heads
     if shards > topology.devices or heads % shards:
         raise InputError(
@@ -109,10 +115,10 @@ def find_sampling_shards(config: Config, topology: Topology) -> Shards:
     return Shards(rows, shards)
 
 
-def make_wished_request(config: Config, wish: SceneTarget) -> SceneRequest:
-    """A scene of equal shots with prompts that fill half of their spans."""
-    _, _, _, grid = find_grid(config, wish)
-    shots = wish.shots or config.data.max_shots
+def make_target_request(config: Config, target: SceneTarget) -> SceneRequest:
+    """Returns a scene of equal shots with prompts that fill half of their spans."""
+    _, _, _, grid = find_grid(config, target)
+    shots = target.shots or config.data.max_shots
     return make_request(
         shots,
         grid=grid,
@@ -124,7 +130,7 @@ def make_wished_request(config: Config, wish: SceneTarget) -> SceneRequest:
 
 
 def make_scene(config: Config, request: SceneRequest) -> SamplingScene:
-    """What all windows of the scene share; no noise is drawn from it."""
+    """Returns what all windows of the scene share; no noise is drawn from it."""
     return SamplingScene(
         request,
         config.sampling,
@@ -134,22 +140,28 @@ def make_scene(config: Config, request: SceneRequest) -> SamplingScene:
     )
 
 
-class Kept(NamedTuple):
-    """Bytes of keys and values on all devices, both branches: the cache, a shot's history, and a shot just passed."""
+class CacheBytes(NamedTuple):
+    """Bytes of keys and values on all devices, for both guidance branches.
+
+    Attributes:
+        cache: those of the cache.
+        history: those of a shot's history.
+        shot: those of a pass over a shot, before they are written into the cache.
+    """
 
     cache: float
     history: float
     shot: float
 
 
-def _count_kept(
+def _count_cache_bytes(
     config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int
-) -> Kept:
+) -> CacheBytes:
     spec, scene = describe(config.network).cache, make_scene(config, request)
     heads = BRANCHES * 2 * spec.layers * spec.heads
     new = heads * spec.head_dim * jnp.dtype(spec.dtype).itemsize
     kept = heads * (spec.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
-    return Kept(
+    return CacheBytes(
         cache=float(kept * cache_capacity(scene, windows, keep_all=False)),
         history=float(kept * history_capacity(scene, windows)),
         shot=float(new * tokens),
@@ -157,7 +169,7 @@ def _count_kept(
 
 
 def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str) -> int:
-    """Tokens of the longest row that passes through the model at once."""
+    """Returns the tokens of the longest row that passes through the model at one time."""
     sizes = [len(shot.prompt.text) + math.prod(shot.grid) for shot in request.shots]
     if mode == "causal":
         return max(sizes)
@@ -166,7 +178,7 @@ def _longest_pass(request: SceneRequest, windows: tuple[Window, ...], mode: str)
 
 
 def _estimate(
-    config: Config, shards: Shards, parameters: Parameters, tokens: int, kept: Kept
+    config: Config, shards: Shards, parameters: Parameters, tokens: int, kept: CacheBytes
 ) -> Memory:
     size = jnp.dtype(config.compute.dtype).itemsize
     devices = shards.data * shards.seq
@@ -190,7 +202,7 @@ def _bound(
     parameters: Parameters,
     costs: list[Cost],
 ) -> float | None:
-    """Every window takes the longer of its work at the peak and of its weights and keys through memory."""
+    """Returns the shortest seconds of a scene: each window takes its work at the peak, or its bytes through memory."""
     chip, devices = topology.chip, shards.data * shards.seq
     if not chip.flops:
         return None

@@ -1,7 +1,7 @@
 """FLOPs and bytes of a whole scene in every mode, from its plan: nothing is run.
 
-For every window of a request its FLOPs and the cached tokens it reads are counted. Both guidance
-branches, text, the pass over the global prompt and the passes that renoise finished shots are counted.
+For every window of a request, its FLOPs and the cached tokens that it reads are counted. Both guidance branches, text,
+the pass over the global prompt and the passes that renoise finished shots are included.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, 
 from lct_jax.types import CacheSpec
 
 MODES = ("independent", "joint", "autoregressive", "causal")
-BYTES = 2  # of a bfloat16
+# Bytes of a bfloat16.
+BYTES = 2
 
 
 class Cost(NamedTuple):
-    """Of one window: FLOPs of all its passes, how many passes there are, and cached tokens read in all of them."""
+    """The cost of one window.
+
+    Attributes:
+        flops: FLOPs of all its passes.
+        passes: how many passes there are.
+        cached: cached tokens that all passes read.
+    """
 
     flops: Flops
     passes: int
@@ -32,7 +39,7 @@ class Cost(NamedTuple):
 def make_request(
     shots: int, *, grid: tuple[int, int, int], text: int, scene_text: int, width: int, channels: int
 ) -> SceneRequest:
-    """A scene of equal shots; `scene_text` 0 leaves the global prompt out. Negative prompts are half as long."""
+    """Returns a scene of equal shots; `scene_text` 0 means no global prompt. Negative prompts are half as long."""
     tokens = lambda length: np.ones((length, width), np.float32)
     prompt = lambda length: Prompt(tokens(length), tokens(length // 2))
     return SceneRequest(
@@ -43,7 +50,7 @@ def make_request(
 
 
 def plan_mode(mode: str, request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
-    """The windows of a mode; independent shots are windows of one."""
+    """Returns the windows of a mode; with "independent", every shot has a window of its own."""
     if mode == "independent":
         return tuple(Window((shot,), (shot,)) for shot in range(len(request.shots)))
     plans = {"joint": plan_joint, "autoregressive": plan_autoregressive, "causal": plan_causal}
@@ -53,20 +60,20 @@ def plan_mode(mode: str, request: SceneRequest, config: SamplingConfig) -> tuple
 def count_scene(
     costs: Costs, request: SceneRequest, config: SamplingConfig, mode: str
 ) -> list[Cost]:
-    """The cost of every window."""
+    """Returns the cost of every window."""
     plan = plan_mode(mode, request, config)
     if mode == "causal":
         return [_count_causal(costs, request, config, plan, place) for place in range(len(plan))]
-    return [_count_together(costs, request, config, window) for window in plan]
+    return [_count_full_pass(costs, request, config, window) for window in plan]
 
 
 def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
-    """Bytes of bfloat16 keys and values of the global prompt and of some finished shots, in both branches."""
+    """Returns bytes of bfloat16 keys and values of the global prompt and of some finished shots, in both branches."""
     tokens = sum(_groups(request, shots, negative) for negative in (False, True))
     return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
 
-def _count_together(
+def _count_full_pass(
     costs: Costs, request: SceneRequest, config: SamplingConfig, window: Window
 ) -> Cost:
     total = Flops(0.0, 0.0)
@@ -100,7 +107,7 @@ def _count_causal(
 
 
 def _groups(request: SceneRequest, shots: int, negative: bool) -> int:
-    """Tokens of the global prompt and of the first shots."""
+    """Returns the tokens of the global prompt and of the first shots."""
     groups = request.plan(tuple(range(len(request.shots))), negative=negative).groups
     first = len(groups) - len(request.shots)
     return sum(group.text + group.video for group in groups[: first + shots])

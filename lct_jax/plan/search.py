@@ -1,6 +1,6 @@
-"""What fits: meshes, remat policies and micro-batches on a topology, and slices of the same chip that are large enough.
+"""What fits: meshes, remat policies and micro-batches on a topology, and larger slices of the same chip.
 
-A config, a topology and a wish enter, `Option`s leave, found by planning every combination (a few hundred, in seconds).
+Every combination is planned (a few hundred, in seconds).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from lct_jax.plan.topology import Topology, parse_topology
 from lct_jax.plan.training import TrainingPlan, plan_training
 from lct_jax.plan.workload import SceneTarget
 
-LARGEST = 4096  # chips that are looked at
+# The most chips that are considered.
+LARGEST = 4096
 
 
 @dataclass(frozen=True)
 class Option:
-    """A mesh, a remat policy and micro-batches, and what becomes of a step with them."""
+    """A mesh, a remat policy and micro-batches, with the memory and the seconds of a step."""
 
     seq: int
     remat: str
@@ -30,15 +31,15 @@ class Option:
     seconds: float | None
 
     def describe(self) -> str:
-        """As flags of a config."""
+        """Returns the option as flags of a config."""
         return (
             f"--config.compute.seq_shards={self.seq} --config.compute.remat={self.remat} "
             f"--config.training.accumulate={self.accumulate}"
         )
 
 
-def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option]:
-    """All meshes, policies and micro-batches whose step fits, fastest first, and of equal ones the smallest."""
+def search(config: Config, topology: Topology, target: SceneTarget) -> list[Option]:
+    """Returns all meshes, policies and micro-batches whose step fits, fastest first, and of equal ones the smallest."""
     found = []
     for seq in _divisors(topology.devices):
         for remat in POLICIES:
@@ -49,8 +50,9 @@ def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option
                     training=dataclasses.replace(config.training, accumulate=accumulate),
                 )
                 try:
-                    plan = plan_training(changed, topology, wish, steps=1)
-                except InputError:  # it does not divide
+                    plan = plan_training(changed, topology, target, steps=1)
+                # Such a mesh does not divide the rows, tokens or heads.
+                except InputError:
                     continue
                 if plan.fits:
                     seconds = None if plan.roofline is None else plan.roofline.step
@@ -58,14 +60,16 @@ def search(config: Config, topology: Topology, wish: SceneTarget) -> list[Option
     return sorted(found, key=lambda o: (o.seconds or 0.0, o.memory))
 
 
-def search_sampling(config: Config, topology: Topology, wish: SceneTarget, mode: str) -> list[int]:
-    """All `sampling.shards` with which sampling fits, fewest first."""
+def search_sampling(
+    config: Config, topology: Topology, target: SceneTarget, mode: str
+) -> list[int]:
+    """Returns all `sampling.shards` with which sampling fits, fewest first."""
     found = []
     for shards in _divisors(config.backbone.heads):
         sampling = dataclasses.replace(config.sampling, shards=shards)
         try:
             plan = plan_sampling(
-                dataclasses.replace(config, sampling=sampling), topology, wish, mode
+                dataclasses.replace(config, sampling=sampling), topology, target, mode
             )
         except InputError:
             continue
@@ -75,21 +79,21 @@ def search_sampling(config: Config, topology: Topology, wish: SceneTarget, mode:
 
 
 def find_larger(
-    config: Config, topology: Topology, wish: SceneTarget
+    config: Config, topology: Topology, target: SceneTarget
 ) -> tuple[Topology, Option] | None:
-    """The next topology of the same chip, each twice the last, on which a step fits, and its fastest setting."""
+    """Returns the next larger topology of the same chip on which a step fits, and its fastest setting; sizes double."""
     while topology.chips < LARGEST and topology.kind != "cpu":
         topology = _double(topology)
-        if options := search(config, topology, wish):
+        if options := search(config, topology, target):
             return topology, options[0]
     return None
 
 
-def advise_training(plan: TrainingPlan, wish: SceneTarget, options: list[Option]) -> list[str]:
-    """What would help a step that does not fit; `options` are those found on its own topology."""
+def advise_training(plan: TrainingPlan, target: SceneTarget, options: list[Option]) -> list[str]:
+    """Returns what would help a step that does not fit; `options` are those found on its own topology."""
     if options:
         return [f"fits here with {option.describe()}" for option in options[:3]]
-    larger = find_larger(plan.config, plan.topology, wish)
+    larger = find_larger(plan.config, plan.topology, target)
     if larger is None:
         return [
             f"no larger topology of {plan.topology.chip.title} was found either: shorten data.video_tokens"
@@ -99,7 +103,7 @@ def advise_training(plan: TrainingPlan, wish: SceneTarget, options: list[Option]
 
 
 def advise_sampling(topology: Topology, options: list[int]) -> list[str]:
-    """What would help sampling that does not fit."""
+    """Returns what would help sampling that does not fit."""
     if options:
         return [f"fits with --config.sampling.shards={shards}" for shards in options[:1]]
     return [
@@ -109,7 +113,7 @@ def advise_sampling(topology: Topology, options: list[int]) -> list[str]:
 
 
 def _double(topology: Topology) -> Topology:
-    """Twice the chips, along the shortest side."""
+    """Returns a shape with twice the chips, doubled along the shortest side."""
     shape = list(topology.shape)
     shortest = min(range(len(shape)), key=lambda axis: (shape[axis], axis))
     shape[shortest] *= 2

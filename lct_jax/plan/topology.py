@@ -1,7 +1,7 @@
 """Topologies by name: which chips, how many, and how they are wired.
 
-`v6e:8x8` (TPU slices, by their shape in chips), `h100:64` (GPUs, in nodes of eight) or `cpu:8` enters, a `Topology`
-leaves. Slice names are those of libtpu, so that what is planned can be compiled.
+Names are `v6e:8x8` (TPU slices, by their shape in chips), `h100:64` (GPUs, in nodes of eight) or `cpu:8`. Slice names
+are those of libtpu, so that what is planned can be compiled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class Topology:
     """Chips and their arrangement.
 
     Attributes:
-        name: as given. chip: what there is of. shape: chips along every dimension of a torus, else their number.
+        name: the name that it was parsed from.
+        chip: the kind of chip.
+        shape: chips along every dimension of a torus, else their number.
     """
 
     name: str
@@ -32,22 +34,22 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """Number of chips."""
+        """The number of chips."""
         return math.prod(self.shape)
 
     @property
     def devices(self) -> int:
-        """Number of devices that JAX sees."""
+        """The number of devices that JAX sees."""
         return self.chips * self.chip.devices
 
     @property
     def kind(self) -> str:
-        """ "tpu", "gpu" or "cpu"."""
+        """The platform: "tpu", "gpu" or "cpu"."""
         return CPU if not self.chip.flops else "tpu" if self.chip.torus else "gpu"
 
 
 def parse_topology(text: str) -> Topology:
-    """A topology from its name; raises InputError naming --topology where there is none of that name."""
+    """Returns a topology from its name; raises InputError naming --topology where there is none of that name."""
     form = _FORM.fullmatch(text.strip().lower())
     kind = form[1] if form else ""
     if kind != CPU and kind not in CHIPS:
@@ -75,7 +77,7 @@ def _example(kind: str) -> str:
 
 
 def _this_machine() -> Chip:
-    """Simulated devices share one host: its memory is known, and no peak of it is published here."""
+    """Returns this machine as a chip: simulated devices share its memory, and no peak of it is published here."""
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return Chip(
         "CPU", flops=0.0, bandwidth=0.0, memory=memory, usable=memory, link=0.0, torus=0, node=1

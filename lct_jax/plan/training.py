@@ -1,6 +1,6 @@
 """A training step on a topology: whether it fits, what it computes and sends, and how long it takes at least.
 
-A config, a topology and a wish enter, a `TrainingPlan` leaves. All of it is counted and estimated from shapes.
+Everything is counted and estimated from shapes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that is said of a training step.
+    """The plan of a training step.
 
     Attributes:
-        steps: of the run that is wanted. estimate: memory as estimated, where a compiler's takes its place.
+        steps: the steps of the planned run.
+        estimate: memory as estimated, where `memory` is a compiler's.
     """
 
     config: Config
@@ -50,33 +51,33 @@ class TrainingPlan:
 
     @property
     def mfu(self) -> float | None:
-        """Highest possible MFU; None without peaks."""
+        """The highest possible MFU; None without peaks."""
         if self.roofline is None:
             return None
         return find_mfu(self.work, self.topology, self.roofline.step)
 
     @property
     def days(self) -> float | None:
-        """Shortest run; None without peaks."""
+        """The shortest duration of the run in days; None without peaks."""
         return None if self.roofline is None else self.steps * self.roofline.step / DAY
 
     @property
     def useful_share(self) -> Flops:
-        """Of what is computed, linear work and attention apart."""
+        """The useful share of what is computed, for linear work and attention apart."""
         useful, computed = self.work.useful, self.work.computed
         return Flops(useful.linear / computed.linear, useful.attention / computed.attention)
 
 
 def plan_training(
-    config: Config, topology: Topology, wish: SceneTarget, *, steps: int
+    config: Config, topology: Topology, target: SceneTarget, *, steps: int
 ) -> TrainingPlan:
-    """The plan of a training step on all devices of a topology.
+    """Returns the plan of a training step on all devices of a topology.
 
     Raises:
         InputError: rows, tokens or heads do not divide over the mesh, or the scene does not fit in a row.
     """
     shards = find_shards(config, topology)
-    workload = make_workload(config, wish)
+    workload = make_workload(config, target)
     parameters = place_parameters(config.network, shards)
     collectives = list_collectives(config, parameters, shards, topology)
     work = count_work(config, workload, kernel=find_kernel(config, topology))
@@ -96,7 +97,7 @@ def plan_training(
 
 
 def find_shards(config: Config, topology: Topology) -> Shards:
-    """The mesh that `train.py` lays over a topology's devices; raises InputError where something does not divide."""
+    """Returns the mesh that `train.py` lays over a topology; raises InputError where something does not divide."""
     seq = config.compute.seq_shards
     if topology.devices % seq:
         raise InputError(
@@ -109,5 +110,5 @@ def find_shards(config: Config, topology: Topology) -> Shards:
 
 
 def find_kernel(config: Config, topology: Topology) -> str:
-    """The attention kernel that a config takes on a topology."""
+    """Returns the attention kernel that a config takes on a topology."""
     return name_kernel(config.compute.kernel, topology.kind)

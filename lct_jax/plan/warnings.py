@@ -1,8 +1,8 @@
-"""What a run of a config would leave out or leave empty, said before launch.
+"""What a run of a config would leave out or leave empty, reported before launch.
 
 Without a prepared set this follows from sizes alone: whether scenes of the most shots fit a row at the aspect ratios of
 common footage, and whether text or group slots run out before the video tokens of a row do. With one, the first pool of
-its plan is counted.
+batches is counted.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ ASPECTS = {
     "9:16": 9 / 16, "2:3": 2 / 3, "3:4": 3 / 4, "4:5": 4 / 5, "1:1": 1.0, "5:4": 5 / 4, "4:3": 4 / 3, "3:2": 3 / 2,
     "16:9": 16 / 9, "1.85:1": 1.85, "2:1": 2.0, "2.35:1": 2.35, "2.39:1": 2.39,
 }  # fmt: skip
-# Aspect ratios that a row is to hold, and their distance; `find_grid` tells no nearer ones apart.
+# The range of aspect ratios that a row is to hold, and their distance; `find_grid` does not distinguish nearer ones.
 RANGE = (0.40, 2.4505, 0.001)
-MULTIPLE = 128  # of tokens: what kernels and meshes divide
+# Kernels and meshes can divide multiples of this many tokens.
+MULTIPLE = 128
 LOW_FILL = 0.8
-USUAL = 3  # a usual shot is as long as one part of so many of the longest
+# A usual shot has the length of the longest one divided by this.
+USUAL = 3
 
 
 def warn_of_sizes(config: Config) -> list[str]:
@@ -83,13 +85,13 @@ def _warn_of_cuts(config: Config) -> list[str]:
 
 
 def _count_video(config: Config, shots: int, aspect: float) -> int:
-    """Video tokens of a scene of the longest shots."""
+    """Returns the video tokens of a scene of the longest shots."""
     grid = find_grid(config, SceneTarget(aspect=float(aspect)))[3]
     return _sum_video(make_scene(config, shots, grid).groups)
 
 
 def _warn_of_fill(config: Config) -> list[str]:
-    """Rows of usual single shots, and of usual scenes: text or slots may run out first."""
+    """Returns warnings for rows of usual single shots, and of usual scenes, whose text or slots run out first."""
     data = config.data
     frames = config.prepare.max_frames // USUAL // 4 * 4 + 1
     grid = find_grid(config, SceneTarget(frames=frames))[3]

@@ -1,9 +1,9 @@
 """What a step is to compute: shots of one size, their scene, and how many scenes fill a row.
 
-`make_workload` makes a `Workload` of a config and a `SceneTarget`. Sizes come from the same functions as in
-preparation (`fit_size`) and layout (`token_grid`), so that a plan and a run mean the same tokens. Prompts are taken
-to fill half of the spans reserved for them: longer ones than a span are refused, and few come near it. Those of an
-encoder that pads every text to one length have that length.
+`make_workload` makes a `Workload` of a config and a `SceneTarget`. Sizes come from the same functions as in preparation
+(`fit_size`) and layout (`token_grid`), so that a plan and a run count the same tokens. Prompts are assumed to fill half
+of their reserved spans: longer ones than a span are refused, and few come near it. With an encoder that pads every text
+to one length, prompts have that length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan, token_grid
 from lct_jax.media.frames import fit_size
 
-PROMPT_FILL = 2  # a prompt fills one part of so many of its span
+# A prompt is assumed to fill its span divided by this.
+PROMPT_FILL = 2
 # Tokens of every text, by encoders whose base model sees padding (`codecs/t5.py`).
 PADDED = {"t5": SD3.max_tokens}
 
@@ -27,7 +28,9 @@ class SceneTarget:
     """The scene to plan for; None takes the config's value.
 
     Attributes:
-        shots: number of them. frames: of a shot, 4n + 1. aspect: width over height.
+        shots: the number of shots.
+        frames: the frames of a shot, 4n + 1.
+        aspect: width over height.
     """
 
     shots: int | None = None
@@ -40,8 +43,12 @@ class Workload:
     """Sizes of a scene and of the rows it is packed into.
 
     Attributes:
-        frames, height, width: of a shot, in pixels. scene: token sizes. scenes: of them in a row.
-        video, text: token budget of a row. rows: of a global batch. slots: of groups in a row.
+        frames, height, width: the size of a shot, in frames and pixels.
+        scene: token sizes of a scene.
+        scenes: how many scenes are in a row.
+        video, text: the token budget of a row.
+        rows: the rows of a global batch.
+        slots: the group slots of a row.
     """
 
     frames: int
@@ -61,7 +68,7 @@ class Workload:
 
     @property
     def scene_video(self) -> int:
-        """Video tokens of a scene, its dummy included."""
+        """Video tokens of a scene, those of its dummy included."""
         return sum(group.video for group in self.scene.groups)
 
     @property
@@ -75,14 +82,14 @@ class Workload:
         return self.video + self.text
 
 
-def make_workload(config: Config, wish: SceneTarget) -> Workload:
-    """The workload of a training step whose rows are full of scenes of one kind.
+def make_workload(config: Config, target: SceneTarget) -> Workload:
+    """Returns the workload of a training step whose rows are full of scenes of one kind.
 
     Raises:
-        InputError: frames or sizes that codec and patch cannot divide, or a scene that a row cannot hold.
+        InputError: codec and patch cannot divide frames or sizes, or a row cannot hold the scene.
     """
-    frames, height, width, grid = find_grid(config, wish)
-    scene = make_scene(config, wish.shots or config.data.max_shots, grid)
+    frames, height, width, grid = find_grid(config, target)
+    scene = make_scene(config, target.shots or config.data.max_shots, grid)
     data = config.data
     video = sum(group.video for group in scene.groups)
     text = sum(group.text for group in scene.groups)
@@ -104,13 +111,13 @@ def make_workload(config: Config, wish: SceneTarget) -> Workload:
     )
 
 
-def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[int, int, int]]:
-    """Frames, height and width of a shot, and its token grid (T, X, Y)."""
+def find_grid(config: Config, target: SceneTarget) -> tuple[int, int, int, tuple[int, int, int]]:
+    """Returns frames, height and width of a shot, and its token grid (T, X, Y)."""
     prepare, patch = config.prepare, config.backbone.patch
-    frames = wish.frames or prepare.max_frames
+    frames = target.frames or prepare.max_frames
     if frames % STRIDE[0] != 1:
         raise InputError(f"--frames: found {frames}, expected {STRIDE[0]}n + 1")
-    aspect = wish.aspect or prepare.width / prepare.height
+    aspect = target.aspect or prepare.width / prepare.height
     height, width = fit_size(
         1000,
         round(1000 * aspect),
@@ -122,19 +129,19 @@ def find_grid(config: Config, wish: SceneTarget) -> tuple[int, int, int, tuple[i
 
 
 def make_scene(config: Config, shots: int, grid: tuple[int, int, int]) -> ScenePlan:
-    """A scene of equal shots; one shot alone has no global prompt, as in training."""
+    """Returns a scene of equal shots; a single shot has no global prompt, as in training."""
     shot = GroupPlan(count_text(config, config.layout.shot_span), grid)
     scene = count_text(config, config.layout.scene_span) if shots > 1 else None
     return ScenePlan(scene, (shot,) * shots)
 
 
 def count_text(config: Config, span: int) -> int:
-    """Text tokens of a prompt with such a span."""
+    """Returns the text tokens of a prompt with such a span."""
     return PADDED.get(config.prepare.encoder) or max(1, span // PROMPT_FILL)
 
 
 def parse_aspect(text: str) -> float:
-    """Width over height of `16:9` or `1.78`; raises InputError naming --aspect."""
+    """Returns the width over height of `16:9` or `1.78`; raises InputError naming --aspect."""
     parts = text.split(":")
     try:
         sides = [float(part) for part in parts]

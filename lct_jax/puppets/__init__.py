@@ -1,1 +1,1 @@
-"""Puppet scenes: rendered shots whose every attribute is known, written of, and read back from pixels."""
+"""Makes puppet scenes: rendered shots whose every attribute is known, described, and read back from pixels."""

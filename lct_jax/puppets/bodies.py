@@ -1,4 +1,4 @@
-"""Finding bodies and hats in a frame: by colour who is there, by fitted templates which shape, by colour which hat."""
+"""Finds bodies and hats in a frame: characters by colour, their shape by fitted templates, hats by colour."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from lct_jax.puppets.render import HORIZON, distance_of, hat_distance
 from lct_jax.puppets.scene import SHAPES
 
 SMALLEST = 30.0  # pixels of a body's own colour at 32 pixels of height; the smallest body has 82
-COMPACT = 0.2  # of the rectangle around a body that it fills; a triangle fills half
-MISFIT = 0.5  # of a body's area: a template that is farther off is not its shape
-MARGIN = 0.03  # by so much of the area the best template must be better than the next one
-HAT_CLEARLY = 0.65  # a hat is told when its colour is nearer by so much than the next one
-LEAST_HAT = 5  # pixels of a hat that must be there above a body
-AREA = {"circle": np.pi / 4, "square": 0.81, "triangle": 0.5}  # of a body of height 1
-CENTRE = {"circle": 0.5, "square": 0.45, "triangle": 1 / 3}  # of mass, above its feet
+# A body fills at least this share of the rectangle around it; a triangle fills half.
+COMPACT = 0.2
+# A template that differs by more than this share of a body's area is not its shape.
+MISFIT = 0.5
+# The best template must be better than the next one by this share of the area.
+MARGIN = 0.03
+# A hat is recognised if its colour is nearer than this share of the distance to the next one.
+HAT_CLEARLY = 0.65
+LEAST_HAT = 5  # pixels of a hat that must be visible above a body
+AREA = {"circle": np.pi / 4, "square": 0.81, "triangle": 0.5}  # areas of bodies of height 1
+CENTRE = {"circle": 0.5, "square": 0.45, "triangle": 1 / 3}  # centres of mass, above the feet
 
 
 @dataclass(frozen=True)
 class Body:
-    """A body: which shape (None: cannot tell), where, and the distance of every pixel to it and to a hat on it."""
+    """Describes a body: its shape (None: unclear), its place, and the distance of every pixel to it and to a hat
+    on it."""
 
     colour: str
     shape: str | None
@@ -37,7 +42,7 @@ class Body:
 
 
 def find_body(picture: Picture, colour: str) -> Body | None:
-    """The body of a colour; None where there is none."""
+    """Returns the body of a colour; None if there is none."""
     own = picture.near(palette.CHARACTER[colour])
     rows, columns = (np.flatnonzero(own.sum(axis) >= 2) for axis in (1, 0))
     if own.sum() < SMALLEST * (picture.side / 32) ** 2 or not len(rows) or not len(columns):
@@ -50,16 +55,16 @@ def find_body(picture: Picture, colour: str) -> Body | None:
     fits = {shape: _fit(picture, shape, cover) for shape in SHAPES}
     first, second = sorted(fits, key=lambda shape: fits[shape].misfit)[:2]
     best = fits[first]
-    told = best.misfit < MISFIT and fits[second].misfit - best.misfit > MARGIN
+    clear = best.misfit < MISFIT and fits[second].misfit - best.misfit > MARGIN
     where = (first, picture.x - best.x, picture.y - best.feet, best.size)
     return Body(
-        colour, first if told else None, best.x, best.feet, best.size, place,
+        colour, first if clear else None, best.x, best.feet, best.size, place,
         distance_of(*where), hat_distance(*where),
     )  # fmt: skip
 
 
 class _Fit(NamedTuple):
-    """How far a cover is from a shape that is placed as well as can be, in areas, and where that is."""
+    """Holds the misfit of a cover to the best placed shape, in areas, and the place."""
 
     misfit: float
     x: float
@@ -68,7 +73,7 @@ class _Fit(NamedTuple):
 
 
 def _fit(picture: Picture, shape: str, cover: np.ndarray) -> _Fit:
-    """Tries sizes and heights around those of the same area and centre, with a hat on and without."""
+    """Tries sizes and heights around those of the same area and centre, with a hat and without."""
     area = cover.sum()
     x, y = float((cover * picture.x).sum() / area), float((cover * picture.y).sum() / area)
     best = _Fit(np.inf, x, y, 1.0)
@@ -85,7 +90,7 @@ def _fit(picture: Picture, shape: str, cover: np.ndarray) -> _Fit:
 
 
 def find_hat(picture: Picture, body: Body, behind: np.ndarray) -> str | None:
-    """The hat on a body: what its place above the body is most like."""
+    """Returns the hat on a body: the one that the place above the body is most like."""
     inside = (body.hat_distance < -0.3) & (body.distance > 0.3)
     if inside.sum() < LEAST_HAT:
         return None
@@ -97,7 +102,7 @@ def find_hat(picture: Picture, body: Body, behind: np.ndarray) -> str | None:
 
 
 def _cover(picture: Picture, colour: tuple[int, int, int]) -> np.ndarray:
-    """float [H W]: how much of each pixel is of a colour, if the rest is of sky or ground."""
+    """Returns float [H W]: how much of each pixel has a colour, if the rest is sky or ground."""
     above = picture.y < HORIZON * picture.frame.shape[0]
     behind = np.where(above[..., None], picture.sky, picture.ground)
     whole = np.maximum(colour_distance(behind, colour), 1.0)
@@ -105,5 +110,5 @@ def _cover(picture: Picture, colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def _span(places: np.ndarray) -> slice:
-    """From one before the first to one behind the last."""
+    """Returns the range from one before the first to one after the last."""
     return slice(max(int(places[0]) - 1, 0), int(places[-1]) + 2)

@@ -1,7 +1,7 @@
-"""Reading a whole puppet shot: what it shows, what moves in it, and whether it goes on from the one before it.
+"""Reads a whole puppet shot: what it shows, what moves in it, and whether it continues the one before it.
 
-Frames enter, a `SeenShot` leaves. Attributes are those of the first frame, which codecs with a leading frame keep
-sharpest; motion is the way of the body and of what stands behind it.
+The attributes of a `SeenShot` are those of its first frame, which codecs with a leading frame keep sharpest; its motion
+is that of the body and of the background.
 """
 
 from __future__ import annotations
@@ -12,21 +12,16 @@ import numpy as np
 
 from lct_jax.puppets.read import SeenCharacter, SeenFrame, read_frame
 
-TURNED, WALKED, ROSE = (
-    0.10,
-    0.15,
-    0.07,
-)  # half of what a pan, a walk and a jump are, about, in widths and heights
-UNSURE = 0.02  # so near to those one cannot tell
-MOVED, GROWN = (
-    0.35,
-    0.17,
-)  # a body farther off, in widths, or larger, by its logarithm, was cut to: framings differ by 0.33
+# About half of the distance of a pan, a walk and a jump, in widths and heights.
+TURNED, WALKED, ROSE = (0.10, 0.15, 0.07)
+UNSURE = 0.02  # a distance this near to those is undecided
+# A body that is farther away (in widths) or larger (by its logarithm) than this follows a cut: framings differ by 0.33.
+MOVED, GROWN = (0.35, 0.17)
 
 
 @dataclass(frozen=True)
 class SeenShot:
-    """What a shot shows: its first and last frame, and what happens."""
+    """Describes what a shot shows: its first and last frame, and what happens."""
 
     first: SeenFrame
     last: SeenFrame
@@ -34,12 +29,12 @@ class SeenShot:
 
     @property
     def framing(self) -> str | None:
-        """Of its first character; None where there is none, or one cannot tell."""
+        """Returns the framing of its first character; None if there is none, or the framing is unclear."""
         return self.first.characters[0].framing if self.first.characters else None
 
     @property
     def colours(self) -> frozenset[str]:
-        """Colours of the characters that are there."""
+        """Returns the colours of its characters."""
         return frozenset(character.colour for character in self.first.characters)
 
 
@@ -50,13 +45,13 @@ def read_shot(frames: np.ndarray) -> SeenShot:
 
 
 def goes_on(before: SeenShot, after: SeenShot) -> bool | None:
-    """Whether a shot continues the one before it; None where nobody is in one of them who could be followed."""
+    """Returns whether a shot continues the one before it; None if one of them shows nobody who could be followed."""
     old, new = before.first.characters, after.first.characters
     if not old or not new:
         return None if not old and not new else False
     if before.colours != after.colours:
         return False
-    # Codecs blur what moves: how large a body is shows best in the first frame, where it went in the last one.
+    # Codecs blur motion: the size of a body is clearest in the first frame, and its way in the last one.
     last = before.last.characters or old
     return bool(
         abs(np.log(new[0].size / old[0].size)) < GROWN and abs(last[0].x - new[0].x) < MOVED
@@ -86,20 +81,20 @@ def _tell_action(seen: list[SeenFrame]) -> str | None:
 
 
 def _tell_turn(turn: float | None) -> str | None:
-    """A pan, from how far what stands still moved through the picture."""
+    """Returns the pan, from the distance that fixed objects moved through the picture."""
     if turn is None or abs(turn) < TURNED:
         return None
     return "pans left" if turn > 0 else "pans right"
 
 
 def _way_of_anchor(first: SeenFrame, last: SeenFrame) -> float | None:
-    """How far sun and landmark moved, in widths; None where neither is seen in both frames."""
+    """Returns how far sun and landmark moved, in widths; None if neither is visible in both frames."""
     ways = [last.anchor[name] - x for name, x in first.anchor.items() if name in last.anchor]
     return float(np.mean(ways)) if ways else None
 
 
 def _same(first: SeenFrame, frame: SeenFrame) -> SeenCharacter | None:
-    """The first frame's character in another frame."""
+    """Returns the first frame's character in another frame."""
     for character in frame.characters:
         if first.characters and character.colour == first.characters[0].colour:
             return character

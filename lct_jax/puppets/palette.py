@@ -1,4 +1,4 @@
-"""Colours of everything in a puppet scene, sRGB bytes: far enough apart where they meet to be told when blurred."""
+"""Sets the colours of everything in a puppet scene, sRGB bytes, so different that blurring keeps them apart."""
 
 from __future__ import annotations
 

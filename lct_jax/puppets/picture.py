@@ -1,4 +1,4 @@
-"""A frame as what reads it wants it: numbers, middles of pixels, and what its sky and its ground are like."""
+"""Prepares a frame for reading: numbers, middles of pixels, and the colours of its sky and its ground."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 
 from lct_jax.puppets import palette
 
-NEAR = 60.0  # a pixel has a colour of the palette when it is nearer than this to it, in sRGB bytes
-FAR = (
-    75.0  # what covers a region and is farther than this from every colour it may have is not told
-)
+# A pixel has a colour of the palette if it is nearer than this to it, in sRGB bytes.
+NEAR = 60.0
+# A region that is farther than this from every colour it may have is not classified.
+FAR = 75.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame as float64 [H W 3], middles of its pixels, its shorter side, and what its sky and ground are like."""
+    """Holds a frame as float64 [H W 3], middles of its pixels, its shorter side, and the colours of its sky and
+    ground."""
 
     frame: np.ndarray
     x: np.ndarray
@@ -27,12 +28,13 @@ class Picture:
     ground: np.ndarray
 
     def near(self, colour: tuple[int, int, int], limit: float = NEAR) -> np.ndarray:
-        """bool [H W]: which pixels have a colour."""
+        """Returns bool [H W]: which pixels have a colour."""
         return colour_distance(self.frame, colour) < limit
 
 
-def look_at(frame_HWc: np.ndarray) -> Picture:
-    """A frame, uint8 [height, width, 3]; sky and ground are the medians of the top and of the better lower corner."""
+def measure_frame(frame_HWc: np.ndarray) -> Picture:
+    """Returns the picture of a frame, uint8 [height, width, 3]; sky and ground are medians of the top and the better
+    lower corner."""
     frame = frame_HWc.astype(np.float64)
     height, width = frame.shape[:2]
     edge = max(2, width // 9)
@@ -54,11 +56,11 @@ def look_at(frame_HWc: np.ndarray) -> Picture:
 
 
 def nearest(colour: np.ndarray, named: Mapping[str, tuple[int, int, int]]) -> str | None:
-    """The name of the colour that a region's is like; None where it is like none."""
+    """Returns the name of the colour nearest to that of a region; None if none is near."""
     first = min(named, key=lambda name: colour_distance(colour, named[name]))
     return first if colour_distance(colour, named[first]) < FAR else None
 
 
 def colour_distance(colours: np.ndarray, colour: tuple[float, ...]) -> np.ndarray:
-    """Euclidean distance of colours [... 3] to one, in sRGB bytes."""
+    """Returns the Euclidean distance of colours [... 3] to one, in sRGB bytes."""
     return np.sqrt(np.square(colours - np.asarray(colour, np.float64)).sum(axis=-1))

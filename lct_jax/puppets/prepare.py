@@ -1,10 +1,10 @@
-r"""Puppet scenes as a prepared set, the way films go: rendered shots are records of pixels, and those are encoded.
+r"""Makes a prepared set of puppet scenes in the same way as from films: renders records of pixels, and encodes those.
 
     python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=3000 --shots=2-9 --out=runs/puppets_scenes
 
-A number of scenes enters; a set that `train.py` reads leaves, with the pixels it was encoded from under `pixels/`.
-Labels are drawn again from the seed whenever they are wanted. A shard holds scenes of one frame size. Run again, what
-is there is not made again.
+The result is a set that `train.py` reads, with the pixels it was encoded from under `pixels/`. Labels are drawn again
+from the seed whenever they are needed. A shard holds scenes of one frame size. Another run does not repeat existing
+results.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from lct_jax.data.sets.set_info import CARD_FILE, PIXELS
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import write_shard
 from lct_jax.data.sources import RawScene, RawShot, hash_of
-from lct_jax.directing.script import render_global
-from lct_jax.directing.script import render_shot as write_shot
+from lct_jax.directing.prompts import render_global
+from lct_jax.directing.prompts import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
 from lct_jax.folder_lock import lock_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
 
-VERSION = 2  # of how scenes are drawn, rendered and written: another one makes other pixels
-HELD_OUT = 50  # every so many scenes one is held out
+# The version of how scenes are drawn, rendered and written; another one makes other pixels.
+VERSION = 2
+HELD_OUT = 50  # one of so many scenes is held out
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Scenes to be made: how many, of which seed, and what is drawn."""
+    """Describes the scenes to make: how many, of which seed, and what is drawn."""
 
     scenes: int
     seed: int
@@ -56,7 +57,7 @@ def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
 
 
 def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
-    """Writes the set of pixels, a shard for every frame size, unless it is there and whole."""
+    """Writes the set of pixels, a shard for every frame size, unless it exists and is whole."""
     names = [
         f"puppets-{height}x{width}-{hash_of(VERSION, dataclasses.asdict(wanted), config.prepare.fps)}"
         for height, width in wanted.drawing.sizes
@@ -74,14 +75,14 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
         height, width = config.prepare.height, config.prepare.width
-        maker = SetInfo(
+        info = SetInfo(
             PIXELS, "none", 3, 0, height, width, config.prepare.fps, np.zeros((0, 0), np.float32)
         )
-        finish_set(folder, names, maker=maker)
+        finish_set(folder, names, info=info)
 
 
 def to_raw(scene: PuppetScene) -> RawScene:
-    """A scene as any source of footage gives it: texts, and shots that are rendered when they are read."""
+    """Returns a scene as other sources of footage give it: texts, and shots that are rendered when they are read."""
     script = write_script(scene)
     full, brief = (
         "" if script.prompt is None else render_global(script.prompt, story=story)
@@ -100,7 +101,7 @@ def _draw(wanted: Wanted) -> Iterator[PuppetScene]:
 
 
 def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, int]:
-    """A number or a range, "1" or "2-9"; raises InputError for anything else, and for more than `most`."""
+    """Returns a number or a range, "1" or "2-9"; raises InputError for anything else, and for more than `most`."""
     parts = text.split("-")
     if len(parts) > 2 or not all(part.isdigit() for part in parts):
         raise InputError(f"{flag}: found {text!r}, expected a number or a range such as 1-2")

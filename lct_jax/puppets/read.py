@@ -1,7 +1,6 @@
-"""Reading a puppet frame's attributes back from its pixels; None where one cannot tell.
+"""Reads a puppet frame's attributes back from its pixels; they are None where they are unclear.
 
-A frame enters, a `SeenFrame` leaves. Nothing is known of what was asked for: a frame that was rendered and one that a
-model made are read alike.
+Reading knows nothing of what was asked for: a rendered frame and a sampled one are read in the same way.
 """
 
 from __future__ import annotations
@@ -13,18 +12,21 @@ import numpy as np
 
 from lct_jax.puppets import palette
 from lct_jax.puppets.bodies import Body, find_body, find_hat
-from lct_jax.puppets.picture import Picture, colour_distance, look_at, nearest
+from lct_jax.puppets.picture import Picture, colour_distance, measure_frame, nearest
 from lct_jax.puppets.render import BODY, HORIZON, LANDMARK_AT, SUN_RADIUS, landmark_distance
 
-CLEARLY = 0.8  # a landmark is told when its colour is nearer by so much than the next one
-SMALLEST_PART = 10  # pixels of a landmark that must be seen, at 32 of height
-OFF = 55.0  # how far off their mean may be, in sRGB bytes
-NO_SUN, SOME_SUN = 0.12, 0.3  # of a sun's area: less is none, and from so much on it is told
+# A landmark is recognised if its colour is nearer than this share of the distance to the next one.
+CLEARLY = 0.8
+SMALLEST_PART = 10  # pixels of a landmark that must be visible, at 32 of height
+OFF = 55.0  # distance that their mean may have, in sRGB bytes
+# Shares of a sun's area: less than the first means no sun, and at least the second means a sun.
+NO_SUN, SOME_SUN = 0.12, 0.3
 
 
 @dataclass(frozen=True)
 class SeenCharacter:
-    """A body in a frame: its attributes, where its feet are (in widths and heights), its height in shorter sides."""
+    """Describes a body in a frame: its attributes, the place of its feet (in widths and heights), its height in shorter
+    sides."""
 
     colour: str
     shape: str | None
@@ -35,13 +37,13 @@ class SeenCharacter:
 
     @property
     def framing(self) -> str:
-        """The framing in which a character is nearest to so high."""
+        """Returns the framing in which the height of a character is nearest to this one."""
         return min(BODY, key=lambda name: abs(np.log(self.size / BODY[name])))
 
 
 @dataclass(frozen=True)
 class SeenFrame:
-    """What one frame shows; `anchor` is where sun or landmark is, in widths, by name."""
+    """Describes what one frame shows; `anchor` is the place of sun or landmark, in widths, by name."""
 
     sky: str | None
     ground: str | None
@@ -53,7 +55,7 @@ class SeenFrame:
 
 def read_frame(frame_HWc: np.ndarray) -> SeenFrame:
     """Reads one frame, uint8 [height, width, 3]."""
-    picture = look_at(frame_HWc)
+    picture = measure_frame(frame_HWc)
     bodies = [body for colour in palette.CHARACTER if (body := find_body(picture, colour))]
     covered = np.zeros(picture.x.shape, bool)
     for body in bodies:
@@ -81,7 +83,7 @@ def _to_character(picture: Picture, body: Body, behind: np.ndarray) -> SeenChara
 
 
 def _behind_heads(picture: Picture, landmark: str | None, at: float | None) -> np.ndarray:
-    """What is behind heads: float [H W 3], the sky with its landmark."""
+    """Returns the background of heads, float [H W 3]: the sky with its landmark."""
     behind = np.broadcast_to(picture.sky, picture.frame.shape).copy()
     if landmark is not None:
         x, y = picture.x - at * picture.x.shape[1], picture.y - HORIZON * picture.x.shape[0]
@@ -90,7 +92,7 @@ def _behind_heads(picture: Picture, landmark: str | None, at: float | None) -> n
 
 
 def _find_sun(picture: Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
-    """On which side the sun is, and where, in widths."""
+    """Returns the side of the sun, and its place in widths."""
     height, width = covered.shape
     white = picture.near(palette.SUN) & (picture.y < 0.34 * height) & ~covered
     whole = np.pi * (SUN_RADIUS * picture.side) ** 2
@@ -104,7 +106,7 @@ def _find_sun(picture: Picture, covered: np.ndarray) -> tuple[str | None, float 
 
 
 def _find_landmark(picture: Picture, covered: np.ndarray) -> tuple[str | None, float | None]:
-    """Which landmark stands on the horizon, and where, in widths: the one whose shape is best filled by its colour."""
+    """Returns the landmark on the horizon, and its place in widths: the one whose shape its colour fills best."""
     height, width = covered.shape
     best = {name: (np.inf, 0.0) for name in palette.LANDMARK}
     for at in _places(width):
@@ -121,6 +123,6 @@ def _find_landmark(picture: Picture, covered: np.ndarray) -> tuple[str | None, f
 
 
 def _places(width: int) -> np.ndarray:
-    """Where a landmark may stand, pixel by pixel: on either side, and where a pan may take it."""
+    """Returns where a landmark may stand, pixel by pixel: on either side, and where a pan may move it."""
     around = np.arange(-0.12 * width, 0.12 * width + 0.5)
     return np.concatenate([side * width + around for side in (LANDMARK_AT, 1.0 - LANDMARK_AT)])

@@ -1,7 +1,7 @@
-"""Puppet shots as pixels: flat shapes with smooth edges, from labels alone.
+"""Renders puppet shots as pixels: flat shapes with smooth edges, from labels alone.
 
-A scene and a shot of it enter, uint8 frames leave. Every shape is a signed distance in pixels; what it covers of a
-pixel is that distance clipped to half a pixel on both sides, which is anti-aliasing at the cost of one array operation.
+Every shape is a signed distance in pixels. Its coverage of a pixel is that distance clipped to half a pixel on both
+sides, which is anti-aliasing at the cost of one array operation.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ import numpy as np
 from lct_jax.puppets import palette
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
 
-HORIZON = 0.62  # of the height
-BODY = {
-    "wide": 0.40,
-    "medium": 0.56,
-    "close": 0.78,
-}  # height of a character, of the frame's shorter side
-FEET = {"wide": 0.84, "medium": 0.92, "close": 0.99}  # where it stands, of the frame's height
-SUN_AT, SUN_RADIUS = 0.17, 0.105  # distance from the side in widths; of the shorter side
+HORIZON = 0.62  # share of the frame's height
+# Heights of a character as shares of the frame's shorter side.
+BODY = {"wide": 0.40, "medium": 0.56, "close": 0.78}
+# Where a character stands, as shares of the frame's height.
+FEET = {"wide": 0.84, "medium": 0.92, "close": 0.99}
+# Distance from the side in widths, and radius as a share of the shorter side.
+SUN_AT, SUN_RADIUS = 0.17, 0.105
 LANDMARK_AT, LANDMARK_HALF, LANDMARK_HEIGHT = 0.18, 0.115, 0.34
-JUMP = 0.2  # height of a jump, of the frame's height
-PAIR = (0.27, 0.73)  # where two characters stand
-HAT_WIDTH, HAT_HEIGHT = 0.46, 0.20  # of a character's height
+JUMP = 0.2  # height of a jump as a share of the frame's height
+PAIR = (0.27, 0.73)  # where two characters stand, in widths
+HAT_WIDTH, HAT_HEIGHT = 0.46, 0.20  # shares of a character's height
 
 
 @dataclass(frozen=True)
-class FrameStats:
-    """Where things are in every frame, in pixels: float64[T] each.
+class Trajectory:
+    """Holds the places of the only subject and the picture in every frame, in pixels: float64[T] each.
 
     Attributes:
-        shift: by which the picture moves against the world. x, feet: of the only subject.
+        shift: the distance by which the picture moves against the world. x, feet: the place of the only subject.
     """
 
     shift: np.ndarray
@@ -41,7 +40,7 @@ class FrameStats:
 
 
 def render_shot(scene: PuppetScene, shot: PuppetShot) -> np.ndarray:
-    """uint8 [frames, height, width, 3] of one shot of a scene."""
+    """Returns uint8 [frames, height, width, 3], one shot of a scene."""
     height, width = scene.size
     track = follow(shot, scene.size)
     canvas = _Canvas(shot.frames, height, width)
@@ -55,22 +54,23 @@ def render_shot(scene: PuppetScene, shot: PuppetShot) -> np.ndarray:
 
 
 def render_scene(scene: PuppetScene) -> list[np.ndarray]:
-    """The frames of every shot."""
+    """Returns the frames of every shot."""
     return [render_shot(scene, shot) for shot in scene.shots]
 
 
-def follow(shot: PuppetShot, size: tuple[int, int]) -> FrameStats:
-    """Where things are in every frame of a shot: even motion, and a parabola for a jump."""
+def follow(shot: PuppetShot, size: tuple[int, int]) -> Trajectory:
+    """Returns the places in every frame of a shot: even motion, and a parabola for a jump."""
     height, width = size
     done = np.linspace(0.0, 1.0, shot.frames) if shot.frames > 1 else np.zeros(1)
     camera = shot.camera + (shot.camera_end - shot.camera) * done
     x = shot.start + (shot.end - shot.start) * done - camera
     rise = 4.0 * JUMP * done * (1.0 - done) if shot.action == "jumps" else 0.0 * done
-    return FrameStats(shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height)
+    return Trajectory(shift=-camera * width, x=x * width, feet=(FEET[shot.framing] - rise) * height)
 
 
 def distance_of(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
-    """Signed distance in pixels to a body that stands on y = 0 (y grows downwards) around x = 0; negative inside."""
+    """Returns the signed distance in pixels to a body that stands on y = 0 (y grows downwards) around x = 0; negative
+    inside."""
     half, middle = size / 2, y + size / 2
     if shape == "circle":
         return np.hypot(x, middle) - half
@@ -82,7 +82,7 @@ def distance_of(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.nda
 
 
 class _Canvas:
-    """Frames that are painted on: float64 [T H W 3], and the middles of pixels."""
+    """Holds frames to paint on, float64 [T H W 3], and the middles of pixels."""
 
     def __init__(self, frames: int, height: int, width: int) -> None:
         self.colour = np.zeros((frames, height, width, 3))
@@ -90,12 +90,12 @@ class _Canvas:
         self.x = np.arange(width)[None, None, :] + 0.5
 
     def paint(self, distance_THW: np.ndarray, colour: tuple[int, int, int]) -> None:
-        """Lays a colour over what is nearer than half a pixel."""
+        """Paints a colour where the distance is less than half a pixel."""
         cover = np.clip(0.5 - distance_THW, 0.0, 1.0)[..., None]
         self.colour += cover * (np.asarray(colour, np.float64) - self.colour)
 
 
-def _draw_environment(canvas: _Canvas, scene: PuppetScene, track: FrameStats) -> None:
+def _draw_environment(canvas: _Canvas, scene: PuppetScene, track: Trajectory) -> None:
     height, width = scene.size
     side, shift = min(scene.size), track.shift[:, None, None]
     place, x = scene.environment, canvas.x - shift
@@ -123,7 +123,8 @@ def _draw_character(
 
 
 def landmark_distance(landmark: str, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
-    """About the signed distance to a landmark on the horizon y = 0 around x = 0, in a frame of a shorter side."""
+    """Returns about the signed distance to a landmark on the horizon y = 0 around x = 0; `side` is the frame's shorter
+    side."""
     half, tall = LANDMARK_HALF * side, LANDMARK_HEIGHT * side
     if landmark == "tree":
         return np.hypot(x, (y + 0.55 * tall) * 0.75) - half * 1.15
@@ -135,7 +136,7 @@ def landmark_distance(landmark: str, x: np.ndarray, y: np.ndarray, side: int) ->
 
 
 def hat_distance(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
-    """Signed distance to the hat of a body: a block that covers its top."""
+    """Returns the signed distance to the hat of a body: a block that covers its top."""
     top = {"circle": 0.94, "square": 0.84, "triangle": 0.80}[shape] * size
     middle = y + top + HAT_HEIGHT * size / 2
     return np.maximum(np.abs(x) - HAT_WIDTH * size / 2, np.abs(middle) - HAT_HEIGHT * size / 2)

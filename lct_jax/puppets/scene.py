@@ -1,8 +1,8 @@
-"""What a puppet scene is, and how one is drawn from a seed.
+"""Draws puppet scenes from a seed.
 
-A seed and a number enter; a `PuppetScene` leaves: who plays, where, and what happens in every shot. Labels come first
-and pictures and words are made from them, as in Moving MNIST (arXiv 1502.04681) and CLEVRER (arXiv 1910.01442). Any
-attribute may be withheld: then it is drawn, and shown in every shot, but nothing that is written tells it.
+A `PuppetScene` says who plays, where, and what happens in every shot. Labels are drawn first, and pictures and words
+are made from them, as in Moving MNIST (arXiv 1502.04681) and CLEVRER (arXiv 1910.01442). Any attribute may be withheld:
+it is then drawn, and shown in every shot, but no text mentions it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ LANDMARKS = ("tree", "hut", "tower")
 COLOURS = ("red", "blue", "pink", "yellow")
 SHAPES = ("circle", "square", "triangle")
 HATS = ("black", "white", "none")
-# Attribute -> its values, of an environment and of a character.
+# These map each attribute to its values, for an environment and for a character.
 OF_ENVIRONMENT = {"sky": SKIES, "ground": GROUNDS, "sun": SUNS, "landmark": LANDMARKS}
 OF_CHARACTER = {"colour": COLOURS, "shape": SHAPES, "hat": HATS}
 FRAMINGS = ("wide", "medium", "close")
 ACTIONS = ("stands", "walks left", "walks right", "jumps", "pans left", "pans right")
 SIZES = ((32, 32), (32, 40), (40, 32))  # height and width of a frame in pixels
-FRAMES = (5, 9)  # of a shot
+FRAMES = (5, 9)  # frames of a shot
 
 STEP = {"walks left": -0.3, "walks right": 0.3}  # way of a character, in widths of a frame
 TURN = {"pans left": -0.2, "pans right": 0.2}  # way of the camera, in widths of a frame
@@ -33,7 +33,7 @@ TURN = {"pans left": -0.2, "pans right": 0.2}  # way of the camera, in widths of
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a scene plays; the landmark stands on the side where the sun is not."""
+    """Describes where a scene plays; the landmark stands on the side where the sun is not."""
 
     sky: str
     ground: str
@@ -43,7 +43,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Character:
-    """Who plays; no two characters of a scene share a colour."""
+    """Describes a character; no two characters of a scene share a colour."""
 
     colour: str
     shape: str
@@ -52,12 +52,14 @@ class Character:
 
 @dataclass(frozen=True)
 class PuppetShot:
-    """One shot.
+    """Describes one shot.
 
     Attributes:
-        framing, action: of `FRAMINGS`, `ACTIONS`. subjects: who is in it, numbers from 1. frames: 4n + 1.
-        cut: False where it goes on from the shot before it.
-        start: where its only subject stands in the first frame; camera: where the camera looks then. Both in widths.
+        framing, action: members of `FRAMINGS` and `ACTIONS`. subjects: the numbers of its characters, from 1. frames:
+            4n + 1.
+        cut: False where it continues the shot before it.
+        start: where its only subject stands in the first frame; camera: where the camera points then. Both are in
+            widths.
     """
 
     framing: str
@@ -70,21 +72,21 @@ class PuppetShot:
 
     @property
     def end(self) -> float:
-        """Where its subject stands in the last frame."""
+        """Returns where its subject stands in the last frame."""
         return self.start + STEP.get(self.action, 0.0)
 
     @property
     def camera_end(self) -> float:
-        """Where the camera looks in the last frame."""
+        """Returns where the camera points in the last frame."""
         return self.camera + TURN.get(self.action, 0.0)
 
 
 @dataclass(frozen=True)
 class PuppetScene:
-    """One scene: its labels, `name` and seed included.
+    """Describes one scene by its labels, `name` and seed included.
 
     Attributes:
-        size: height and width of its frames. withheld: attributes nothing is written of, such as "sky" or "1.hat".
+        size: height and width of its frames. withheld: attributes that no text mentions, such as "sky" or "1.hat".
     """
 
     name: str
@@ -96,7 +98,7 @@ class PuppetScene:
     withheld: frozenset[str]
 
     def attributes(self) -> dict[str, str]:
-        """Every attribute and its value; those of character n are called "n.colour", "n.shape", "n.hat"."""
+        """Returns every attribute and its value; those of character n are called "n.colour", "n.shape", "n.hat"."""
         values = {name: getattr(self.environment, name) for name in OF_ENVIRONMENT}
         for number, character in enumerate(self.characters, start=1):
             values |= {f"{number}.{name}": getattr(character, name) for name in OF_CHARACTER}
@@ -105,12 +107,12 @@ class PuppetScene:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What scenes are drawn: a range of shot counts, the chance that an attribute is withheld, sizes and lengths.
+    """Says what scenes are drawn: a range of shot counts, the chance that an attribute is withheld, sizes and lengths.
 
     Attributes:
-        sizes, frames: any of them is as likely as any other; one that stands twice counts twice.
-        absence: 0, or so many shots for which character 1 leaves after the first shot, to come back in the next one.
-        cast: fewest and most characters of a scene of several shots; a single shot tells of one.
+        sizes, frames: all are equally likely; one that is listed twice counts twice.
+        absence: 0, or the number of shots without character 1, who leaves after the first shot and returns after them.
+        cast: the fewest and the most characters of a scene of several shots; a single shot has one.
     """
 
     shots: tuple[int, int] = (1, 9)
@@ -122,7 +124,7 @@ class Drawing:
 
 
 def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
-    """Scene `number` of a seed: the same on every machine, whatever else is drawn."""
+    """Returns scene `number` of a seed, which is the same on every machine, whatever else is drawn."""
     rng = np.random.default_rng([seed, number])
     size = drawing.sizes[rng.integers(len(drawing.sizes))]
     environment = Environment(**_draw_values(rng, OF_ENVIRONMENT))
@@ -150,7 +152,8 @@ def _draw_values(rng: np.random.Generator, table: Mapping[str, Sequence[str]]) -
 
 
 def _draw_cast(rng: np.random.Generator, drawing: Drawing, count: int) -> int:
-    if drawing.absence:  # there must be somebody else to look at
+    # While character 1 is away, the scene needs another one.
+    if drawing.absence:
         return 2
     low, high = drawing.cast
     return 1 if count == 1 else int(rng.integers(low, high + 1))
@@ -165,7 +168,7 @@ def _draw_characters(rng: np.random.Generator, count: int) -> tuple[Character, .
 def _draw_subjects(
     rng: np.random.Generator, count: int, cast: int, absence: int
 ) -> list[tuple[int, ...]]:
-    """Who is in each shot; a character comes and goes, and some shots show nobody or both."""
+    """Returns the characters in each shot; a character comes and goes, and some shots show none or both."""
     if absence:
         others = [(2,) if rng.random() < 0.8 else () for _ in range(absence)]
         after = [(1,) if rng.random() < 0.7 else (2,) for _ in range(count)]
@@ -205,7 +208,7 @@ def _draw_shot(
 
 
 def _framings(who: tuple[int, ...], before: PuppetShot | None) -> list[str]:
-    """Framings a cut may go to: two characters fit a wide shot alone, and a cut must be seen."""
+    """Returns the framings that a cut may lead to: two characters fit a wide shot alone, and a cut must be visible."""
     if len(who) != 1:
         return ["wide"]
     same = before is not None and before.subjects == who

@@ -1,8 +1,8 @@
-"""Puppet scenes in words: the script a director would write of one, from templates, with what is withheld left out.
+"""Writes puppet scenes in words: the script of a scene, from templates, without the attributes that are withheld.
 
-A scene enters, a `Script` leaves, the same that is read from a file. A scene of several shots describes its characters
-and its environment once, in the global prompt, and its shots name people by ID. A scene of one shot has no global
-prompt: its caption says everything. Prompts are short: text tokens cost as much as those of pictures.
+The result is a `Script` like one that is read from a file. A scene of several shots describes its characters and its
+environment once, in the global prompt, and its shots name characters by ID. A scene of one shot has no global prompt:
+its caption says everything. Prompts are short, because text tokens cost as much as those of pictures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lct_jax.directing.script import SCRIPT_FORMAT, GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import SCRIPT_FORMAT, Script
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
 
 _FRAMINGS = {
@@ -34,7 +35,7 @@ _SUNS = {
     "right": ("sun on the right", "sun right"),
     "none": ("no sun", "sunless"),
 }
-# IDs that text encoders tell apart: to MiniLM "Tom" and "Anna" are farther from each other than "1" and "2".
+# Text encoders distinguish these IDs: for MiniLM "Tom" and "Anna" are farther from each other than "1" and "2".
 NAMES = {1: "Tom", 2: "Anna"}
 _STORIES = {
     1: ("Character Tom is out alone.", "Character Tom takes a walk.", "A day of Character Tom."),
@@ -47,7 +48,7 @@ _STORIES = {
 
 
 def write_script(scene: PuppetScene) -> Script:
-    """The script of a scene; the wording, too, is drawn from its seed."""
+    """Returns the script of a scene; the wording, too, is drawn from its seed."""
     rng = np.random.default_rng([*scene.seed, 1])
     if len(scene.shots) == 1:
         text = _caption(rng, scene, scene.shots[0])
@@ -68,7 +69,7 @@ def write_script(scene: PuppetScene) -> Script:
 
 
 def script_json(script: Script) -> dict[str, Any]:
-    """A script as the JSON object that `lct_jax.directing.script.load_script` reads."""
+    """Returns a script as the JSON object that `lct_jax.directing.script.load_script` reads."""
     shots = [{"prompt": s.text, "cut": s.cut, "frames": s.frames} for s in script.shots]
     prompt = script.prompt
     written = {} if prompt is None else vars(prompt)
@@ -85,7 +86,7 @@ def _shot_prompt(shot: PuppetShot, text: str, *, cut: bool) -> ShotPrompt:
 
 
 def _caption(rng: np.random.Generator, scene: PuppetScene, shot: PuppetShot) -> str:
-    """All of a single shot in one text."""
+    """Returns a caption that describes everything in a single shot."""
     named = {n: _describe(rng, scene, n) for n in range(1, len(scene.characters) + 1)}
     place = _describe_place(rng, scene)
     happening = _happening(rng, shot, named)
@@ -95,7 +96,8 @@ def _caption(rng: np.random.Generator, scene: PuppetScene, shot: PuppetShot) -> 
 def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]) -> str:
     who = " and ".join(named[number] for number in shot.subjects) or "nobody"
     action = _choose(rng, _ACTIONS[shot.action])
-    if not shot.subjects:  # of an empty place there is only what the camera does
+    # In an empty place only the camera acts.
+    if not shot.subjects:
         return ", ".join(
             [f"{_choose(rng, _FRAMINGS[shot.framing])} {who}", *action.split(", ")[1:]]
         )
@@ -106,11 +108,11 @@ def _happening(rng: np.random.Generator, shot: PuppetShot, named: dict[int, str]
 
 def _describe(rng: np.random.Generator, scene: PuppetScene, number: int) -> str:
     character: Character = scene.characters[number - 1]
-    told = lambda name: f"{number}.{name}" not in scene.withheld
-    words = ["a", *([character.colour] if told("colour") else [])]
-    words.append(character.shape if told("shape") else "puppet")
+    stated = lambda name: f"{number}.{name}" not in scene.withheld
+    words = ["a", *([character.colour] if stated("colour") else [])]
+    words.append(character.shape if stated("shape") else "puppet")
     text = " ".join(words)
-    if not told("hat"):
+    if not stated("hat"):
         return text
     if character.hat == "none":
         return f"{text}, no hat" if rng.random() < 0.5 else f"{text} without hat"
@@ -125,10 +127,10 @@ def _describe_place(rng: np.random.Generator, scene: PuppetScene) -> str:
     parts["ground"] = f"{place.ground} ground"
     parts["sun"] = _choose(rng, _SUNS[place.sun])
     parts["landmark"] = f"a {place.landmark}"
-    told = [text for name, text in parts.items() if name not in scene.withheld]
+    texts = [text for name, text in parts.items() if name not in scene.withheld]
     if rng.random() < 0.5:
-        told = told[::-1]
-    return ", ".join(told)
+        texts = texts[::-1]
+    return ", ".join(texts)
 
 
 def _choose(rng: np.random.Generator, values: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""Sampling: windows of shots, text-only guidance, Euler steps, and the plans that make a scene."""
+"""Sampling: schedules of windows of shots, text-only guidance, the Euler loop, and caches of finished shots."""

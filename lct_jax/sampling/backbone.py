@@ -1,7 +1,7 @@
-"""What sampling asks of a network: passes over windows, passes behind a history, and operations on a cache.
+"""What sampling calls on a network: passes over windows, passes that see a history, and operations on a cache.
 
-`lct_jax.backbones.denoiser.Denoiser` has these for every family; tests have smaller ones. Passes are `Partial`s,
-because the Euler loop takes them as arguments: their parameters are not part of the compiled program.
+`lct_jax.backbones.denoiser.Denoiser` implements this for every family, and tests have smaller implementations. Passes
+are `Partial`s, because the Euler loop takes them as arguments: their parameters are not part of the compiled program.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class CausalBackbone(Protocol):
     """A network that sees finished groups through a cache."""
 
     def denoise(self, history: History) -> Partial:
-        """Returns (video, text, time_BS) -> velocity [B L C] of one group behind a history."""
+        """Returns a function (video, text, time_BS) -> velocity [B L C] of one group that sees a history."""
         ...
 
     def prefill(
         self, history: History, video: Tokens, text: Tokens, time_BS: np.ndarray
     ) -> Prediction:
-        """Runs the same pass and returns what a cache keeps of the group as well."""
+        """Runs the same pass and returns the keys and values that a cache stores of the group as well."""
         ...
 
     def make_cache(self, *, rows: int, capacity: int, kept_as: KVDtype) -> KVCache:

@@ -1,8 +1,8 @@
 """Slots of a cache: which are free, which make a history, and how many a schedule needs. numpy only.
 
-ShotCache of a cache are numbered like groups: 0 is the global prompt, shot s of the script (from 0) is s + 1. The
-index of the cache says which slots hold which entry; nothing else keeps count. Where a shot's prompt is seen by that
-shot alone, its text takes no slots.
+The entries of a cache are numbered like groups: 0 is the global prompt, and s + 1 is shot s of the script (from 0). The
+index of the cache says which slots hold which entry; it is the only record of that. Where a shot's prompt is seen by
+that shot alone, its text takes no slots.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex
 
-SCENE = 1  # the one scene of a cache
-MULTIPLE = 128  # of slots, so that scenes of nearly one size share programs
+# The only scene of a cache.
+SCENE = 1
+# Capacities are multiples of this, so that scenes of nearly the same size share programs.
+MULTIPLE = 128
 
 
 class HistorySlots(NamedTuple):
-    """Slots of a history: int32[B M], where they sit in the window [B M 3], and how many are in use [B]."""
+    """The slots of a history.
+
+    Attributes:
+        slots: int32[B M].
+        coord: int32[B M 3], their coordinates in the window.
+        count: int32[B], how many of them are in use.
+    """
 
     slots: np.ndarray
     coord: np.ndarray
@@ -37,11 +45,14 @@ def find_slots(
     capacity: int,
     keeps_text: bool,
 ) -> HistorySlots:
-    """Slots of the entries that a window sees.
+    """Returns the slots of the entries that a window sees.
 
     Args:
-        index: of the cache. layouts: of the window, one for each row. groups: entry by number within the window.
-        capacity: M. keeps_text: whether the prompts of shots are cached.
+        index: the index of the cache.
+        layouts: the layout of the window for each row.
+        groups: the entry of each group, by its number within the window.
+        capacity: M.
+        keeps_text: whether the prompts of shots are cached.
     """
     rows = len(layouts)
     found = HistorySlots(
@@ -49,8 +60,8 @@ def find_slots(
     )
     for row, layout in enumerate(layouts):
         for number, entry in groups.items():
-            held = (index.shot[row] == entry) & (index.scene[row] != PADDING_SCENE)
-            slots = np.flatnonzero(held)
+            is_entry = (index.shot[row] == entry) & (index.scene[row] != PADDING_SCENE)
+            slots = np.flatnonzero(is_entry)
             parts = (
                 (layout.text, layout.video)
                 if has_text(entry, keeps_text=keeps_text)
@@ -65,14 +76,14 @@ def find_slots(
 
 
 def has_text(entry: int, *, keeps_text: bool) -> bool:
-    """Returns whether an entry holds its prompt: the global one does, others where other shots see it."""
+    """Returns whether an entry holds its prompt: the global one does, and others do where other shots see it."""
     return entry == GLOBAL_SHOT or keeps_text
 
 
 def take_slots(
     index: TokenIndex, batch: PackedBatch, entry: int, *, keeps_text: bool
 ) -> tuple[TokenIndex, np.ndarray]:
-    """What a cache's index is to say of a group's tokens, and free slots for them (none for padding)."""
+    """Returns the index of a group's tokens in the cache, and free slots for them (none for padding)."""
     leaves = zip(batch.text.index, batch.video.index, strict=True)
     tokens = TokenIndex(*(np.concatenate(pair, axis=1) for pair in leaves))
     place_BL = np.full(tokens.scene.shape, index.scene.shape[1], np.int32)
@@ -86,18 +97,18 @@ def take_slots(
 
 
 def free(index: TokenIndex, entries: set[int]) -> TokenIndex:
-    """The index with the slots of some entries free."""
+    """Returns the index with the slots of some entries freed."""
     gone = np.isin(index.shot, list(entries))
     return index._replace(scene=np.where(gone, PADDING_SCENE, index.scene))
 
 
 def list_entries(index: TokenIndex) -> set[int]:
-    """ShotCache that a cache holds."""
+    """Returns the entries that a cache holds."""
     return set(index.shot[index.scene != PADDING_SCENE].tolist())
 
 
 def size_of(scene: SamplingScene, entry: int) -> int:
-    """Slots that an entry may take, its text filling its span: an edited prompt fits too."""
+    """Returns the slots that an entry may take when its text fills its span, so that an edited prompt fits too."""
     if entry == GLOBAL_SHOT:
         return 0 if scene.request.prompt is None else scene.layout.scene_span + 1
     text = scene.layout.shot_span if has_text(entry, keeps_text=scene.keeps_text) else 0
@@ -105,18 +116,18 @@ def size_of(scene: SamplingScene, entry: int) -> int:
 
 
 def needed_after(plan: Sequence[Window], place: int) -> set[int]:
-    """ShotCache that windows behind one of the plan see."""
+    """Returns the entries that the windows after one of the plan see."""
     return {shot + 1 for window in plan[place + 1 :] for shot in window.shots[:-1]}
 
 
 def history_capacity(scene: SamplingScene, plan: Sequence[Window]) -> int:
-    """Slots of the longest history of a plan."""
+    """Returns the slots of the longest history of a plan."""
     sizes = [sum(size_of(scene, s + 1) for s in window.shots[:-1]) for window in plan]
     return _round_up(size_of(scene, GLOBAL_SHOT) + max(sizes))
 
 
 def cache_capacity(scene: SamplingScene, plan: Sequence[Window], *, keep_all: bool) -> int:
-    """Slots for all entries that are needed at once, or for all there are."""
+    """Returns the slots for all entries that are needed at one time, or with `keep_all` for all entries."""
     most, made = 0, set()
     for place, window in enumerate(plan):
         later = needed_after(plan, place)

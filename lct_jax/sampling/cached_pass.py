@@ -1,7 +1,8 @@
-"""Shot after shot behind a cache: every new shot passes through the model alone, behind what is kept of the others.
+"""Sampling shot after shot with a cache: only the new shot passes through the model, and sees the others as cached
+keys.
 
-It must agree with a pass over the same windows that keeps nothing (`tests/uncached_pass.py`). A prompt that is edited
-afterwards costs the entries that saw it, and no more.
+It must agree with a pass over the same windows without a cache (`tests/uncached_pass.py`). When a prompt is edited
+afterwards, only the entries that saw it are computed again.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class CachedPass:
     """Runs windows of one new shot each, with a cache.
 
     Args:
-        backbone: the model, tuned with causal context. scene: the scene. plan: all windows. times: of the Euler grid.
-        retain: "needed" frees entries that no later window sees; "all" keeps them, to edit prompts afterwards.
+        backbone: the model, tuned with causal context.
+        scene: the scene.
+        plan: all windows.
+        times: the times of the Euler steps.
+        retain: "needed" frees entries that no later window sees; "all" keeps them, so that prompts can be edited
+            afterwards.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class CachedPass:
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
-        """Denoises the last shot of a window, unless it is given, and keeps it if another window sees it."""
+        """Denoises the last shot of a window, unless it is given, and caches it if another window sees it."""
         shot, later = window.shots[-1], needed_after(self.plan, self.plan.index(window))
         keeps = self.retain == "all" or shot + 1 in later
         self.cache.drop({shot + 1})
@@ -71,12 +76,12 @@ class CachedPass:
         return made
 
     def edit(self, shot: int | None, prompt: Prompt) -> tuple[int, ...]:
-        """Changes the prompt of a shot (None: the global one) and remakes the entries that saw it, no others.
+        """Changes the prompt of a shot (None: the global one), and recomputes only the entries that saw it.
 
-        Latents stay as they are; `resample` makes them anew. Needs `retain="all"`.
+        Latents stay as they are; `resample` samples them again. This needs `retain="all"`.
 
         Returns:
-            The shots whose entries saw the prompt, themselves or through entries they saw, in order of the plan.
+            The shots whose entries saw the prompt, directly or through entries that they saw, in order of the plan.
 
         Raises:
             InputError: a global prompt for a scene that has none.
@@ -87,15 +92,15 @@ class CachedPass:
             if saw & set(window.shots):
                 saw.add(window.shots[-1])
         affected = tuple(window.shots[-1] for window in self.plan if window.shots[-1] in saw)
-        there = self.cache.list()
+        cached = self.cache.list()
         self.cache.drop({s + 1 for s in affected} | ({GLOBAL_SHOT} if shot is None else set()))
         for other in affected:
-            if other + 1 in there:
+            if other + 1 in cached:
                 self.cache.make(other)
         return affected
 
     def resample(self, shots: Sequence[int], clean: Mapping[int, np.ndarray]) -> Iterator[Shot]:
-        """Makes the latents of generated shots anew, and their entries with them, in order of the plan."""
+        """Samples the latents of generated shots again, and their entries with them, in order of the plan."""
         for window in self.plan:
             if set(window.denoised) & set(shots):
                 for number, tokens in self.denoise(window, clean, lambda: None).items():
@@ -103,7 +108,7 @@ class CachedPass:
 
     @property
     def scene(self) -> SamplingScene:
-        """The scene, with its prompts as they are now."""
+        """The scene, with its current prompts."""
         return self.cache.scene
 
     @property
@@ -111,7 +116,7 @@ class CachedPass:
         return self.scene.config.cache == "reuse"
 
     def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
-        """All Euler steps of a window; where one of them is kept, it is stored and not run again."""
+        """Runs all Euler steps of a window; where the cache stores one of them, that step's pass is not repeated."""
         shot, first = window.shots[-1], np.int32(0)
         batch = self.cache.pack(shot, self.scene.draw_noise(shot))
         inputs, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
@@ -135,11 +140,12 @@ class CachedPass:
         return make_loop_inputs(batch, held={}, moving=moving, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:
-        """The Euler step whose time, always above 0, is nearest to the time a history is held at."""
+        """Returns the Euler step whose time, always above 0, is nearest to the time of a history."""
         return np.int32(np.abs(self.times[:-1] - self.scene.config.history_time).argmin())
 
     def _hold_step(self, shot: int, batch: PackedBatch, noisy_LC: jax.Array, step: int) -> None:
-        tokens = noisy_LC[: _count(batch)]  # stays on the device: nobody waits for it
+        # The tokens stay on the device, so that the host does not wait for them.
+        tokens = noisy_LC[: _count(batch)]
         self.cache.held[shot] = HeldShot(float(self.times[step]), tokens)
 
     def _replace(self, shot: int | None, prompt: Prompt) -> object:
@@ -154,10 +160,10 @@ class CachedPass:
 
 
 def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
-    """Tokens without the padding of a batch."""
+    """Returns tokens without the padding of a batch."""
     return fetch(tokens_LC)[: _count(batch)]
 
 
 def _count(batch: PackedBatch) -> int:
-    """Video tokens of the one group in a batch; padding is behind them."""
+    """Returns the number of video tokens of the one group in a batch; padding comes after them."""
     return int((batch.video.index.scene[0] != PADDING_SCENE).sum())

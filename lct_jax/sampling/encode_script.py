@@ -1,7 +1,4 @@
-"""Scripts to requests and shots to latents: the ends of the sampler that know of text and pictures.
-
-A `Script` and encoded inputs enter, a `SceneRequest` leaves; finished tokens enter, latents leave.
-"""
+"""Turns a script and its given latents into a `SceneRequest`: text tokens, sizes of shots, and links between them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lct_jax.config import LayoutConfig, SamplingConfig
-from lct_jax.directing.script import Script, ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.layout import patchify, token_grid
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
@@ -29,22 +27,25 @@ def make_request(
     sampling: SamplingConfig,
     stride: tuple[int, int, int],
 ) -> SceneRequest:
-    """Encodes a script's texts and lays down the sizes of its shots.
+    """Returns the request of a script, with its texts encoded and the sizes of its shots decided.
 
     Args:
-        script: what the director wrote. encode: of the text encoder.
+        script: the script.
+        encode: the text encoder's function.
         given: latents [T X Y c] by 0-based shot number, for the shots whose pictures are given.
-        spec: of the network. layout: its spans. sampling: default size, negative prompts.
-        stride: of the video codec.
+        spec: the network's spec.
+        layout: the spans of texts.
+        sampling: the default size and negative prompts.
+        stride: the stride of the video codec.
 
     Raises:
-        InputError: a text over its span, a size that codec and patch cannot divide.
+        InputError: a text is longer than its span, or codec and patch cannot divide a size.
     """
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
     _check("sampling.negative_scene", negative_scene, layout.scene_span)
     _check("sampling.negative_shot", negative_shot, layout.shot_span)
     prompt = None
-    # A scene of which nothing is written has an empty global prompt, as in training; one shot alone has none.
+    # A scene without a global prompt gets an empty one, as in training; a single shot gets none.
     if script.prompt is not None or len(script.shots) > 1:
         written = "" if script.prompt is None else render_global(script.prompt)
         text = _check("script: global prompt", encode([written])[0], layout.scene_span)
@@ -80,7 +81,7 @@ def _find_ties(shot: ShotPrompt) -> ShotLinks:
 def _latent_size(
     sampling: SamplingConfig, *, stride: tuple[int, int, int], patch: tuple[int, int, int]
 ) -> Callable[[int], tuple[int, int, int]]:
-    """The latent grid of a shot of so many frames; raises InputError where codec and patch cannot divide it."""
+    """Returns the latent grid of a shot of so many frames; raises InputError where codec and patch cannot divide it."""
     for field, side, step in (
         ("sampling.height", sampling.height, stride[1] * patch[1]),
         ("sampling.width", sampling.width, stride[2] * patch[2]),

@@ -1,8 +1,8 @@
 """The Euler loop: one compiled program for all steps of a window, whatever its plan and its model.
 
-A model enters as a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument
-of the program like the parameters are. Both guidance branches are rows of one call. Which steps are run is decided
-at run time: windows of one shape share the program, and the host waits for nothing between steps.
+The model is a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument of the
+program as the parameters are. Both guidance branches are rows of one call. Which steps are run is decided at run time:
+windows of one shape share the program, and the host waits for nothing between steps.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
 
 class LoopInputs(NamedTuple):
-    """What stays as it is while a window is denoised.
+    """What does not change while a window is denoised.
 
     Attributes:
-        text, index: of the window, two rows each; `index` is of the video tokens.
-        moving: bool[S], groups that are denoised. held: float32[S], time of the others.
-        times: float32[steps + 1] from 1 to 0. guidance: scale.
+        text: the text tokens of the window, two rows.
+        index: the index of its video tokens, two rows.
+        moving: bool[S], the groups that are denoised.
+        held: float32[S], the constant time of the other groups.
+        times: float32[steps + 1] from 1 to 0.
+        guidance: the guidance scale.
     """
 
     text: Tokens
@@ -37,7 +40,7 @@ class LoopInputs(NamedTuple):
 
 
 def time_grid(steps: int, shift: float) -> np.ndarray:
-    """float32[steps + 1] times from 1 to 0, shifted as in training."""
+    """Returns float32[steps + 1] times from 1 to 0, shifted as in training."""
     return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
 
 
@@ -49,10 +52,11 @@ def make_loop_inputs(
     times: np.ndarray,
     guidance: float,
 ) -> LoopInputs:
-    """A inputs from a packed window.
+    """Returns the inputs of the loop for a packed window.
 
     Args:
-        held: time of the groups that are held, by number within the window. moving: numbers of the denoised ones.
+        held: the constant time of each group that is not denoised, by number within the window.
+        moving: the numbers of the groups that are denoised.
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1
@@ -64,12 +68,14 @@ def make_loop_inputs(
 
 
 def times_of_groups(inputs: LoopInputs, time: jax.Array) -> jax.Array:
-    """float32[B S]: `time` for the groups that move, their own for the others."""
+    """Returns the time of every group, float32[B S]: `time` for groups that are denoised, their constant one for
+    others.
+    """
     return jnp.tile(jnp.where(inputs.moving, time, inputs.held)[None], (BRANCHES, 1))
 
 
 def both_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
-    """The video of both guidance branches, which share it."""
+    """Returns the video of both guidance branches, which share it."""
     return Tokens(jnp.stack([noisy_LC] * BRANCHES), inputs.index)
 
 
@@ -77,7 +83,7 @@ def both_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
 def run_steps(
     velocity: Partial, inputs: LoopInputs, noisy_LC: jax.Array, first: int, last: int
 ) -> jax.Array:
-    """Euler steps first..last - 1 of a window; returns the tokens, held ones as they were."""
+    """Runs Euler steps first..last - 1 of a window and returns the tokens; those of conditions do not change."""
 
     def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
         times = times_of_groups(inputs, inputs.times[number])
@@ -91,7 +97,7 @@ def run_steps(
 def take_step(
     inputs: LoopInputs, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
 ) -> jax.Array:
-    """One Euler step along the guided velocity."""
+    """Takes one Euler step along the guided velocity and returns the tokens."""
     moving_L1 = inputs.moving[inputs.index.slot[0]][:, None]
     length = inputs.times[number + 1] - inputs.times[number]
     moved_LC = noisy_LC + length * guide(velocity_BLC, inputs.guidance)

@@ -12,6 +12,6 @@ BRANCHES = 2
 
 
 def guide(velocity_BLC: jax.Array, scale: float) -> jax.Array:
-    """u + scale (c - u) of a (c, u) pair: [2 L C] -> [L C]; where c equals u it is u at any scale."""
+    """Returns u + scale (c - u) [L C] of a (c, u) pair [2 L C]; where c equals u, the result is u at any scale."""
     prompted_LC, negative_LC = velocity_BLC
     return negative_LC + scale * (prompted_LC - negative_LC)

@@ -1,11 +1,10 @@
-"""Which shots a new shot sees: the last ones, or those that have most to do with it, within a budget.
+"""Which shots a new shot sees: the most recent or the most relevant ones, within a budget.
 
 Candidates are the shots before it and given ones after it. "recent" takes the shot before, then given pictures, which
-show who somebody is or what a place looks like for the whole scene, then the nearest. "relevant" takes, in this order,
-the shots that a script refers to by number and the one that a shot goes on from; those that share a character or a
-place it refers to; given pictures; and then the others by characters and place in common and by how alike the prompts
-are. A person
-who picks history by hand does about this [LCT section 3.4 has people choose]; the ranking is ours.
+show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
+shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
+refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
+In the paper, people choose the history by hand [LCT section 3.4]; this ranking is ours.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ from lct_jax.sampling.request import SceneRequest, ShotRequest
 
 
 def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> tuple[int, ...]:
-    """The shots (from 0, in order) that a shot is to see: the best ones that fit `history_shots`, the window and
-    `history_tokens`; one too large for what is left is passed over."""
+    """Returns the shots (from 0, in order) that a shot is to see.
+
+    They are the best ones that fit `history_shots`, the window and `history_tokens`; a shot that is too large for what
+    is left of the tokens is skipped.
+    """
     room = min(config.history_shots, config.window - 1)
     tokens = config.history_tokens or float("inf")
     chosen = []
@@ -31,12 +33,15 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
 
 
 def count_tokens(shot: ShotRequest) -> int:
-    """Tokens of text and video that a shot adds to a history."""
+    """Returns the tokens of text and video that a shot adds to a history."""
     return len(shot.prompt.text) + int(np.prod(shot.grid))
 
 
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
-    """The shot before, then given pictures, the other shots before and given videos after, each nearest first."""
+    """Returns the candidates in the order of "recent".
+
+    It is the shot before, then given pictures, then the other shots before and given videos after, each nearest first.
+    """
     after = range(shot + 1, len(request.shots))
     given = [other for other in after if request.shots[other].given is not None]
     nearest = [*reversed(range(shot)), *given]
@@ -44,14 +49,15 @@ def rank_recent(request: SceneRequest, shot: int) -> list[int]:
 
 
 def is_picture(shot: ShotRequest) -> bool:
-    """Whether a shot is a given picture, such as one of somebody's face or of a place, and no video."""
+    """Returns whether a shot is a given picture, such as one of a face or of a place, and no video."""
     return shot.given is not None and shot.grid[0] == 1
 
 
 def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
-    """The same candidates by what ties them to a shot; between equals the nearer one comes first."""
+    """Returns the same candidates by their links to a shot; of equal ones the nearer comes first."""
     ranks = {other: _tie(request, shot, other) for other in rank_recent(request, shot)}
-    return sorted(ranks, key=ranks.__getitem__, reverse=True)  # stable: ties stay nearest first
+    # The sort is stable, so that equal ones stay nearest first.
+    return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
 def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool, float]:
@@ -71,7 +77,7 @@ def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool
 
 
 def _likeness(one_LE: np.ndarray, other_LE: np.ndarray) -> float:
-    """Cosine of the mean token vectors of two prompts, as sentence encoders compare texts."""
+    """Returns the cosine of the mean token vectors of two prompts, as sentence encoders compare texts."""
     one, other = one_LE.mean(0), other_LE.mean(0)
     return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
 

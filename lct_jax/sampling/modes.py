@@ -1,4 +1,4 @@
-"""The modes of `sample.py`: a plan, and what runs it."""
+"""The modes of `sample.py`, each a schedule of windows and an executor that runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Mode:
     """How a scene is sampled.
 
     Attributes:
-        plan: request and config to windows. execute: (backbone, scene, plan, times) to what runs them.
+        plan: returns the windows of a request, by config.
+        execute: returns the executor of a plan, from (backbone, scene, plan, times).
         causal: whether it needs a model that was tuned with causal context.
     """
 
@@ -30,15 +31,16 @@ class Mode:
     causal: bool
 
 
-def _together(
+def _make_full_pass(
     backbone: Any, scene: SamplingScene, plan: Sequence[Window], times: np.ndarray
 ) -> FullPass:
-    del plan  # nothing is kept from one window to the next
+    # Windows are independent of each other.
+    del plan
     return FullPass(backbone.forward, scene, times)
 
 
 MODES = {
-    "joint": Mode(plan_joint, _together, causal=False),
-    "autoregressive": Mode(plan_autoregressive, _together, causal=False),
+    "joint": Mode(plan_joint, _make_full_pass, causal=False),
+    "autoregressive": Mode(plan_autoregressive, _make_full_pass, causal=False),
     "causal": Mode(plan_causal, CachedPass, causal=True),
 }

@@ -1,8 +1,8 @@
-"""Sampling a scene: a plan of windows, run by an executor.
+"""Sampling a scene: an executor runs a plan of windows.
 
-`FullPass` passes all tokens of a window through the model: joint plans are one such window, shot-after-shot plans
-one for every new shot. `lct_jax.sampling.cached_pass.CachedPass` passes the new shot alone, behind keys and
-values of the others. Both denoise with the same Euler loop.
+`FullPass` passes all tokens of a window through the model: a joint plan has one such window, and shot-after-shot plans
+have one for every new shot. `lct_jax.sampling.cached_pass.CachedPass` passes the new shot alone, which sees cached keys
+and values of the others. Both denoise with the same Euler loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from lct_jax.sampling.euler import LoopInputs, make_loop_inputs, run_steps
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene, pack_window
 
-SEGMENTS = 8  # parts in which the steps of a window are handed over, so that a bar can move
+# The steps of a window are dispatched in this many parts, so that a progress bar can move.
+SEGMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Executor(Protocol):
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
-        """Clean tokens of the shots that a window denoises; `clean` has those given or finished before."""
+        """Returns clean tokens of the shots that a window denoises; `clean` has those of given and earlier shots."""
         ...
 
 
@@ -50,7 +51,7 @@ def sample_scene(
     *,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Shot]:
-    """Runs a plan and yields each shot as its window is done; `on_step` is called once an Euler step."""
+    """Runs a plan and yields each shot when its window is done; `on_step` is called once an Euler step."""
     clean = {n: s.given for n, s in enumerate(scene.request.shots) if s.given is not None}
     for window in plan:
         made = executor.denoise(window, clean, on_step)
@@ -60,10 +61,12 @@ def sample_scene(
 
 
 class FullPass:
-    """All tokens of a window in one pass.
+    """Runs windows by passing all of their tokens through the model in every step.
 
     Args:
-        forward: (video, text, time_BS) -> velocity, its context chosen. scene: the scene. times: of the Euler grid.
+        forward: the model, (video, text, time_BS) -> velocity.
+        scene: the scene.
+        times: the times of the Euler steps.
     """
 
     def __init__(self, forward: Partial, scene: SamplingScene, times: np.ndarray) -> None:
@@ -72,7 +75,10 @@ class FullPass:
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
-        """Denoised shots start as noise and share a time that goes from 1 to 0; the others are held."""
+        """Returns clean tokens of the denoised shots.
+
+        These start as noise and share a time that goes from 1 to 0; the others keep their low time.
+        """
         scene, numbers = self.scene, {s: n for n, s in enumerate(window.shots, start=1)}
         held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
         video = [held[s].tokens if s in held else scene.draw_noise(s) for s in window.shots]
@@ -98,7 +104,7 @@ def run_all_steps(
     *,
     first: int = 0,
 ) -> jax.Array:
-    """All Euler steps from `first` on, handed over ahead: the host waits only to report what is done.
+    """Runs all Euler steps from `first` on; the host dispatches all of them and then waits only to report progress.
 
     Steps before `first` are reported with the others.
     """

@@ -1,6 +1,6 @@
-"""What is to be sampled: a scene's texts as tokens, its shots' sizes, and what is given of it.
+"""What is to be sampled: a scene's texts as tokens, its shots' sizes, and its given shots.
 
-The sampler works on this alone, so it never hears of scripts, files, codecs or encoders.
+The sampler takes nothing else, so it does not depend on scripts, files, codecs or encoders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lct_jax.layout import GroupPlan, ScenePlan
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text and its negative, as tokens: float32[L E] each, lengths may differ."""
+    """A text and its negative, as tokens: float32[L E] each, of any lengths."""
 
     text: np.ndarray
     negative: np.ndarray
@@ -22,11 +22,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ShotLinks:
-    """What ties a shot to others; a history is chosen by it.
+    """What links a shot to others; a history is chosen by it.
 
     Attributes:
-        characters: IDs its prompt names. place: where it plays, "" if the script does not say.
-        shots: numbers (from 0) of shots it refers to. named: characters and places it refers to.
+        characters: IDs that its prompt names.
+        place: where it plays, "" if the script does not say.
+        shots: numbers (from 0) of the shots that it refers to.
+        named: characters and places that it refers to.
         goes_on: whether it goes on from the shot before it.
     """
 
@@ -42,9 +44,10 @@ class ShotRequest:
     """One shot.
 
     Attributes:
-        prompt: its text. grid: token grid (T, X, Y).
-        given: clean tokens float32[T X Y, C] of an image or video that is given, None to generate it.
-        ties: to other shots.
+        prompt: its text.
+        grid: token grid (T, X, Y).
+        given: clean tokens float32[T X Y, C] of a given image or video, None for a shot to generate.
+        ties: its links to other shots.
     """
 
     prompt: Prompt
@@ -55,14 +58,20 @@ class ShotRequest:
 
 @dataclass(frozen=True)
 class SceneRequest:
-    """One scene: its global prompt (None: it has none), its shots in order, and C, the width of a patch."""
+    """One scene.
+
+    Attributes:
+        prompt: its global prompt, None for a scene without one.
+        shots: its shots in order.
+        channels: C, the width of a patch.
+    """
 
     prompt: Prompt | None
     shots: tuple[ShotRequest, ...]
     channels: int
 
     def plan(self, shots: tuple[int, ...], *, negative: bool) -> ScenePlan:
-        """The sizes of a window of shots, for the guided branch or the negative one."""
+        """Returns the sizes of a window of shots, for the guided branch or the negative one."""
         length = lambda prompt: len(prompt.negative if negative else prompt.text)
         return ScenePlan(
             global_text=None if self.prompt is None else length(self.prompt),

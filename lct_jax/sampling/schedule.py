@@ -1,7 +1,7 @@
-"""Modes of sampling as plans: which shots are seen together, and which of them are denoised, in which order.
+"""Schedules of sampling: which shots a pass sees, and which of them are denoised, in which order.
 
-A plan is a sequence of windows. Joint sampling is one window in which every shot is denoised; shot after shot is a
-window for each new shot with its history as conditions. One sampler runs them all.
+A plan is a sequence of windows. Joint sampling is one window in which every shot is denoised; shot-after-shot sampling
+has a window for each new shot, with its history as conditions. One sampler runs all of them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from lct_jax.sampling.request import SceneRequest
 
 @dataclass(frozen=True)
 class Window:
-    """Shots (0-based, in order) seen together; `denoised` are made here, the others are held as conditions."""
+    """Shots of one pass.
+
+    Attributes:
+        shots: all of them (0-based, in order).
+        denoised: those that are generated; the others are conditions at a low time.
+    """
 
     shots: tuple[int, ...]
     denoised: tuple[int, ...]
 
 
 def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
-    """All shots at once; given ones are conditions.
+    """Returns one window of all shots, in which given shots are conditions.
 
     Raises:
         InputError: more shots than a window holds.
@@ -40,7 +45,7 @@ def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, .
 
 
 def plan_autoregressive(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
-    """Shot after shot: each sees its history, and all of it in script order.
+    """Returns a window for each new shot, in which it and its history stand in the order of the script.
 
     Given shots that come later in the script may be part of a history: an image at the end of a script can lead the
     shots to it.
@@ -54,11 +59,11 @@ def plan_autoregressive(request: SceneRequest, config: SamplingConfig) -> tuple[
 
 
 def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
-    """Shot after shot, each behind its history, in the order in which shots are made.
+    """Returns a window for each shot, which comes last in it, after its history; windows are in the order of sampling.
 
-    A given shot has a window in which nothing is denoised. One that comes later in the script than a shot that sees it
-    is made before that shot, and stands before all others in its window; the others stand in the script's order. So
-    the shot that a new one may go on from is right before it, whatever is given later.
+    A given shot has a window in which nothing is denoised. A given shot that comes later in the script than a shot that
+    sees it has its window before that of the other shot, and comes before all other shots there; the others keep the
+    script's order. So the shot that a new one may go on from is always right before it.
     """
     _check_some(request)
     plans, made = [], []

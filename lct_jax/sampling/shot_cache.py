@@ -1,8 +1,8 @@
-"""The cache of a scene in causal sampling: an entry for every finished group, gathered when a shot begins.
+"""The cache of a scene in causal sampling: it has an entry for every finished group, gathered when a shot begins.
 
-An *entry* is what the cache holds of a group: keys and values of one pass over its tokens at a low time, behind the
+An *entry* is what the cache holds of a group: keys and values of one pass over its tokens at a low time, which sees the
 group's own history. The global prompt is entry 0, made at t = 0; shot s of the script (from 0) is entry s + 1. A
-history is which entries are put before a group [LCT section 3.4; that it is a choice, and which pass is kept, are
+history is a choice of entries that a group sees [LCT section 3.4; how it is chosen, and which pass is cached, are
 ours].
 """
 
@@ -30,11 +30,13 @@ class ShotCache:
     """The entries of one scene in a cache of fixed capacity.
 
     Args:
-        backbone: the model. scene: the scene. plan: all its windows. keep_all: room for every entry, not only for
-            those that are needed at one time.
+        backbone: the model.
+        scene: the scene.
+        plan: all its windows.
+        keep_all: whether there is room for every entry, or only for those that are needed at one time.
 
     Attributes:
-        held: tokens and time of the pass that an entry is made by, by shot.
+        held: by shot, the tokens and the time of the pass that makes its entry.
         passes: the entries made so far, in order.
     """
 
@@ -57,7 +59,7 @@ class ShotCache:
         )
 
     def list(self) -> set[int]:
-        """ShotCache that are there."""
+        """Returns the entries that are in the cache."""
         return cache_slots.list_entries(self._cache.index)
 
     def drop(self, entries: Iterable[int]) -> None:
@@ -66,7 +68,9 @@ class ShotCache:
         self._cache = self._cache._replace(index=index)
 
     def make(self, shot: int) -> None:
-        """Makes the entry of a shot from what is held of it, by a pass in its own window; not if it is there."""
+        """Makes the entry of a shot from its `held` tokens, by a pass in its own window, unless the cache has it
+        already.
+        """
         if shot + 1 in self.list():
             return
         held = self.held[shot]
@@ -90,12 +94,12 @@ class ShotCache:
         return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
 
     def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
-        """A shot alone, where it sits in its window."""
+        """Returns a shot alone as a batch, with its position in its window."""
         shots = self._windows[shot]
         return pack_group(self.scene, shots, len(shots), video_LC)
 
     def _make_global(self) -> None:
-        """Makes the entry of the global prompt, behind nothing."""
+        """Makes the entry of the global prompt, which sees no history."""
         shots = self.plan[0].shots
         batch = pack_group(self.scene, shots, GLOBAL_SHOT, make_dummy(self.scene.request))
         self.store(

@@ -1,7 +1,7 @@
-"""The tokens of a window of shots: noise, what is held at a low time, and both rows of text.
+"""The tokens of a window of shots: noise, conditions at a low time, and both rows of text.
 
-Noise belongs to a shot and not to a window, so every mode starts a shot from the same noise. A window is laid out
-as in training; a pass that has a cache takes one group out of the same layout.
+Noise belongs to a shot and not to a window, so a shot starts from the same noise in every mode. A window is laid out as
+in training; a pass with a cache takes one group out of the same layout.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
 from lct_jax.types import GLOBAL_SHOT, Array, PackedBatch, TokenIndex
 
-TEXT_MULTIPLE = 32  # text is padded up to it, so that windows of one shape share a compiled model
+# Text is padded to a multiple of this, so that windows of one shape share a compiled program.
+TEXT_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
 class HeldShot:
-    """Tokens [L C], on the device, that are noised once to a low time and kept, and that time."""
+    """A given or finished shot as a condition: it is noised once to a low time, which stays constant.
+
+    Attributes:
+        time: the low time.
+        tokens: [L C], on the device.
+    """
 
     time: float
     tokens: jax.Array
@@ -37,8 +43,11 @@ class SamplingScene:
     """What all windows of one scene share.
 
     Attributes:
-        request: the scene. config: steps, guidance, times of conditions. layout: where tokens sit.
-        keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`). key: of all noise.
+        request: the scene.
+        config: steps, guidance and the times of conditions.
+        layout: spans, stride and positions.
+        keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`).
+        key: the key of all noise.
     """
 
     request: SceneRequest
@@ -54,19 +63,19 @@ class SamplingScene:
         return jax.random.normal(self._keys(shot)[0], shape)
 
     def hold(self, shot: int, clean: np.ndarray) -> HeldShot:
-        """Returns a given or finished shot at its low time t_c [LCT section 3.3]."""
+        """Returns a given or finished shot at the low time t_c of conditions [LCT section 3.3]."""
         given = self.request.shots[shot].given is not None
         time = self.config.condition_time if given else self.config.history_time
         noise = jax.random.normal(self._keys(shot)[1], clean.shape)
         return HeldShot(time, (1.0 - time) * clean + time * noise)
 
     def _keys(self, shot: int) -> jax.Array:
-        """Two keys: of the noise a shot starts as, and of the noise it is held with."""
+        """Returns two keys: of the noise that a shot starts from, and of the noise of its condition."""
         return jax.random.split(jax.random.fold_in(self.key, shot))
 
 
 def lay_out_branches(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
-    """The layouts of a window: with prompts, and with negative prompts."""
+    """Returns the layouts of a window: one with prompts, and one with negative prompts."""
     plans = (scene.request.plan(tuple(shots), negative=negative) for negative in (False, True))
     return [lay_out(plan, layout=scene.layout) for plan in plans]
 
@@ -84,10 +93,12 @@ def pack_window(scene: SamplingScene, shots: Sequence[int], video: Sequence[Arra
 def pack_group(
     scene: SamplingScene, shots: Sequence[int], number: int, video_LC: Array
 ) -> PackedBatch:
-    """Returns one group of a window alone, where it sits in that window.
+    """Returns one group of a window alone, with its position in that window.
 
     Args:
-        shots: of the window. number: of the group in it, 0 for the global prompt. video_LC: its tokens.
+        shots: the shots of the window.
+        number: the group's number in it, 0 for the global prompt.
+        video_LC: its tokens.
     """
     layouts = [
         SceneLayout(*(pick(index, number, group=0) for index in layout))
@@ -95,19 +106,19 @@ def pack_group(
     ]
     is_global = number == GLOBAL_SHOT
     prompt = scene.request.prompt if is_global else scene.request.shots[shots[number - 1]].prompt
-    # One length for all shots of a scene: shots of one size share a program, whatever their prompts.
+    # All shots of a scene get one text length, so that shots of one size share a program, whatever their prompts.
     prompts = [prompt] if is_global else [shot.prompt for shot in scene.request.shots]
     return _pack_rows([prompt], video_LC, layouts, longest=max(map(_longest, prompts)))
 
 
 def pick(index: TokenIndex, number: int, *, group: int) -> TokenIndex:
-    """One group of an index, in another slot of the tables of per-group values."""
+    """Returns one group of an index, in slot `group` of the tables of per-group values."""
     chosen = TokenIndex(*(leaf[index.shot == number] for leaf in index))
     return chosen._replace(slot=np.full_like(chosen.slot, group))
 
 
 def make_dummy(request: SceneRequest) -> np.ndarray:
-    """float32[1 C]: the video of the global prompt."""
+    """Returns float32[1 C], the video of the global prompt."""
     return np.zeros((1, request.channels), np.float32)
 
 
@@ -118,7 +129,7 @@ def _pack_rows(
     *,
     longest: int,
 ) -> PackedBatch:
-    """Returns rows of text and positions from the host, and the video once for both where it lies."""
+    """Returns a batch of rows that share the video; text and positions are on the host, the video stays where it is."""
     texts = [
         np.concatenate([p.negative if negative else p.text for p in prompts])
         for negative in (False, True)
@@ -138,7 +149,7 @@ def _pack_rows(
 
 
 def _namespace(*arrays: Array) -> ModuleType:
-    """Returns jax.numpy where any array lies on the device, so that it stays there, and numpy else."""
+    """Returns jax.numpy where any array is on the device, so that it stays there, and numpy otherwise."""
     return np if all(isinstance(array, np.ndarray) for array in arrays) else jnp
 
 

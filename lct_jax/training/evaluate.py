@@ -1,6 +1,6 @@
-"""Validation loss at fixed diffusion times and fixed noise, on batches that never change.
+"""Validation loss at fixed diffusion times and with fixed noise, on batches that never change.
 
-The training loss moves with the times it draws; this one can be compared between steps, and between runs whose
+The training loss varies with the times that it draws; this one can be compared between steps, and between runs whose
 rows are packed alike.
 """
 
@@ -19,16 +19,17 @@ from lct_jax.distributed.sharding import shard
 from lct_jax.training.step import make_backbone
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 
-NOISE_SEED = 1_000_003  # of no other stream of random numbers
+# No other stream of random numbers has this seed.
+NOISE_SEED = 1_000_003
 
 
 def make_evaluator(
     graph: nnx.GraphDef, training: TrainingConfig, *, slots: int
 ) -> Callable[[Any, Sequence[PackedBatch]], dict[str, float]]:
-    """Builds `evaluate(params, batches)` -> {"held_out/loss": mean over times, "held_out/loss_t0.1": ...}.
+    """Returns `evaluate(params, batches)` -> {"held_out/loss": mean over times, "held_out/loss_t0.1": ...}.
 
     Args:
-        graph: of the network. training: its context and times. slots: S, group slots of a row.
+        graph: the graph of the network. training: its context and times. slots: S, the group slots of a row.
     """
     times = training.eval_times
 

@@ -1,7 +1,7 @@
-"""The guard of a step: an update that is not a number, or whose loss is far above the recent ones, is not made.
+"""The guard of a step refuses an update whose loss or gradient is not finite, or whose loss is far above recent ones.
 
 It wraps a step and judges its loss and gradient norm inside the compiled program. Where an update is refused,
-parameters, optimiser and EMA stay as they were, and the run goes on with the next batch: one bad record costs a step
+parameters, optimiser and EMA stay as they were, and the run goes on with the next batch: a bad record costs one step
 and not the run.
 """
 
@@ -16,16 +16,20 @@ import jax.numpy as jnp
 from lct_jax.config import TrainingConfig
 from lct_jax.errors import InputError
 
-MEMORY = 0.99  # of the running mean of losses
-SETTLED = 100  # updates before a loss can be called a spike: the first ones fall steeply
+# The decay of the running mean of losses.
+MEMORY = 0.99
+# The number of updates before a loss can count as a spike, since the first losses fall steeply.
+SETTLED = 100
 
 
 class Guard(NamedTuple):
-    """What the guard remembers; part of the training state, so that a resumed run judges alike.
+    """The state of the guard, which is part of the training state, so that a resumed run judges alike.
 
     Attributes:
-        mean: float32, running mean of the loss of updates made. made: int32, how many there were.
-        skipped: int32, updates not made. in_a_row: int32, how many of them just now.
+        mean: float32, running mean of the loss of the updates that were made.
+        made: int32, the number of updates that were made.
+        skipped: int32, the number of updates that were refused.
+        in_a_row: int32, how many were refused since the last update that was made.
     """
 
     mean: jax.Array
@@ -35,7 +39,7 @@ class Guard(NamedTuple):
 
 
 def init_guard() -> Guard:
-    """Nothing seen yet."""
+    """Returns the guard of step 0."""
     zero = lambda dtype: jnp.zeros((), dtype)
     return Guard(zero(jnp.float32), zero(jnp.int32), zero(jnp.int32), zero(jnp.int32))
 
@@ -43,14 +47,16 @@ def init_guard() -> Guard:
 def judge(
     guard: Guard, *, loss: jax.Array, norm: jax.Array, spike: float
 ) -> tuple[jax.Array, Guard]:
-    """Whether an update is to be made, bool[], and what the guard remembers then.
+    """Returns whether an update is to be made, bool[], and the guard after it.
 
     Args:
-        loss: of the batch. norm: of its gradient. spike: a loss above so many running means is one.
+        loss: the loss of the batch.
+        norm: the norm of its gradient.
+        spike: a loss above this many running means is refused.
     """
     settled = guard.made >= SETTLED
     good = jnp.isfinite(loss) & jnp.isfinite(norm) & ~(settled & (loss > spike * guard.mean))
-    # Like Adam's moments, the mean starts at zero; divided by what it has seen, it is one from the first step on.
+    # The mean starts at zero; as with Adam's moments, dividing by the sum of weights makes it a mean from the start.
     rate = (1.0 - MEMORY) / (1.0 - MEMORY ** (guard.made + 1.0))
     mean = jnp.where(
         good, guard.mean + rate * (jnp.where(good, loss, 0.0) - guard.mean), guard.mean
@@ -69,7 +75,7 @@ def guard_step(step: Callable[..., Any], *, spike: float) -> Callable[..., Any]:
 
     Args:
         step: (state, batch, key) -> (state, output), where the output has a loss and a gradient norm.
-        spike: a loss of so many times the running mean is bad.
+        spike: a loss above this many running means is refused.
     """
 
     def guarded(state: Any, batch: Any, key: jax.Array) -> Any:

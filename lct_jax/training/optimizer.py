@@ -18,7 +18,7 @@ def make_optimizer(
 
     Args:
         config: rates, betas and decay.
-        decays: whether weight decay touches the parameter at a path (`Family.decays`).
+        decays: whether weight decay applies to the parameter at a path (`Family.decays`).
     """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
@@ -39,7 +39,7 @@ def make_optimizer(
 
 
 def mark_decayed(params: Any, decays: Callable[[tuple[str, ...]], bool]) -> Any:
-    """Returns a tree like `params` that says which leaves weight decay touches."""
+    """Returns a tree like `params` that says to which leaves weight decay applies."""
 
     def mark(path: tuple[Any, ...], _: jax.Array) -> bool:
         return decays(tuple(str(getattr(part, "key", part)) for part in path))

@@ -15,8 +15,11 @@ class TrainState(NamedTuple):
     """All that a run is resumed from, but for the data position, which equals `step`.
 
     Attributes:
-        step: int32, batches seen. params: float32 pytree. ema: its moving average. opt_state: of optax.
-        guard: what tells a bad update from a good one.
+        step: int32, the number of batches that were taken.
+        params: float32 pytree.
+        ema: its moving average.
+        opt_state: the state of the optax optimiser.
+        guard: the state of the guard against bad updates.
     """
 
     step: jax.Array
@@ -38,6 +41,6 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
 
 
 def update_ema(ema: Any, params: Any, *, step: jax.Array, decay: float) -> Any:
-    """Returns the moving average with a warm-up: the decay is min(decay, (1 + step) / (10 + step))."""
+    """Returns the updated moving average; its decay warms up as min(decay, (1 + step) / (10 + step))."""
     rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: rate * old + (1.0 - rate) * new, ema, params)

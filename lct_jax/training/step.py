@@ -1,7 +1,7 @@
 """One step of Long Context Tuning: the method on one screen.
 
-The step is a pure function `(state, batch, key) -> (state, output)`, to be jitted with donation. What watches it stands
-outside: the guard (`guard.py`) refuses bad updates, the meter (`report/meter.py`) counts and reports.
+The step is a pure function `(state, batch, key) -> (state, output)`, to be jitted with donation. What watches it is
+elsewhere: the guard (`guard.py`) refuses bad updates, and the meter (`report/meter.py`) counts and reports.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ Step = Callable[[TrainState, PackedBatch, jax.Array], tuple[TrainState, Any]]
 
 
 class StepOutput(NamedTuple):
-    """What a step found out.
+    """The output of a step.
 
     Attributes:
-        loss: float32, mean over the samples of the batch. gradient_norm: float32, before clipping.
-        errors: float32[B L], squared velocity error of every video token. weights: float32[B L], its share in the loss.
+        loss: float32, mean over the samples of the batch.
+        gradient_norm: float32, before clipping.
+        errors: float32[B L], squared velocity error of every video token.
+        weights: float32[B L], its share in the loss.
         time: float32[B S], diffusion time of every group slot.
     """
 
@@ -41,7 +43,7 @@ class StepOutput(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A batch, or some rows of it, with what a step adds."""
+    """A batch, or some of its rows, with the noise and times that a step adds and the loss weights."""
 
     batch: PackedBatch
     added: flow.Draw
@@ -57,19 +59,20 @@ def make_step(
     slots: int,
     samples: float,
 ) -> Step:
-    """Returns the step; its `key` is the run's key, which is folded with the number of the step inside.
+    """Returns the step; its `key` is the run's key, into which the step folds its own number.
 
     Args:
-        graph: of the network. optimizer: from `make_optimizer`.
+        graph: the static part of the network.
+        optimizer: the optimiser, from `make_optimizer`.
         slots: S, group slots of a row.
-        samples: of a global batch as the plan has them on average: a constant of the run, by which the sum of all
-            samples' losses is divided, so that every sample of a run weighs the same (`flow.py`).
+        samples: the mean number of samples in a global batch of the plan. The sum of all samples' losses is divided by
+            this constant of the run, so that every sample of a run weighs the same (`flow.py`).
     """
 
     def step(
         state: TrainState, batch: PackedBatch, key: jax.Array
     ) -> tuple[TrainState, StepOutput]:
-        # A time of its own for every shot, and noise for every token [LCT sections 3.1 and 3.3].
+        # Every shot has its own time, and every token its own noise [LCT sections 3.1 and 3.3].
         key = jax.random.fold_in(key, state.step)
         added = flow.draw(key, batch, slots=slots, config=flow_config)
         # The loss is the mean over a shot's tokens, then over a sample's shots, then over samples.
@@ -96,7 +99,7 @@ def find_gradient(
 ) -> tuple[Any, jax.Array]:
     """Returns the gradient of the weighted errors' sum over `samples`, and the errors, float32[B L].
 
-    With `training.accumulate` micro-batches the rows are passed a part at a time.
+    With `training.accumulate` above 1, the rows are processed in that many micro-batches.
     """
 
     def objective(params: Any, part: Part) -> tuple[jax.Array, jax.Array]:
@@ -123,13 +126,13 @@ def make_backbone(graph: nnx.GraphDef, params: Any, context: str) -> flow.Backbo
 
 
 def split_rows(tree: Any, parts: int) -> Any:
-    """Returns [parts, B / parts, ...] of [B ...], strided: rows stay on the device that holds them."""
+    """Returns [parts, B / parts, ...] of [B ...]; parts are strided, so that rows stay on their device."""
     split = lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
     return jax.tree.map(split, tree)
 
 
 def jit_step(step: Step, state: Any, mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns the step compiled for a mesh. The state it is given is donated; `state` here may be shapes alone."""
+    """Returns the step compiled for a mesh; the state that it is called with is donated, `state` here may be shapes."""
     return jax.jit(
         step, donate_argnums=0, out_shardings=(state_sharding(state, mesh), replicated(mesh))
     )

@@ -1,9 +1,9 @@
-"""One dual-stream block: text and video have weights of their own and meet in one joint attention.
+"""One dual-stream block: text and video have weights of their own and attend jointly.
 
-The block of Stable Diffusion 3's MMDiT (arXiv 2403.03206, section 4) with three choices of ours: queries and
-keys are RMS-normalised, the six modulation vectors of a stream come from one projection shared by all blocks
-plus a small learned table a block (PixArt-alpha, arXiv 2310.00426, section 2.3: at 3B it saves 1.4 billion
-parameters), and every token is modulated by the time of its own group.
+The block is that of Stable Diffusion 3's MMDiT (arXiv 2403.03206, section 4) with three choices of ours: queries and
+keys are RMS-normalised, the six modulation vectors of a stream come from one projection shared by all blocks plus a
+small learned table for each block (PixArt-alpha, arXiv 2310.00426, section 2.3: at 3B it saves 1.4 billion parameters),
+and every token is modulated by the time of its own group.
 """
 
 from __future__ import annotations
@@ -27,21 +27,25 @@ from lct_jax.distributed.sharding import count_shards, shard, shard_heads
 from lct_jax.types import History
 
 EPSILON = 1e-6
-MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
+# Shift, scale and gate of attention, then those of the MLP.
+MODULATIONS = 6
 
-# Norms, gates and GELU are computed again in the backward pass from what they came from: every number between would be
-# written to memory and read back. In a scan over blocks there is nothing to be merged with, hence no barrier.
+# Norms, gates and GELU are recomputed in the backward pass from their inputs; otherwise every intermediate number would
+# be written to memory and read back. In a scan over blocks no other computation can be merged with it, so that it needs
+# no barrier.
 recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
 class BlockInput(NamedTuple):
-    """What all blocks of a forward pass share.
+    """The inputs that all blocks of a forward pass share.
 
     Attributes:
         modulation: Streams of float32[B S 6 D], before the block's own table is added.
-        rotation: of text and video tokens, joined. group: Streams of int32[B L].
-        key_spans: what every token sees of the joined tokens: of each of these, and no key is in two.
-        history: what every token sees besides, of all layers; None where a pass has no cache.
+        rotation: the rotation of text and video tokens, joined.
+        group: Streams of int32[B L], the group slot of every token.
+        key_spans: which of the joined tokens every token sees. The sets of keys of its members are disjoint, and a
+            token sees all of them.
+        history: cached keys of all layers, which every token sees too; None for a pass without a cache.
     """
 
     modulation: Streams
@@ -52,7 +56,12 @@ class BlockInput(NamedTuple):
 
 
 class BlockOutput(NamedTuple):
-    """Streams of [B L D], and keys (before rotation) and values [B H L K] of text and video tokens, joined."""
+    """The output of a block.
+
+    Attributes:
+        x: Streams of [B L D].
+        k, v: [B H L K] of text and video tokens, joined; keys are not yet rotated.
+    """
 
     x: Streams
     k: jax.Array
@@ -60,26 +69,26 @@ class BlockOutput(NamedTuple):
 
 
 def layer_norm(x: jax.Array) -> jax.Array:
-    """LayerNorm without parameters, float32 in and out."""
+    """Returns LayerNorm without parameters, computed and returned in float32."""
     x = x.astype(jnp.float32)
     x = x - x.mean(-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
 
 
 def rms_norm(x: jax.Array, axes: tuple[int, ...] = (-1,)) -> jax.Array:
-    """RMSNorm without parameters over `axes`, float32 in and out."""
+    """Returns RMSNorm without parameters over `axes`, computed and returned in float32."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + EPSILON)
 
 
 def modulate(norm_BLD: jax.Array, shift_BLD: jax.Array, scale_BLD: jax.Array) -> jax.Array:
-    """adaLN: x (1 + scale) + shift, float32."""
+    """Returns x (1 + scale) + shift in float32 (adaLN)."""
     return norm_BLD * (1.0 + scale_BLD) + shift_BLD
 
 
 def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
-    """Each token's row of a table over group slots: [B S D] -> [B L D]."""
-    # Clipping costs the indices, filling would cost a pass over the result.
+    """Returns each token's row of a table over group slots: [B L D] of [B S D]."""
+    # The mode "clip" costs a pass over the indices, and "fill" would cost one over the result.
     return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1, mode="clip")
 
 
@@ -87,27 +96,27 @@ def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
 def modulated_norm(
     x_BLD: jax.Array, shift_BSD: jax.Array, scale_BSD: jax.Array, group_BL: jax.Array
 ) -> jax.Array:
-    """adaLN of every token by the row of its group: float32[B L D]."""
+    """Returns adaLN of every token by the row of its group, float32[B L D]."""
     return modulate(layer_norm(x_BLD), of_group(shift_BSD, group_BL), of_group(scale_BSD, group_BL))
 
 
 @recomputed
 def gated(x_BLD: jax.Array, gate_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
-    """Every token times the gate of its group: float32[B L D]."""
+    """Returns every token times the gate of its group, float32[B L D]."""
     return of_group(gate_BSD, group_BL) * x_BLD
 
 
 @recomputed
 def gelu(x: jax.Array) -> jax.Array:
-    """GELU, by tanh."""
+    """Returns GELU in its tanh approximation."""
     return nnx.gelu(x, approximate=True)
 
 
 def project_tokens(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
-    """A layer on all tokens, as one matrix where one device has them all.
+    """Applies a layer to all tokens, as one matrix where one device has them all.
 
-    The gradient of its weights is then a product of two matrices; one that sums over rows and tokens XLA transposes
-    first on CPU, which takes half as long again as the product.
+    The gradient of its weights is then a product of two matrices. XLA on CPU would transpose the inputs of a product
+    that sums over rows and tokens, which adds half of the product's own time.
     """
     if count_shards("B") * count_shards("L") > 1:
         return layer(x_BLD)
@@ -133,7 +142,7 @@ class QKNorm(nnx.Module):
 
 
 class StreamBlock(nnx.Module):
-    """The weights one stream has in one block."""
+    """The weights of one stream in one block."""
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
         backbone, dtype = config.backbone, jnp.dtype(config.compute.dtype)
@@ -151,24 +160,24 @@ class StreamBlock(nnx.Module):
         self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
 
     def modulation(self, shared_BS6D: jax.Array) -> list[jax.Array]:
-        """The six vectors of every group: float32[B S D] each."""
+        """Returns the six modulation vectors of every group, float32[B S D] each."""
         table_BS6D = shared_BS6D + self.table[...][None, None]
         return [table_BS6D[:, :, part] for part in range(MODULATIONS)]
 
     def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Normalised queries and keys, and values: [B H L K] each, before rotation."""
+        """Returns normalised queries and keys, and values: [B H L K] each, before rotation."""
         qkv = rearrange(
             project_tokens(self.qkv, x_BLD), "B L (n H K) -> n B H L K", n=3, H=self.heads
         )
         return self.q_norm(qkv[0]), self.k_norm(qkv[1]), qkv[2]
 
     def mlp(self, x_BLD: jax.Array) -> jax.Array:
-        """GELU (tanh) MLP."""
+        """Returns the output of the MLP, whose activation is GELU in its tanh approximation."""
         return project_tokens(self.down, gelu(project_tokens(self.up, x_BLD)))
 
 
 class Block(nnx.Module):
-    """Joint attention between text and video, then each stream's own MLP."""
+    """Joint attention between text and video, followed by an MLP for each stream."""
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
         self.kernel = config.compute.kernel
@@ -176,10 +185,11 @@ class Block(nnx.Module):
         self.video = StreamBlock(config, rngs=rngs)
 
     def __call__(self, x: Streams, shared: BlockInput, layer: jax.Array) -> BlockOutput:
-        """Residual update of both streams, `x` being Streams of [B L D] in the compute dtype.
+        """Returns the residual update of both streams; `x` is Streams of [B L D] in the compute dtype.
 
         Args:
-            layer: int32, number of this block: its keys in `shared.history`.
+            shared: the inputs that all blocks share.
+            layer: int32, the number of this block, which selects its keys in `shared.history`.
         """
         weights = Streams(self.text, self.video)
         modulation = [w.modulation(m) for w, m in zip(weights, shared.modulation, strict=True)]
@@ -203,7 +213,7 @@ def _mix(
     *,
     kernel: Kernel,
 ) -> AttentionOutput:
-    """Attention over each set of own tokens and over the history; they merge by log-sum-exp."""
+    """Returns attention over each set of own tokens and over the history, merged by log-sum-exp."""
     q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
     parts = [attend(q, k, v_BHLK, spans=spans, kernel=kernel) for spans in shared.key_spans]
     if shared.history is not None:

@@ -1,4 +1,4 @@
-"""What a pass of the MMDiT costs: FLOPs by token, group and pair, and bytes of activations."""
+"""Costs of a pass of the MMDiT: FLOPs by token, group and pair, and bytes of activations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from lct_jax.backbones.mmdit.blocks import MODULATIONS
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Activations, Costs
 
-# Arrays [tokens, width] that a block takes, in the compute dtype. They are read off compiled programs
-# (benchmarks/README.md): queries, keys, values and gradients, float32 copies counted as two, and what the compiler's
-# layout leaves unused between them.
-BLOCK_ARRAYS = 32  # at the widest moment of the backward pass of one block
-WHOLE_ARRAYS = 20  # of them that are kept of every block where nothing is computed again
-# The same for the forward pass of a block in sampling, by what the arrays are of.
+# Arrays [tokens, width] of a block that are live at the peak of its backward pass, in the compute dtype. The number is
+# measured on compiled programs (benchmarks/README.md): queries, keys, values and gradients, float32 copies counted as
+# two, and what the compiler's layout leaves unused between them.
+BLOCK_ARRAYS = 32
+# Those of them that every block keeps where nothing is recomputed.
+WHOLE_ARRAYS = 20
+# The same for the forward pass of a block in sampling, by the width of the arrays.
 FORWARD_ARRAYS, FORWARD_FLOATS = 14, 6
-FLOAT = 4  # bytes
+# Bytes of a float32.
+FLOAT = 4
 
 
 def count_costs(config: NetworkConfig) -> Costs:

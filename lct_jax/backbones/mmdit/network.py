@@ -1,7 +1,7 @@
-"""The video MMDiT: it predicts the velocity of packed video tokens from their text and a time a group.
+"""The video MMDiT predicts the velocity of packed video tokens from their text and a diffusion time for each group.
 
-The model never hears of grids, packing or shots but through the `TokenIndex`. Blocks are stacked along a layer
-axis and scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
+The model knows of grids, packing and shots only through the `TokenIndex`. Blocks are stacked along a layer axis and
+scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from lct_jax.types import (
     Tokens,
 )
 
-TIME_SCALE = 1000.0  # flow time 0..1 on the scale diffusion models' sinusoids were made for
+# Flow time is 0 to 1; the sinusoids of diffusion models were made for times on this scale.
+TIME_SCALE = 1000.0
 TIME_BASE = 10_000.0
 
-# What recomputation keeps of a block, by the config's name for it.
+# The checkpoint policies of a block, by the config's names (`compute.remat`).
 POLICIES = {
     "block": jax.checkpoint_policies.nothing_saveable,
     "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
@@ -53,23 +54,24 @@ POLICIES = {
     ),
 }
 
-Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
+# The number of a layer and its weights.
+Numbered = tuple[jax.Array, nnx.State]
 
 
 def time_features(time_BS: jax.Array, width: int) -> jax.Array:
-    """Sinusoidal features of diffusion time (DDPM, arXiv 2006.11239): float32[B S width], cosines first."""
+    """Returns sinusoidal features of diffusion time (DDPM, arXiv 2006.11239), float32[B S width], cosines first."""
     half = width // 2
     rate = TIME_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angle = time_BS.astype(jnp.float32)[..., None] * TIME_SCALE * rate[None, None]
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
-# A layer that is float32 on every platform: TPU and GPU would round what a product takes in to bfloat16 or TF32.
+# A layer that is float32 on every platform; TPU and GPU would round the inputs of a product to bfloat16 or TF32.
 float_linear = functools.partial(nnx.Linear, precision=jax.lax.Precision.HIGHEST)
 
 
 class TimeModulation(nnx.Module):
-    """Makes modulation vectors of each group's time, in float32 throughout; zero at initialisation."""
+    """Makes modulation vectors of each group's time, in float32 throughout; they are zero at initialisation."""
 
     def __init__(self, config: DualStreamConfig, *, rngs: nnx.Rngs) -> None:
         width = config.width
@@ -82,10 +84,10 @@ class TimeModulation(nnx.Module):
         self.final = float_linear(width, 2 * width, kernel_init=zero, rngs=rngs)
 
     def __call__(self, time_BS: jax.Array) -> tuple[Streams, jax.Array]:
-        """Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
+        """Returns Streams of [B S 6 D] for the blocks, and [B S 2 D] (shift, scale) for the output layer."""
         hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
         hidden = nnx.silu(self.embed_out(hidden))
-        # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
+        # Without this, the partitioner would shard D as the kernels are sharded, and gather it in every block.
         split = lambda x, n: shard(x.reshape(*x.shape[:-1], n, -1), "BS6D")
         streams = Streams(*(split(f(hidden), MODULATIONS) for f in (self.text, self.video)))
         return streams, split(self.final(hidden), 2)
@@ -121,7 +123,7 @@ class MMDiT(nnx.Module):
     ) -> Prediction:
         """Predicts the velocity of every video token; see `lct_jax.backbones.protocol.Backbone`.
 
-        The keys of a history are read where they lie: nothing of it is copied or masked.
+        The keys of a history are read in place: none of it is copied or masked.
         """
         modulation, final_BS2D = self.time(time_BS)
         shared = self._share(modulation, video.index, text.index, context=context, history=history)
@@ -152,7 +154,7 @@ class MMDiT(nnx.Module):
         index = TokenIndex(
             *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
         )
-        # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
+        # Every device of a row has the whole index, so that sorting is sharded over rows alone.
         rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
         whole = rows(index)
         split, base = self.config.backbone.rope_split, self.config.backbone.rope_base
@@ -167,7 +169,9 @@ class MMDiT(nnx.Module):
     def _find_key_spans(
         self, index: TokenIndex, streams: Streams, context: Context
     ) -> tuple[KeySpans, ...]:
-        """Returns what joined tokens see of each other, by `layout.prompts`; `streams` are the index of each."""
+        """Returns which of the joined tokens each sees, by `layout.prompts`; `streams` are the indices of text and
+        video.
+        """
         if self.config.layout.prompts == "all":
             return (find_spans(index, index, context),)
         marks = (

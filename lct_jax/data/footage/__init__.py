@@ -1,1 +1,1 @@
-"""From a folder of videos to scene files: finding, cutting, grouping and captioning."""
+"""Turns a folder of videos into scene files: finding, cutting, grouping and captioning."""

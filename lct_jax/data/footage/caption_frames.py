@@ -1,4 +1,4 @@
-"""Pictures for a caption model: a few frames of each shot, of all scenes of a film in one pass over it."""
+"""Reads pictures for a caption model: a few frames of each shot, of all scenes of a film in one pass over it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def iter_pictures(
         scenes: frames [start, end) of the shots of each scene, at `fps`.
 
     Raises:
-        InputError: as `lct_jax.media.frames.iter_at_rate`.
+        InputError: the errors of `lct_jax.media.frames.iter_at_rate`.
     """
     wanted = [[spread(start, end, count) for start, end in shots] for shots in scenes]
     needed = Counter(number for scene in wanted for numbers in scene for number in numbers)
@@ -54,10 +54,10 @@ def spread(start: int, end: int, count: int) -> list[int]:
 def merge_pictures(
     pictures: Sequence[Sequence[np.ndarray]], limit: int
 ) -> list[tuple[str, list[np.ndarray]]]:
-    """Returns the pictures of a scene in at most `limit` of them, each group with what is to be written before it.
+    """Returns the pictures of a scene as at most `limit` pictures, each group with the text that stands before it.
 
-    Frames are left out evenly while a shot keeps one. Where shots are more than `limit`, one picture shows several of
-    them, a row of frames for each shot.
+    Frames are left out evenly, but each shot keeps one. Where there are more shots than `limit`, one picture shows
+    several of them, a row of frames for each shot.
 
     Args:
         pictures: uint8 RGB frames [X, Y, 3] of each shot, all of one size.

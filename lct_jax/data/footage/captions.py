@@ -1,10 +1,10 @@
-"""Captions of the scenes of a film: brought by the user, or written by a vision model over its frames.
+"""Finds captions for the scenes of a film: files of the user, or the answers of a vision model that is shown frames.
 
-The scenes of one film enter as frame ranges; one `Caption` a scene leaves, or none with the reason. What a model
-writes is held against the same rules as a scene file: IDs described once, shot prompts by ID alone, no tag. Whether a
-shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
+The scenes of a film are given as frame ranges, and each gets one `Caption`, or the reason why it has none. What a model
+writes is checked by the rules of a scene file: IDs are described once, shot prompts name people by ID alone, and there
+is no tag. Whether a shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
 
-Brought captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
+A user's captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
 the same names; characters as a JSON object), in seconds of the video. They are UTF-8, or UTF-16 with its mark; columns
 of a table end in commas, semicolons or tabs. Line breaks of any kind inside of a text become a space, because text
 encoders drop some of them and join the words on both sides:
@@ -12,7 +12,7 @@ encoders drop some of them and join the words on both sides:
     {"start": 12.5, "end": 15.0, "prompt": "Character 1 opens the door."}                    a shot
     {"start": 10.0, "end": 42.0, "characters": {"1": "..."}, "environment": "...", "story": "..."}   a scene
 
-Without start and end a line speaks of the whole video. A shot takes the prompt that covers most of it, at least half;
+A line without start and end describes the whole video. A shot takes the prompt that covers most of it, at least half;
 a scene takes the description that covers most of it.
 """
 
@@ -25,19 +25,28 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
 from lct_jax.chat import Message, show_image
 from lct_jax.chat.read_json import load_strictly
 from lct_jax.data.footage.caption_frames import merge_pictures
 from lct_jax.data.footage.lists import CAPTION_SUFFIXES, find_list
-from lct_jax.directing.script import Field, GlobalPrompt, read_characters, read_global, read_prompt
+from lct_jax.directing.field_reader import Fields, Source
+from lct_jax.directing.prompts import (
+    Characters,
+    GlobalPrompt,
+    Prompt,
+    Text,
+    check_descriptions,
+    check_mentions,
+    make_global,
+)
 from lct_jax.errors import InputError
 
 Range = tuple[int, int]
-_KEYS = ("start", "end", "prompt", "characters", "environment", "story")
 _DELIMITERS = ",;\t"
 _BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -58,7 +67,8 @@ each of its shots, in order. Reply with one JSON object and nothing else:
 
 @dataclass(frozen=True)
 class Caption:
-    """Texts of a scene: its global prompt (None: nothing is said), and a prompt a shot ("" where there is none)."""
+    """Holds the texts of a scene: its global prompt (None if it has none), and a prompt for each shot ("" if it has
+    none)."""
 
     prompt: GlobalPrompt | None
     shots: tuple[str, ...]
@@ -66,7 +76,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a user's captions; times in seconds, the end may be infinite."""
+    """Holds one line of a user's captions; times are in seconds, and the end may be infinite."""
 
     start: float
     end: float
@@ -74,8 +84,37 @@ class Line:
     scene: GlobalPrompt | None
 
 
+def _check_seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"found {value!r}, expected seconds")
+    return float(value)
+
+
+Seconds = Annotated[float, BeforeValidator(_check_seconds)]
+
+
+class LineFields(Fields):
+    """A line of a user's captions: the prompt of a shot, or the description of a scene."""
+
+    start: Seconds = 0.0
+    end: Seconds = float("inf")
+    prompt: str = ""
+    characters: Characters = Field(default_factory=dict)
+    environment: Text = ""
+    story: Text = ""
+
+
+class AnswerFields(Fields):
+    """The answer of a model that was asked for the caption of a scene."""
+
+    characters: Characters
+    environment: Text
+    story: Text
+    shots: list[Prompt]
+
+
 def find_captions(video: Path) -> Path | None:
-    """The caption file beside a video, if there is one."""
+    """Returns the caption file beside a video, if there is one."""
     return find_list(video, CAPTION_SUFFIXES)
 
 
@@ -84,7 +123,7 @@ def read_lines(path: Path) -> list[Line]:
     read = _read_table if path.name.lower().endswith(".csv") else _read_json_lines
     rows = read(path, _read_text(path))
     return [
-        _read_line(Field(f"{path}: line {number}", "", join_lines(value))) for number, value in rows
+        _read_line(Source(f"{path}: line {number}"), join_lines(value)) for number, value in rows
     ]
 
 
@@ -98,7 +137,7 @@ def join_lines(value: Any) -> Any:
 
 
 def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: float) -> Caption:
-    """What a user's lines say of a scene whose shots are these ranges of frames."""
+    """Returns the caption that a user's lines give to a scene whose shots are these ranges of frames."""
     spans = [(start / fps, end / fps) for start, end in shots]
     prompts = []
     for start, end in spans:
@@ -115,10 +154,10 @@ def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: fl
 def ask_about(
     pictures: Sequence[Sequence[np.ndarray]], *, limit: int | None = None
 ) -> list[Message]:
-    """The messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption.
+    """Returns the messages that show a scene, uint8 RGB frames shot by shot, and ask for its caption.
 
     Args:
-        limit: most pictures that the endpoint takes; None shows every frame as a picture.
+        limit: the largest number of pictures that the endpoint takes; None shows every frame as a picture.
     """
     limit = sum(map(len, pictures)) if limit is None else limit
     content: list[Message] = []
@@ -135,20 +174,20 @@ def ask_about(
 def check_answer(
     answer: Any, *, shots: int, check_length: Callable[[Caption], None] | None = None
 ) -> Caption:
-    """The caption in a model's answer; raises InputError where it breaks a rule of scene files.
+    """Returns the caption in a model's answer; raises InputError where it breaks a rule of scene files.
 
     Args:
-        shots: of the scene. check_length: raises InputError for a caption with a text that is too long.
+        shots: the number of shots in the scene. check_length: raises InputError for a caption with a text that is too
+            long.
     """
-    fields = Field("answer", "", join_lines(answer)).keys(
-        ("characters", "environment", "story", "shots")
-    )
-    characters = read_characters(fields["characters"])
-    found = fields["shots"].items()
-    if len(found) != shots:
-        fields["shots"].refuse(f"found {len(found)} texts, expected {shots}, one a shot")
-    prompts = tuple(read_prompt(field, characters) for field in found)
-    caption = Caption(read_global(fields, characters), prompts)
+    source = Source("answer")
+    fields = source.check(AnswerFields, join_lines(answer))
+    if len(fields.shots) != shots:
+        source.refuse(("shots",), f"found {len(fields.shots)} texts, expected {shots}, one a shot")
+    for number, text in enumerate(fields.shots):
+        with source.at("shots", number):
+            check_mentions(text, fields.characters)
+    caption = Caption(_make_global(source, fields), tuple(fields.shots))
     if check_length is not None:
         check_length(caption)
     return caption
@@ -170,7 +209,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    # At line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
+    # Lines end at line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, _from_json(path, number, line)
@@ -206,7 +245,7 @@ def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _from_row(
     path: Path, number: int, row: Mapping[str | None, Any], *, comma: bool
 ) -> dict[str, Any]:
-    """Returns a row as the object of a JSON line; `comma` says that numbers may be written with one."""
+    """Returns a row as the object of a JSON line; `comma` says that numbers may have a decimal comma."""
     if None in row:
         raise InputError(f"{path}: line {number}: more columns than the header names")
     values: dict[str, Any] = {key: value for key, value in row.items() if value}
@@ -223,24 +262,23 @@ def _from_row(
     return values
 
 
-def _read_line(top: Field) -> Line:
-    fields = top.keys((), _KEYS)
-    start, end = (
-        float(fields[key].value) if key in fields and _is_number(fields[key]) else default
-        for key, default in (("start", 0.0), ("end", float("inf")))
-    )
-    if not 0 <= start < end:
-        top.refuse(f"found start {start} and end {end}, expected 0 <= start < end, in seconds")
-    characters = read_characters(fields["characters"]) if "characters" in fields else {}
+def _read_line(source: Source, value: Any) -> Line:
+    fields = source.check(LineFields, value)
+    if not 0 <= fields.start < fields.end:
+        found = f"found start {fields.start} and end {fields.end}"
+        source.refuse((), f"{found}, expected 0 <= start < end, in seconds")
     # IDs of a shot's prompt are checked when it meets its scene: the line alone does not know them.
-    prompt = fields["prompt"].of(str).strip() if "prompt" in fields else ""
-    return Line(start, end, prompt, read_global(fields, characters))
+    return Line(fields.start, fields.end, fields.prompt.strip(), _make_global(source, fields))
 
 
-def _is_number(field: Field) -> bool:
-    if isinstance(field.value, bool) or not isinstance(field.value, (int, float)):
-        field.refuse(f"found {field.value!r}, expected seconds")
-    return True
+def _make_global(source: Source, fields: LineFields | AnswerFields) -> GlobalPrompt | None:
+    check_descriptions(source, "characters", characters=fields.characters)
+    return make_global(
+        source,
+        characters=fields.characters,
+        environment=fields.environment,
+        story=fields.story,
+    )
 
 
 def _overlap(line: Line, start: float, end: float) -> float:

@@ -1,17 +1,17 @@
-"""What one pass over a film finds: its cuts, and small pictures and numbers of every frame that a set may show.
+"""Finds, in one pass over a film, its cuts, and small pictures and statistics of every frame that a set may show.
 
-Every frame of a film is looked at, at the film's own rate: cuts are PySceneDetect's, on frames at most 256 pixels wide,
-however near to one another. Of the frames shown at the configured rate a `FrameStats` keeps rows, on which everything
-later is decided without the film; a cut becomes the first of these rows that is shown after it. Fewer frames a second
-would not do: a pan moves the further between two of them, so that a cut beside one no longer stands out.
+Every frame of a film is examined, at the film's own rate: cuts are PySceneDetect's, on frames at most 256 pixels wide,
+however close to one another. A `FrameStats` keeps a row for each frame shown at the configured rate, and every later
+decision uses these rows without the film; a cut becomes the first of these rows that is shown after it. Fewer frames a
+second are not enough: a pan moves further between two of them, so that a cut beside it no longer stands out.
 
 The adaptive detector compares a change with those around it and passes over a cut into wild movement; `find_bursts`
 looks for those. Where a film repeats its frames, the changes between repetitions stand out in the same way without
-being cuts; `is_repeated` finds those. What is too short between two cuts is left out by name and not left in its
-neighbour. A frame darker than `footage.black` is black, and a run of black frames is a boundary too.
+being cuts; `is_repeated` finds those. What is too short between two cuts is left out and reported, and does not become
+part of its neighbour. A frame darker than `footage.black` is black, and a run of black frames is a boundary too.
 
-Memory: 441 bytes a frame at the configured rate and 12 a frame of the film, whatever is cut where: two hours at 24
-frames a second, of which 12 are kept, are 40 MB.
+The memory is 441 bytes for each frame at the configured rate and 12 for each frame of the film, wherever the cuts are:
+two hours at 24 frames a second, of which 12 are kept, are 40 MB.
 """
 
 from __future__ import annotations
@@ -35,31 +35,29 @@ from lct_jax.media.clock import Clock
 from lct_jax.media.frame_rate import first_frame, read_rate
 from lct_jax.media.frames import iter_seen
 
-WIDEST = 256  # pixels of a frame that is looked at
-_CLOCK = 1.0  # frames a second of the detector's clock, which counts frames and nothing else
-_STILL = 0.1  # share of a change below which the frames beside it stand still
-_NEAR, _FAR = (
-    2,
-    6,
-)  # frames beside a change: those the adaptive detector compares it with, and a longer repetition
-THUMB = (9, 16)  # rows and columns of the picture that is kept of every frame
-_STROKE = np.ones((5, 5), np.uint8)  # thicker than a stroke of text on 256 pixels
+# Frames are reduced to at most this width in pixels before detection.
+WIDEST = 256
+_CLOCK = 1.0  # frames a second of the detector's clock, which only counts frames
+# A change below this share of the larger one means that the frames beside it stand still.
+_STILL = 0.1
+# Numbers of frames beside a change: those the adaptive detector compares it with, and a longer repetition.
+_NEAR, _FAR = (2, 6)
+THUMB = (9, 16)  # rows and columns of the small picture that is kept of every frame
+_STROKE = np.ones((5, 5), np.uint8)  # larger than a stroke of text on 256 pixels
 _CROSS = np.ones((3, 3), np.uint8)
-_INK, _SLOPE = (
-    24,
-    6,
-)  # grey levels: of a stroke against its ground, and of ground that still is smooth
+# Grey levels: the contrast of a stroke against its ground, and the variation of ground that counts as smooth.
+_INK, _SLOPE = (24, 6)
 
 
 @dataclass(frozen=True)
 class FrameStats:
-    """Row by row of the frames at the configured rate, [N ...]:
+    """Holds a row for each frame at the configured rate.
 
     Attributes:
         thumb: uint8 [N, 9, 16, 3].
-        light: float32 [N] mean brightness. change: float32 [N] mean difference to the row before.
-        card: bool [N] looks like text on plain ground.
-        cuts: rows that begin a shot, in order.
+        light: float32 [N], mean brightness. change: float32 [N], mean difference from the row before.
+        card: bool [N], whether the frame resembles text on plain ground.
+        cuts: the rows that begin a shot, in order.
     """
 
     thumb: np.ndarray
@@ -70,13 +68,14 @@ class FrameStats:
 
 
 def track_video(path: str | Path, config: FootageConfig, *, fps: float) -> tuple[FrameStats, str]:
-    """Returns the track of a video, with rows at `fps`, and a line on what is wrong with its timestamps, or "".
+    """Returns the statistics of a video, with rows at `fps`, and a line on faults of its timestamps, or "".
 
-    Where timestamps begin anew or frames are missing, what is seen before and behind does not belong together: these
-    places are cuts as well.
+    Where timestamps restart or frames are missing, the frames before and after do not belong together: these places are
+    cuts as well.
 
     Raises:
-        InputError: as `lct_jax.media.frames.iter_at_rate`; or the footage is interlaced and does not say so.
+        InputError: the errors of `lct_jax.media.frames.iter_at_rate`, or the footage is interlaced and not marked as
+            such.
     """
     clock = Clock()
     frames, counts = itertools.tee(iter_seen(path, fps, clock=clock))
@@ -89,7 +88,7 @@ def track_video(path: str | Path, config: FootageConfig, *, fps: float) -> tuple
 
 
 def track_film(frames: Iterable[tuple[np.ndarray, int]], config: FootageConfig) -> FrameStats:
-    """Returns the track of a film, of which one frame is in memory at a time.
+    """Returns the statistics of a film, of which one frame is in memory at a time.
 
     Args:
         frames: every frame of the film at its own rate, uint8 RGB [X, Y, 3], with the number of rows that show it.
@@ -114,7 +113,7 @@ def track_film(frames: Iterable[tuple[np.ndarray, int]], config: FootageConfig) 
 
 
 class _Rows:
-    """Collects the rows of a track, in little more memory than they take."""
+    """Collects rows in little more memory than they take."""
 
     def __init__(self, config: FootageConfig) -> None:
         self._config = config
@@ -144,20 +143,21 @@ class _Rows:
 
 
 def is_repeated(change: np.ndarray, number: int, threshold: float) -> bool:
-    """Whether a change stands out only because a film repeats the frames beside it, and is no cut.
+    """Returns whether a change stands out only because a film repeats the frames beside it, and is no cut.
 
-    Drawn films show a picture two or three times, and 24 frames a second fill 60 in turns of two and three: every
-    picture then follows upon repetitions that do not move, and any motion would stand out from them. Where no two
-    motions within six frames follow one another at once, a cut must stand out by `threshold` from the nearest ones.
+    Drawn films show a picture two or three times, and 24 frames a second fill 60 by repeating each frame two or three
+    times: every picture then follows repetitions that do not move, and any motion would stand out from them. If no two
+    motions within six frames follow one another directly, a cut must stand out by `threshold` from the nearest motions.
 
     Args:
-        change: [N] mean difference of every frame to the one before. number: of the frame that may be a cut.
+        change: [N], mean difference of every frame from the one before. number: the frame that may be a cut.
     """
     sides = change[max(number - _FAR, 1) : number][::-1], change[number + 1 :][:_FAR]
     moving = [side > _STILL * change[number] for side in sides]
     if any(np.r_[True, side][:-1][side].any() for side in moving):
         return False
-    # Fewer than two motions on a side are no rhythm: a picture that stands still, or a short shot's other cut.
+    # Fewer than two motions on a side are no rhythm: the picture stands still, or the change is the other cut of a
+    # short shot.
     if min(side.sum() for side in moving) < 2:
         return False
     nearest = [side[moves][:_NEAR] for side, moves in zip(sides, moving, strict=True)]
@@ -165,7 +165,8 @@ def is_repeated(change: np.ndarray, number: int, threshold: float) -> bool:
 
 
 def find_bursts(change: np.ndarray, config: FootageConfig) -> list[int]:
-    """Frames at which a calm picture gives way to wild movement, or the other way round: cuts, if the change is strong.
+    """Returns the frames at which a calm picture is followed by wild movement, or the other way round, with a strong
+    change.
 
     Such a frame changes by `footage.cut_burst` or more, and by twice `cut_threshold` times the mean of the two frames
     on its calmer side.
@@ -173,16 +174,15 @@ def find_bursts(change: np.ndarray, config: FootageConfig) -> list[int]:
     Args:
         change: [N] mean difference of every frame to the one before.
     """
-    pairs = (
-        change[1:-1] + change[2:]
-    ) / 2  # of frames 1 and 2, 2 and 3, ...: the first has none before it
+    # These are the means of frames 1 and 2, 2 and 3, and so on, because frame 0 has no change.
+    pairs = (change[1:-1] + change[2:]) / 2
     calmer = np.minimum(pairs[:-3], pairs[3:])
     strong = change[3:-2] >= np.maximum(config.cut_burst, 2 * config.cut_threshold * calmer)
     return (np.flatnonzero(strong) + 3).tolist()
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:
-    """A frame at most `WIDEST` pixels wide, its aspect ratio kept."""
+    """Returns a frame at most `WIDEST` pixels wide, with its aspect ratio kept."""
     height, width = frame.shape[:2]
     if width <= WIDEST:
         return np.ascontiguousarray(frame)
@@ -205,7 +205,8 @@ def _thumb(frame: np.ndarray) -> np.ndarray:
 
 
 def _is_card(frame: np.ndarray, config: FootageConfig) -> bool:
-    """Thin strokes of one colour, lighter or darker than what is around them, over ground without texture."""
+    """Returns whether a frame has thin strokes of one colour, lighter or darker than their surroundings, on ground
+    without texture."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     light = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _STROKE)
     dark = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, _STROKE)
@@ -218,9 +219,9 @@ def _is_card(frame: np.ndarray, config: FootageConfig) -> bool:
 
 
 def _measure_colours(colours: np.ndarray) -> float:
-    """How far colours [n, 3] lie from a line: their second largest deviation along axes of their own.
+    """Returns how far colours [n, 3] lie from a line: their second largest deviation along their principal axes.
 
-    Text and its ground are two colours, with all between them at edges; a thing before a plain sky has more.
+    Text and its ground are two colours, with all colours between them at edges; an object before a plain sky has more.
     """
     spread = np.linalg.eigvalsh(np.cov(colours.T.astype(np.float32)))
     return float(np.sqrt(max(spread[1], 0.0)))

@@ -1,8 +1,8 @@
-"""What lies in a folder of videos: the files to prepare, what else there is, and the lists a user put beside a video.
+"""Finds the files in a folder of videos: those to prepare, all others, and the lists that a user put beside a video.
 
-A folder enters; an `Input` a file leaves, with a problem where it cannot even be tried. Beside `NAME.mp4` may lie
-`NAME.scenes.json` (a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`);
-`lists.py` says which list belongs to which video.
+Every file becomes an `Input`, with a problem where it cannot be prepared. Beside `NAME.mp4` may lie `NAME.scenes.json`
+(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`); `lists.py` decides
+which list belongs to which video.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from fractions import Fraction
 from pathlib import Path
 
 from lct_jax.data.footage.lists import find_list, find_strays, is_list
-from lct_jax.directing.script import Field, read_json
+from lct_jax.data.scene_fields import CutListFields
+from lct_jax.directing.field_reader import open_source
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import VIDEO_SUFFIXES
 
-CUTS_FORMAT = "lct_jax.cuts/1"
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file of the folder: its name relative to it, its path, and why it cannot be prepared ("" if it may)."""
+    """Describes a file of the folder: its name relative to it, its path, and why it cannot be prepared ("" if it can
+    be)."""
 
     name: str
     path: Path
@@ -35,14 +36,15 @@ class Input:
 
 @dataclass(frozen=True)
 class CutList:
-    """A user's shots as frames at `prepare.fps`, and which of them make which scene (None: to be grouped)."""
+    """Holds a user's shots as frames at `prepare.fps`, and which of them make which scene (None: they are to be
+    grouped)."""
 
     shots: tuple[Range, ...]
     scenes: tuple[tuple[int, ...], ...] | None
 
 
 def find_inputs(folder: Path, *, out: Path) -> list[Input]:
-    """Every file under a folder but for lists that a video uses and what is under `out`, by name.
+    """Returns every file under a folder, sorted by name, except lists that a video uses and files under `out`.
 
     A list that no video uses is an input with a problem. Links are followed, once to each folder.
     """
@@ -53,7 +55,7 @@ def find_inputs(folder: Path, *, out: Path) -> list[Input]:
 
 
 def beside(video: Path, suffix: str) -> Path | None:
-    """The list beside a video, such as `NAME.cuts.json`, if there is one."""
+    """Returns the list beside a video, such as `NAME.cuts.json`, if there is one."""
     return find_list(video, (suffix,))
 
 
@@ -64,40 +66,29 @@ def read_cut_list(path: Path, *, fps: float, own: Fraction) -> CutList:
     `"scenes": [[[start, end], ...], ...]`: frames at its own rate, [start, end), in order. A shot in which no frame at
     `fps` is shown becomes an empty range.
     """
-    top = read_json(path, CUTS_FORMAT, ("fps",), ("shots", "scenes"))
-    rate = top["fps"].value
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
-        top["fps"].refuse(f"found {rate!r}, expected frames a second")
-    if ("shots" in top) == ("scenes" in top):
+    source = open_source(path)
+    fields = source.parse(CutListFields)
+    if (fields.shots is None) == (fields.scenes is None):
         raise InputError(f"{path}: expected either shots or scenes")
-    counted = find_counted(float(rate), own, fps=fps)
-    scenes = top["scenes"].items() if "scenes" in top else (top["shots"],)
+    counted, rate = find_counted(fields.fps, own, fps=fps), read_rate(fps)
     shots: list[Range] = []
     members = []
-    for scene in scenes:
+    for number, scene in enumerate([fields.shots] if fields.scenes is None else fields.scenes):
         first = len(shots)
-        for field in scene.items():
-            shots.append(
-                _read_range(field, counted, read_rate(fps), after=shots[-1][1] if shots else 0)
-            )
+        for i, bounds in enumerate(scene):
+            start, end = count_frames(*bounds, counted=counted, fps=rate)
+            if shots and start < shots[-1][1]:
+                where = ("shots", i) if fields.scenes is None else ("scenes", number, i)
+                source.refuse(where, f"found {bounds}, expected shots in order")
+            shots.append((start, end))
         members.append(tuple(range(first, len(shots))))
     if not shots:
         raise InputError(f"{path}: found no shot, expected at least one")
-    return CutList(tuple(shots), tuple(members) if "scenes" in top else None)
-
-
-def _read_range(field: Field, counted: Fraction, fps: Fraction, *, after: int) -> Range:
-    bounds = [item.of(int) for item in field.items()]
-    if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
-        field.refuse(f"found {bounds}, expected [start, end] with 0 <= start < end")
-    start, end = count_frames(*bounds, counted=counted, fps=fps)
-    if start < after:
-        field.refuse(f"found {bounds}, expected shots in order")
-    return start, end
+    return CutList(tuple(shots), None if fields.scenes is None else tuple(members))
 
 
 def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Relative names of files, each with a problem or none."""
+    """Yields the relative names of files, each with its problem or ""."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -1,10 +1,10 @@
-"""Takes to scenes, by look and time; and shots that were seen before, in any film.
+"""Groups takes into scenes by similarity and time, and finds shots that any film has shown before.
 
-The rule of scenes, after the optimal sequential grouping of Rotman, Porat and Ashour (2016), with a price in place of a
-known number of scenes. A scene costs the sum of all distances (`looks.py`) of its takes over their number, plus
-`scene_price`, plus a fiftieth of the square by which its number of takes misses `scene_usual`. It has at most
-`scene_shots` takes and, parts of divided takes counted, twice as many shots; and no `scene_gap` frames are left out
-inside it. Of all divisions of a film the cheapest is taken, found by dynamic programming.
+The rule of scenes follows the optimal sequential grouping of Rotman, Porat and Ashour (2016), with a price in place of
+a known number of scenes. A scene costs the sum of all distances (`similarity.py`) of its takes over their number, plus
+`scene_price`, plus a fiftieth of the square of the difference between its number of takes and `scene_usual`. It has at
+most `scene_shots` takes and, parts of divided takes counted, twice as many shots; and no `scene_gap` frames are left
+out inside it. Of all divisions of a film the cheapest is taken, found by dynamic programming.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from lct_jax.data.footage.similarity import measure_distances
 from lct_jax.data.footage.takes import SHORT_OF, Takes
 
 UNUSUAL = 0.02
-PARTS = 2  # shots a take that a scene of the most takes may have
-BANDS = 4  # of 32 bits each: two looks that are alike agree in at least one
+PARTS = 2  # shots for each take that a scene of the most takes may have
+# The number of bands of 32 bits each: two similar takes agree in at least one band.
+BANDS = 4
 
 
 def group_takes(takes: Takes, kept: Sequence[int], config: FootageConfig) -> list[list[int]]:
-    """Scenes of the takes numbered in `kept`, each a list of take numbers."""
+    """Returns the scenes of the takes numbered in `kept`, each a list of take numbers."""
     if not len(kept):
         return []
     kept = list(kept)
     frames, shots = takes.frames[kept], np.array([(takes.parts[:, 0] == k).sum() for k in kept])
-    distance = measure_distances(takes.look[kept], reach=config.scene_shots)
+    distance = measure_distances(takes.thumbs[kept], reach=config.scene_shots)
     total = np.cumsum(np.cumsum(np.pad(distance, ((1, 0), (1, 0))), 0), 1)
     breaks = np.r_[0, np.cumsum(frames[1:, 0] - frames[:-1, 1] >= config.scene_gap)]
     count = len(kept)
@@ -55,31 +56,31 @@ def group_takes(takes: Takes, kept: Sequence[int], config: FootageConfig) -> lis
 
 
 class SeenShots:
-    """Remembers the looks of takes and finds those that are there already."""
+    """Stores the small pictures of takes and finds those that are stored already."""
 
     def __init__(self, config: FootageConfig) -> None:
         self._limit = config.duplicate
         self._bands: dict[tuple[int, int], list[int]] = {}
-        self._looks: list[np.ndarray] = []
+        self._thumbs: list[np.ndarray] = []
         self._lengths: list[int] = []
 
-    def add(self, look: np.ndarray, length: int) -> bool:
-        """Whether a take with this look (uint8 [6, 9, 16, 3]) and length was there; remembers it if not."""
-        keys = list(enumerate(_hash_look(look)))
+    def add(self, thumbs: np.ndarray, length: int) -> bool:
+        """Returns whether a take with these pictures (uint8 [6, 9, 16, 3]) and length is stored; stores it if not."""
+        keys = list(enumerate(_hash_thumbs(thumbs)))
         for place in {p for key in keys for p in self._bands.get(key, ())}:
-            near = np.abs(look.astype(int) - self._looks[place]).mean() < self._limit
+            near = np.abs(thumbs.astype(int) - self._thumbs[place]).mean() < self._limit
             if near and abs(length - self._lengths[place]) <= SHORT_OF:
                 return True
         for key in keys:
-            self._bands.setdefault(key, []).append(len(self._looks))
-        self._looks.append(look)
+            self._bands.setdefault(key, []).append(len(self._thumbs))
+        self._thumbs.append(thumbs)
         self._lengths.append(length)
         return False
 
 
-def _hash_look(look: np.ndarray) -> list[int]:
-    """Where brightness rises from left to right in the middle picture, as `BANDS` numbers."""
-    grey = look[len(look) // 2].astype(int).mean(axis=-1)
+def _hash_thumbs(thumbs: np.ndarray) -> list[int]:
+    """Returns where brightness rises from left to right in the middle picture, as `BANDS` numbers."""
+    grey = thumbs[len(thumbs) // 2].astype(int).mean(axis=-1)
     rises = (np.diff(grey, axis=1) > 0).ravel()
     bits = np.packbits(rises[: BANDS * 32].reshape(BANDS, 32), axis=1)
     return [int.from_bytes(band.tobytes(), "big") for band in bits]

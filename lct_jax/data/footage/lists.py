@@ -1,8 +1,9 @@
-"""Lists that lie beside a video: which of them belongs to which video, and which belongs to none.
+"""Decides which of the lists in a folder belongs to which video, and which belongs to none.
 
-`NAME.cuts.json` belongs to `NAME.mp4`, and so does `NAME.mp4.cuts.json`, which some programs write. Where no name is
-the same letter by letter, upper and lower case and the two Unicode forms of an accent (one character, or a letter and a
-mark, as macOS stores names) make no difference. A list that is nearer to another video belongs to that one alone.
+`NAME.cuts.json` belongs to `NAME.mp4`, and so does `NAME.mp4.cuts.json`, which some programs write. Where no name
+agrees letter by letter, upper and lower case and the two Unicode forms of an accent (one character, or a letter and a
+mark, as macOS stores names) make no difference. A list whose name is closer to that of another video belongs to that
+one alone.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _KINDS = (CAPTION_SUFFIXES, (SCENES_SUFFIX,), (CUTS_SUFFIX,))
 
 @dataclass(frozen=True)
 class _Match:
-    """A list of a video; `order` is smaller the nearer the names and the earlier the suffix."""
+    """Is a list of a video; `order` is smaller the closer the names and the earlier the suffix."""
 
     order: tuple[int, int, str]
     name: str
 
 
 def find_list(video: Path, suffixes: Sequence[str]) -> Path | None:
-    """Returns the list of a video that ends in one of some suffixes of one kind, the nearest by name; or None."""
+    """Returns the list of a video that ends in one of some suffixes of one kind and is closest by name; or None."""
     beside = (video.with_name(video.stem + suffix) for suffix in suffixes)
     exact = next((path for path in beside if path.is_file()), None)
     if exact is not None:
@@ -42,7 +43,7 @@ def find_list(video: Path, suffixes: Sequence[str]) -> Path | None:
 
 
 def is_list(name: str) -> bool:
-    """Whether a file is a list by its name."""
+    """Returns whether the name of a file is that of a list."""
     return bool(_split(name))
 
 
@@ -55,13 +56,13 @@ def find_strays(names: Iterable[str]) -> dict[str, str]:
 def _match_folder(
     folder: Path, changed: int
 ) -> tuple[dict[tuple[str, int], _Match], dict[str, str]]:
-    """Returns what `_match` does of a folder; `changed` is its time of change, so that a new file is seen."""
+    """Returns the result of `_match` for a folder; `changed` is its time of change, so that a new file is noticed."""
     del changed
     return _match(path.name for path in folder.iterdir())
 
 
 def _match(names: Iterable[str]) -> tuple[dict[tuple[str, int], _Match], dict[str, str]]:
-    """Returns the best list of each video and kind, and the lists that are none's best with the reason."""
+    """Returns the best list of each video and kind, and the lists that are best for no video, with the reason."""
     names = sorted(names)
     videos = _index_videos(name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES)
     best: dict[tuple[str, int], _Match] = {}
@@ -115,5 +116,5 @@ def _kind_of(suffix: str) -> int:
 
 
 def _fold(name: str) -> str:
-    """Returns a name without what case and Unicode form add."""
+    """Returns a name in lower case and in one Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,8 +1,7 @@
-"""A folder of videos up to their scene files, and the report that says what became of every file.
+"""Takes a folder of videos through the stages up to their scene files, and reports the outcome of every file.
 
-The folder enters; a `Report` leaves, with a row an input: how many shots were found, kept, and left out for which
-reason, and the scene file of those that are ready to be encoded. No file is passed over without a row, and none stops
-the others.
+The `Report` has a row for each input: how many shots were found, kept, and left out for which reason, and the scene
+file of those that are ready to be encoded. Every file has a row, and a bad file does not stop the others.
 """
 
 from __future__ import annotations
@@ -21,7 +20,13 @@ from lct_jax.config import Config
 from lct_jax.data.footage.find_videos import beside, find_inputs
 from lct_jax.data.footage.grouping import SeenShots
 from lct_jax.data.footage.lists import SCENES_SUFFIX
-from lct_jax.data.footage.stages import DescribeJob, FilmJob, Looked, describe, look_at
+from lct_jax.data.footage.stages import (
+    FindTakesJob,
+    FoundTakes,
+    WriteScenesJob,
+    find_film_takes,
+    write_scene_file,
+)
 from lct_jax.data.footage.takes import Takes
 from lct_jax.data.footage.text_limits import TooLong
 from lct_jax.data.runner import Runner
@@ -36,13 +41,14 @@ REPORT_FILE = "report.json"
 
 @dataclass
 class FilmRow:
-    """What became of one input.
+    """Records the outcome of one input.
 
     Attributes:
-        name: in the folder. outcome: "prepared", "ready", "looked at", "set aside" or "nothing left"; why: the reason.
-        shots: by what became of them. scenes: scene file. split: of the film.
-        notes: what is wrong with its timestamps, and was mended.
-        too_long: texts over their limit, with the tokens found and expected and what became of them.
+        name: the name in the folder. outcome: "prepared", "ready", "looked at", "set aside" or "nothing left". why: the
+            reason.
+        shots: the number of shots by outcome. scenes: the scene file. split: the split of the film.
+        notes: faults of its timestamps that were mended.
+        too_long: texts over their limit, with the tokens found and expected, and what was done.
     """
 
     name: str
@@ -74,22 +80,22 @@ class FilmRow:
 
 @dataclass
 class Report:
-    """Rows of a folder and the tokens that captions took."""
+    """Holds the rows of a folder and the tokens that captions took."""
 
     rows: list[FilmRow]
     usage: Counter[str] = field(default_factory=Counter)
 
     @property
     def ready(self) -> list[FilmRow]:
-        """Films with a scene file."""
+        """Returns the films that have a scene file."""
         return [row for row in self.rows if row.scenes is not None]
 
     def count(self, stage: str) -> int:
-        """Returns how many inputs have come through a stage that was the last one."""
+        """Returns how many inputs have passed a stage that was the last one of its run."""
         return sum(row.outcome == _OUTCOMES[stage] for row in self.rows)
 
     def show(self) -> str:
-        """The report as a table for the terminal, and what the filters left out in all."""
+        """Returns the report as a table for the terminal, with the totals of what the filters left out."""
         lines = [
             f"{row.outcome:12} {_printable(row.name)}"
             + (f": {row.why}" if row.why else _counts(row.shots))
@@ -120,10 +126,11 @@ def describe_videos(
 ) -> Report:
     """Runs the stages before encoding; raises InputError where there is no folder or no endpoint to ask."""
     if config.footage.captions == "chat" and until != STAGES[0]:
-        endpoint_from_environment()  # refused at once, and not once a film
+        # A missing endpoint is refused at once, not once for each film.
+        endpoint_from_environment()
     inputs = find_inputs(videos, out=out)
     report = Report([FilmRow(item.name) for item in inputs])
-    jobs: list[tuple[FilmRow, FilmJob]] = []
+    jobs: list[tuple[FilmRow, FindTakesJob]] = []
     annotated: list[tuple[FilmRow, Path]] = []
     for row, item in zip(report.rows, inputs, strict=True):
         if item.problem:
@@ -131,16 +138,16 @@ def describe_videos(
         elif own := beside(item.path, SCENES_SUFFIX):
             annotated.append((row, own))
         else:
-            jobs.append((row, FilmJob(item.name, item.path, out, config)))
+            jobs.append((row, FindTakesJob(item.name, item.path, out, config)))
     _take_scene_files(annotated, config, runner)
-    looked = _look(jobs, runner)
+    found = _find_takes(jobs, runner)
     if until != STAGES[0]:
-        _describe(looked, report, config, runner=runner, credit=credit)
+        _write_scenes(found, report, config, runner=runner, credit=credit)
     return report
 
 
 def choose_splits(films: list[str], *, held_out: float) -> list[str]:
-    """A split for every film, by the hash of its content alone; of several films one at least is held out."""
+    """Chooses a split for every film by the hash of its content alone; of several films at least one is held out."""
     shares = [int(film[:8], 16) / 2**32 for film in films]
     limit = held_out
     if held_out > 0 and len(set(shares)) > 1 and min(shares) >= held_out:
@@ -151,7 +158,7 @@ def choose_splits(films: list[str], *, held_out: float) -> list[str]:
 def _take_scene_files(
     annotated: Sequence[tuple[FilmRow, Path]], config: Config, runner: Runner
 ) -> None:
-    """A user's own scene file needs no stage before encoding, but has to be a good one of a readable film."""
+    """Checks a user's own scene files, which need no stage before encoding, and that their films can be read."""
     check = partial(_check_scene_file, config=config)
     results = runner(check, [path for _, path in annotated])
     for (row, path), problem in zip(annotated, results, strict=True):
@@ -165,11 +172,13 @@ def _check_scene_file(path: Path, *, config: Config) -> None:
     open_source(path, config).size()
 
 
-def _look(
-    jobs: list[tuple[FilmRow, FilmJob]], runner: Runner
-) -> list[tuple[FilmRow, FilmJob, Looked]]:
+def _find_takes(
+    jobs: list[tuple[FilmRow, FindTakesJob]], runner: Runner
+) -> list[tuple[FilmRow, FindTakesJob, FoundTakes]]:
     done, films = [], {}
-    for (row, job), result in zip(jobs, runner(look_at, [job for _, job in jobs]), strict=True):
+    for (row, job), result in zip(
+        jobs, runner(find_film_takes, [job for _, job in jobs]), strict=True
+    ):
         if isinstance(result, InputError):
             row.set_aside(result)
         elif result.film in films:
@@ -181,8 +190,8 @@ def _look(
     return done
 
 
-def _describe(
-    looked: list[tuple[FilmRow, FilmJob, Looked]],
+def _write_scenes(
+    found: list[tuple[FilmRow, FindTakesJob, FoundTakes]],
     report: Report,
     config: Config,
     *,
@@ -191,15 +200,15 @@ def _describe(
 ) -> None:
     seen = SeenShots(config.footage)
     splits = choose_splits(
-        [result.film for _, _, result in looked], held_out=config.footage.held_out
+        [result.film for _, _, result in found], held_out=config.footage.held_out
     )
     jobs = []
-    for (row, job, result), split in zip(looked, splits, strict=True):
+    for (row, job, result), split in zip(found, splits, strict=True):
         row.split = split
         jobs.append(
-            DescribeJob(job, result, _find_seen(seen, Takes.load(result.takes)), split, credit)
+            WriteScenesJob(job, result, _find_seen(seen, Takes.load(result.takes)), split, credit)
         )
-    for (row, _, _), result in zip(looked, runner(describe, jobs), strict=True):
+    for (row, _, _), result in zip(found, runner(write_scene_file, jobs), strict=True):
         if isinstance(result, InputError):
             row.set_aside(result)
             continue
@@ -209,12 +218,12 @@ def _describe(
 
 
 def _find_seen(seen: SeenShots, takes: Takes) -> tuple[int, ...]:
-    """Takes of a film that an earlier one, or the film itself, has shown already."""
+    """Returns the takes of a film that an earlier film, or the film itself, has already shown."""
     lengths = np.diff(takes.frames, axis=1)[:, 0].tolist()
     return tuple(
         number
-        for number, (look, length) in enumerate(zip(takes.look, lengths, strict=True))
-        if takes.reason[number] == 0 and seen.add(look, length)
+        for number, (thumbs, length) in enumerate(zip(takes.thumbs, lengths, strict=True))
+        if takes.reason[number] == 0 and seen.add(thumbs, length)
     )
 
 

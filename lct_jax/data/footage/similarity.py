@@ -1,7 +1,7 @@
-"""How differently takes look: by their small pictures, by the colours of their background, and by their lines.
+"""Measures how different takes look: by their small pictures, by the colours of their background, and by their lines.
 
-Small pictures of some frames of every take enter, distances between takes leave. Each of the three sees what another
-is blind to: a camera that moves, a person who walks in, a light that changes.
+Distances between takes are computed from small pictures of some frames of every take. Each of the three measures
+tolerates what another does not: a camera that moves, a person who walks in, a light that changes.
 """
 
 from __future__ import annotations
@@ -9,35 +9,30 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-TOP, SIDE = (
-    2,
-    3,
-)  # rows and columns of a small picture that are background, mostly: who acts is in the middle
-BINS = (
-    4,
-    12,
-    12,
-)  # of lightness and of both colours of CIE Lab, these in the middle half of their range
+# Rows and columns of a small picture that are mostly background, since people act in the middle.
+TOP, SIDE = (2, 3)
+# Bins of lightness and of both colours of CIE Lab, these in the middle half of their range.
+BINS = (4, 12, 12)
 CELLS = 3, 4  # rows and columns of cells, in each of which lines are counted
 
 
-def measure_distances(look: np.ndarray, *, reach: int) -> np.ndarray:
-    """Distances float64 [n, n] of takes fewer than `reach` apart; 0 further away, where none is asked for.
+def measure_distances(thumbs: np.ndarray, *, reach: int) -> np.ndarray:
+    """Returns the distances float64 [n, n] of takes fewer than `reach` apart; they are 0 further away.
 
-    That of two takes is that of their nearest frames. It is the mean of three, each over its own mean: the mean
-    difference of the pictures, and Hellinger's distances of the colours along their borders and of the slopes in a grid
-    of cells.
+    The distance of two takes is that of their most similar frames. It is the mean of three, each divided by its own
+    mean: the mean difference of the pictures, and Hellinger's distances of the colours along their borders and of the
+    slopes in a grid of cells.
 
     Args:
-        look: uint8 [n, frames, rows, columns, 3].
+        thumbs: uint8 [n, frames, rows, columns, 3].
     """
-    count, frames = look.shape[:2]
-    flat = look.reshape(-1, *look.shape[2:])
+    count, frames = thumbs.shape[:2]
+    flat = thumbs.reshape(-1, *thumbs.shape[2:])
     border, slopes = (
         np.sqrt(values / values.sum(axis=1, keepdims=True)).reshape(count, frames, -1)
         for values in (_count_colours(flat), _add_slopes(flat))
     )
-    pictures = look.reshape(count, frames, -1).astype(np.float32)
+    pictures = thumbs.reshape(count, frames, -1).astype(np.float32)
     parts = np.zeros((3, count, count))
     for step in range(1, min(reach, count)):
         near, far = np.arange(count - step), np.arange(step, count)
@@ -49,13 +44,13 @@ def measure_distances(look: np.ndarray, *, reach: int) -> np.ndarray:
 
 
 def _hellinger(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Least distance [n] between distributions, given as their roots [n, frames, bins]."""
+    """Returns the least distance [n] between distributions, given as their roots [n, frames, bins]."""
     alike = np.einsum("nak,nbk->nab", one, other).max((1, 2))
     return np.sqrt(np.clip(1 - alike, 0, 1))
 
 
 def _count_colours(pictures: np.ndarray) -> np.ndarray:
-    """Histograms [p, bins] of the colours along top and sides of uint8 pictures [p, rows, columns, 3]."""
+    """Returns histograms [p, bins] of the colours along top and sides of uint8 pictures [p, rows, columns, 3]."""
     count, rows, columns = pictures.shape[:3]
     lab = cv2.cvtColor(pictures.reshape(count * rows, columns, 3), cv2.COLOR_RGB2LAB)
     border = np.ones((rows, columns), bool)
@@ -72,9 +67,10 @@ def _count_colours(pictures: np.ndarray) -> np.ndarray:
 
 
 def _add_slopes(pictures: np.ndarray) -> np.ndarray:
-    """Sums [p, cells * 4 + 1] of how much brightness rises and falls along rows and columns, cell by cell; and 1.
+    """Returns sums [p, cells * 4 + 1] of how much brightness rises and falls along rows and columns in each cell; the
+    last is 1.
 
-    The one grey level is what is left of a picture without any slope, so that two of them are alike.
+    That constant stands for one grey level, so that two pictures without any slope are equal.
     """
     grey = pictures.astype(np.float32).mean(axis=-1)
     rights = np.diff(grey, axis=2, append=grey[:, :, -1:])

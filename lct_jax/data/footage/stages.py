@@ -1,8 +1,8 @@
-"""The stages before encoding, film by film: a video to takes, and takes with captions to a scene file.
+"""Runs the stages before encoding for one film: finds the takes of a video, and makes a scene file of them.
 
-Each stage is a function of one job whose result lies in the set's `work` folder under a hash of all it depends on: a
-result that is there is not made again, and a changed threshold makes again only what comes after it. The last result
-is a scene file as a user might have written it, which can be looked at, edited and put beside the video.
+Each stage is a function of one job. Its result lies in the set's `work` folder under a hash of everything it depends
+on: an existing result is not made again, and a changed threshold repeats only the stages after it. The last result is a
+scene file like one that a user writes; it can be read, edited and put beside the video.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
-from lct_jax.directing.script import Field, read_prompt
+from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 from lct_jax.tensors import hash_file
 
-VERSION = 5  # of the rules below: another one makes every result again
-# Of a caption model that was away, or wrote nothing that could be used: both are asked again in the next run, because
-# an endpoint, its limits or its model may have been changed since.
+VERSION = 5  # of the rules below; a new one makes every result again
+# These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
+# again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
 
 
 @dataclass(frozen=True)
-class FilmJob:
-    """A video to look at: its name in the folder, where it lies, and the set it goes into."""
+class FindTakesJob:
+    """Names a video whose takes are to be found: its name in the folder, its path, and the set it goes into."""
 
     name: str
     path: Path
@@ -67,8 +67,8 @@ class FilmJob:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A video that was looked at: the hash of its content, the file of its takes, what is wrong with its timestamps."""
+class FoundTakes:
+    """Describes a video whose takes were found: its hash, the file of its takes, and faults of its timestamps."""
 
     film: str
     takes: Path
@@ -76,26 +76,26 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class DescribeJob:
-    """A looked-at film to be described: takes seen before (by number), its split and whom it is owed to."""
+class WriteScenesJob:
+    """Names a film for its scene file: takes that earlier films have shown (by number), split and credit."""
 
-    film: FilmJob
-    looked: Looked
+    film: FindTakesJob
+    found: FoundTakes
     seen: tuple[int, ...]
     split: str
     credit: str
 
 
 @dataclass(frozen=True)
-class Described:
-    """Scene file of a film (None: no shot is left), what became of its shots by reason, and tokens spent."""
+class WrittenScenes:
+    """Holds the scene file of a film (None if no shot is left), the number of shots by outcome, and tokens spent."""
 
     scenes: Path | None
     shots: dict[str, int]
     usage: dict[str, int]
 
 
-def look_at(job: FilmJob) -> Looked:
+def find_film_takes(job: FindTakesJob) -> FoundTakes:
     """Finds the takes of a video, in one pass over it."""
     config, film = job.config, hash_file(job.path)
     given = _read_cuts(job)
@@ -108,7 +108,7 @@ def look_at(job: FilmJob) -> Looked:
     clock_file = path.with_name(f"clock-{key}.json")
     notes = _read_result(clock_file)
     if notes is None or not _is_whole(path):
-        choose_size(job.path, config)  # refused before the work, not after
+        choose_size(job.path, config)  # raises its error before the work
         shape = read_shape(job.path)
         fps = config.prepare.fps
         track, clock = track_video(job.path, config.footage, fps=fps)
@@ -127,24 +127,24 @@ def look_at(job: FilmJob) -> Looked:
         takes.save(path)
         notes = {"clock": clock}
         _write_json(clock_file, notes)
-    return Looked(film[:16], path, notes["clock"])
+    return FoundTakes(film[:16], path, notes["clock"])
 
 
-def describe(job: DescribeJob) -> Described:
+def write_scene_file(job: WriteScenesJob) -> WrittenScenes:
     """Groups the takes of a film into scenes, captions them and writes its scene file.
 
     Raises:
-        InputError: a user's list or captions that cannot be read.
+        InputError: a user's list or captions cannot be read.
     """
     key = hash_of(
-        VERSION, job.film.name, job.looked.takes.name, job.seen, job.split, job.credit,
+        VERSION, job.film.name, job.found.takes.name, job.seen, job.split, job.credit,
         dataclasses.asdict(job.film.config.footage), _caption_source(job.film),
     )  # fmt: skip
-    folder = job.looked.takes.parent
+    folder = job.found.takes.parent
     path, report = folder / f"scenes-{key}.json", folder / f"scenes-{key}.report.json"
     kept = _read_result(report)
     if kept is None or (kept["shots"].get("kept") and _read_result(path) is None):
-        scenes, shots, usage = _make_scenes(job, Takes.load(job.looked.takes))
+        scenes, shots, usage = _make_scenes(job, Takes.load(job.found.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
         if not any(reason.startswith((NO_ANSWER, REFUSED)) for reason in shots):
@@ -152,13 +152,13 @@ def describe(job: DescribeJob) -> Described:
         kept = {"shots": dict(shots), "usage": vars(usage)}
     else:
         kept |= {"usage": vars(Usage())}
-    return Described(path if path.exists() else None, kept["shots"], kept["usage"])
+    return WrittenScenes(path if path.exists() else None, kept["shots"], kept["usage"])
 
 
 def _make_scenes(
-    job: DescribeJob, takes: Takes
+    job: WriteScenesJob, takes: Takes
 ) -> tuple[list[dict[str, Any]], Counter[str], Usage]:
-    """Scenes as a scene file has them, shots by what became of them, tokens spent."""
+    """Returns the scenes as a scene file has them, the number of shots by outcome, and the tokens spent."""
     reasons = takes.reason.copy()
     reasons[list(job.seen)] = REASONS.index("duplicate")
     kept = np.flatnonzero(reasons == 0).tolist()
@@ -180,7 +180,7 @@ def _make_scenes(
     return scenes, shots, usage
 
 
-def _group(job: DescribeJob, takes: Takes, kept: Sequence[int]) -> list[list[int]]:
+def _group(job: WriteScenesJob, takes: Takes, kept: Sequence[int]) -> list[list[int]]:
     given = _read_cuts(job.film)
     if given is None or given.scenes is None:
         return group_takes(takes, kept, job.film.config.footage)
@@ -189,26 +189,26 @@ def _group(job: DescribeJob, takes: Takes, kept: Sequence[int]) -> list[list[int
 
 
 def _write_scene(
-    job: DescribeJob,
+    job: WriteScenesJob,
     number: int,
     ranges: Sequence[tuple[int, int]],
     tags: Sequence[bool],
     caption: Caption,
     shots: Counter[str],
 ) -> dict[str, Any]:
-    """A scene for a scene file; shots without a usable caption are counted and left out."""
+    """Returns a scene for a scene file; shots without a usable caption are counted and left out."""
     prompt = caption.prompt
     described = {} if prompt is None else prompt.characters
     written, broken = [], False
     for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
         try:
-            read_prompt(Field(job.film.name, "prompt", text), described)
+            check_mentions(check_text(check_not_empty(text)), described)
         except InputError:
             shots["no caption" if not text.strip() else "caption names nobody described"] += 1
             broken = True
             continue
         shots["kept"] += 1
-        # What is left of a take whose beginning was left out follows upon nothing, or upon a leap.
+        # If the beginning of a take was left out, the rest does not continue the shot before it.
         leaps = broken and bool(written)
         written.append({"frames": [start, end], "cut": cut or leaps, "prompt": text})
         broken = False
@@ -223,9 +223,9 @@ def _write_scene(
 
 
 def _caption(
-    film: FilmJob, scenes: Sequence[Sequence[tuple[int, int]]]
+    film: FindTakesJob, scenes: Sequence[Sequence[tuple[int, int]]]
 ) -> tuple[list[Caption | str], Usage]:
-    """A caption a scene, or why there is none."""
+    """Returns for each scene a caption, or the reason why it has none."""
     if film.config.footage.captions == "file":
         path, fps = find_captions(film.path), film.config.prepare.fps
         lines = [] if path is None else read_lines(path)
@@ -251,7 +251,7 @@ def _show_fewer(pictures: Sequence[Sequence[np.ndarray]], limit: int) -> list[Me
     return ask_about(pictures, limit=limit)
 
 
-def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
+def _scene_file(job: WriteScenesJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:
     film = {
         "file": str(job.film.path.resolve()),
         "title": job.film.name,
@@ -262,15 +262,15 @@ def _scene_file(job: DescribeJob, scenes: list[dict[str, Any]]) -> dict[str, Any
     return {"format": SCENE_FORMAT, "film": film, "cast": {}, "scenes": scenes}
 
 
-def _read_cuts(film: FilmJob) -> CutList | None:
+def _read_cuts(film: FindTakesJob) -> CutList | None:
     path = beside(film.path, CUTS_SUFFIX)
     if path is None:
         return None
     return read_cut_list(path, fps=film.config.prepare.fps, own=read_own_rate(film.path))
 
 
-def _caption_source(film: FilmJob) -> str | list[object]:
-    """What captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
+def _caption_source(film: FindTakesJob) -> str | list[object]:
+    """Returns what captions depend on: the file beside the video, or the endpoint's model and the longest texts."""
     if film.config.footage.captions == "chat":
         limits = load_limits(film.config)
         return [endpoint_from_environment().model, limits.shot, limits.scene]
@@ -287,7 +287,7 @@ def _is_whole(takes: Path) -> bool:
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:
-    """Returns what an earlier run wrote; None where it is not there, or damaged and to be made again."""
+    """Returns what an earlier run wrote; None where it is missing or damaged, so that it is made again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

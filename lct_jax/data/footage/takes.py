@@ -1,8 +1,8 @@
-"""From a track to takes: what lies between two boundaries, what is wrong with it, and how a long one is divided.
+"""Makes takes of frame statistics: finds what lies between boundaries, why a take is set aside, and divides long ones.
 
-`Takes` are made of `FrameStats`, or of a user's list of shots: every take with its parts, and a reason where it is set
-aside. A take is footage without a cut; it becomes one shot, or several that go on without a cut: pseudo multi-shot
-[LCT section 3.4], which is what lets a model extend a shot.
+`Takes` are made of `FrameStats`, or of a user's list of shots. Every take has its parts, and a reason if it is set
+aside. A take is footage without a cut; it becomes one shot, or several shots joined without a cut: pseudo multi-shot
+[LCT section 3.4], which lets a model extend a shot.
 """
 
 from __future__ import annotations
@@ -19,40 +19,49 @@ from lct_jax.data.footage.cuts import FrameStats
 from lct_jax.tensors import load_tensors_of, save_tensors
 
 REASONS = ("", "too short", "black", "frozen", "titles or credits", "duplicate", "no caption")
-DARK = 0.5  # beside black, frames darker than this share of their shot's median light are its fade
-LOOKS = 6  # frames of a take that are kept to compare it with others
+# Beside black, frames darker than this share of their shot's median light belong to a fade.
+DARK = 0.5
+# Frames of a take that are kept as small pictures, to compare it with others.
+THUMBS_A_TAKE = 6
 BLOCK = 1024  # frames that are compared at a time
-HOLD = 36  # frames that a picture may stand still within a take, three seconds at 12 fps; more are a range of their own
-SHORT_OF = 2  # frames that two duplicates may differ in length
+# Frames that a picture may stand still within a take, three seconds at 12 fps; a longer still is a range of its own.
+HOLD = 36
+SHORT_OF = 2  # largest difference in length of two duplicates, in frames
+THUMBS_COLUMN = "look"  # the name of `thumbs` in files
 
 
 @dataclass(frozen=True)
 class Takes:
-    """Takes of one film in order of time, as columns.
+    """Holds the takes of one film in order of time, as columns.
 
     Attributes:
-        frames: int32 [n, 2] start and end. reason: int32 [n] place in `REASONS`; 0 is kept.
-        parts: int32 [p, 3] take, start and end of its shots. divided: int32 [2] takes divided at events, and because
-            they are too long.
-        look: uint8 [n, 6, 9, 16, 3], small pictures of `LOOKS` frames, evenly spaced.
-        film: int32 [3] frames, upright height and width.
+        frames: int32 [n, 2], start and end. reason: int32 [n], index into `REASONS`; 0 means that the take is kept.
+        parts: int32 [p, 3], take, start and end of each shot. divided: int32 [2], the number of takes divided at
+            events, and of those divided because they are too long.
+        thumbs: uint8 [n, 6, 9, 16, 3], small pictures of `THUMBS_A_TAKE` frames, evenly spaced.
+        film: int32 [3], number of frames, upright height and width.
     """
 
     frames: np.ndarray
     reason: np.ndarray
     parts: np.ndarray
     divided: np.ndarray
-    look: np.ndarray
+    thumbs: np.ndarray
     film: np.ndarray
 
     def save(self, path: Path) -> None:
         """Writes the columns, complete or not at all."""
-        save_tensors(path, asdict(self))
+        columns = asdict(self).items()
+        save_tensors(
+            path, {THUMBS_COLUMN if name == "thumbs" else name: value for name, value in columns}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Takes:
         """Reads what `save` wrote."""
-        return cls(**load_tensors_of(path, [field.name for field in fields(cls)]))
+        names = {field.name: field.name for field in fields(cls)} | {"thumbs": THUMBS_COLUMN}
+        columns = load_tensors_of(path, [*names.values()])
+        return cls(**{name: columns[column] for name, column in names.items()})
 
 
 def find_takes(
@@ -62,10 +71,10 @@ def find_takes(
     size: tuple[int, int],
     given: Sequence[tuple[int, int]] | None = None,
 ) -> Takes:
-    """Takes of a track.
+    """Returns the takes of a film.
 
     Args:
-        size: upright height and width. given: shots from a user's own list, instead of the track's cuts.
+        size: upright height and width. given: shots from a user's own list, in place of the cuts that were found.
     """
     ranges = list(given) if given is not None else _find_ranges(track, config)
     reasons = [_judge(track, start, end, config) for start, end in ranges]
@@ -78,15 +87,15 @@ def find_takes(
         if len(bounds) > 1:
             divided[0 if at_events else 1] += 1
     last = len(track.light) - 1
-    looked = np.stack([np.linspace(a, max(a, b - 1), LOOKS).round() for a, b in ranges])
-    looked = looked.astype(int).clip(0, last)
+    places = np.stack([np.linspace(a, max(a, b - 1), THUMBS_A_TAKE).round() for a, b in ranges])
+    places = places.astype(int).clip(0, last)
     column = lambda values, *shape: np.array(values, np.int32).reshape(-1, *shape)
     return Takes(
         frames=column(ranges, 2),
         reason=column([REASONS.index(reason) for reason in reasons]),
         parts=column(parts, 3),
         divided=column(divided),
-        look=track.thumb[looked],
+        thumbs=track.thumb[places],
         film=column([len(track.light), *size]),
     )
 
@@ -94,14 +103,14 @@ def find_takes(
 def divide(pictures: np.ndarray, config: FootageConfig) -> tuple[list[tuple[int, int]], bool]:
     """Returns the parts [start, end) of a take, and whether any boundary is an event.
 
-    A take of at least `config.take` frames is divided where the mean pictures before and behind differ most, while they
-    differ by `config.event` or more and both sides keep `config.shortest` frames. What is still longer than
+    A take of at least `config.take` frames is divided where the mean pictures before and after differ most, as long as
+    they differ by `config.event` or more and both sides keep `config.shortest` frames. A part that is still longer than
     `config.longest` is divided evenly into the fewest parts. Every part but the last has 4n + 1 frames, so that one
-    clip shows it from its beginning to where the next part goes on: each boundary is moved by two frames at most for
+    clip shows it from its beginning to where the next part continues. Each boundary is moved by two frames at most for
     that, and by more only where a part would become too long or too short.
 
     Args:
-        pictures: uint8 [N ...] of its frames.
+        pictures: uint8 [N, ...], the frames of the take.
     """
     values = pictures.reshape(len(pictures), -1)
     events = _find_events(values, config) if len(values) >= config.take else []
@@ -130,7 +139,7 @@ def _down(frames: int) -> int:
 
 
 def _find_events(values: np.ndarray, config: FootageConfig) -> list[int]:
-    """Binary segmentation: frame numbers at which the values, uint8 [N, D], change, in order."""
+    """Returns the frame numbers at which the values, uint8 [N, D], change, in order, by binary segmentation."""
     events, waiting = [], [(0, len(values))]
     while waiting:
         start, end = waiting.pop()
@@ -142,9 +151,10 @@ def _find_events(values: np.ndarray, config: FootageConfig) -> list[int]:
 
 
 def _find_event(values: np.ndarray, config: FootageConfig) -> int | None:
-    """The frame number at which the values change most, if by enough; in blocks, whatever the length of a take."""
+    """Returns the frame at which the values change most, None if by too little; it works in blocks, whatever the
+    length."""
     count = len(values)
-    # As 4n + 1 frames, both sides are still not too short.
+    # Even after both sides are reduced to 4n + 1 frames, they are not too short.
     least = _down(config.shortest + 3)
     if count < 2 * least:
         return None
@@ -154,21 +164,23 @@ def _find_event(values: np.ndarray, config: FootageConfig) -> int | None:
     for number, block in enumerate(blocks):
         sums = passed + np.cumsum(block, axis=0, dtype=np.int64)
         places = np.arange(1, len(block) + 1) + number * BLOCK
-        # Behind the last frame there is nothing to compare with.
+        # After the last frame there is nothing to compare with.
         others = np.maximum(count - places, 1)
         jump = sums / places[:, None] - (total - sums) / others[:, None]
         found.append(np.sqrt(np.square(jump).mean(axis=1)))
         passed = sums[-1]
     places, jumps = np.arange(1, count + 1), np.concatenate(found)
     inside = slice(least - 1, count - least)
-    # Weighted as in the analysis of variance: or the ends, whose means are those of few frames, would always win.
+    # The weight is that of the analysis of variance; otherwise the ends, whose means are those of few frames, would
+    # always win.
     weighted = jumps[inside] * np.sqrt(places[inside] * (count - places[inside]))
     best = least - 1 + int(np.argmax(weighted))
     return int(places[best]) if jumps[best] >= config.event else None
 
 
 def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, int]]:
-    """Ranges between cuts, black frames and fades apart; runs of black and of stills are ranges too, to be counted."""
+    """Returns the ranges between cuts, without black frames and fades; runs of black and of stills are ranges too, to
+    be counted."""
     black = track.light < config.black
     edges = np.flatnonzero(np.diff(black.astype(int))) + 1
     holds = _find_holds((track.change < config.frozen) & ~black)
@@ -184,10 +196,10 @@ def _find_ranges(track: FrameStats, config: FootageConfig) -> list[tuple[int, in
 
 
 def _find_holds(still: np.ndarray) -> list[int]:
-    """Frame numbers at which runs of at least `HOLD` frames that show what the one before shows begin and end.
+    """Returns the frame numbers at which runs of at least `HOLD` frames that stand still begin and end.
 
     Args:
-        still: bool [N].
+        still: bool [N], whether a frame shows the same picture as the one before.
     """
     edges = np.flatnonzero(np.diff(still.astype(int), prepend=0, append=0)).reshape(-1, 2)
     return edges[edges[:, 1] - edges[:, 0] >= HOLD].ravel().tolist()
@@ -201,7 +213,8 @@ def _skip_fade(light: np.ndarray, edge: int, other: int) -> int:
 
 
 def _judge(track: FrameStats, start: int, end: int, config: FootageConfig) -> str:
-    if start == end:  # a shot of a user's list in which no frame is shown
+    # This is a shot of a user's list in which no frame is shown.
+    if start == end:
         return "too short"
     if track.light[start:end].mean() < config.black:
         return "black"

@@ -1,9 +1,9 @@
-"""Texts that are too long for the text encoder or for their span, and what becomes of them.
+"""Finds texts that are too long for the text encoder or for their span, and leaves them out.
 
-A shot whose text is too long is left out, and the shot behind it begins with the tag of a cut, since what it went on
-from is gone. A global prompt that is too long only with its story loses the story; one that is too long without it
-takes its scene along. Every case is reported with the tokens found and expected; nothing of a film but these is lost,
-and raising the span brings them back.
+A shot whose text is too long is left out, and the shot after it begins with the tag of a cut, because the footage
+before it is gone. A global prompt that is too long only with its story loses the story; one that is too long without it
+removes its scene. Every case is reported with the tokens found and expected. Nothing else of a film is lost, and
+raising the span brings the texts back.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from lct_jax.config import Config
 from lct_jax.data.footage.captions import Caption
 from lct_jax.data.sets.set_info import PIXELS
 from lct_jax.data.sources import RawScene, RawShot, SceneTexts, Source, open_source
-from lct_jax.directing.script import SHOT_CUT_TAG, ShotPrompt, render_global, render_shot
+from lct_jax.directing.prompts import SHOT_CUT_TAG, ShotPrompt, render_global, render_shot
 from lct_jax.encoders.registry import load_counter
 from lct_jax.errors import InputError
 
 
 @dataclass(frozen=True)
 class TooLong:
-    """A text over its limit.
+    """Describes a text over its limit.
 
     Attributes:
-        scene: its name. shot: number in the scene from 0; None for the global prompt. lost: shots that are left out
-            with it. found: tokens. expected: at most so many. limit: the field or thing that sets the limit.
+        scene: its name. shot: number in the scene from 0; None for the global prompt. lost: number of shots that are
+            left out with it. found: its tokens. expected: the most tokens allowed. limit: the field, or the encoder,
+            that sets the limit.
     """
 
     scene: str
@@ -50,11 +51,12 @@ class TooLong:
 
 @dataclass(frozen=True)
 class TextLimits:
-    """The longest texts of a config.
+    """Holds the longest texts that a config allows.
 
     Attributes:
-        count: of the tokens of a text. shot, scene: most tokens of a shot's text and of a global prompt.
-        shot_by, scene_by: what sets these limits.
+        count: returns the number of tokens of a text. shot, scene: the most tokens of a shot's text and of a global
+            prompt.
+        shot_by, scene_by: name what sets these limits.
     """
 
     count: Callable[[str], int]
@@ -88,7 +90,7 @@ def _load_limits(name: str, width: int, folder: str, shot_span: int, scene_span:
     counter = load_counter(name, width=width, folder=folder)
     limits: list[int | str] = []
     for field, span in (("layout.shot_span", shot_span), ("layout.scene_span", scene_span)):
-        # An empty text is in every set. Where even that one is too long, the model says so before its first step.
+        # An empty text is in every set. If even that one is too long, the model says so before its first step.
         over = counter.max_tokens is not None and counter.max_tokens <= span
         limits += (counter.max_tokens, f"the encoder {name}") if over else (span, field)
     return TextLimits(counter.count, *limits)
@@ -107,14 +109,14 @@ def load_limits(config: Config) -> TextLimits:
 
 
 def open_fitting(path: Path, config: Config) -> Source:
-    """Returns the source in a path without texts that are too long; errors as `open_source`."""
+    """Returns the source in a path without texts that are too long; raises the errors of `open_source`."""
     source = open_source(path, config)
     found = _find(source, config)
     if not found:
         return source
     return dataclasses.replace(
         source,
-        # Another name for the shard than that of the whole film, which a larger span brings.
+        # The name of the shard differs from that of the whole film, which is made once the span is larger.
         content=[source.content, [dataclasses.astuple(item) for item in found]],
         scenes=lambda: _leave_out(source.scenes(), found),
     )
@@ -159,7 +161,7 @@ def _leave_out(scenes: Iterator[RawScene], found: tuple[TooLong, ...]) -> Iterat
         shots = _leave_out_shots(scene.shots, items)
         first = None if whole else next(shots, None)
         if first is None:
-            # They are read all the same: frames of shots that nobody takes would stay in memory.
+            # Shots that are left out are read all the same, because their frames would otherwise stay in memory.
             for _ in scene.shots:
                 pass
             continue

@@ -1,1 +1,1 @@
-"""Prepared sets: shards of records, their lengths, validation and contact sheets."""
+"""Reads and writes prepared sets: shards of records, their lengths, validation and contact sheets."""

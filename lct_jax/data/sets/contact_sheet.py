@@ -1,11 +1,11 @@
-"""A contact sheet of a prepared set: what was recorded, or what a packed batch gives the model.
+"""Draws a contact sheet of a prepared set: what its records hold, or what a packed batch gives the model.
 
     python -m lct_jax.data.sets.contact_sheet --data=DIR --out=SHEET.png --config=CONFIG [--shots=NAME,NAME | --count=6]
     python -m lct_jax.data.sets.contact_sheet --data=DIR --out=SHEET.png --config=CONFIG --batch=3 [--rows=2]
 
-A set enters, a PNG leaves: frames decoded by the set's codec, prompts, and lengths. Of a batch everything comes from
-the packed arrays themselves: a shot's tokens are found by their index, its grid from their coordinates, and its prompt
-is the one in the set whose tokens are exactly those in the row.
+The PNG shows frames decoded by the set's codec, prompts, and lengths. For a batch everything is read from the packed
+arrays themselves: a shot's tokens are found by their index, its grid from their coordinates, and its prompt is the one
+in the set whose tokens are exactly those in the row.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from lct_jax.config import Config, freeze
 from lct_jax.data.pipeline import make_source
 from lct_jax.data.planner import Row, SampleDraw
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
-from lct_jax.directing.script import SHOT_CUT_TAG
+from lct_jax.directing.prompts import SHOT_CUT_TAG
 from lct_jax.errors import InputError
 from lct_jax.layout import unpatchify
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, Tokens
 
 
-def look_at_shots(prepared: PreparedSet, shots: Sequence[int]) -> list[StoryboardRow]:
-    """Rows of a sheet for shots by number: the first clip of each, decoded."""
+def make_shot_rows(prepared: PreparedSet, shots: Sequence[int]) -> list[StoryboardRow]:
+    """Returns the rows of a sheet for shots by number: the first clip of each, decoded."""
     codec, names, rows = _codec(prepared), prepared.shot_names, []
     for shot in shots:
         latent = prepared.read_latent(shot, clip=0, still=None)
@@ -42,22 +42,22 @@ def look_at_shots(prepared: PreparedSet, shots: Sequence[int]) -> list[Storyboar
     return rows
 
 
-def look_at_batch(
+def make_batch_rows(
     prepared: PreparedSet, config: Config, number: int, *, rows: int
 ) -> list[StoryboardRow]:
-    """Rows of a sheet for the first packed rows of a batch, decoded back."""
+    """Returns the rows of a sheet for the first packed rows of a batch, decoded again."""
     source = make_source(prepared, config, count_costs(config.network))
     batch, plan = source[number], source.planner.batch(number)
     codec, found = _codec(prepared), []
     for row in range(min(rows, len(plan))):
-        found += _look_at_row(prepared, config, codec, batch, plan[row], row)
+        found += _make_batch_row(prepared, config, codec, batch, plan[row], row)
     return found
 
 
 def choose_shots(
     prepared: PreparedSet, names: Sequence[str], *, count: int, seed: int
 ) -> list[int]:
-    """Numbers of named shots, or of some drawn at random; InputError for a name that is not there."""
+    """Returns the numbers of named shots, or of some drawn at random; raises InputError for an unknown name."""
     known = {name: number for number, name in enumerate(prepared.shot_names)}
     for name in names:
         if name not in known:
@@ -70,7 +70,7 @@ def choose_shots(
     return sorted(rng.choice(len(known), min(count, len(known)), replace=False).tolist())
 
 
-def _look_at_row(
+def _make_batch_row(
     prepared: PreparedSet,
     config: Config,
     codec: VideoCodec,
@@ -97,7 +97,7 @@ def _look_at_row(
 
 
 def _take(tokens: Tokens, row: int, scene: int, shot: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values and coordinates of the tokens of one group of a row."""
+    """Returns the values and coordinates of the tokens of one group of a row."""
     index = tokens.index
     here = (index.scene[row] == scene) & (index.shot[row] == shot)
     return tokens.value[row, here], index.coord[row, here]
@@ -106,7 +106,7 @@ def _take(tokens: Tokens, row: int, scene: int, shot: int) -> tuple[np.ndarray, 
 def _read_text(
     prepared: PreparedSet, sample: SampleDraw, tokens: np.ndarray, shot: int | None
 ) -> str:
-    """The text in the set whose tokens these are."""
+    """Returns the text in the set that has these tokens."""
     if np.array_equal(tokens, prepared.empty):
         return "(empty prompt)"
     for alone in (False, True) if shot is not None else ():
@@ -139,11 +139,11 @@ def main(argv: Sequence[str]) -> None:
     if BATCH.value is None:
         names = [name for name in SHOTS.value.split(",") if name]
         shots = choose_shots(prepared, names, count=COUNT.value, seed=SEED.value)
-        title, rows = f"{len(shots)} shots of {DATA.value}", look_at_shots(prepared, shots)
+        title, rows = f"{len(shots)} shots of {DATA.value}", make_shot_rows(prepared, shots)
     else:
         config = freeze(CONFIG.value)
         title = f"Batch {BATCH.value} of {DATA.value}, as {config.name} packs it"
-        rows = look_at_batch(prepared, config, BATCH.value, rows=ROWS.value)
+        rows = make_batch_rows(prepared, config, BATCH.value, rows=ROWS.value)
     draw_storyboard(OUT.value, title, rows, prepared.card.credit)
     print(OUT.value)
 

@@ -1,4 +1,4 @@
-"""Sizes of everything in a prepared set: all that planning needs, and nothing of what is filmed or written."""
+"""Holds the sizes of everything in a prepared set, which is all that planning needs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from lct_jax.errors import InputError
 from lct_jax.tensors import load_tensors_of
 
 SPLITS = ("train", "held_out")
-NAMES_PEOPLE = -1  # in `shot_alone`
+# This value in `shot_alone` says that a prompt names characters and no caption describes them.
+NAMES_PEOPLE = -1
 MAKE_AGAIN = "the preparation did not finish or the set is damaged, prepare it again"
 
 
 @dataclass(frozen=True)
 class LengthTable:
-    """Sizes of everything in a set, as flat int32 columns; shots of a scene are consecutive.
+    """Holds the sizes of everything in a set, as flat int32 columns; shots of a scene are consecutive.
 
     Attributes:
         scene_split: [scenes] position in `SPLITS`. scene_start: [scenes + 1] first shot of each scene.
         scene_full, scene_brief: [scenes] text tokens of the global prompt with and without its story.
         shot_alone: [shots] text tokens of the caption that stands alone, for a single shot without a global prompt;
-            0 where the prompt itself does, `NAMES_PEOPLE` where it names people and there is no such caption.
-        shot_text: [shots] text tokens. shot_still: [shots] stills. shot_cut: [shots] 0 where it goes on without a cut.
+            0 where the prompt itself stands alone, `NAMES_PEOPLE` where it names people and there is no such caption.
+        shot_text: [shots] text tokens. shot_still: [shots] number of stills. shot_cut: [shots] 0 where the shot
+            continues without a cut.
         clip_start: [shots + 1] first clip of each shot. clip_grid: [clips, 3] latent grid.
         empty_text: [1] tokens of the empty prompt.
     """
@@ -48,9 +50,9 @@ class LengthTable:
 
     @classmethod
     def load(cls, path: Path) -> LengthTable:
-        """Reads a table; raises InputError where it is damaged or not there.
+        """Reads a table; raises InputError where it is damaged or missing.
 
-        Tables of earlier versions say nothing of captions that stand alone: prompts are taken to do so.
+        Tables of earlier versions have no lengths of captions that stand alone: their prompts are taken to stand alone.
         """
         names = [field.name for field in fields(cls) if field.name != "shot_alone"]
         try:
@@ -60,7 +62,7 @@ class LengthTable:
 
     @classmethod
     def join(cls, tables: Sequence[LengthTable]) -> LengthTable:
-        """One table of several sets, in order; they share the empty prompt."""
+        """Returns one table of several sets, in order; they share the empty prompt."""
         columns = {}
         for name in (field.name for field in fields(cls)):
             parts = [getattr(table, name) for table in tables]
@@ -72,11 +74,11 @@ class LengthTable:
         return cls(**columns | {"empty_text": tables[0].empty_text})
 
     def shots_of(self, scene: int) -> range:
-        """Shot numbers of a scene."""
+        """Returns the numbers of a scene's shots."""
         return range(int(self.scene_start[scene]), int(self.scene_start[scene + 1]))
 
     def scenes_of(self, split: str) -> np.ndarray:
-        """Scene numbers of a split; raises InputError when there are none."""
+        """Returns the numbers of a split's scenes; raises InputError if there are none."""
         scenes = np.flatnonzero(self.scene_split == SPLITS.index(split))
         if not len(scenes):
             raise InputError(f"prepared set: found no {split} scene, expected at least one")

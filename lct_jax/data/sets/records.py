@@ -1,8 +1,8 @@
-"""Prepared sets on disk: what `prepare` writes and the training pipeline reads.
+"""Writes and reads prepared sets, which `prepare` makes and the training pipeline reads.
 
 A prepared set is a folder:
 
-    card.json               who made it, with which codec and encoder, and what it holds (`card.py`)
+    card.json               how it was made, with which codec and encoder, and what it holds (`set_info.py`)
     lengths.safetensors     the table the planner works on: sizes alone, no values (`lengths.py`)
     shards/NAME/            records of one film (`shards.py`)
     empty.safetensors       the encoder's empty prompt [L E]
@@ -41,33 +41,33 @@ CODEC_FILE, LENGTHS_FILE = "codec.safetensors", "lengths.safetensors"
 
 @dataclass(frozen=True)
 class SetInfo(Made):
-    """With what records are made, and the encoder's empty prompt float32 [L E]."""
+    """Says with what records are made, and holds the encoder's empty prompt float32 [L E]."""
 
     empty: np.ndarray
 
 
-def write_set(folder: Path, scenes: Sequence[SceneRecord], *, maker: SetInfo, credit: str) -> None:
-    """Writes a whole set from scenes in memory, in one shard: for pipelines of one's own."""
+def write_set(folder: Path, scenes: Sequence[SceneRecord], *, info: SetInfo, credit: str) -> None:
+    """Writes a whole set from scenes in memory, in one shard, for other pipelines than `prepare`."""
     write_shard(
-        folder / "shards" / "all", scenes, empty=len(maker.empty), film="all", credit=credit,
-        size=(maker.height, maker.width), aspect_error=0.0,
+        folder / "shards" / "all", scenes, empty=len(info.empty), film="all", credit=credit,
+        size=(info.height, info.width), aspect_error=0.0,
     )  # fmt: skip
-    finish_set(folder, ["all"], maker=maker)
+    finish_set(folder, ["all"], info=info)
 
 
-def finish_set(folder: Path, shards: Sequence[str], *, maker: SetInfo) -> Card:
-    """Makes a set of shards that are written: the table, the empty prompt, and last the card."""
+def finish_set(folder: Path, shards: Sequence[str], *, info: SetInfo) -> Card:
+    """Completes a set whose shards are written: writes the table, the empty prompt, and last the card."""
     tables = [LengthTable.load(folder / "shards" / name / "lengths.safetensors") for name in shards]
     abouts = [read_about(folder / "shards" / name) for name in shards]
     lengths = LengthTable.join(tables)
-    save_tensors(folder / "empty.safetensors", {"prompt": maker.empty.astype(np.float32)})
+    save_tensors(folder / "empty.safetensors", {"prompt": info.empty.astype(np.float32)})
     save_tensors(folder / LENGTHS_FILE, asdict(lengths))
-    known = {field.name: getattr(maker, field.name) for field in fields(Made)}
+    known = {field.name: getattr(info, field.name) for field in fields(Made)}
     card = Card(
         **known,
         credit="; ".join(dict.fromkeys(about.credit for about in abouts if about.credit)),
         shards=tuple(shards),
-        **_count(tables, abouts, fps=maker.fps),
+        **_count(tables, abouts, fps=info.fps),
         aspect_error=max(about.aspect_error for about in abouts),
     )
     write_card(folder, card)
@@ -75,7 +75,7 @@ def finish_set(folder: Path, shards: Sequence[str], *, maker: SetInfo) -> Card:
 
 
 class PreparedSet:
-    """A prepared set opened for reading; it travels to worker processes, which open the files again.
+    """Reads a prepared set; it can be sent to worker processes, which open the files again.
 
     Raises:
         InputError: a file of the set is missing, damaged or cut short, or the preparation did not finish.
@@ -96,22 +96,23 @@ class PreparedSet:
 
     @functools.cached_property
     def identity(self) -> str:
-        """16 hex digits of what the set holds: its card, which names shards by their content, and its lengths."""
+        """Returns 16 hex digits, the hash of the card, which names shards by their content, and of the table of
+        lengths."""
         return hash_of([hash_file(self.folder / name) for name in (CARD_FILE, LENGTHS_FILE)])
 
     @functools.cached_property
     def abouts(self) -> tuple[ShardAbout, ...]:
-        """What each shard says of itself: names of scenes and shots, and more."""
+        """Returns the description of each shard: names of scenes and shots, and more."""
         return tuple(read_about(self.folder / "shards" / name) for name in self.card.shards)
 
     @property
     def scene_names(self) -> list[str]:
-        """Names of scenes, in record order."""
+        """Returns the names of scenes, in record order."""
         return [name for about in self.abouts for name in about.scenes]
 
     @property
     def shot_names(self) -> list[str]:
-        """Names of shots, in record order."""
+        """Returns the names of shots, in record order."""
         return [name for about in self.abouts for name in about.shots]
 
     def check_fits(self, backbone: BackboneConfig, layout: LayoutConfig) -> None:
@@ -148,20 +149,20 @@ class PreparedSet:
                 )
 
     def copy_codec(self, folder: Path) -> None:
-        """Puts the codec's weights beside a run, which must be sampled long after its data has gone."""
+        """Copies the codec's weights into the folder of a run, which must be able to sample when its data is gone."""
         with replace_atomically(folder / CODEC_FILE) as unfinished:
             shutil.copyfile(self.folder / CODEC_FILE, unfinished)
 
     def read_shot(self, shot: int) -> Mapping[str, np.ndarray]:
-        """The record of a shot, as stored: `clip_0`.., `still_0`.., `prompt`, `text`."""
+        """Returns the record of a shot, as stored: `clip_0`.., `still_0`.., `prompt`, `text`."""
         return self._read("shots", shot)
 
     def read_scene(self, scene: int) -> Mapping[str, np.ndarray]:
-        """The record of a scene, as stored: `full`, `brief`, `full_text`, `brief_text`."""
+        """Returns the record of a scene, as stored: `full`, `brief`, `full_text`, `brief_text`."""
         return self._read("scenes", scene)
 
     def read_latent(self, shot: int, *, clip: int | None, still: int | None) -> np.ndarray:
-        """One clip or one still of a shot: float32 [T X Y c]."""
+        """Returns one clip or one still of a shot: float32 [T X Y c]."""
         name = f"clip_{clip}" if still is None else f"still_{still}"
         return self.read_shot(shot)[name].astype(np.float32)
 
@@ -172,18 +173,19 @@ class PreparedSet:
 
     @property
     def parts(self) -> tuple[SetPart, ...]:
-        """The part that a set plays which is alone in a run: both roles."""
+        """Returns the roles of a set that is used alone: both."""
         return (SetPart(SetChoice(str(self.folder)), 0, len(self.lengths.scene_split)),)
 
     def read_global(self, scene: int, *, story: bool) -> np.ndarray:
-        """The global prompt of a scene, with or without its story: float32 [L E]."""
+        """Returns the global prompt of a scene, with or without its story: float32 [L E]."""
         return self.read_scene(scene)["full" if story else "brief"].astype(np.float32)
 
     def _read(self, kind: str, number: int) -> Mapping[str, np.ndarray]:
+        # A latent and its prompt are asked for one after the other.
         if self._last[0] == (
             kind,
             number,
-        ):  # a latent and its prompt are asked for one after the other
+        ):
             return self._last[1]
         shard = int(np.searchsorted(self._first[kind], number, side="right")) - 1
         place = number - int(self._first[kind][shard])
@@ -194,7 +196,8 @@ class PreparedSet:
             RuntimeError,
             SafetensorError,
             IndexError,
-        ) as error:  # such as a checksum that does not agree
+        ) as error:
+            # Such an error is a checksum that does not agree, for instance.
             raise InputError(f"{path}: record {place} is damaged ({error})") from None
         self._last = (kind, number), record
         return record
@@ -206,9 +209,8 @@ class PreparedSet:
         expected = {"shots": len(self.lengths.shot_text), "scenes": len(self.lengths.scene_split)}
         for kind in KINDS:
             found = int(self._first[kind][-1])
-            if (
-                found != expected[kind]
-            ):  # a file that is missing or cut short reads as one without records
+            # A file that is missing or cut short reads as one without records.
+            if found != expected[kind]:
                 empty = np.flatnonzero(np.diff(self._first[kind]) == 0)
                 where = self._path(kind, int(empty[0])) if len(empty) else self.folder
                 raise InputError(
@@ -218,7 +220,8 @@ class PreparedSet:
     def _open(self, kind: str, shard: int) -> ArrayRecordReader:
         key = kind, self.card.shards[shard]
         if key not in self._readers:
-            options = "readahead_buffer_size:0"  # records are read one by one, in no order
+            # Records are read one by one, in no order, so nothing is read ahead.
+            options = "readahead_buffer_size:0"
             self._readers[key] = ArrayRecordReader(str(self._path(kind, shard)), options)
         return self._readers[key]
 
@@ -232,7 +235,7 @@ class PreparedSet:
 def _count(
     tables: Sequence[LengthTable], abouts: Sequence[ShardAbout], *, fps: float
 ) -> dict[str, Mapping[str, object]]:
-    """Counts, hours and histograms of a card."""
+    """Returns the counts, hours and histograms of a card."""
     counts = {split: Counter(films=0, scenes=0, shots=0) for split in SPLITS}
     hours = dict.fromkeys(SPLITS, 0.0)
     shots_a_scene, seconds, sizes = Counter(), Counter(), Counter()

@@ -1,4 +1,4 @@
-"""The card of a prepared set: with what it was made, what it holds, and in which shards. JSON, written last."""
+"""Writes and reads the card of a prepared set: how it was made, what it holds, and in which shards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from lct_jax.files import replace_atomically
 
 FORMAT = "lct_jax.records/2"
 CARD_FILE = "card.json"
-PIXELS = "pixels"  # in place of a codec: records hold frames, to be encoded later
+# This stands in place of a codec: records hold frames, to be encoded later.
+PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
 class Made:
-    """With what the records of a set are made.
+    """Says with what the records of a set are made.
 
     Attributes:
         codec, encoder: identities, with the hash of their weights; training and sampling refuse others.
@@ -37,11 +38,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Card(Made):
-    """What a prepared set says of itself.
+    """Describes a prepared set.
 
     Attributes:
-        credit: to be shown with anything made from the set.
-        shards: folders under `shards/`, in record order.
+        credit: the line to show with anything made from the set.
+        shards: the folders under `shards/`, in record order.
         counts: films, scenes and shots, by split. hours: of footage in shots, by split.
         histograms: shots by scenes' shot count, by seconds, and by pixel size.
         aspect_error: largest stretch of a picture.
@@ -63,7 +64,7 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a prepared set; raises InputError where there is none or it is of another format."""
+    """Returns the card of a prepared set; raises InputError if there is none or it has another format."""
     path = folder / CARD_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

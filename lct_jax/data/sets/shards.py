@@ -1,6 +1,6 @@
-"""Shards of a prepared set: written whole or not at all, one a film.
+"""Writes the shards of a prepared set, one for each film, each whole or not at all.
 
-Scenes of one film enter, shot by shot; a folder leaves, renamed into place when all of it is written:
+The scenes of a film are written shot by shot into a folder that is renamed into place when it is complete:
 
     shots.array_record      one record a shot: clip_0.., still_0.. float16 [T X Y c], prompt float16 [L E], text;
                             where a single shot needs another caption: alone float16 [L E], alone_text
@@ -23,19 +23,21 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
-from lct_jax.directing.script import SHOT_CUT_TAG, find_characters
+from lct_jax.directing.prompts import SHOT_CUT_TAG, find_characters
 from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
 KINDS = ("shots", "scenes")
 ABOUT_FILE = "shard.json"
-# One record a read, and no compression: half-precision noise has nothing to compress, and reading is thrice as fast.
+# A chunk holds one record and is not compressed: half-precision noise does not compress, and reading is three times as
+# fast.
 _WRITING = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
 class ShotRecord:
-    """One shot: clips and stills as latents float32 [T X Y c], its prompt float32 [L E], what it was encoded from.
+    """Holds one shot: clips and stills as latents float32 [T X Y c], its prompt float32 [L E], and what it was encoded
+    from.
 
     `alone` is the caption for a single shot, float32 [L E], where the prompt names people whom only the global prompt
     describes, and None elsewhere.
@@ -52,7 +54,7 @@ class ShotRecord:
 
 @dataclass(frozen=True)
 class SceneRecord:
-    """One scene: its global prompt with and without the story, float32 [L E] each and as text, split and shots."""
+    """Holds one scene: its global prompt with and without the story, float32 [L E] and as text, split and shots."""
 
     name: str
     split: str
@@ -65,11 +67,12 @@ class SceneRecord:
 
 @dataclass(frozen=True)
 class ShardAbout:
-    """What a shard says of itself.
+    """Describes a shard.
 
     Attributes:
-        film: its name. credit: of the film. size: height and width of its pictures. aspect_error: their stretch.
-        scenes, shots: names in record order. frames: of footage in each shot.
+        film: its name. credit: the credit line of the film. size: height and width of its pictures. aspect_error: their
+            stretch.
+        scenes, shots: names in record order. frames: the number of frames of footage in each shot.
     """
 
     film: str
@@ -94,7 +97,7 @@ def write_shard(
     """Writes a shard, one shot in memory at a time.
 
     Args:
-        empty: tokens of the empty prompt. The rest: as in `ShardAbout`.
+        empty: the number of tokens of the empty prompt. The others are those of `ShardAbout`.
     """
     with replace_folder(folder) as unfinished:
         writers = {
@@ -123,13 +126,13 @@ def write_shard(
 
 
 def read_about(folder: Path) -> ShardAbout:
-    """What a shard says of itself."""
+    """Returns the description of a shard."""
     values = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
     return ShardAbout(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def text_bytes(text: str) -> np.ndarray:
-    """A text as uint8 [bytes], to lie among the tensors of a record."""
+    """Returns a text as uint8 [bytes], so that it can be stored among the tensors of a record."""
     return np.frombuffer(text.encode(), np.uint8)
 
 

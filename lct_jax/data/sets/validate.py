@@ -1,10 +1,10 @@
-"""Checks a prepared set record by record, and says what is wrong with which.
+"""Checks a prepared set record by record, and reports what is wrong with which record.
 
     python -m lct_jax.data.sets.validate --data=DIR
 
-A set enters; a line a problem leaves, naming shard, record and tensor. Exit code 2 if there is any. Everything that
-training relies on is looked at: that records can be read, hold what the table of lengths says, in the right types,
-finite, with texts; that names are there once; and that the codec is the one of the card.
+Each problem is one line that names shard, record and tensor; the exit code is 2 if there is any. The checks cover what
+training relies on: records can be read, have the sizes in the table of lengths and the right types, are finite and have
+texts; names are unique; and the codec is the one of the card.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from lct_jax.data.sets.records import CODEC_FILE, PreparedSet
 from lct_jax.data.sets.set_info import PIXELS
 from lct_jax.errors import InputError
 
-LOUDEST = 100.0  # latents are about unit variance: a value beyond this is no picture
+# Latents have about unit variance, so a value beyond this comes from no picture.
+LOUDEST = 100.0
 
 
 def find_problems(prepared: PreparedSet) -> Iterator[str]:
-    """Yields one line a problem; raises nothing that `PreparedSet` has not raised before."""
+    """Yields one line for each problem; raises nothing that `PreparedSet` has not raised before."""
     yield from _check_names("scene", prepared.scene_names, len(prepared.lengths.scene_split))
     yield from _check_names("shot", prepared.shot_names, len(prepared.lengths.shot_text))
     yield from _check_codec(prepared)
@@ -65,7 +66,7 @@ def _check_codec(prepared: PreparedSet) -> Iterator[str]:
 
 
 def _expect_shot(prepared: PreparedSet, shot: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a shot's tensors, from the table of lengths."""
+    """Returns the shapes of a shot's tensors, from the table of lengths."""
     lengths, card = prepared.lengths, prepared.card
     first, end = lengths.clip_start[shot : shot + 2]
     grids = [tuple(grid) for grid in lengths.clip_grid[first:end].tolist()]
@@ -76,7 +77,7 @@ def _expect_shot(prepared: PreparedSet, shot: int) -> dict[str, tuple[int, ...]]
         shapes |= {"alone": (int(lengths.shot_alone[shot]), card.text_width), "alone_text": ()}
     if card.codec == PIXELS and lengths.shot_alone[shot] == NAMES_PEOPLE:
         scene = int(np.searchsorted(lengths.scene_start, shot, side="right")) - 1
-        # Not yet encoded: the caption of a scene of one shot is there as text alone.
+        # In a set that is not yet encoded, the caption of a scene of one shot is there as text alone.
         shapes |= {"alone_text": ()} if len(lengths.shots_of(scene)) == 1 else {}
     return shapes | {"prompt": (int(lengths.shot_text[shot]), card.text_width), "text": ()}
 

@@ -1,1 +1,1 @@
-"""Checkpoints of a run: written, checked, restored."""
+"""Checkpoints of a run: they are written, checked and restored here."""

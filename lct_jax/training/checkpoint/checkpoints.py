@@ -1,12 +1,12 @@
-"""Checkpoints of a run: Orbax for the state, JSON for what the state means.
+"""Checkpoints of a run: Orbax stores the state, and JSON stores what the state means.
 
     WORKDIR/checkpoints/STEP/state   params, EMA, optimiser, step
     WORKDIR/checkpoints/STEP/meta    config, identities of codec and encoder, data position
-    WORKDIR/codec.safetensors        the codec the latents came from, for sampling
+    WORKDIR/codec.safetensors        the codec that made the latents, for sampling
 
-Orbax writes into a temporary folder and renames it when complete, so a process killed while saving leaves the
-previous checkpoint as the latest one; what was damaged later is found by integrity.py. One run at a time writes into a
-work folder: its process 0 holds a lock on it.
+Orbax writes into a temporary folder and renames it when it is complete, so a process that is killed while saving leaves
+the previous checkpoint as the latest one; integrity.py finds what was damaged later. Only one run at a time writes into
+a work folder: its process 0 holds a lock on it.
 """
 
 from __future__ import annotations
@@ -37,20 +37,22 @@ from lct_jax.training.state import TrainState
 from lct_jax.versions import compare_versions, read_versions
 
 FORMAT = "lct_jax.checkpoint/1"
-# How a system refuses to write: full, over a quota, too large a file, broken, read-only, not allowed.
+# With these errors a system refuses to write: full, over a quota, too large a file, broken, read-only, not allowed.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
-POLL = 0.1  # seconds between looks at a save that goes on beside the training
+# Seconds between two checks of a save that runs during training.
+POLL = 0.1
 
 
 class Checkpoints:
-    """The checkpoints under a work folder; what is damaged is told of and not used.
+    """The checkpoints under a work folder; damaged ones are reported and not used.
 
     Args:
-        workdir: of the run. keep: how many to keep; None opens for reading only.
+        workdir: the run's work folder.
+        keep: how many checkpoints to keep; None opens them for reading only.
 
     Raises:
-        InputError: opened for reading, and there is no complete checkpoint; opened for writing, and another process
-            is at it; there are checkpoints, and all are damaged.
+        InputError: opened for reading, and there is no complete checkpoint; opened for writing, and another process has
+            opened them for writing; there are checkpoints, and all are damaged.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
@@ -58,21 +60,23 @@ class Checkpoints:
         self._lock: IO[str] | None = None
         if keep is not None:
             make_folder(self.folder)
-            if jax.process_index() == 0:  # for all processes of a run
+            # The lock of process 0 guards the folder for all processes of the run.
+            if jax.process_index() == 0:
                 self._lock = _lock(self.folder.parent / "lock")
         elif not self.folder.is_dir():
             raise InputError(f"{self.folder}: not found, expected the checkpoints of a run")
-        try:  # before Orbax looks: what is damaged has been moved aside then
-            self.latest = choose(self.folder, owner=keep is not None).step  # whole, or None
+        # Damaged checkpoints must have been moved aside before Orbax lists the folder.
+        try:
+            self.latest = choose(self.folder, owner=keep is not None).step
         except InputError:
             self._unlock()
             raise
         if keep is None and self.latest is None:
             raise InputError(f"{self.folder}: no complete checkpoint, expected at least one")
-        # On CPU a host copy may share memory with buffers the next step donates: save at once.
-        self._beside = jax.default_backend() != "cpu"
+        # On CPU a host copy may share memory with buffers that the next step donates, so saving is synchronous there.
+        self._saves_async = jax.default_backend() != "cpu"
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=False, enable_async_checkpointing=self._beside
+            max_to_keep=keep, create=False, enable_async_checkpointing=self._saves_async
         )
         self._manager = ocp.CheckpointManager(
             LiteralPath(self.folder), item_names=("state", "meta"), options=options
@@ -80,10 +84,10 @@ class Checkpoints:
         self._sealer = ThreadPoolExecutor(1)
         self._sealing: Future[None] | None = None
         self._size = 0 if self.latest is None else measure_size(self.folder / str(self.latest))
-        self._told_of_space, self._quiet = False, OrbaxSilence()
+        self._reported_shortage, self._silence = False, OrbaxSilence()
 
     def save(self, state: TrainState, meta: Meta) -> float:
-        """Saves a state under its own step, unless that step is there already; returns the seconds it took."""
+        """Saves a state under its own step, unless that step was saved already; returns the seconds that it took."""
         step, started = int(state.step), time.monotonic()
         if step == self.latest:
             return 0.0
@@ -103,17 +107,20 @@ class Checkpoints:
             self._manager.save(step, args=args)
             if jax.process_index() == 0:
                 self._sealing = self._sealer.submit(self._seal, self.folder / str(step))
-            if not self._beside:
+            if not self._saves_async:
                 self._finish_sealing()
         self.latest = step
         return time.monotonic() - started
 
     def find_shortage(self, state: TrainState) -> list[str]:
-        """A line where the disk has less room than the last checkpoint took, or the state takes; once a shortage."""
+        """Returns a line where the disk has less room than the next checkpoint will take, once for each shortage.
+
+        A checkpoint takes what the last one took; before there is one, it takes the bytes of the state.
+        """
         needed = self._size or sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
-        told, self._told_of_space = self._told_of_space, free < needed
-        if told or free >= needed:
+        reported, self._reported_shortage = self._reported_shortage, free < needed
+        if reported or free >= needed:
             return []
         return [
             f"{self.folder}: {free / 1e9:.3g} GB free, and a checkpoint takes {needed / 1e9:.3g} GB: "
@@ -121,22 +128,23 @@ class Checkpoints:
         ]
 
     def read_meta(self) -> Meta:
-        """The meta of the latest checkpoint."""
+        """Returns the meta of the latest checkpoint."""
         values = dict(self._restore(meta=ocp.args.JsonRestore()).meta)
         found = values.pop("format", None)
         if found != FORMAT:
             raise InputError(f"{self.folder}: found format {found!r}, expected {FORMAT!r}")
-        values.pop("position")  # equals the step, which the state carries
+        # The position equals the step, which the state has.
+        values.pop("position")
         values.pop("versions", None)
         return Meta.from_json(values, where=str(self.folder))
 
     def find_other_versions(self) -> str:
-        """Returns a line of versions that differ from those that saved the latest checkpoint, or ""."""
+        """Returns a line of the versions that differ from those of the latest checkpoint, or "" where none do."""
         saved = self._restore(meta=ocp.args.JsonRestore()).meta.get("versions", {})
         return compare_versions(saved, read_versions())
 
     def restore(self, abstract_state: TrainState) -> TrainState:
-        """The latest state, in the shapes and shardings of `abstract_state`."""
+        """Returns the latest state, in the shapes and shardings of `abstract_state`."""
         wanted = abstract_state._asdict()
         places = ocp.checkpoint_utils.construct_restore_args(wanted)
         args = ocp.args.PyTreeRestore(wanted, restore_args=places)
@@ -156,20 +164,21 @@ class Checkpoints:
     def _restore(self, **items: ocp.args.CheckpointArgs) -> Any:
         try:
             return self._manager.restore(self.latest, args=ocp.args.Composite(**items))
-        except Exception as error:  # of no narrower kind, and a page long
+        # Orbax raises no narrower type, with a message of a page.
+        except Exception as error:
             raise InputError(
                 f"{self.folder / str(self.latest)}: cannot be restored "
                 f"({textwrap.shorten(str(error), 200)}); without it the run goes on from the one before"
             ) from error
 
     def close(self) -> None:
-        """Waits for a save that is under way, and for its manifest."""
+        """Waits for a save that is under way and for its manifest, and frees the lock."""
         with self._named(self.latest):
             self._manager.wait_until_finished()
             self._finish_sealing()
         self._manager.close()
         self._sealer.shutdown()
-        self._quiet.end()
+        self._silence.end()
         self._unlock()
 
     def _unlock(self) -> None:
@@ -179,7 +188,8 @@ class Checkpoints:
     def _seal(self, checkpoint: Path) -> None:
         while self._manager.is_saving_in_progress():
             time.sleep(POLL)
-        if checkpoint.is_dir():  # or the save has failed, which the manager tells its own thread
+        # Without the folder the save has failed, which the manager reports in its own thread.
+        if checkpoint.is_dir():
             seal(checkpoint)
             self._size = measure_size(checkpoint)
 
@@ -190,11 +200,11 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _named(self, step: int | None) -> Iterator[None]:
-        """What goes wrong with a save, such as on a full disk, as one line; what was saved before is whole."""
-        self._quiet.begin()
+        """Turns a failure of a save, such as a full disk, into one line; earlier checkpoints stay whole."""
+        self._silence.begin()
         try:
             yield
-            self._quiet.end()
+            self._silence.end()
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); "
@@ -203,19 +213,19 @@ class Checkpoints:
 
 
 def _list_whole(folder: Path) -> list[int]:
-    """Steps of the checkpoints that have all that a restore needs."""
+    """Returns the steps of the checkpoints that have all that a restore needs."""
     paths = [path for path in folder.glob("*") if path.name.isdigit()]
     return [int(path.name) for path in paths if find_missing(path) is None]
 
 
 def _find_reason(error: Exception) -> str:
-    """What the system says, which TensorStore puts at the end of a page; else the beginning of that."""
+    """Returns the system's reason, which TensorStore puts at the end of a page, else the beginning of the error."""
     said = (os.strerror(number) for number in REFUSALS)
     return next((text for text in said if text in str(error)), textwrap.shorten(str(error), 200))
 
 
 def _lock(path: Path) -> IO[str]:
-    """An open file, locked for as long as it is open; a line on stderr where the file system knows no locks."""
+    """Returns an open, locked file; prints a line on stderr where the file system has no locks."""
     file = path.open("w")
     try:
         reason = lock(file, wait=False)

@@ -1,14 +1,14 @@
-"""Whether a checkpoint is what was saved, which one is the last good one, and what becomes of a damaged one.
+"""Whether a checkpoint is what was saved, which one is the last good one, and where a damaged one is moved to.
 
-    WORKDIR/checkpoints/STEP/manifest.json   size and SHA-256 of every file of it, written once it is complete
+    WORKDIR/checkpoints/STEP/manifest.json   size and SHA-256 of each of its files, written once it is complete
     WORKDIR/damaged/STEP                     a checkpoint that is not what was saved: moved, never deleted
 
-Orbax checks some of what it reads and not all: a flipped byte of metadata or of a small array comes through. So every
-file is read once more after a save and before a restore, by the first process alone, in `THREADS` threads; OpenSSL's
-SHA-256 does 1.7 GB/s a core with the instructions that processors have had since about 2017, and disks are slower.
-A checkpoint gets its manifest only if all that a restore needs is there: the files of `REQUIRED`, and every array that
-the tree names, in the database into which the processes' files were merged. Without a manifest (an earlier version's
-checkpoint, or a kill came between it and the save) that alone is looked for.
+Orbax checks only a part of what it reads: it does not notice a flipped byte of metadata or of a small array. So every
+file is read once more after a save and before a restore, by the first process alone, in `THREADS` threads. OpenSSL's
+SHA-256 does 1.7 GB/s a core with the instructions that processors have had since about 2017, and disks are slower. A
+checkpoint gets its manifest only if all that a restore needs is there: the files of `REQUIRED`, and every array that
+the tree names, in the database into which the processes' files were merged. A checkpoint without a manifest, which an
+earlier version saved or whose process was killed before it wrote one, is only checked for these.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ from lct_jax.tensors import hash_file
 MANIFEST = "manifest.json"
 FORMAT = "lct_jax.manifest/1"
 THREADS = 8
-UNFINISHED = (
-    ".orbax-checkpoint-tmp"  # in the name of a folder that Orbax is writing, or was when it ended
-)
+# This is in the name of a folder that Orbax is writing, or was writing when it was killed.
+UNFINISHED = ".orbax-checkpoint-tmp"
 TREE, MERGED = "state/_METADATA", "state/manifest.ocdbt"
 REQUIRED = ("_CHECKPOINT_METADATA", "meta/metadata", TREE, MERGED)
 ZARR = "/.zarray"
@@ -46,11 +45,12 @@ NO_STEP = -1
 
 
 class Choice(NamedTuple):
-    """What a folder of checkpoints has to offer.
+    """The result of checking a folder of checkpoints.
 
     Attributes:
-        step: of the last good checkpoint, None without one. sealed: whether it has a manifest.
-        damaged: what is wrong with those after it, by step.
+        step: the last good checkpoint, None without one.
+        sealed: whether it has a manifest.
+        damaged: what is wrong with later checkpoints, by step.
     """
 
     step: int | None
@@ -70,17 +70,18 @@ def seal(checkpoint: Path) -> None:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: the file, what was found, what was expected. None if it is whole."""
+    """Returns what is wrong with a checkpoint: the file, what was found, what was expected. None if it is whole."""
     try:
         return _compare(checkpoint)
-    except (OSError, InputError) as error:  # a disk that gives an error for a file has lost it
+    # A file that the disk cannot read is lost.
+    except (OSError, InputError) as error:
         return str(error)
 
 
 def find_missing(checkpoint: Path) -> str | None:
-    """Names what a restore needs and the checkpoint has not, a file or an array; None if it has all.
+    """Returns the first file or array that a restore needs and the checkpoint lacks; None if it has all.
 
-    The names of the arrays are read, and not the arrays.
+    Only the names of the arrays are read, not their values.
 
     Raises:
         OSError: a file cannot be read.
@@ -95,10 +96,11 @@ def find_missing(checkpoint: Path) -> str | None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         return f"{TREE}: cannot be read ({error})"
     try:
-        there = _list_arrays(checkpoint / "state")
-    except ValueError as error:  # of TensorStore, and a page long
+        present = _list_arrays(checkpoint / "state")
+    # TensorStore's message has a page.
+    except ValueError as error:
         return f"{MERGED}: cannot be read ({textwrap.shorten(str(error), 200)})"
-    lost = [name for name in wanted if name not in there]
+    lost = [name for name in wanted if name not in present]
     return (
         f"{MERGED}: has no array {lost[0]!r}, {len(lost)} of {len(wanted)} are missing"
         if lost
@@ -107,7 +109,7 @@ def find_missing(checkpoint: Path) -> str | None:
 
 
 def _list_arrays(state: Path) -> set[str]:
-    """Returns the names of the arrays in a database of Orbax: those that have zarr's description of an array."""
+    """Returns the names of the arrays in a database of Orbax, which are those with zarr's description of an array."""
     base = {"driver": "file", "path": f"{state}/"}
     database = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
     keys = (key.decode() for key in database.list().result())
@@ -115,11 +117,12 @@ def _list_arrays(state: Path) -> set[str]:
 
 
 def choose(folder: Path, *, owner: bool) -> Choice:
-    """The last good checkpoint of a folder, the same on all processes: the first one looks, and tells the others.
+    """Returns the last good checkpoint of a folder; the first process finds it and broadcasts it to the others.
 
     Args:
-        folder: WORKDIR/checkpoints. owner: whether the run is ours, under its lock: then half-written saves are
-            removed, and damaged checkpoints that a good one stands behind are moved aside. Otherwise nothing changes.
+        folder: WORKDIR/checkpoints.
+        owner: whether the caller holds the run's lock. Then unfinished saves are removed, and damaged checkpoints are
+            moved aside if there is an earlier good one. Otherwise nothing changes.
 
     Raises:
         InputError: there are checkpoints, and none is good.
@@ -132,8 +135,8 @@ def choose(folder: Path, *, owner: bool) -> Choice:
     if first and not lost:
         _report(folder, choice, owner=owner)
     if jax.process_count() > 1:
-        told = [NO_STEP if choice.step is None else choice.step, choice.sealed, lost]
-        step, sealed, lost = map(int, multihost_utils.broadcast_one_to_all(np.array(told)))
+        result = [NO_STEP if choice.step is None else choice.step, choice.sealed, lost]
+        step, sealed, lost = map(int, multihost_utils.broadcast_one_to_all(np.array(result)))
         choice = Choice(None if step == NO_STEP else step, bool(sealed), choice.damaged)
     if lost:
         found = "; ".join(f"{step}: {damage}" for step, damage in choice.damaged.items())
@@ -145,7 +148,7 @@ def choose(folder: Path, *, owner: bool) -> Choice:
 
 
 def measure_size(checkpoint: Path) -> int:
-    """Bytes of a checkpoint."""
+    """Returns the bytes of a checkpoint."""
     return sum(path.stat().st_size for path in _list_files(checkpoint))
 
 
@@ -161,10 +164,11 @@ def _compare(checkpoint: Path) -> str | None:
         return f"{MANIFEST}: cannot be read ({error})"
     files = _list_files(checkpoint)
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    for name, (size, _) in expected.items():  # first what costs nothing
+    # Sizes are compared first, since that costs nothing.
+    for name, (size, _) in expected.items():
         if sizes.get(name) != size:
-            there = "missing" if name not in sizes else f"found {sizes[name]} bytes"
-            return f"{name}: {there}, expected {size} bytes"
+            found = "missing" if name not in sizes else f"found {sizes[name]} bytes"
+            return f"{name}: {found}, expected {size} bytes"
     for name, _, digest in _examine(checkpoint):
         if name in expected and digest != expected[name][1]:
             return f"{name}: its bytes are not those that were saved (SHA-256)"
@@ -176,7 +180,8 @@ def _look(folder: Path) -> Choice:
     steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
     for step in sorted(steps, reverse=True):
         damage = find_damage(folder / str(step))
-        if not (folder / str(step)).is_dir():  # its run has gone on and deleted it meanwhile
+        # Its run may have gone on and deleted it meanwhile.
+        if not (folder / str(step)).is_dir():
             return _look(folder)
         if damage is None:
             return Choice(step, (folder / str(step) / MANIFEST).exists(), damaged)
@@ -185,7 +190,7 @@ def _look(folder: Path) -> Choice:
 
 
 def _report(folder: Path, choice: Choice, *, owner: bool) -> None:
-    """Says what is not as it should be, a line each, and moves what is damaged aside."""
+    """Prints a line for each problem, and moves damaged checkpoints aside."""
     for step, damage in choice.damaged.items():
         kept = f"; moved to {_move_aside(folder / str(step))}" if owner else ""
         _say(f"{folder / str(step)}: damaged, {damage}{kept}; going back to step {choice.step}")
@@ -194,7 +199,7 @@ def _report(folder: Path, choice: Choice, *, owner: bool) -> None:
 
 
 def _move_aside(checkpoint: Path) -> Path:
-    """WORKDIR/damaged/STEP, or STEP.2 and so on."""
+    """Moves a checkpoint to WORKDIR/damaged/STEP, or STEP.2 and so on, and returns the new path."""
     aside = checkpoint.parent.with_name("damaged")
     aside.mkdir(exist_ok=True)
     taken = sum(path.name.split(".")[0] == checkpoint.name for path in aside.iterdir())
@@ -209,18 +214,19 @@ def _remove_unfinished(folder: Path) -> None:
 
 @functools.cache
 def _say(line: str) -> None:
-    """A line on stderr, once: a program may open the same checkpoints for their meta and for their weights."""
+    """Prints a line on stderr once: a program may open the same checkpoints for their meta and for their weights."""
     print(line, file=sys.stderr)
 
 
 def _list_files(checkpoint: Path) -> list[Path]:
-    """Files of a checkpoint but for the manifest, in order."""
+    """Returns the files of a checkpoint but for the manifest, sorted."""
     files = (path for path in checkpoint.rglob("*") if path.is_file())
-    return sorted(path for path in files if MANIFEST not in path.name)  # nor one half written
+    # The name of an unfinished manifest contains that of the manifest.
+    return sorted(path for path in files if MANIFEST not in path.name)
 
 
 def _examine(checkpoint: Path) -> Iterator[tuple[str, int, str]]:
-    """Name, size and SHA-256 of every file but the manifest."""
+    """Yields name, size and SHA-256 of every file but the manifest."""
     files = _list_files(checkpoint)
     with ThreadPoolExecutor(THREADS) as pool:
         for path, (size, digest) in zip(files, pool.map(_hash, files), strict=True):
@@ -234,10 +240,10 @@ def _hash(path: Path) -> tuple[int, str]:
 
 @functools.lru_cache(maxsize=4096)
 def _hash_unchanged(path: Path, size: int, modified: int) -> str:
-    """A file is read once a process, unless it has changed."""
+    """Returns a file's SHA-256; a file is read once a process, unless it has changed."""
     return hash_file(path)
 
 
 def _digest(files: Mapping[str, object]) -> str:
-    """SHA-256 of the manifest's own table."""
+    """Returns the SHA-256 of the manifest's own table."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

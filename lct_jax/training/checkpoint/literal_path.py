@@ -1,4 +1,4 @@
-"""A path for Orbax that means what it says, whatever characters it has.
+"""A path for Orbax that is taken literally, whatever characters it has.
 
 Orbax finds the files that the processes of a run have written by a glob of the whole path. With etils' own path it
 therefore finds nothing in a folder `lr[1e-4]`, and for `lr[12]` it may find and merge the files of `lr1` and `lr2`.
@@ -15,12 +15,12 @@ from etils.epath.gpath import PosixGPath
 
 
 class LiteralPath(PosixGPath):
-    """A local path; only the pattern that `glob` is given is a pattern."""
+    """A local path; only the pattern given to `glob` is a pattern."""
 
-    # The base class takes a first folder named gs, s3, az or hf for a bucket, also where one is mounted there.
+    # The base class would take a first folder named gs, s3, az or hf for a bucket, even where a disk is mounted there.
     _uri_scheme = None
 
     def glob(self, pattern: str) -> Iterator[LiteralPath]:
-        """Yields the paths under this one that match."""
+        """Yields the paths below this one that match a pattern."""
         for found in glob.iglob(pattern, root_dir=os.fspath(self)):
             yield self / found

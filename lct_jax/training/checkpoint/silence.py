@@ -1,8 +1,8 @@
-"""Silence for the threads of a save that fails: the one line that says so is not to be buried under theirs.
+"""Suppresses what the threads of a failed save print, so that the one line about the failure stays visible.
 
-Orbax writes in many threads and tasks. On a full disk each fails for itself, after the first error has been raised to
-the caller, and reports pages of tracebacks, up to the end of the process. Python warns of tasks that were not begun
-when they are thrown away.
+Orbax writes in many threads and tasks. On a full disk each of them fails, after the first error has been raised to the
+caller, and prints pages of tracebacks until the process ends. Python also warns of tasks that were thrown away before
+they started.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import threading
 import warnings
 from typing import Any
 
-LOGGERS = ("absl", "asyncio")  # of Orbax, and of its tasks
+# Orbax and its tasks log here.
+LOGGERS = ("absl", "asyncio")
 NOT_BEGUN = "coroutine .* was never awaited"
 
 
 class OrbaxSilence:
-    """Errors of other threads, logged or raised, are not shown between `begin` and `end`."""
+    """Suppresses errors of other threads, logged or raised, between `begin` and `end`."""
 
     def __init__(self) -> None:
         self._levels: list[int] | None = None
 
     def begin(self) -> None:
-        """Silence, unless it is."""
+        """Starts suppressing, unless it has started already."""
         if self._levels is None:
             self._levels = [logging.getLogger(name).level for name in LOGGERS]
             self._hooks = sys.unraisablehook, threading.excepthook
@@ -36,7 +37,7 @@ class OrbaxSilence:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def end(self) -> None:
-        """As before."""
+        """Restores what `begin` changed."""
         if self._levels is not None:
             sys.unraisablehook, threading.excepthook = self._hooks
             self._warnings.__exit__(None, None, None)
@@ -45,6 +46,6 @@ class OrbaxSilence:
             self._levels = None
 
     def _show_others(self, unraisable: Any) -> None:
-        """All but what TensorStore has to tell an event loop that has ended with the error."""
+        """Shows all unraisable errors but those of TensorStore about an event loop that was closed by the error."""
         if str(unraisable.exc_value) != "Event loop is closed":
             self._hooks[0](unraisable)

@@ -1,4 +1,4 @@
-"""What a run starts from: its own latest checkpoint, trained weights, or random ones. Sampling starts from weights."""
+"""Where a run starts from: its own latest checkpoint, weights that the config names, or random parameters."""
 
 from __future__ import annotations
 
@@ -79,11 +79,14 @@ def start_state(
     *,
     initialize: Callable[[], Any],
 ) -> TrainState:
-    """Returns the state a run starts from: its own latest checkpoint, else `training.init_from`, else random.
+    """Returns the state that a run starts from: its own latest checkpoint, else `training.init_from`, else random.
 
     Args:
-        checkpoints: of the run. meta: of the run. shapes: abstract parameters. mesh: where it will live.
-        initialize: makes random parameters of those shapes; traced, so that each is made where it will live.
+        checkpoints: the run's checkpoints.
+        meta: the run's meta.
+        shapes: abstract parameters.
+        mesh: the mesh on which the state is placed.
+        initialize: makes random parameters of those shapes; it is traced, so that each is made where it will be placed.
 
     Raises:
         InputError: the checkpoint or the weights belong to another model, codec or encoder; the checkpoint is later

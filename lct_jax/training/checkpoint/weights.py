@@ -1,8 +1,8 @@
-"""Model weights in and out of safetensors, by name, strictly.
+"""Reads and writes model weights as safetensors, by name and strictly.
 
-A tensor's name is its path in the parameter tree joined by dots, such as `blocks.video.qkv.kernel`; blocks are
-stacked along a leading layer axis. The file's metadata carries the `Meta` of the run that made it, so that
-weights of another model, codec or encoder are refused by the field that differs and not by a list of shapes.
+A tensor's name is its path in the parameter tree joined by dots, such as `blocks.video.qkv.kernel`; blocks are stacked
+along a leading layer axis. The file's metadata contains the `Meta` of the run that made it, so that an error about
+weights of another model, codec or encoder names the field that differs and not a list of shapes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ class Meta:
     """What weights mean.
 
     Attributes:
-        config: of the run. codec, encoder: identities of what made its latents and text tokens.
-        fps: frames a second. credit: of the footage, shown with samples.
-        prepared: identity of the set a run trained on; "" where it is not known, as in files from before it was kept.
+        config: the run's config.
+        codec, encoder: identities of what made its latents and text tokens.
+        fps: frames a second.
+        credit: the credit of the footage, shown with samples.
+        prepared: identity of the set that a run was trained on; "" for files from before it was stored.
     """
 
     config: Config
@@ -41,7 +43,7 @@ class Meta:
 
     @classmethod
     def from_json(cls, values: dict[str, Any], *, where: str) -> Meta:
-        """Reads what `to_json` gave; raises InputError that names `where` it stood."""
+        """Returns the meta of values from `to_json`; raises InputError that names `where` they were."""
         fields = {field.name for field in dataclasses.fields(cls)}
         values = {"prepared": "", **values}
         if values.keys() != fields:
@@ -53,14 +55,14 @@ class Meta:
             raise InputError(f"{where}: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Returns plain values for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def check_same(self, where: str, other: Meta, *, starting: bool = False) -> None:
         """Raises InputError naming the first way in which `other` is of another model or other data.
 
         How a network computes may always change. Where a new run is `starting` from the weights, the layout may change
-        as well: what shots are to each other is learnt anew.
+        as well, since the run learns anew how shots relate.
         """
         for section in ("backbone",) if starting else ("backbone", "layout"):
             mine, theirs = (
@@ -75,7 +77,7 @@ class Meta:
         self.check_identities(where, codec=other.codec, encoder=other.encoder)
 
     def list_changes(self, other: Meta) -> list[str]:
-        """In what `other` differs that a run may change: `data.rows 4 instead of 2`, or another prepared set."""
+        """Returns the changes of `other` that a run may make: `data.rows 4 instead of 2`, or another prepared set."""
         mine, theirs = (dataclasses.asdict(meta.config) for meta in (self, other))
         changes = [
             f"{section}.{field} {value!r} instead of {mine[section][field]!r}"
@@ -105,15 +107,15 @@ def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32")
 
 
 def load_weights(path: Path, shapes: Any) -> Any:
-    """Reads parameters tensor by tensor into the tree of `shapes`, in its dtypes.
+    """Returns parameters in the tree of `shapes`, in its dtypes; they are read tensor by tensor.
 
     Args:
-        path: of a safetensors file.
-        shapes: abstract parameters. A leaf that has a sharding is made there, and of the file only that is read which
-            devices of this process hold. A leaf without one is read whole, as a numpy array.
+        path: the safetensors file.
+        shapes: abstract parameters. A leaf that has a sharding is placed by it, and only what devices of this process
+            hold is read of the file. A leaf without one is read whole, as a numpy array.
 
     Raises:
-        InputError: no such file, missing or unexpected tensors, wrong shapes.
+        InputError: there is no such file, tensors are missing or unexpected, or shapes are wrong.
     """
     leaves = name_leaves(shapes)
     check_tensors(path, shapes={name: leaf.shape for name, leaf in leaves.items()})
@@ -137,7 +139,7 @@ def _load_tensor(path: Path, name: str, wanted: jax.ShapeDtypeStruct) -> jax.Arr
 
 
 def read_weights_meta(path: Path) -> Meta:
-    """The meta in a weights file; raises InputError where there is none."""
+    """Returns the meta in a weights file; raises InputError where there is none."""
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}

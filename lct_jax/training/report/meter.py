@@ -1,6 +1,6 @@
-"""The meter of a run: it gathers the metrics of steps and makes reports of them.
+"""The meter of a run gathers the metrics of steps and makes reports of them.
 
-What is measured with a clock (`CLOCKED`) leaves out compilation, evaluation, saves and the writing of traces.
+Values that are measured with a clock (`CLOCKED`) leave out compilation, evaluation, saves and the writing of traces.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ CLOCKED = (
 
 
 class Report(NamedTuple):
-    """What a `Meter` makes of some steps.
+    """The report of some steps.
 
     Attributes:
-        values: by name. skipped: steps whose update was not made. in_a_row: how many of them at the end.
+        values: numbers by name.
+        skipped: the steps whose update was refused.
+        in_a_row: how many updates in a row were refused at the end.
     """
 
     values: dict[str, float]
@@ -36,7 +38,7 @@ class Report(NamedTuple):
 
 
 class Meter:
-    """Gathers the metrics of steps between two reports; the device is asked only when a report is due."""
+    """Gathers the metrics of steps between two reports; they are fetched from the device only for a report."""
 
     def __init__(self, throughput: Throughput) -> None:
         self._throughput = throughput
@@ -46,9 +48,10 @@ class Meter:
         self.restart_clock()
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """One step: what it gave, on the device. The first one of a process is compiled and not timed.
+        """Adds the metrics of one step, which are on the device. The first one of a process is compiled and not timed.
 
-        Waits for the step before: the host would run ahead by many, and a request to stop would wait for all of them.
+        This waits for the step before, since otherwise the host would run many steps ahead, and a request to stop would
+        wait for all of them.
         """
         self._metrics[step] = metrics
         if self._before is None:
@@ -58,16 +61,18 @@ class Meter:
         self._before = metrics
 
     def add_save(self, seconds: float) -> None:
-        """What a save took, for the next report."""
+        """Adds the duration of a save to the next report."""
         self._save_seconds += seconds
 
     def restart_clock(self) -> None:
-        """After a report, and what is done then beside training: the time of steps begins anew."""
+        """Restarts the timing of steps, after a report and after other work than training."""
         self._untimed = len(self._metrics)
         self._start = time.perf_counter()
 
     def report(self) -> Report:
-        """Means over the updates made since the last report (losses: over samples); rates and fill of all steps."""
+        """Returns means over the updates since the last report (of losses, over samples), and rates and fill of all
+        steps.
+        """
         gathered = jax.device_get(self._metrics)
         seconds = time.perf_counter() - self._start
         works = [self._throughput.count(metrics.sizes) for metrics in gathered.values()]
@@ -75,7 +80,7 @@ class Meter:
         made = [metrics for metrics in gathered.values() if not metrics.skipped_in_a_row]
         values: dict[str, float] = {}
         if made:
-            # A sample counts the same in whatever batch it lies; the weights of each sum to 1.
+            # The weights of each sample sum to 1, so that it counts the same in whatever batch it is.
             samples = [metrics.breakdown.time[0].sum() for metrics in made]
             values["loss"] = float(np.average([m.loss for m in made], weights=samples))
             values["gradient_norm"] = float(np.mean([m.gradient_norm for m in made]))
@@ -94,7 +99,7 @@ class Meter:
 
 
 def name_parts(parts: Sequence[Breakdown]) -> dict[str, float]:
-    """Mean losses by time and by shot over some steps, weighted as in the loss; what did not occur is left out."""
+    """Returns mean losses by time and by shot over some steps, weighted as in the loss; empty buckets are left out."""
     time, shot = (np.sum(sums, axis=0) for sums in zip(*parts, strict=True))
     edges = [f"{bucket / TIME_BUCKETS:g}" for bucket in range(TIME_BUCKETS + 1)]
     names = [

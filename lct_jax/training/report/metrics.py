@@ -1,4 +1,4 @@
-"""What is kept of a step for its report: a few numbers a row, computed inside the compiled program."""
+"""The metrics of a step: a few numbers a row, computed inside the compiled program."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from lct_jax.types import PackedBatch
 
 
 class Metrics(NamedTuple):
-    """Of one step, on the device.
+    """The metrics of one step, on the device.
 
     Attributes:
-        loss: float32, mean over the samples of the batch. gradient_norm: float32.
+        loss: float32, mean over the samples of the batch.
+        gradient_norm: float32.
         skipped_in_a_row: int32, 0 where the update of the step was made.
-        breakdown: the loss by diffusion time and by shot. sizes: tokens of every group slot.
+        breakdown: the loss by diffusion time and by shot.
+        sizes: tokens of every group slot.
     """
 
     loss: jax.Array
@@ -29,7 +31,7 @@ class Metrics(NamedTuple):
 
 
 def measure_step(step: Callable[..., Any], *, slots: int) -> Callable[..., Any]:
-    """Returns a step whose output is its `Metrics`; `step` gives a `StepOutput`, and `slots` is S."""
+    """Returns a step whose output is its `Metrics`; `step` returns a `StepOutput`, and `slots` is S."""
 
     def measured(state: Any, batch: PackedBatch, key: jax.Array) -> tuple[Any, Metrics]:
         state, output = step(state, batch, key)

@@ -18,7 +18,8 @@ class Profile:
     """A window of steps to be traced; call `before` and `after` around every step.
 
     Args:
-        steps: "START:STOP", or "" for none. folder: to write to.
+        steps: "START:STOP", or "" for none.
+        folder: the folder to write to.
 
     Raises:
         InputError: the window is not of that form.
@@ -34,14 +35,15 @@ class Profile:
         self._folder, self._tracing = folder, False
 
     def before(self, step: int) -> jax.profiler.StepTraceAnnotation:
-        """Begins the trace where one is due; gives the context of the step, by which tools tell steps apart."""
-        if step in self._window and not self._tracing:  # a run may be resumed in the middle of it
+        """Starts the trace where one is due, and returns the context by which tools tell steps apart."""
+        # A run may be resumed in the middle of the window.
+        if step in self._window and not self._tracing:
             jax.profiler.start_trace(str(self._folder))
             self._tracing = True
         return jax.profiler.StepTraceAnnotation("train", step_num=step)
 
     def after(self, step: int, results: Any) -> bool:
-        """Ends the trace with the last step of it, once its results are there; whether it did."""
+        """Ends the trace after its last step, once the step's results are ready; returns whether it did."""
         if not self._tracing or step < self._window.stop - 1:
             return False
         jax.block_until_ready(results)

@@ -1,7 +1,7 @@
-"""Programs compiled more than once: a step that is compiled again stands still for minutes, and nothing says why.
+"""Counts programs that are compiled more than once, since training stands still for minutes meanwhile without a line.
 
-JAX tells what it compiles (`jax.monitoring`). A program counts from its second time on; it is compiled again when
-shapes, dtypes, placement or static arguments of what it is given have changed.
+JAX reports what it compiles (`jax.monitoring`). A program counts from its second compilation on; it is compiled again
+when shapes, dtypes, placement or static arguments of its inputs have changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class Recompilations:
-    """Listens from its creation to `close`.
+    """Counts recompilations from its creation to `close`.
 
     Args:
         programs: names of functions under `jax.jit` that are to be compiled once each.
@@ -29,12 +29,12 @@ class Recompilations:
         monitoring.register_event_duration_secs_listener(self._note)
 
     def take_lines(self) -> list[str]:
-        """A line for every one since the last call."""
+        """Returns a line for every recompilation since the last call."""
         lines, self._lines = self._lines, []
         return lines
 
     def close(self) -> None:
-        """Listens no more."""
+        """Stops counting."""
         monitoring.unregister_event_duration_listener(self._note)
 
     def _note(self, event: str, seconds: float, **details: Any) -> None:

@@ -1,10 +1,10 @@
-"""Where reports of a run go: JSON lines, TensorBoard, and the progress bar of process 0.
+"""Where reports of a run are written: JSON lines, TensorBoard, and the progress bar of process 0.
 
     WORKDIR/metrics.jsonl    one object a report: {"step": ..., "loss": ..., ...}
     WORKDIR/tensorboard/     the same for TensorBoard
     WORKDIR/notes.txt        what a person should know of, such as updates that were not made
 
-A run that resumes first drops lines later than the step it resumes from, so every step stands there once. The other
+A run that resumes first drops lines later than the step that it resumes from, so each step has one line. The other
 processes compute the same reports and write nothing.
 """
 
@@ -26,7 +26,9 @@ class Reporter:
     """Writes reports of a run.
 
     Args:
-        workdir: of the run. start, stop: steps of this process; `start` is where it resumes.
+        workdir: the run's work folder.
+        start: the step at which this process resumes.
+        stop: the last step of the run.
     """
 
     def __init__(self, workdir: Path, *, start: int, stop: int) -> None:
@@ -37,10 +39,10 @@ class Reporter:
         call_before_last_line(self.bar.close)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One report: to the file, to TensorBoard, and its main numbers to the bar.
+        """Writes one report to the file and to TensorBoard, and shows its main numbers in the bar.
 
         Raises:
-            InputError: the disk is full, for one.
+            InputError: a file cannot be written, for example because the disk is full.
         """
         try:
             with self.path.open("a") as file:
@@ -48,7 +50,7 @@ class Reporter:
             if self._board is not None:
                 for name, value in values.items():
                     self._board.add_scalar(name, value, step)
-                # A kill must not take reports along that a resumed run does not write again.
+                # A kill must not lose reports of steps that a resumed run does not run again.
                 self._board.flush()
         except OSError as error:
             raise InputError(
@@ -60,20 +62,20 @@ class Reporter:
             self.bar.set_postfix(shown)
 
     def note(self, line: str) -> None:
-        """A line for whoever watches, above the bar, and for later in WORKDIR/notes.txt."""
+        """Prints a line above the bar, and adds it to WORKDIR/notes.txt."""
         with (self.path.parent / "notes.txt").open("a") as file:
             file.write(line + "\n")
         self.bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Ends the bar and the TensorBoard file."""
+        """Closes the bar and the TensorBoard file."""
         self.bar.close()
         if self._board is not None:
             self._board.close()
 
 
 def _open_board(folder: Path, *, purge_step: int) -> Any | None:
-    """Returns a writer for TensorBoard, or None where tensorboardX is not installed, which a line on stderr says."""
+    """Returns a writer for TensorBoard, or None with a line on stderr where tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -82,7 +84,7 @@ def _open_board(folder: Path, *, purge_step: int) -> Any | None:
     return SummaryWriter(str(folder), purge_step=purge_step)
 
 
-# Beside what the bar shows itself: steps, steps a second and the time that is left.
+# Values that the bar shows after its own: steps, steps a second and the remaining time.
 BAR_NAMES = {
     "loss": "loss",
     "tokens_per_second": "tok/s",
@@ -119,7 +121,7 @@ def _short(value: float) -> str:
 
 
 def drop_later(path: Path, step: int) -> None:
-    """Takes lines of steps that will be done again out of a log, and one cut short by a kill."""
+    """Removes the lines of steps that will be run again from a log, and a line that a kill cut short."""
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
@@ -128,7 +130,7 @@ def drop_later(path: Path, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; a line cut short by a kill counts as later than everything."""
+    """Returns the step of a line; a line that a kill cut short counts as later than everything."""
     try:
         return json.loads(line)["step"]
     except json.JSONDecodeError:

@@ -1,7 +1,7 @@
-"""How fast a run is: rates of useful and of computed work, and their share of what the chips can do.
+"""How fast a run is: rates of useful and of computed work, and their share of the chips' peak.
 
-The work of some steps and the seconds they took enter, named rates leave. Model FLOPs utilisation (MFU) is a rate over
-the published peak of all chips: of useful work in the strict sense, of computed work as hardware utilisation.
+`Throughput.rate` turns the work of some steps and their seconds into rates by name. Model FLOPs utilisation (MFU) is a
+rate over the published peak of all chips: strictly, of useful work; of computed work, it is hardware utilisation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lct_jax.costs.chips import CHIPS, Chip
 from lct_jax.costs.flops import Costs
 from lct_jax.costs.step import GroupSizes, Program, Work, count_work, make_program
 
-# What JAX calls the devices of a chip (`device_kind`); those of other names have no peak here.
+# The chip of each `device_kind` of JAX; other devices have no peak here.
 DEVICE_KINDS = {
     "TPU v5 lite": "v5e",
     "TPU v5e": "v5e",
@@ -38,7 +38,7 @@ DEVICE_KINDS = {
 
 
 def find_chip(device_kind: str) -> Chip | None:
-    """The chip whose devices JAX calls so; None for a CPU, and where no published peak is at hand."""
+    """Returns the chip of a JAX device kind; None for a CPU, and where no published peak is known."""
     return CHIPS.get(DEVICE_KINDS.get(device_kind, ""))
 
 
@@ -51,11 +51,13 @@ def make_throughput(config: Config, costs: Costs, mesh: Mesh) -> Throughput:
 
 
 class Throughput:
-    """Counts and rates steps of one config on some devices.
+    """Counts and rates the steps of one config on some devices.
 
     Args:
-        config: of the run. program: what its step computes. devices: of the mesh. chip: which they are; None where no
-            peak is published.
+        config: the run's config.
+        program: what decides the computed work of its step.
+        devices: the number of devices in the mesh.
+        chip: the chip that they are; None where no peak is published.
     """
 
     def __init__(
@@ -65,11 +67,11 @@ class Throughput:
         self.peak = None if chip is None else devices * chip.flops / chip.devices
 
     def count(self, sizes: GroupSizes) -> Work:
-        """The work of one step."""
+        """Returns the work of one step."""
         return count_work(sizes, self.config, self.program)
 
     def rate(self, works: Sequence[Work], seconds: float) -> dict[str, float]:
-        """Rates of steps that took so long together, by name."""
+        """Returns the rates of steps that together took so many seconds, by name."""
         useful = sum(work.useful for work in works) / seconds
         computed = sum(work.computed for work in works) / seconds
         rates = {

@@ -1,4 +1,4 @@
-"""Pictures into sampling and out of it, with real files and a codec that only folds pixels."""
+"""Reading given pictures and writing scenes, with real files and a codec that only folds pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import make_network
-from lct_jax.directing.script import GlobalPrompt, Script, ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.media.video import read_video, write_video
 from lct_jax.scene_files import SceneWriter, fit_size, read_given
@@ -25,7 +26,7 @@ CREDIT = "Film (c) somebody"
 
 
 class FoldingCodec:
-    """First frame alone, then every fourth; 8x8 means: lossy, but sizes and order are right."""
+    """Keeps the first frame and then every fourth, as 8x8 means; it loses detail, but sizes and order are right."""
 
     identity, channels, stride = "folding", 3, (4, 8, 8)
 

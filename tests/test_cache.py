@@ -1,4 +1,4 @@
-"""A cache as arrays: what is written where, how it comes back, and what is never read."""
+"""The arrays of a cache: where tokens are written, how they are gathered, and which slots are never read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_index(entry: int) -> TokenIndex:
     return TokenIndex(fill(1), fill(entry), fill(0), np.full((2, 3, 3), 7, np.int32))
 
 
-def test_int8_is_within_half_a_step():
+def test_int8_rounding_error_is_half_a_step():
     x = draw(0) * 10.0 ** np.arange(-8, 8)[None, None, None, None]
     kept = quantise(x)
     assert kept.value.dtype == jnp.int8
@@ -44,7 +44,7 @@ def test_int8_is_within_half_a_step():
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])
-def test_tokens_go_to_their_slots_and_come_back_rotated(kept_as):
+def test_cached_tokens_are_stored_in_slots_and_gathered_rotated(kept_as):
     cache = make_cache(describe(TINY).cache, rows=2, capacity=5, kept_as=kept_as)
     place = np.array([[1, 4, 5], [0, 2, 3]])  # the last token of the first row is padding
     seen = KeyValues(draw(1), draw(2))
@@ -66,8 +66,8 @@ def test_tokens_go_to_their_slots_and_come_back_rotated(kept_as):
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])
-def test_slots_behind_the_count_are_not_read(kept_as, monkeypatch):
-    """Blocks of four: rows use 3 and 6 of 12 slots, so the third block is not touched; NaN would spread from it."""
+def test_cache_slots_beyond_the_count_are_not_read(kept_as, monkeypatch):
+    """Blocks have four slots and rows use 3 and 6 of 12, so the third block is not read; NaN would spread from it."""
     monkeypatch.setattr(chunked, "KEY_BLOCK", 4)
     shape = (2, 2, 2, 12, 8)
     k, v = draw(3, shape), draw(4, shape)
@@ -84,7 +84,7 @@ def test_slots_behind_the_count_are_not_read(kept_as, monkeypatch):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-def test_an_empty_history_weighs_nothing():
+def test_an_empty_history_does_not_change_attention():
     history = History(draw(6), draw(7), jnp.zeros(2, jnp.int32))
     found = attend_history(
         draw(8, (2, TINY.backbone.heads, 4, TINY.backbone.head_dim)), history, jnp.int32(0)
@@ -94,8 +94,8 @@ def test_an_empty_history_weighs_nothing():
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])
-def test_an_euler_step_copies_nothing_of_the_history(kept_as):
-    """In the compiled loop, nothing as long as the history is made: it is passed on, and cut into blocks."""
+def test_an_euler_step_does_not_copy_the_history(kept_as):
+    """The compiled loop makes no array as long as the history: the history is passed on, and sliced into blocks."""
     length = 4096
     graph, params = build_abstract(TINY)
     served = Denoiser(Network(graph, params), spec=describe(TINY), context="causal")

@@ -1,4 +1,4 @@
-"""Which shots a new shot sees: the last ones, or the ones that matter, within a budget."""
+"""Which shots a new shot sees: the recent or the relevant ones, within a budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RELEVANT = dataclasses.replace(CONFIG, history="relevant")
 
 
 def make_request(ties: list[ShotLinks], *, topics: list[int] | None = None) -> SceneRequest:
-    """Shots of two text tokens and four video tokens; prompts of one topic are alike, others at right angles."""
+    """Returns shots of two text and four video tokens; prompts of one topic are equal, others orthogonal."""
     topics = topics or [0] * len(ties)
     text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))
     shots = (
@@ -41,7 +41,7 @@ def cast(*names: str) -> ShotLinks:
         (dataclasses.replace(CONFIG, history_tokens=5), ()),
     ],
 )
-def test_the_last_shots_within_the_budget(config, expected):
+def test_recent_history_within_the_budget(config, expected):
     assert choose_history(make_request([ShotLinks()] * 12), 11, config) == expected
 
 
@@ -62,7 +62,7 @@ def test_the_first_shot_sees_nothing():
         (ShotLinks(), 4),  # all are alike: the nearest
     ],
 )
-def test_relevance_by_what_a_shot_names_and_then_by_itself(last, expected):
+def test_relevant_history_by_named_links_then_shared_ones(last, expected):
     ties = [ShotLinks(), cast("Ana", "Bo"), ShotLinks(place="quay"), cast("Bo"), ShotLinks(), last]
     config = dataclasses.replace(RELEVANT, history_shots=1)
     assert choose_history(make_request(ties), 5, config) == (expected,)
@@ -71,7 +71,7 @@ def test_relevance_by_what_a_shot_names_and_then_by_itself(last, expected):
 def give(
     request: SceneRequest, pictures: Sequence[int], videos: Sequence[int] = ()
 ) -> SceneRequest:
-    """Some shots as given pictures, of one latent frame, and some as given videos of two."""
+    """Makes some shots given pictures, of one latent frame, and some given videos of two."""
     shots = list(request.shots)
     for number in (*pictures, *videos):
         grid = (1, 2, 2) if number in pictures else (2, 2, 2)
@@ -88,20 +88,20 @@ def test_given_pictures_stay_in_the_history_however_long_the_scene(config):
         assert choose_history(request, shot, config) == (0, 1, *recent)
 
 
-def test_the_shot_before_stays_whatever_is_given():
+def test_the_shot_before_stays_in_the_history_with_many_given_pictures():
     request = give(make_request([ShotLinks()] * 20), range(10), videos=(12,))
     assert choose_history(request, 15, CONFIG) == (*range(3, 10), 14)
-    # A given video is a shot like others: it falls out when it is far behind.
+    # A given video is a shot like others, and leaves the history when it is far behind.
     request = give(make_request([ShotLinks()] * 20), (1,), videos=(0,))
     assert choose_history(request, 15, CONFIG) == (1, 8, 9, 10, 11, 12, 13, 14)
 
 
-def test_relevance_by_text_where_characters_say_nothing():
+def test_relevant_history_by_prompt_similarity():
     request = make_request([ShotLinks()] * 5, topics=[3, 1, 3, 2, 3])
     assert choose_history(request, 4, dataclasses.replace(RELEVANT, history_shots=2)) == (0, 2)
 
 
-def test_the_closer_cast_is_nearer():
+def test_relevant_history_by_shared_characters():
     ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), ShotLinks(), cast("Ana", "Bo")]
     config = dataclasses.replace(RELEVANT, history_shots=2)
     assert choose_history(make_request(ties), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2

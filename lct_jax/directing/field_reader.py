@@ -1,0 +1,266 @@
+"""Files that people write by hand, read by the types of their fields, with complaints of one line.
+
+The fields of a kind of file are a class under `Fields`, which pydantic checks. The same class gives the JSON Schema in
+docs/schemas/, by which editors complete the file. What the types cannot say, such as a shot that refers to a later one,
+is checked by the reader of that kind of file inside of `Source.at`. Every complaint names the file, the line where the
+file has several, the field, what was found and what was expected:
+
+    station.json: line 9: shots[1].frames: found 20, expected 4n+1 frames: 17 or 21
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
+
+import pydantic
+
+from lct_jax.errors import InputError
+
+Step = str | int
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_KINDS = {
+    dict: "an object {...}",
+    list: "a list [...]",
+    type(None): "null",
+}
+_EXPECTED = {
+    "model_type": "an object {...}",
+    "dict_type": "an object {...}",
+    "list_type": "a list [...]",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "greater_than": "a number above",
+    "less_than": "a number below",
+}
+
+
+class Fields(pydantic.BaseModel):
+    """The base of every object in a file: its keys are the fields of the class, and no others are known.
+
+    The line of text below a field becomes its description in the JSON Schema.
+    """
+
+    model_config = pydantic.ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            check_keys(cls, values)
+        return values
+
+
+class FileFields(Fields):
+    """The base of the top level of a file. A class under it has a field `format`, which is the name of the format."""
+
+    json_schema: Annotated[str, pydantic.Field(alias="$schema")] = ""
+    """Path or address of the JSON Schema by which an editor checks this file. It is not read."""
+
+
+Kind = TypeVar("Kind", bound=Fields)
+FileKind = TypeVar("FileKind", bound=FileFields)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where values come from, so that complaints about them can name it.
+
+    Attributes:
+      name: path of the file, or what stands for it, such as "answer".
+      text: the JSON document, in which the lines of fields are found; "" where no line is named.
+    """
+
+    name: str
+    text: str = ""
+
+    @contextmanager
+    def at(self, *path: Step) -> Iterator[None]:
+        """Names the source and the field at `path` in every `InputError` that the block raises."""
+        try:
+            yield
+        except InputError as error:
+            self.refuse(path, str(error))
+
+    def refuse(self, path: tuple[Step, ...], complaint: str) -> NoReturn:
+        """Raises the `InputError` about the field at `path`."""
+        several = "\n" in self.text.strip()
+        line = f"line {find_line(self.text, path)}: " if path and several else ""
+        raise InputError(f"{self.name}: {line}{_write_path(path)}: {complaint}")
+
+    def check(self, kind: type[Kind], value: object) -> Kind:
+        """Returns a JSON value as the fields of `kind`; raises InputError where it does not fit."""
+        try:
+            return kind.model_validate(value)
+        except pydantic.ValidationError as error:
+            path, complaint = _explain(error, value)
+        self.refuse(path, complaint)
+
+    def parse(self, kind: type[FileKind]) -> FileKind:
+        """Returns the JSON document in `text` as the fields of `kind`.
+
+        Raises:
+          InputError: it is no JSON, has another format, or a field does not fit.
+        """
+        try:
+            value = json.loads(self.text, object_pairs_hook=_unique)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise InputError(f"{self.name}: not JSON at {place}: {error.msg}") from None
+        self._check_format(value, get_args(kind.model_fields["format"].annotation)[0])
+        return self.check(kind, value)
+
+    def _check_format(self, value: object, expected: str) -> None:
+        # Before anything else: a file of another format would only be blamed for its keys.
+        if not isinstance(value, dict):
+            self.refuse((), f"found {show(value)}, expected {_KINDS[dict]}")
+        if "format" not in value:
+            self.refuse((), f"key 'format' is missing, expected {expected!r}")
+        if value["format"] != expected:
+            self.refuse(("format",), f"found {show(value['format'])}, expected {expected!r}")
+
+
+def open_source(path: str | Path) -> Source:
+    """Returns the text of a file; raises InputError where it cannot be read or is not UTF-8."""
+    file = str(path)
+    try:
+        return Source(file, Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text (byte {error.start})") from None
+
+
+def check_keys(kind: type[Fields], values: Mapping[str, Any]) -> None:
+    """Raises InputError for a key that is not a field of `kind`, or a field that must be there and is not."""
+    required = {
+        field.alias or name: field.is_required() for name, field in kind.model_fields.items()
+    }
+    known = sorted(required, key=lambda key: key.startswith("$"))
+    for key in values:
+        if key not in required:
+            raise InputError(f"unknown key {key!r}, {suggest(key, known)}")
+    for key in known:
+        if required[key] and key not in values:
+            raise InputError(f"key {key!r} is missing")
+
+
+def require_one(noun: str) -> pydantic.AfterValidator:
+    """Returns the check that a list is not empty; `noun` is what it holds, for the message."""
+
+    def check(items: list[Item]) -> list[Item]:
+        if not items:
+            raise InputError(f"is empty, expected at least one {noun}")
+        return items
+
+    return pydantic.AfterValidator(check)
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """Returns what to write instead of a name that is not known: the nearest one, or all of them."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
+
+
+def show(value: object) -> str:
+    """Returns a JSON value as messages show it: at most 40 characters, or the kind of an object or a list."""
+    if isinstance(value, dict | list) or value is None:
+        return _KINDS[type(value)]
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+
+
+def find_line(text: str, path: tuple[Step, ...]) -> int:
+    """Returns the line, counted from 1, in which the value at `path` begins in a JSON document.
+
+    Where the path leads nowhere, it is the line of the last value on the way.
+    """
+    place = _skip(text, 0)
+    for step in path:
+        members = _find_members(text, place)
+        place = next((at for name, at in members if name == step), place)
+    return text.count("\n", 0, place) + 1
+
+
+def _find_members(text: str, place: int) -> Iterator[tuple[Step, int]]:
+    """Yields the key or the number of every member of the object or list at `place`, and where its value begins."""
+    decoder = json.JSONDecoder()
+    named = text[place] == "{"
+    end = "}" if named else "]"
+    number, place = 0, _skip(text, place + 1)
+    while text[place] != end:
+        name: Step = number
+        if named:
+            name, place = decoder.raw_decode(text, place)
+            place = _skip(text, _skip(text, place) + len(":"))
+        yield name, place
+        place = _skip(text, decoder.raw_decode(text, place)[1])
+        if text[place] == ",":
+            place = _skip(text, place + 1)
+        number += 1
+
+
+def _skip(text: str, place: int) -> int:
+    return _SPACE.match(text, place).end()
+
+
+def _explain(error: pydantic.ValidationError, value: Any) -> tuple[tuple[Step, ...], str]:
+    """Returns the path and the text of the first complaint of pydantic about a JSON value."""
+    first = error.errors()[0]
+    path = []
+    for step in first["loc"]:
+        # pydantic also names the member of a union here, which is no step into the value.
+        if isinstance(value, dict if isinstance(step, str) else list) and (
+            step in value if isinstance(step, str) else step < len(value)
+        ):
+            value = value[step]
+            path.append(step)
+    limits = first.get("ctx", {})
+    if isinstance(limits.get("error"), InputError):
+        return tuple(path), str(limits["error"])
+    return tuple(path), _expect(first["type"], first["input"], limits)
+
+
+def _expect(complaint: str, value: Any, limits: Mapping[str, Any]) -> str:
+    """Returns what was found and what was expected in place of a value, by the name of pydantic's complaint."""
+    if complaint == "literal_error":
+        return f"found {show(value)}, expected {limits['expected'].replace(chr(39), '')}"
+    expected = _EXPECTED.get(complaint, complaint.replace("_", " "))
+    limit = limits.get("gt", limits.get("lt"))
+    if limit is None:
+        return f"found {show(value)}, expected {expected}"
+    # The value is shown as its field reads it: 0 is 0.0 where fractions are allowed.
+    return f"found {type(limit)(value)}, expected {expected} {limit:,.15g}"
+
+
+def _write_path(path: tuple[Step, ...]) -> str:
+    """Returns a path as people write it, such as `shots[2].prompt`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".") or "top level"
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # JSON itself keeps the last of two equal keys, and a character would be gone without a word.
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"key {twice!r} is written twice in one object")
+    return members

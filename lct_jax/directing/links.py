@@ -1,0 +1,47 @@
+"""Links between the shots of a script: which shots, characters and places a shot should agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
+from lct_jax.directing.field_reader import Source
+from lct_jax.directing.prompts import ShotPrompt
+from lct_jax.errors import InputError
+
+
+def _choose_kind(value: object) -> str:
+    # A bool is an int in Python, but true is no number of a shot.
+    return "as a number" if type(value) is int else "as a name"
+
+
+Reference = Annotated[
+    Annotated[int, Tag("as a number")] | Annotated[str, Tag("as a name")],
+    Discriminator(_choose_kind),
+]
+
+
+def check_refers(
+    source: Source, shots: Sequence[ShotPrompt], *, characters: Collection[str]
+) -> None:
+    """Raises InputError where a shot refers to what is not there when its turn comes.
+
+    A shot may refer to shots before it, to given ones, to characters that are described, and to places that a shot has.
+    """
+    names = {*characters, *(shot.place for shot in shots if shot.place)}
+    for own, shot in enumerate(shots, start=1):
+        ready = {
+            n for n, other in enumerate(shots, start=1) if n < own or (n > own and other.given)
+        }
+        for i, item in enumerate(shot.refers):
+            with source.at("shots", own - 1, "refers", i):
+                _check_reference(item, names=names, ready=ready)
+
+
+def _check_reference(item: int | str, *, names: Collection[str], ready: Collection[int]) -> None:
+    if isinstance(item, str) and item not in names:
+        raise InputError(f"found {item!r}, a character or place that no shot has")
+    if isinstance(item, int) and item not in ready:
+        raise InputError(f"found {item}, expected an earlier or a given shot, counted from 1")

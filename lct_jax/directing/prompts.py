@@ -1,0 +1,155 @@
+"""Prompts of a scene: the global one and one a shot, the rules for their texts, and how a text encoder reads them.
+
+Scripts, scene files and captions hold texts of the same kinds, and check them here: characters are described once, all
+other texts mention them by ID alone, and the tag of a cut is never written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from lct_jax.directing.field_reader import Source, Step
+from lct_jax.errors import InputError
+
+SHOT_CUT_TAG = "[SHOT CUT]"
+
+_CHARACTER = re.compile(r"\bCharacter (\w+)")
+_HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class GlobalPrompt:
+    """What every shot of a scene shares.
+
+    Attributes:
+      characters: description of each character, by the ID the prompts use ("1" for "Character 1").
+      environment: where and when the scene plays.
+      story: what happens over the whole scene.
+    """
+
+    characters: dict[str, str]
+    environment: str
+    story: str
+
+
+@dataclass(frozen=True)
+class ShotPrompt:
+    """One shot.
+
+    Attributes:
+      text: the prompt, without any tag.
+      cut: True when the shot starts with a cut, False when it goes on from the shot before it.
+      given: path of an image or video used in place of a generated shot; empty to generate it.
+      frames: length in frames, 4n+1; None leaves it to the sampler.
+      place: name of where it plays; empty if the script does not say.
+      refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
+    """
+
+    text: str
+    cut: bool = True
+    given: str = ""
+    frames: int | None = None
+    place: str = ""
+    refers: tuple[int | str, ...] = ()
+
+
+def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
+    """Returns the text of the global group: characters, environment and story, without the parts that are empty.
+
+    `story=False` leaves the story out, as training does at random (LCT supplement, data).
+    """
+    parts = [f"Character {name}: {text}" for name, text in prompt.characters.items()]
+    if prompt.environment:
+        parts.append(f"Environment: {prompt.environment}")
+    if story and prompt.story:
+        parts.append(f"Story: {prompt.story}")
+    return " ".join(parts)
+
+
+def render_shot(shot: ShotPrompt) -> str:
+    """Returns the text of a shot's group: the prompt, after the tag of truly cut footage (LCT, data)."""
+    return f"{SHOT_CUT_TAG} {shot.text}" if shot.cut else shot.text
+
+
+def find_characters(text: str) -> tuple[str, ...]:
+    """Returns the IDs that a text mentions as "Character <ID>", each once, in order of first mention."""
+    return tuple(dict.fromkeys(_CHARACTER.findall(text)))
+
+
+def check_text(text: str) -> str:
+    """Returns a text for the text encoder without the space around it.
+
+    Raises:
+      InputError: it holds the tag of a cut, or half of a surrogate pair, which no text encoder takes.
+    """
+    if tag := _HANDWRITTEN_TAG.search(text):
+        raise InputError(
+            f'found the tag {tag[0]!r}, expected the shot\'s "cut": true or false instead'
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise InputError(f"found {half!r}, half of a surrogate pair, expected Unicode") from None
+    return text.strip()
+
+
+def check_not_empty(text: str) -> str:
+    """Returns a text without the space around it; raises InputError where nothing is left."""
+    if not text.strip():
+        raise InputError("is empty")
+    return text.strip()
+
+
+def check_characters(characters: dict[str, str]) -> dict[str, str]:
+    """Returns descriptions by ID; raises InputError for an ID that a prompt cannot mention."""
+    for name in characters:
+        if not re.fullmatch(r"\w+", name):
+            raise InputError(f"ID {name!r} is not made of letters, digits and _ alone")
+    return characters
+
+
+NotEmpty = Annotated[
+    str, AfterValidator(check_not_empty), Field(json_schema_extra={"pattern": r"\S"})
+]
+Text = Annotated[str, AfterValidator(check_text)]
+Prompt = Annotated[NotEmpty, AfterValidator(check_text)]
+Characters = Annotated[dict[str, Prompt], AfterValidator(check_characters)]
+
+
+def check_mentions(text: str, described: Collection[str]) -> None:
+    """Raises InputError where a text mentions a character who is not among those described."""
+    for name in find_characters(text):
+        if name not in described:
+            listed = ", ".join(described) or "none"
+            raise InputError(
+                f"mentions 'Character {name}', who is not described (described: {listed})"
+            )
+
+
+def check_descriptions(source: Source, *path: Step, characters: Mapping[str, str]) -> None:
+    """Raises InputError where one of the descriptions at `path` mentions somebody who is not described there."""
+    for name, text in characters.items():
+        with source.at(*path, name):
+            check_mentions(text, characters)
+
+
+def make_global(
+    source: Source, *path: Step, characters: dict[str, str], environment: str, story: str
+) -> GlobalPrompt | None:
+    """Returns the global prompt of the object at `path`, or None if nothing is in it.
+
+    Raises:
+      InputError: the environment or the story mentions somebody who is not described.
+    """
+    for name, text in (("environment", environment), ("story", story)):
+        with source.at(*path, name):
+            check_mentions(text, characters)
+    if not (characters or environment or story):
+        return None
+    return GlobalPrompt(characters=characters, environment=environment, story=story)
