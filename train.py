@@ -20,6 +20,7 @@ from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.data.fill import describe_cuts
 from lct_jax.data.joined import open_data
+from lct_jax.data.mix import define_data
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
@@ -40,7 +41,7 @@ from lct_jax.training.report.throughput import make_throughput
 from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
-DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md).", required=True)
+DATA = define_data("Prepared set, or several (docs/data.md).", required=True)
 define_process_flags()
 WORKDIR = define_path("workdir", "Folder of the run.", required=True)
 define_compilation_cache()

@@ -33,7 +33,7 @@ from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.joined import open_data
-from lct_jax.data.mix import make_mix
+from lct_jax.data.mix import define_data, make_mix
 from lct_jax.distributed.facts import find_differences, hash_code, read_flags, read_versions
 from lct_jax.distributed.peers import Alone, Peers
 from lct_jax.distributed.process_spec import ProcessSpec, define_process_flags, read_spec
@@ -45,7 +45,7 @@ from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import init_state
 
 CONFIG = define_config()
-DATA = flags.DEFINE_string("data", None, "Prepared set or sets, the same on all processes.")
+DATA = define_data("Prepared set or sets, the same on all processes.")
 WORKDIR = define_path("workdir", "Folder of the run, shared.", required=True)
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds within which all checks are done.")
 define_process_flags()

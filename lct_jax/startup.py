@@ -5,7 +5,7 @@
 
 Compiled programs are kept on disk (the persistent compilation cache of JAX), so that a second start compiles nothing.
 The folder is the first of these: `JAX_COMPILATION_CACHE_DIR`, which JAX reads itself; `LCT_CACHE_DIR`;
-`WORKDIR/compiled` of a program that writes into a work folder; `lct_jax/compiled` in the cache of the user, which is
+`WORKDIR/compiled` of a program that writes into a work folder; a folder in the cache of the user, which is
 `XDG_CACHE_HOME` or `~/.cache`. A program that only reads a run never uses the cache of that run: what is in a cache is
 executed, and a run may come from somebody else.
 """

@@ -225,7 +225,6 @@ def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
 
 
-@pytest.mark.programs
 def test_a_model_is_asked_again_with_the_complaint_until_captions_are_valid(
     tmp_path, asking, monkeypatch
 ):
@@ -269,7 +268,6 @@ def test_a_model_is_asked_again_with_the_complaint_until_captions_are_valid(
     assert len(pictures) == 4
 
 
-@pytest.mark.programs
 def test_an_unreachable_model_is_asked_again_in_the_next_run(tmp_path, asking, monkeypatch):
     with serve_chat([answer(GOOD), status(500)]) as server:
         set_endpoint(monkeypatch, server.url)
@@ -326,7 +324,6 @@ def test_the_key_is_in_no_file_and_no_report(tmp_path, asking, monkeypatch):
     assert [path for path in files if key.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.programs
 def test_captions_by_a_model_need_an_endpoint(asking, monkeypatch):
     monkeypatch.delenv("LCT_CHAT_URL", raising=False)
     with pytest.raises(InputError, match="LCT_CHAT_URL: not set in the environment"):

@@ -52,6 +52,7 @@ def test_a_file_that_cannot_be_written_is_a_one_line_error(tmp_path):
         save_tensors(tmp_path / "file" / "a.txt", {"x": np.zeros(1)})
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_leftovers_of_a_killed_writer_are_overwritten(tmp_path, kind):
     path = tmp_path / "a"
@@ -82,6 +83,7 @@ def _write_and_die(path: Path, kind: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.programs
 def test_writers_of_one_file_take_turns(tmp_path):
     """Eight processes each write their own number many times; the file that remains is one of them, complete."""
     path, context = tmp_path / "a", multiprocessing.get_context("fork")

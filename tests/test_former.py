@@ -1,8 +1,8 @@
-"""Files that the code before its modules moved to rooms has written are read by the code of today, and mean the same.
+"""Files that the code has written before its modules moved to rooms are read by the code of today, and mean the same.
 
-`tests/former/` was made by version 0.1.0 as of commit cb2e035, with the config `tiny.py` as it was then: a prepared set,
-a run of four steps of which the checkpoint of step 3 is kept, exported weights of step 4, and the latents of a scene
-that was sampled from them.
+`tests/former/` was made by the code of commit cb2e035, with the config `tiny.py` as it was then: a prepared set, a run
+of four steps of which the checkpoint of step 3 is kept, exported weights of step 4, and the latents of a scene that was
+sampled from them.
 """
 
 from __future__ import annotations

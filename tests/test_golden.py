@@ -72,11 +72,6 @@ def test_parameters_are_as_written(path):
 
 
 @each_config
-def test_config_has_the_name_of_its_file(path):
-    assert load_config(path).name == path.stem
-
-
-@each_config
 def test_docstring_has_the_command(path):
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
     assert f"python train.py --config=configs/{path.stem}.py" in text

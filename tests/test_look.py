@@ -22,8 +22,6 @@ from lct_jax.data.sets.validate import find_problems
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 
-pytestmark = pytest.mark.programs
-
 
 @pytest.fixture
 def copy(tmp_path) -> TinyFilm:
@@ -48,6 +46,7 @@ def change_record(film: TinyFilm, kind: str, number: int, **tensors: np.ndarray 
 # ---- validate ------------------------------------------------------------------------------------
 
 
+@pytest.mark.programs
 def test_a_good_set_has_no_problem():
     film = shared_film()
     assert list(find_problems(PreparedSet(film.prepared))) == []
@@ -78,6 +77,7 @@ def test_a_bad_record_is_named(copy, kind, number, tensors, expected):
     assert expected in problem
 
 
+@pytest.mark.programs
 def test_all_problems_of_a_set_are_listed(copy):
     (about,) = copy.prepared.glob("shards/*/shard.json")
     values = json.loads(about.read_text())
@@ -153,6 +153,7 @@ def test_a_sheet_of_a_batch_shows_its_packed_tokens():
     assert shown
 
 
+@pytest.mark.programs
 def test_a_sheet_is_written(tmp_path):
     film = shared_film()
     write_config(tmp_path / "config.py")

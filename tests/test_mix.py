@@ -40,6 +40,12 @@ def test_sets_are_read_from_the_flag(text, expected):
     assert parse_data(text) == tuple(SetChoice(*choice) for choice in expected)
 
 
+def test_a_tilde_is_the_home_of_the_user(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert parse_data("~/set") == (SetChoice("/home/ada/set"),)
+    assert parse_data("single=~/set:0.5") == (SetChoice("/home/ada/set", "single", 0.5),)
+
+
 def test_an_existing_folder_with_a_colon_is_one_folder(tmp_path):
     (tmp_path / "2024-01-01T12:0.5").mkdir()
     choice = parse_data(f"scenes={tmp_path}/2024-01-01T12:0.5")[0]
@@ -56,6 +62,8 @@ def test_an_existing_folder_with_a_colon_is_one_folder(tmp_path):
         ("single=B:1.5", "found share 1.5 in"),
         ("single=B:nan", "found share nan in"),
         ("single=B:1.2.3", "found share 1.2.3 in"),
+        ("gs://bucket/a", "--data: found 'gs://bucket/a', expected a path of this machine's"),
+        ("scenes=A,single=s3://b/a", "--data: found 's3://b/a', expected a path of this machine's"),
     ],
 )
 def test_a_set_that_is_named_wrongly_is_refused(text, message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 
@@ -99,4 +98,3 @@ def test_an_extension_agrees_with_the_compiler(monkeypatch):
     assert counted.attention > 0.3 * counted.total
     found = compiled.cost_analysis()["flops"]
     assert counted.total - dropped == pytest.approx(found, rel=0.05)
-    assert np.isfinite(found)

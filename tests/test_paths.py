@@ -166,6 +166,7 @@ def test_every_program_refuses_a_remote_folder_before_any_work(name):
     check_refused(result, REMOTE, "expected a path of this machine's file systems")
 
 
+@pytest.mark.programs
 def test_a_config_field_refuses_a_remote_folder(tmp_path):
     flag = "--config.training.init_from=gs://bucket/a.safetensors"
     result = run_program(*train_arguments(shared_film(), tmp_path / "run"), flag)

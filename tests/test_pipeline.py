@@ -22,8 +22,6 @@ from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
 from lct_jax.types import PackedBatch
 
-pytestmark = pytest.mark.programs
-
 FRAME = 2 * 3  # tokens of a latent frame
 CLIP = 3 * FRAME
 
@@ -59,6 +57,7 @@ def test_iteration_from_the_last_step_yields_no_batch(source):
     assert list(iterate(source, start=8, stop=8)) == []
 
 
+@pytest.mark.programs
 def test_worker_processes_change_nothing_and_end_with_the_iterator(source, prepared):
     flags.FLAGS(sys.argv[:1])  # Grain passes its flags to its workers
     data = dataclasses.replace(CONFIG.data, workers=2)

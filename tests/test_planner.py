@@ -99,6 +99,7 @@ def test_batch_does_not_depend_on_earlier_requests(mixed):
     assert len({repr(batch) for batch in in_order}) == 20
 
 
+@pytest.mark.programs
 def test_batch_is_the_same_in_another_process(mixed):
     expected = mixed.batch(9)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -91,7 +91,6 @@ def test_clips_are_evenly_spaced_from_the_cut_to_the_end(frames, length, clips, 
     assert clip_starts(frames, length=length, clips=clips) == expected
 
 
-@pytest.mark.programs
 def test_records_hold_the_frames_of_the_film():
     film = shared_film()
     prepared, frames = film.prepare(), read_video(film.film).frames
@@ -114,7 +113,6 @@ def test_records_hold_the_frames_of_the_film():
     assert prepared.lengths.clip_start.tolist() == [0, 2, 4, 6, 7, 9, 11]
 
 
-@pytest.mark.programs
 def test_records_hold_the_texts_of_the_scene_file():
     prepared, encoder = shared_film().prepare(), StandInEncoder(16)
     brief = "Character 1: A woman in a red coat. Environment: A quay at night."
@@ -128,7 +126,6 @@ def test_records_hold_the_texts_of_the_scene_file():
         assert found == encoder.encode([text])[0].astype(np.float16).astype(np.float32).tobytes()
 
 
-@pytest.mark.programs
 def test_the_card_describes_the_set():
     film = shared_film()
     card = film.prepare().card
@@ -224,7 +221,6 @@ def test_a_shot_that_is_followed_has_a_clip_that_ends_with_it(joined, followed, 
     assert choose_clips(shot, length=125, clips=clips) == expected
 
 
-@pytest.mark.programs
 def test_a_scene_without_texts_has_the_empty_global_prompt(film, given):
     nothing = {"characters": [], "environment": "", "story": ""}
     changes = {("scenes", 1, key): value for key, value in nothing.items()}
@@ -243,7 +239,6 @@ def stamp(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-@pytest.mark.programs
 def test_a_prepared_set_is_not_made_again(film, given):
     assert prepare_scene_file(film.scenes, film.prepared, given)
     before = stamp(film.prepared)
@@ -260,7 +255,6 @@ def test_a_prepared_set_is_not_made_again(film, given):
     ]
 
 
-@pytest.mark.programs
 def test_a_changed_scene_file_is_prepared_again(film, given):
     film.prepare(given)
     write_scenes(film.scenes, {("scenes", 0, "shots", 1, "prompt"): "Sun."})
@@ -269,7 +263,6 @@ def test_a_changed_scene_file_is_prepared_again(film, given):
     np.testing.assert_array_equal(prepared.read_prompt(1), expected)
 
 
-@pytest.mark.programs
 def test_changed_settings_are_prepared_again(film, given):
     film.prepare(given)
     assert prepare_scene_file(film.scenes, film.prepared, change(given, stills=1))
@@ -278,7 +271,6 @@ def test_changed_settings_are_prepared_again(film, given):
     assert PreparedSet(film.prepared).card.text_width == 24
 
 
-@pytest.mark.programs
 def test_changed_codec_weights_are_prepared_again(film, given):
     first = film.prepare(given).card.codec
     codec = PatchCodec.load(Path(given.prepare.codec_from), channels=8)
@@ -288,7 +280,6 @@ def test_changed_codec_weights_are_prepared_again(film, given):
     assert film.prepare(given).card.codec != first
 
 
-@pytest.mark.programs
 def test_a_preparation_that_was_interrupted_is_done_again(film, given, monkeypatch):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -308,7 +299,6 @@ def test_a_preparation_that_was_interrupted_is_done_again(film, given, monkeypat
 # ---- frames for the codec ------------------------------------------------------------------------
 
 
-@pytest.mark.programs
 def test_the_codec_is_fitted_on_all_training_shots_and_no_held_out_frame(film, monkeypatch):
     seen: list[np.ndarray] = []
     codec = PatchCodec.load(shared_film().prepared / "codec.safetensors", channels=8)
@@ -339,7 +329,6 @@ def refusal(film: TinyFilm, config: Config) -> str:
     return str(caught.value)
 
 
-@pytest.mark.programs
 def test_a_cut_past_the_end_of_the_film_is_refused(film, given):
     write_scenes(film.scenes, {("scenes", 2, "shots", 0, "frames"): [81, 101]})
     assert refusal(film, given) == (
@@ -347,7 +336,6 @@ def test_a_cut_past_the_end_of_the_film_is_refused(film, given):
     )
 
 
-@pytest.mark.programs
 def test_a_truncated_film_is_refused(film, given):
     film.film.write_bytes(film.film.read_bytes()[:-2000])
     found = refusal(film, given).removeprefix(f"{film.film}: ")
@@ -355,19 +343,16 @@ def test_a_truncated_film_is_refused(film, given):
     assert re.match(r"damaged or cut off after frame \d+|ends after \d+ of the 100 frames", found)
 
 
-@pytest.mark.programs
 def test_a_missing_film_is_refused(film, given):
     film.film.unlink()
     assert refusal(film, given) == f"{film.film}: cannot be read, No such file or directory"
 
 
-@pytest.mark.programs
 def test_codec_weights_of_other_channels_are_refused(film, given):
     found = refusal(film, put(given, channels=4))
     assert found.startswith(f"{given.prepare.codec_from}: tensors differ")
 
 
-@pytest.mark.programs
 def test_a_text_that_is_too_long_is_named(film, given, monkeypatch):
     class ShortSighted(StandInEncoder):
         def encode(self, texts):
@@ -387,7 +372,6 @@ def test_a_text_that_is_too_long_is_named(film, given, monkeypatch):
     assert found.startswith("scene 'quay': shots[2]: texts[0] ('[SHOT CU'...): found 9")
 
 
-@pytest.mark.programs
 def test_a_folder_that_cannot_be_made_is_refused(film, given):
     with pytest.raises(InputError) as caught:
         prepare_scene_file(film.scenes, film.film, given)
@@ -404,7 +388,6 @@ def test_the_scene_file_shown_is_the_one_prepared(film):
 # ---- pixels kept, to be encoded later ------------------------------------------------------------
 
 
-@pytest.mark.programs
 def test_a_set_of_pixels_gives_the_same_records_without_the_film(film, given, monkeypatch):
     direct = film.prepare(given)
     pixels = film.folder / "pixels"

@@ -4,11 +4,9 @@
 fails.
 """
 
-import math
-
 import pytest
 
-from benchmarks.puppets_guard import CEILINGS, FLOORS, find_failures, run_guard
+from benchmarks.puppets_guard import find_failures, run_guard
 
 
 @pytest.mark.slow
@@ -17,14 +15,3 @@ def test_shots_agree_on_withheld_attributes_after_a_short_run(tmp_path, monkeypa
     monkeypatch.delenv("XLA_FLAGS")
     measured = run_guard(tmp_path)
     assert find_failures(measured) == [], measured
-
-
-def test_every_measure_can_fail():
-    good = {**{name: floor + 0.01 for name, floor in FLOORS.items()}, **CEILINGS}
-    assert find_failures(good) == []
-    for name in FLOORS:
-        for bad in (FLOORS[name] - 0.01, math.nan):
-            assert find_failures({**good, name: bad}) == [name]
-    for name in CEILINGS:
-        for bad in (CEILINGS[name] + 0.01, math.nan):
-            assert find_failures({**good, name: bad}) == [name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,12 @@ from lct_jax.config.network import change, sections
 from lct_jax.data.footage.captions import Caption
 from lct_jax.data.footage.text_limits import find_too_long, load_limits, open_fitting
 from lct_jax.data.prepare import prepare, prepare_videos
-from lct_jax.data.runner import run_local
+from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.encoders.registry import load_counter, make_encoder
 from lct_jax.errors import InputError
 
-HERE = partial(run_local, processes=1)
 # Two of the words are the marks of begin and end, and "[SHOT CUT]" is 4 tokens.
 LONG = "word " * 40
 
@@ -92,13 +90,13 @@ def test_the_tag_counts_towards_the_length_of_a_text(film):
 def test_the_shard_is_made_again_when_the_span_is_raised(film):
     write_scenes(film.scenes, {("scenes", 0, "shots", 1, "prompt"): LONG})
     codec = film.folder / "set" / "codec.safetensors"
-    assert prepare([("film", film.scenes)], film.prepared, CONFIG, runner=HERE) == [None]
+    assert prepare([("film", film.scenes)], film.prepared, CONFIG, runner=run_here) == [None]
     assert len(PreparedSet(film.prepared).shot_names) == 5
     given = dataclasses.replace(CONFIG.prepare, codec_from=str(codec))
     wide = dataclasses.replace(
         CONFIG, prepare=given, **sections(change(CONFIG.network, shot_span=46))
     )
-    assert prepare([("film", film.scenes)], film.prepared, wide, runner=HERE) == [None]
+    assert prepare([("film", film.scenes)], film.prepared, wide, runner=run_here) == [None]
     assert len(PreparedSet(film.prepared).shot_names) == 6
     # The content is that of a film without limits.
     assert open_fitting(film.scenes, wide).content[1]["film"]["title"] == "Tiny"
@@ -114,7 +112,7 @@ def test_the_report_of_a_folder_says_what_was_left_out(film, tmp_path):
     write_scenes(film.scenes, {("scenes", 0, "shots", 1, "prompt"): LONG})
     film.scenes.rename(film.folder / "film.scenes.json")
     film.config.unlink()
-    report = prepare_videos(film.folder, tmp_path / "set", CONFIG, runner=HERE)
+    report = prepare_videos(film.folder, tmp_path / "set", CONFIG, runner=run_here)
     (row,) = report.rows
     assert (row.outcome, row.shots) == ("prepared", {"text too long": 1})
     line = (
@@ -166,7 +164,7 @@ def test_limits_apply_when_a_set_of_pixels_is_encoded(film, tmp_path):
     pixels = dataclasses.replace(
         CONFIG, prepare=dataclasses.replace(CONFIG.prepare, records="pixels")
     )
-    prepare([("film", film.scenes)], tmp_path / "pixels", pixels, runner=HERE)
+    prepare([("film", film.scenes)], tmp_path / "pixels", pixels, runner=run_here)
     assert len(PreparedSet(tmp_path / "pixels").shot_names) == 6
     (shard,) = Path(tmp_path / "pixels" / "shards").iterdir()
     found = find_too_long(shard, CONFIG)

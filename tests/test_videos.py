@@ -156,7 +156,6 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
 
 
-@pytest.mark.programs
 def test_stages_run_alone_and_resume(film, given, tmp_path):
     out = tmp_path / "set"
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
@@ -170,7 +169,6 @@ def test_stages_run_alone_and_resume(film, given, tmp_path):
     assert PreparedSet(out).card.counts["train"]["shots"] == 3
 
 
-@pytest.mark.programs
 def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path):
     lines = [
         {"start": 0, "end": 1.6, "prompt": "Character 1 waits."},
@@ -198,7 +196,6 @@ def test_the_rest_of_a_take_without_its_first_part_has_no_tag(given, tmp_path):
     assert PreparedSet(tmp_path / "set").read_shot(0)["text"].tobytes() == b"A square."
 
 
-@pytest.mark.programs
 def test_a_users_cuts_and_scenes_are_used_unchanged(film, given, tmp_path):
     write_json(film / "a.captions.jsonl", {"prompt": "A square."})
     scenes = [[[0, 10], [10, 26]], [[60, 100]]]  # at 24 a second: 0 to 5, 5 to 13, 30 to 50
@@ -209,7 +206,6 @@ def test_a_users_cuts_and_scenes_are_used_unchanged(film, given, tmp_path):
     assert prepared.abouts[0].frames == (5, 8, 20)
 
 
-@pytest.mark.programs
 def test_cuts_past_the_end_are_reported_in_the_row(film, given, tmp_path):
     write_json(film / "a.cuts.json", {"format": "lct_jax.cuts/1", "fps": 12, "shots": [[50, 61]]})
     (row,) = prepare_here(film, tmp_path / "set", given).rows
@@ -217,7 +213,6 @@ def test_cuts_past_the_end_are_reported_in_the_row(film, given, tmp_path):
     assert row.why.endswith("the last shot ends at frame 61, but the video has 60 at 12 fps")
 
 
-@pytest.mark.programs
 def test_a_scene_file_beside_a_video_is_used(given, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -230,7 +225,6 @@ def test_a_scene_file_beside_a_video_is_used(given, tmp_path):
     assert PreparedSet(tmp_path / "set").scene_names == names
 
 
-@pytest.mark.programs
 def test_shots_seen_before_are_left_out_across_films(film, given, tmp_path):
     frames = np.concatenate(
         [
@@ -247,7 +241,6 @@ def test_shots_seen_before_are_left_out_across_films(film, given, tmp_path):
     assert second.shots["kept"] == 1
 
 
-@pytest.mark.programs
 def test_a_folder_without_a_usable_video_makes_no_set(given, tmp_path):
     (tmp_path / "videos").mkdir()
     assert prepare_here(tmp_path / "videos", tmp_path / "set", given).rows == []
@@ -256,7 +249,6 @@ def test_a_folder_without_a_usable_video_makes_no_set(given, tmp_path):
         prepare_here(tmp_path / "nowhere", tmp_path / "set", given)
 
 
-@pytest.mark.programs
 def test_footage_with_too_large_a_stretch_is_reported_in_its_row(given, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

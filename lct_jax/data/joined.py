@@ -27,8 +27,8 @@ def open_data(text: str) -> PreparedSet | JoinedSets:
         InputError: a set is damaged or missing, or two sets do not fit together.
     """
     choices = parse_data(text)
-    if choices == (SetChoice(text),):
-        return PreparedSet(text)
+    if len(choices) == 1 and choices[0].role is None:
+        return PreparedSet(choices[0].folder)
     return JoinedSets(choices)
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from absl import flags
 
 from lct_jax.config import DataConfig
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
 from lct_jax.errors import InputError
+from lct_jax.paths import local_path
 
 ROLES = ("scenes", "single")
 # Shares are decimal numbers that somebody typed, and ten shares of 0.1 must add up to one.
@@ -68,6 +70,22 @@ class Mix(NamedTuple):
     missing: str = ""
 
 
+def define_data(help: str, *, required: bool = False) -> flags.FlagHolder:
+    """Defines the flag `--data`, which holds its text; what is wrong with that is said before any work is done."""
+    return flags.DEFINE(
+        _DataText(), "data", None, help, required=required, serializer=flags.ArgumentSerializer()
+    )
+
+
+class _DataText(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        parse_data(argument)
+        return argument
+
+    def flag_type(self) -> str:
+        return "prepared sets"
+
+
 def parse_data(text: str) -> tuple[SetChoice, ...]:
     """Returns the sets that the value of `--data` names.
 
@@ -75,10 +93,10 @@ def parse_data(text: str) -> tuple[SetChoice, ...]:
     `NAME:NUMBER` is that folder, and its share is not stated.
 
     Raises:
-        InputError: a role without a folder, or a share that is not above 0 and at most 1.
+        InputError: a role without a folder, a share that is not above 0 and at most 1, or a path that is remote.
     """
     if not text.startswith(tuple(f"{role}=" for role in ROLES)):
-        return (SetChoice(text),)
+        return (SetChoice(local_path(text, "--data")),)
     return tuple(_parse_choice(part) for part in _NEXT_SET.split(text))
 
 
@@ -137,11 +155,15 @@ def _parse_choice(text: str) -> SetChoice:
     role, _, folder = text.partition("=")
     name, colon, number = folder.rpartition(":")
     share = None
-    if colon and not Path(folder).exists() and re.fullmatch(r"[-+.\dEe]+|nan|inf", number):
+    if (
+        colon
+        and not Path(folder).expanduser().exists()
+        and re.fullmatch(r"[-+.\dEe]+|nan|inf", number)
+    ):
         folder, share = name, _parse_share(text, number)
     if not folder:
         raise InputError(f"--data: found {text!r}, expected a folder behind {role}=")
-    return SetChoice(folder, role, share)
+    return SetChoice(local_path(folder, "--data"), role, share)
 
 
 def _parse_share(text: str, number: str) -> float:

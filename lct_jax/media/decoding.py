@@ -7,6 +7,7 @@ after them is marked. In any other format a damaged packet means that the file i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from av.stream import Disposition
 from lct_jax.errors import InputError, one_line
 from lct_jax.media.colour import check_colours
 from lct_jax.media.deinterlace import deinterlace
+from lct_jax.media.transport_stream import Losses
 
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
@@ -115,18 +117,20 @@ def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded
 
 def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
     """Yields the frames that are whole; after a loss the decoder restarts at the next key frame."""
-    codec, waiting, broken = stream.codec_context, False, False
-    for packet in stream.container.demux(stream):
-        frames, lost = [], packet.is_corrupt
+    codec, waiting, broken, begin = stream.codec_context, False, False, None
+    for packet, lost in _iter_packets(path, stream):
+        frames = []
         if not waiting and lost:
-            frames = _drain(codec, stream)
+            frames = _drain(codec, stream, before=packet.dts if packet.pts is None else packet.pts)
         elif not waiting or (packet.is_keyframe and not lost):
-            waiting = False
+            begin, waiting = packet.pts if waiting else begin, False
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
                 lost = True
         for frame in frames:
+            if broken and None not in (begin, frame.pts) and frame.pts < begin:
+                continue  # it is shown before the key frame, and may refer to what was lost
             if frame.is_corrupt:
                 # Frames that refer to a lost one are lost too, and are not marked as such.
                 lost = True
@@ -138,8 +142,31 @@ def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
             waiting = broken = True
 
 
-def _drain(codec: av.VideoCodecContext, stream: av.VideoStream) -> list[av.VideoFrame]:
-    """Returns the frames that a decoder still holds."""
+def _iter_packets(path: str | Path, stream: av.VideoStream) -> Iterator[tuple[av.Packet, bool]]:
+    """Yields packets with whether data of theirs was lost."""
+    packets = stream.container.demux(stream)
+    if stream.container.format.name != "mpegts":
+        yield from ((packet, packet.is_corrupt) for packet in packets)
+        return
+    with open(path, "rb") as file:
+        losses, held, start, late = Losses(file, stream.id), [], -1, False
+        for packet in packets:
+            # Frames without a place of their own lie beside the one before.
+            if packet.pos is not None and packet.pos > start:
+                lost = bool(held) and losses.between(start, packet.pos)
+                yield from ((other, lost or flagged) for other, flagged in held)
+                held, start = [], packet.pos
+            # The parser puts the flag of a damaged packet on the one before.
+            held.append((packet, late))
+            late = packet.is_corrupt
+        lost = losses.between(start, math.inf)
+        yield from ((other, lost or flagged) for other, flagged in held)
+
+
+def _drain(
+    codec: av.VideoCodecContext, stream: av.VideoStream, *, before: int | None
+) -> list[av.VideoFrame]:
+    """Returns the frames that a decoder still holds and that are shown before a timestamp."""
     try:
         frames = codec.decode(None)
     except av.FFmpegError:  # the end of the stream was reached before
@@ -147,4 +174,4 @@ def _drain(codec: av.VideoCodecContext, stream: av.VideoStream) -> list[av.Video
     for frame in frames:
         # The library takes the time base from the packet, and there is none.
         frame.time_base = stream.time_base
-    return frames
+    return [frame for frame in frames if None not in (before, frame.pts) and frame.pts < before]

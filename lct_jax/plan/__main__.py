@@ -24,6 +24,7 @@ from absl import flags
 
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
+from lct_jax.data.mix import define_data
 from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
 from lct_jax.plan.report import (
     describe_program,
@@ -63,7 +64,7 @@ SEARCH = flags.DEFINE_bool(
 COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what the compiler says.")
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
 GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: the description of one for XLA.")
-DATA = flags.DEFINE_string("data", None, "Prepared set, or several (docs/data.md), to count.")
+DATA = define_data("Prepared set, or several (docs/data.md), to count.")
 define_compilation_cache()
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 
