@@ -9,20 +9,16 @@ bit-exactly. SIGTERM and Ctrl-C end it after the step under way, which is saved.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from absl import flags
 
-from lct_jax.attention.attend import name_kernel
 from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
-from lct_jax.costs.recompute import KERNELS, POLICIES
-from lct_jax.costs.step import Program
 from lct_jax.data.fill import describe_cuts
 from lct_jax.data.joined import open_data
 from lct_jax.data.mix import define_data
@@ -37,14 +33,12 @@ from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import start_state
 from lct_jax.training.checkpoint.weights import Meta
 from lct_jax.training.evaluate import make_evaluator
-from lct_jax.training.guard import check_guard, guard_step
+from lct_jax.training.guard import guard_step
 from lct_jax.training.optimizer import make_optimizer
-from lct_jax.training.report.meter import Meter
 from lct_jax.training.report.metrics import measure_step
 from lct_jax.training.report.profile import Profile
-from lct_jax.training.report.recompilations import Recompilations
-from lct_jax.training.report.reporter import make_reporter
-from lct_jax.training.report.throughput import Throughput, find_chip
+from lct_jax.training.report.run_log import RunLog
+from lct_jax.training.report.throughput import make_throughput
 from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
@@ -55,10 +49,8 @@ define_compilation_cache()
 PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps to trace into WORKDIR/profile.")
 
 
-def main(argv: Sequence[str]) -> None:
-    del argv
-    stop = StopSignal()
-    config = freeze(CONFIG.value)
+def main(_: Sequence[str]) -> None:
+    stop, config = StopSignal(), freeze(CONFIG.value)
     training, workdir = config.training, Path(WORKDIR.value)
     profile = Profile(PROFILE.value, workdir / "profile")
     use_compilation_cache(workdir)
@@ -72,17 +64,18 @@ def main(argv: Sequence[str]) -> None:
     # ---- data --------------------------------------------------------------------------------
     prepared, costs = open_data(DATA.value), count_costs(config.network)
     source = make_source(prepared, config, costs, rows=rows)
-    held_out = read_held_out(prepared, config, costs, rows=rows)
+    held_out = [place_batch(x, mesh) for x in read_held_out(prepared, config, costs, rows=rows)]
 
-    # ---- model -------------------------------------------------------------------------------
+    # ---- backbone and optimiser --------------------------------------------------------------
     graph, shapes = build_abstract(config.network)
+    initialize = lambda: build(config.network, key=make_key(training.seed)).params
     optimizer = make_optimizer(training, decays=find_family(config.network).decays)
-    held_out = [place_batch(batch, mesh) for batch in held_out]
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card
     meta = Meta(config, card.codec, card.encoder, card.fps, card.credit, prepared.identity)
     checkpoints, base = Checkpoints(workdir, keep=training.keep), training.init_from
+    read_base = (lambda: load_published(base, config.network, mesh)) if is_published(base) else None
     state = start_state(
         checkpoints,
         meta,
@@ -90,83 +83,48 @@ def main(argv: Sequence[str]) -> None:
         shapes,
         optimizer,
         mesh,
-        initialize=lambda: build(config.network, key=make_key(training.seed)).params,
-        read_base=(
-            (lambda: load_published(base, config.network, mesh)) if is_published(base) else None
-        ),
+        initialize=initialize,
+        read_base=read_base,
     )
-    start = int(state.step)
+    start, key = int(state.step), make_key(training.seed)
     if jax.process_index() == 0:
         prepared.copy_codec(workdir)
 
-    # ---- step --------------------------------------------------------------------------------
+    # ---- step: the method, then what refuses bad updates, then what is measured ---------------
+    slots, samples = config.data.groups, source.planner.samples_a_batch
     step = make_step(
-        graph,
-        optimizer,
-        flow_config=config.flow,
-        training=training,
-        slots=config.data.groups,
-        samples=source.planner.samples_a_batch,
+        graph, optimizer, flow_config=config.flow, training=training, slots=slots, samples=samples
     )
-    step = measure_step(guard_step(step, spike=training.spike), slots=config.data.groups)
+    step = measure_step(guard_step(step, spike=training.spike), slots=slots)
     step = jit_step(step, state, mesh)
-    evaluate = make_evaluator(
-        graph, times=training.eval_times, context=training.context, slots=config.data.groups
-    )
-    key = make_key(training.seed)
-    device = mesh.devices.flat[0]
-    kernel = name_kernel(config.compute.kernel, device.platform)
-    rows_a_call = config.data.rows // training.accumulate // mesh.shape["data"]
-    program = Program(
-        costs,
-        KERNELS[kernel],
-        POLICIES[config.compute.remat].again,
-        sharing=rows_a_call if kernel == "chunked" else 1,
-    )
-    chip = find_chip(device.device_kind)
-    throughput = Throughput(config, program, devices=mesh.size, chip=chip)
+    evaluate = make_evaluator(graph, training, slots=slots)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
-    reporter = make_reporter(workdir, start=start, stop=training.steps)
-    for line in describe_cuts(source.planner):
-        reporter.note(line)
-    meter, recompilations = Meter(throughput), Recompilations("measured", "errors")
+    throughput, notes = make_throughput(config, costs, mesh), describe_cuts(source.planner)
+    log = RunLog(
+        workdir, training, throughput, profile, start=start, describe=source.describe, notes=notes
+    )
     stop.defer()
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
-        with profile.before(number):
+        with log.watch(number):
             state, metrics = step(state, place_batch(batch, mesh), key)
-        meter.add(number, metrics)
-        if profile.after(number, metrics):
-            meter.restart_clock()
+        log.add(number, metrics)
         # A stop signal that any process received; identical on all processes.
         last, leaving = number == training.steps, stop.poll(mesh)
         saving = number % training.save_every == 0 or last or leaving
         evaluating = bool(held_out) and (number % training.eval_every == 0 or last)
         # Every save also makes a report, since a kill would lose means over steps before the save.
         if number % training.log_every == 0 or saving or evaluating:
-            report = meter.report()
-            report.values["recompilations"] = recompilations.count
-            reporter.write(number, report.values)
-            for skipped in report.skipped:
-                reporter.note(f"step {skipped}: update not made, of {source.describe(skipped - 1)}")
-            for line in (*recompilations.take_lines(), *checkpoints.find_shortage(state)):
-                reporter.note(f"step {number}: {line}")
-            check_guard(report.in_a_row, training)
+            log.report(number, checkpoints.find_shortage(state))
         if evaluating:
-            reporter.write(number, evaluate(state.ema, held_out))
+            log.add_evaluation(number, evaluate(state.ema, held_out))
         if saving:
-            meter.add_save(checkpoints.save(state, meta))
-        if evaluating or saving:
-            meter.restart_clock()
-        reporter.bar.update()
+            log.add_save(checkpoints.save(state, meta))
         if leaving:
             break
-    profile.close()
-    reporter.close()
+    log.close()
     checkpoints.close()
-    if stop.received is not None:
-        print(f"{workdir}: {stop.describe()}; the same command goes on")
-        sys.exit(stop.exit_code)
+    stop.leave(workdir)
     print(f"{workdir}: {training.steps} steps done")
 
 

@@ -19,8 +19,7 @@ from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
 from lct_jax.backbones.layers import project_tokens
 from lct_jax.backbones.mmdit.blocks import StreamBlock
-from lct_jax.backbones.mmdit.names import decays
-from lct_jax.backbones.registry import build
+from lct_jax.backbones.registry import build, find_family
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.tensors import save_tensors
 from lct_jax.training.checkpoint.weights import name_leaves
@@ -44,7 +43,7 @@ class Ours:
         self.batch = jax.tree.map(jnp.asarray, make_batch(case))
         self.graph, params = build(case.model, key=0)
         self.params = randomise(params)
-        optimizer = make_optimizer(TRAINING, decays=decays)
+        optimizer = make_optimizer(TRAINING, decays=find_family(case.model).decays)
         self.state = init_state(jax.tree.map(jnp.copy, self.params), optimizer)
         how = {"training": TRAINING, "slots": case.slots}
         step = make_step(

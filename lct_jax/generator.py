@@ -22,20 +22,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from lct_jax.backbones.denoiser import Denoiser
-from lct_jax.backbones.protocol import Network
+from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import build_abstract, describe
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, SamplingConfig
+from lct_jax.config.fields import build as build_section
 from lct_jax.data.sets.records import CODEC_FILE
 from lct_jax.directing.script import Script, load_script
-from lct_jax.distributed.sharding import (
-    make_mesh,
-    make_sampling_mesh,
-    place_tree,
-    state_sharding,
-)
+from lct_jax.distributed.sharding import make_mesh
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
@@ -48,7 +43,7 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
 from lct_jax.seeds import make_key
-from lct_jax.training.checkpoint.start import read_meta, read_weights
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Meta
 
 
@@ -76,7 +71,8 @@ class Generator:
 
     Args:
         meta: the meta of the weights.
-        network: the network, with its parameters on the host.
+        read: makes the parameters, from shapes that have a sharding. It is called when the first scene is sampled, and
+            again when the number of shards changes, so that the host keeps no copy of what the devices hold.
         codec, encoder: those that it was trained with.
         origin: where the weights come from, for messages.
 
@@ -87,7 +83,7 @@ class Generator:
     def __init__(
         self,
         meta: Meta,
-        network: Network,
+        read: Callable[[Any], Any],
         *,
         codec: VideoCodec,
         encoder: TextEncoder,
@@ -96,7 +92,7 @@ class Generator:
         self.meta, self.codec, self.encoder, self.origin = meta, codec, encoder, origin
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
-        self.network = network
+        self._read, self._placed = read, None
 
     @classmethod
     def load(
@@ -123,9 +119,9 @@ class Generator:
             raise InputError(
                 f"--codec: missing, expected the codec of the run that {origin} comes from"
             )
-        meta = read_meta(origin)
-        network = build_abstract(meta.config.network)
-        network = network._replace(params=read_weights(origin, network.params, which=weights))
+        trained = TrainedWeights(origin, which=weights)
+        meta = trained.meta
+        trained.check(build_abstract(meta.config.network).params)
         spec, prepare = describe(meta.config.network), meta.config.prepare
         found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=spec.channels)
         folder = prepare.encoder_from if encoder is None else str(encoder)
@@ -133,7 +129,7 @@ class Generator:
         meta.check_identities(
             str(origin), codec=found_codec.identity, encoder=found_encoder.identity
         )
-        return cls(meta, network, codec=found_codec, encoder=found_encoder, origin=str(origin))
+        return cls(meta, trained.read, codec=found_codec, encoder=found_encoder, origin=str(origin))
 
     def sample(
         self,
@@ -167,7 +163,8 @@ class Generator:
                 f"--mode={mode}: {self.origin} was trained with training.context {context!r}, "
                 "expected 'causal'"
             )
-        sampling = dataclasses.replace(self.config.sampling, **settings)
+        fields = {**dataclasses.asdict(self.config.sampling), **settings}
+        sampling = build_section(SamplingConfig, fields, path="sampling")
         script = script if isinstance(script, Script) else load_script(script)
         if given is None:
             pictures = read_given(
@@ -205,13 +202,21 @@ class Generator:
             stride=self.codec.stride,
         )
 
-    @functools.cache  # noqa: B019 -- a generator lives as long as its weights do
-    def place(self, shards: int) -> tuple[jax.sharding.Mesh, Denoiser]:
-        """Returns a mesh of so many devices over tokens and heads, and the network with its weights on it."""
-        mesh = make_sampling_mesh(shards, heads=self.spec.cache.heads)
-        params = place_tree(self.network.params, state_sharding(self.network.params, mesh))
-        network = self.network._replace(params=params)
-        return mesh, Denoiser(network, spec=self.spec, context=self.config.training.context)
+    def place(self, shards: int) -> PlacedDenoiser:
+        """Returns the network on a mesh of so many devices over tokens and heads; its weights are read into it.
+
+        One placement is kept, and its weights are read again when the number of shards changes.
+
+        Raises:
+            InputError: the devices or heads do not divide, or the weights cannot be read.
+        """
+        if self._placed is None or self._placed.shards != shards:
+            # The weights of the placement before may not fit beside those of the new one.
+            self._placed = None
+            self._placed = place_denoiser(
+                self.config.network, self._read, shards=shards, context=self.config.training.context
+            )
+        return self._placed
 
 
 class SampledScene:
@@ -238,6 +243,7 @@ class SampledScene:
         self.generator, self.script, self.request, self.given = generator, script, request, given
         self.mode, self.sampling = mode, sampling
         self.windows = MODES[mode].plan(request, sampling)
+        self._placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
         self._tokens = self._sample(key, on_step)
 
@@ -274,7 +280,6 @@ class SampledScene:
 
     def _sample(self, key: jax.Array, on_step: Callable[[], Any]) -> Iterator[Shot]:
         generator, mode = self.generator, MODES[self.mode]
-        _, denoiser = generator.place(self.sampling.shards)
         scene = SamplingScene(
             self.request,
             self.sampling,
@@ -283,12 +288,12 @@ class SampledScene:
             key=key,
         )
         times = time_grid(self.sampling.steps, generator.config.flow.shift)
-        executor = mode.execute(denoiser, scene, self.windows, times)
+        executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 
     def _next(self) -> FinishedShot | None:
         # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
-        with jax.set_mesh(self.generator.place(self.sampling.shards)[0]):
+        with jax.set_mesh(self._placed.mesh):
             shot = next(self._tokens, None)
         if shot is None:
             return None

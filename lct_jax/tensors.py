@@ -93,8 +93,22 @@ def iter_rows(
             rows = shapes[name][0]
             length = max(1, _NUMBERS_A_PIECE // math.prod(shapes[name][1:]))
             for start in range(0, rows, length):
-                with _open(path) as file, _naming(path, name):
-                    yield Rows(name, start, file.get_slice(name)[start : min(start + length, rows)])
+                stop = min(start + length, rows)
+                yield Rows(name, start, read_part(path, name, (slice(start, stop),)))
+
+
+def read_part(path: str | Path, name: str, index: tuple[slice, ...]) -> np.ndarray:
+    """Returns the part of a tensor at `index`, in the dtype of the file, and reads no more than that.
+
+    The file is opened for this part alone, because what was read of it counts as memory in use until it is closed.
+    """
+    with _open(path) as file, _naming(path, name):
+        return file.get_slice(name)[index]
+
+
+def check_tensors(path: str | Path, *, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises InputError unless a file holds the tensors named in `shapes`, in these shapes, and no others."""
+    _find_tensors([path], shapes=shapes, dropped={}, dtypes=FLOATS)
 
 
 def find_shards(folder: Path, stem: str, *, variant: str = "") -> list[Path]:

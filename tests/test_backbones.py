@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from causal_scene import CONFIG, compare_with_full_pass, make_request, make_sampling_scene, make_denoiser
+from causal_scene import (
+    CONFIG,
+    compare_with_full_pass,
+    make_denoiser,
+    make_request,
+    make_sampling_scene,
+)
 from flax import nnx
 from gradient import check_near, compile_gradient
 from scenes import FAMILIES, Scene, TinyModel, make_scenes, pack_scenes, split_scenes
@@ -81,7 +87,9 @@ def test_packing_leaves_scenes_as_they_are_alone(model, context):
 def test_a_pass_behind_the_cache_equals_the_full_causal_pass(model, bare):
     request = make_request(3, given=(0,), bare=bare, network=model.config)
     scene = make_sampling_scene(request, network=model.config)
-    compare_with_full_pass(scene, plan_causal(request, CONFIG), make_denoiser(model.config), atol=1e-5)
+    compare_with_full_pass(
+        scene, plan_causal(request, CONFIG), make_denoiser(model.config), atol=1e-5
+    )
 
 
 def test_keys_that_are_kept_are_those_the_spec_describes(model):

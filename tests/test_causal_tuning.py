@@ -30,7 +30,7 @@ from lct_jax.errors import InputError
 from lct_jax.sampling.modes import MODES, Mode
 from lct_jax.sampling.schedule import plan_causal
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
-from lct_jax.training.checkpoint.start import read_meta, read_weights, start_state
+from lct_jax.training.checkpoint.start import TrainedWeights, start_state
 from lct_jax.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.programs
@@ -75,7 +75,7 @@ def _train(folder: Path) -> None:
 def start(config: Config, workdir: Path):
     """Returns the state that a run of this config starts from."""
     shapes = build_abstract(config.network).params
-    meta = dataclasses.replace(read_meta(shared_run()), config=config)
+    meta = dataclasses.replace(TrainedWeights(shared_run()).meta, config=config)
     checkpoints = Checkpoints(workdir, keep=1)
     try:
         return start_state(
@@ -95,7 +95,7 @@ def start(config: Config, workdir: Path):
 def test_a_causal_run_says_where_it_starts_from():
     workdir, printed = causal_run()
     assert f"starting from {shared_run()} (tiny, context full, ema of step 8)" in printed
-    config = read_meta(workdir).config
+    config = TrainedWeights(workdir).meta.config
     assert (config.training.context, config.training.steps) == ("causal", 2)
 
 
@@ -105,7 +105,7 @@ def test_causal_run_starts_from_ema_or_raw_weights(which, tmp_path, capsys):
     training = dataclasses.replace(config.training, init_weights=which)
     state = start(dataclasses.replace(config, training=training), tmp_path)
     assert f"{which} of step 8" in capsys.readouterr().out
-    expected = read_weights(shared_run(), state.params, which=which)
+    expected = TrainedWeights(shared_run(), which=which).read(build_abstract(config.network).params)
     jax.tree.map(np.testing.assert_array_equal, state.params, expected)
     assert int(state.step) == 0
 
@@ -151,7 +151,7 @@ def test_the_program_samples_what_a_reference_without_a_cache_does(tmp_path, mon
 
 def test_a_bidirectional_run_is_refused_in_a_causal_mode(tmp_path):
     result = sample(shared_run(), tmp_path / "out", "causal")
-    expected = f"{shared_run()} was trained with training.context 'full', expected 'causal'"
+    expected = "the weights were trained with training.context 'full', expected 'causal'"
     assert (result.code, result.stderr) == (2, f"error: --mode=causal: {expected}\n")
 
 

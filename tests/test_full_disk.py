@@ -23,7 +23,7 @@ from tiny_film import Result, run_program, shared_film, shared_run, train_argume
 from lct_jax.errors import InputError
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import find_damage
-from lct_jax.training.checkpoint.start import read_meta
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.report.reporter import Reporter
 
 # Bytes of a file: some files of the tiny model's checkpoint are larger, and none of its other files is.
@@ -118,7 +118,7 @@ def test_too_little_disk_space_is_reported_once_before_the_save(tmp_path, monkey
     usage, free = namedtuple("usage", "free"), [10**12]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(free[0]))
     checkpoints = Checkpoints(tmp_path, keep=2)
-    state, meta = make_state(), read_meta(shared_run())
+    state, meta = make_state(), TrainedWeights(shared_run()).meta
     in_memory = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert checkpoints.find_shortage(state) == []
     free[0] = in_memory - 1  # before the first save the state itself is the measure

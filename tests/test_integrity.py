@@ -21,7 +21,7 @@ from lct_jax.errors import InputError
 from lct_jax.training.checkpoint import integrity
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import MANIFEST, Choice, choose, find_damage
-from lct_jax.training.checkpoint.start import describe_origin, read_meta, read_weights
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import TrainState, init_state
 
@@ -161,11 +161,11 @@ def test_if_all_checkpoints_are_damaged_each_is_named_and_none_moved(run):
 
 def test_reading_a_run_skips_damaged_checkpoints_and_changes_nothing(run, capsys):
     """sample.py, lct_jax.export and training.init_from read a run in this way."""
-    expected = read_weights(run, SHAPES, which="ema")
+    expected = TrainedWeights(run).read(SHAPES)
     flip(largest(run, 8))
-    assert describe_origin(run, which="ema").endswith("ema of step 6)")
-    assert read_meta(run).config == CONFIG
-    older = read_weights(run, SHAPES, which="ema")
+    assert TrainedWeights(run).describe().endswith("ema of step 6)")
+    assert TrainedWeights(run).meta.config == CONFIG
+    older = TrainedWeights(run).read(SHAPES)
     pairs = zip(jax.tree.leaves(older), jax.tree.leaves(expected), strict=True)
     assert any((old != new).any() for old, new in pairs)
     lines = capsys.readouterr().err.splitlines()
@@ -200,7 +200,7 @@ def test_unfinished_saves_are_ignored_and_removed_by_their_run_only(run):
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 def test_every_save_gets_its_manifest(tmp_path, monkeypatch, backend):
     """On an accelerator the checkpoint and its manifest are written during training."""
-    meta = read_meta(shared_run())
+    meta = TrainedWeights(shared_run()).meta
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):

@@ -126,11 +126,12 @@ def generator() -> Generator:
     """Returns a generator with random weights; at the start of training every output would be zero."""
     network = build(MODEL, key=0)
     shake = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
-    network = network._replace(params=jax.tree.map(shake, network.params))
+    params = jax.tree.map(shake, network.params)
+    read = lambda shapes: jax.tree.map(lambda x, to: jax.device_put(x, to.sharding), params, shapes)
     codec = load_codec(prepared().folder / CODEC_FILE, channels=8)
     encoder = StandInEncoder(12)
     meta = Meta(CONFIG, codec.identity, encoder.identity, fps=8.0, credit="")
-    return Generator(meta, network, codec=codec, encoder=encoder)
+    return Generator(meta, read, codec=codec, encoder=encoder)
 
 
 def test_a_row_resumes_and_is_not_sampled_again(tmp_path, monkeypatch):

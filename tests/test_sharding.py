@@ -23,8 +23,6 @@ from lct_jax.distributed.sharding import (
     make_mesh,
     make_sampling_mesh,
     place_batch,
-    place_tree,
-    replicated,
     shard,
     shard_heads,
     state_sharding,
@@ -127,9 +125,6 @@ def test_a_batch_is_sharded_over_rows_and_tokens(mesh):
     for name, whole in batch.items():
         assert placed[name].sharding.is_equivalent_to(spread, whole.ndim)
         np.testing.assert_array_equal(np.asarray(placed[name]), whole)
-    weights = place_tree(batch, {"a": replicated(mesh), "b": spread})
-    assert weights["a"].is_fully_replicated and not weights["b"].is_fully_replicated
-    np.testing.assert_array_equal(np.asarray(weights["b"]), batch["b"])
 
 
 def test_a_cache_is_split_over_heads_and_not_over_its_slots(mesh):

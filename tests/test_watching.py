@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -89,22 +90,28 @@ def test_before_the_first_step_a_signal_ends_the_process(stop, capsys, number, c
     assert capsys.readouterr().err == f"{number.name} before the first step: nothing to save\n"
 
 
-def test_a_stop_signal_after_the_first_step_is_noted_with_its_time(stop, mesh):
+def test_a_stop_signal_after_the_first_step_is_noted_with_its_time(stop, mesh, capsys):
     stop.defer()
     assert not stop.poll(mesh)
+    stop.leave(Path("run"))
     signal.raise_signal(signal.SIGTERM)
     assert stop.received == signal.SIGTERM
     assert stop.poll(mesh)
-    assert stop.exit_code == 0
-    assert re.fullmatch(r"SIGTERM, saved \d+\.\d s after it came", stop.describe())
+    with pytest.raises(SystemExit) as caught:
+        stop.leave(Path("run"))
+    assert caught.value.code == 0
+    said = r"run: SIGTERM, saved \d+\.\d s after it came; the same command goes on\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
 
 
 def test_a_second_ctrl_c_ends_the_process(stop):
     stop.defer()
     signal.raise_signal(signal.SIGINT)
-    assert stop.exit_code == 130
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+    with pytest.raises(SystemExit) as caught:
+        stop.leave(Path("run"))
+    assert caught.value.code == 130
 
 
 def test_a_stop_signal_of_several_processes_is_acted_upon_one_step_later(mesh, monkeypatch):

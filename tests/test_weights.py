@@ -18,10 +18,12 @@ from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import Config, NetworkConfig
 from lct_jax.config.network import change, put
-from lct_jax.distributed.sharding import make_mesh, state_sharding
+from lct_jax.distributed.sharding import make_mesh, state_sharding, with_sharding
 from lct_jax.errors import InputError
+from lct_jax.tensors import read_part
+from lct_jax.training.checkpoint import weights
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
-from lct_jax.training.checkpoint.start import read_meta, read_weights
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import (
     Meta,
     load_weights,
@@ -74,8 +76,8 @@ def path(params, tmp_path) -> Path:
 def test_weights_and_meta_are_saved_and_loaded(path, params):
     check_same(load_weights(path, SHAPES), params)
     assert read_weights_meta(path) == META
-    assert read_meta(path) == META
-    check_same(read_weights(path, SHAPES, which="ema"), params)
+    assert TrainedWeights(path).meta == META
+    check_same(TrainedWeights(path).read(SHAPES), params)
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
 
@@ -101,6 +103,37 @@ def test_half_precision_is_read_as_float32(params, tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
     rounded = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), params)
     check_same(loaded, rounded)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_weights_are_read_into_a_mesh_bit_for_bit(params, mesh, tmp_path, dtype):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, params, META, dtype=dtype)
+    placed = load_weights(path, with_sharding(SHAPES, mesh))
+    assert jax.tree.map(lambda x: x.sharding, placed) == state_sharding(SHAPES, mesh)
+    expected = jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), params)
+    check_same(placed, expected)
+    check_same(load_weights(path, SHAPES), expected)
+
+
+def test_a_process_reads_each_part_that_its_devices_hold_once(path, mesh, monkeypatch):
+    """On a mesh of four by two, a tensor that is split lies on four pairs of devices."""
+    read: dict[str, list[tuple[int, ...]]] = {}
+
+    def watch(path: Path, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        part = read_part(path, name, index)
+        read.setdefault(name, []).append(part.shape)
+        return part
+
+    monkeypatch.setattr(weights, "read_part", watch)
+    load_weights(path, with_sharding(SHAPES, mesh))
+    assert read.keys() == name_leaves(SHAPES).keys()
+    assert read["video_in.bias"] == [(32,)]
+    split = {name: parts for name, parts in read.items() if len(parts) > 1}
+    assert split
+    for name, parts in split.items():
+        assert len(parts) == 4
+        assert 4 * np.prod(parts[0]) == name_leaves(SHAPES)[name].size
 
 
 # ---- files that are refused ----------------------------------------------------------------------
@@ -232,15 +265,36 @@ def test_a_failed_save_names_its_step_and_the_last_checkpoint(params, tmp_path, 
 @pytest.mark.programs
 def test_ema_or_parameters_of_a_run_are_read():
     run = shared_run()
-    meta = read_meta(run)
+    meta = TrainedWeights(run).meta
     assert meta.config == CONFIG
     assert (meta.fps, meta.credit) == (12.0, "Tiny by us, CC0")
-    ema, last = (read_weights(run, SHAPES, which=which) for which in ("ema", "params"))
+    ema, last = (TrainedWeights(run, which=which).read(SHAPES) for which in ("ema", "params"))
     for tree in (ema, last):
         assert jax.tree.structure(tree) == jax.tree.structure(SHAPES)
         assert {type(leaf) for leaf in jax.tree.leaves(tree)} == {np.ndarray}
     shift = np.abs(ema["video_in"]["kernel"][...] - last["video_in"]["kernel"][...])
     assert 0 < shift.max() < 0.1  # of a run of eight steps at 1e-2
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("which", ["ema", "params"])
+def test_a_run_is_restored_into_a_mesh_bit_for_bit(which, mesh):
+    trained = TrainedWeights(shared_run(), which=which)
+    placed = trained.read(with_sharding(SHAPES, mesh))
+    assert jax.tree.map(lambda x: x.sharding, placed) == state_sharding(SHAPES, mesh)
+    check_same(placed, trained.read(SHAPES))
+
+
+def test_a_run_with_parameters_of_other_shapes_is_refused(params, mesh, tmp_path):
+    """The config says which shapes a checkpoint has; another one beside it is of another program."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(init_state(params, make_optimizer(CONFIG.training, decays=decays)), META)
+    checkpoints.close()
+    trained = TrainedWeights(tmp_path)
+    for network in (change(CONFIG.network, text_width=24), change(CONFIG.network, qk_norm="all")):
+        with pytest.raises(InputError, match=r"checkpoints/0: cannot be restored") as caught:
+            trained.read(with_sharding(make_shapes(network), mesh))
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.programs
@@ -262,13 +316,13 @@ def test_weights_trained_on_eight_devices_are_exported_on_one(params, tmp_path):
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
-        read_meta(tmp_path)
+        TrainedWeights(tmp_path)
     assert (
         str(caught.value) == f"{tmp_path}/checkpoints: not found, expected the checkpoints of a run"
     )
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="no complete checkpoint, expected at least one"):
-        read_meta(tmp_path)
+        TrainedWeights(tmp_path)
 
 
 def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
@@ -281,8 +335,8 @@ def test_a_checkpoint_without_its_meta_is_refused(params, tmp_path):
     checkpoints.close()
     (tmp_path / "checkpoints/0/meta/metadata").write_text("{")
     with pytest.raises(InputError, match="found no whole checkpoint"):
-        read_meta(tmp_path)
+        TrainedWeights(tmp_path)
     (tmp_path / "checkpoints/0/manifest.json").unlink()
     with pytest.raises(InputError) as caught:
-        read_meta(tmp_path)
+        TrainedWeights(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}/checkpoints/0: cannot be restored (")

@@ -6,16 +6,20 @@ it, and the operations on a cache. Sampling knows it by the protocol in `lct_jax
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from lct_jax.attention import cache as kv
 from lct_jax.backbones.protocol import Network
-from lct_jax.config import Context, KVDtype
+from lct_jax.backbones.registry import build_abstract, describe
+from lct_jax.config import Context, KVDtype, NetworkConfig
+from lct_jax.distributed.sharding import make_sampling_mesh, with_sharding
 from lct_jax.types import BackboneSpec, History, KeyValues, KVCache, Prediction, TokenIndex, Tokens
 
 
@@ -75,3 +79,37 @@ class Denoiser:
     ) -> History:
         """Returns slots of a cache as a history, rotated to `coord_BM3`."""
         return kv.gather(cache.k, cache.v, slots_BM, coord_BM3, count_B, spec=self.spec.cache)
+
+
+class PlacedDenoiser(NamedTuple):
+    """A network for sampling on the devices that it samples with.
+
+    Attributes:
+        shards: parts of the tokens and heads. mesh: of the devices. params: on them. denoiser: of these parameters.
+    """
+
+    shards: int
+    mesh: Mesh
+    params: Any
+    denoiser: Denoiser
+
+
+def place_denoiser(
+    config: NetworkConfig, read: Callable[[Any], Any], *, shards: int, context: Context
+) -> PlacedDenoiser:
+    """Returns a network on a mesh of `shards` devices over tokens and heads.
+
+    Args:
+        config: of the network.
+        read: makes the parameters from their shapes, each of which has the sharding that it is to have.
+        context: that the network was trained with.
+
+    Raises:
+        InputError: the devices or heads do not divide, or the weights cannot be read.
+    """
+    spec = describe(config)
+    mesh = make_sampling_mesh(shards, heads=spec.cache.heads)
+    graph, shapes = build_abstract(config)
+    params = read(with_sharding(shapes, mesh))
+    denoiser = Denoiser(Network(graph, params), spec=spec, context=context)
+    return PlacedDenoiser(shards, mesh, params, denoiser)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lct_jax import flow
+from lct_jax.attention.attend import name_kernel
 from lct_jax.config import Config, Context
 from lct_jax.costs.flops import (
     BACKWARD,
@@ -22,6 +23,7 @@ from lct_jax.costs.flops import (
     count_block_pairs,
     count_linear,
 )
+from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.types import PADDING_SCENE, Array, PackedBatch
 
 
@@ -55,6 +57,18 @@ class Program(NamedTuple):
     kernel: Kernel
     again: Recompute
     sharing: int
+
+
+def make_program(config: Config, costs: Costs, *, platform: str, data_shards: int) -> Program:
+    """Returns what a step of a run computes, of whose mesh `platform` and the parts of its rows are given."""
+    kernel = name_kernel(config.compute.kernel, platform)
+    rows_a_call = config.data.rows // config.training.accumulate // data_shards
+    return Program(
+        costs,
+        KERNELS[kernel],
+        POLICIES[config.compute.remat].again,
+        sharing=rows_a_call if kernel == "chunked" else 1,
+    )
 
 
 class Work(NamedTuple):

@@ -141,6 +141,12 @@ def state_sharding(abstract_state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, abstract_state)
 
 
+def with_sharding(abstract: Any, mesh: Mesh) -> Any:
+    """Returns a tree of shapes in which each has the sharding that `state_sharding` gives it."""
+    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)
+    return jax.tree.map(place, abstract, state_sharding(abstract, mesh))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of values that every device holds whole, such as metrics; any process may read them."""
     return NamedSharding(mesh, P())
@@ -177,12 +183,6 @@ def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return multihost_utils.process_allgather(x, tiled=True)
     return np.asarray(x)
-
-
-def place_tree(tree: Any, shardings: Any) -> Any:
-    """Places host arrays, the same on every process, by `shardings`, without communication between processes."""
-    place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index])
-    return jax.tree.map(place, tree, shardings)
 
 
 def _find_places(mesh: Mesh) -> list[int]:

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import jax
@@ -64,14 +65,17 @@ class StopSignal:
             self._note(before, None)
         return before != 0
 
-    @property
-    def exit_code(self) -> int:
-        """0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C."""
-        return 130 if self.received == signal.SIGINT else 0
+    def leave(self, workdir: Path) -> None:
+        """Ends the process if a signal came, and says which one and how long ago. The state is saved by then.
 
-    def describe(self) -> str:
-        """Returns a line that says, once the state is saved, which signal came and how long ago."""
-        return f"{self.received.name}, saved {time.monotonic() - self._came:.1f} s after it came"
+        The exit code is 0 after SIGTERM, which the scheduler that sent it expects, and 130 after Ctrl-C.
+        """
+        if self.received is not None:
+            seconds = time.monotonic() - self._came
+            print(
+                f"{workdir}: {self.received.name}, saved {seconds:.1f} s after it came; the same command goes on"
+            )
+            sys.exit(_exit_code(self.received))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
@@ -79,7 +83,11 @@ class StopSignal:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self._deferred:
             print(f"{self.received.name} before the first step: nothing to save", file=sys.stderr)
-            sys.exit(self.exit_code)
+            sys.exit(_exit_code(self.received))
+
+
+def _exit_code(received: signal.Signals) -> int:
+    return 130 if received == signal.SIGINT else 0
 
 
 def _find_largest(number: int, mesh: Mesh) -> jax.Array:

@@ -122,11 +122,12 @@ def evaluate_row(
 
 def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str, object]:
     """Returns everything that results depend on, as JSON."""
+    settings = choose_settings(generator, row, guidance)
     return {
-        "weights": fingerprint_of(generator.network.params),
+        "weights": fingerprint_of(generator.place(settings["shards"]).params),
         "mode": row.mode,
         "given": list(row.given),
-        "sampling": choose_settings(generator, row, guidance),
+        "sampling": settings,
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),
     }

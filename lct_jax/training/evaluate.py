@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lct_jax import flow
+from lct_jax.config import TrainingConfig
 from lct_jax.distributed.sharding import shard
 from lct_jax.training.step import make_backbone
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
@@ -23,9 +24,14 @@ NOISE_SEED = 1_000_003
 
 
 def make_evaluator(
-    graph: nnx.GraphDef, *, times: Sequence[float], context: str, slots: int
+    graph: nnx.GraphDef, training: TrainingConfig, *, slots: int
 ) -> Callable[[Any, Sequence[PackedBatch]], dict[str, float]]:
-    """Returns `evaluate(params, batches)` -> {"held_out/loss": mean over times, "held_out/loss_t0.1": ...}."""
+    """Returns `evaluate(params, batches)` -> {"held_out/loss": mean over times, "held_out/loss_t0.1": ...}.
+
+    Args:
+        graph: the graph of the network. training: its context and times. slots: S, the group slots of a row.
+    """
+    times = training.eval_times
 
     @jax.jit
     def errors(params: Any, batch: PackedBatch, key: jax.Array) -> jax.Array:
@@ -33,7 +39,7 @@ def make_evaluator(
         noise_BLC = shard(jax.random.normal(key, batch.video.value.shape), "BLC")
         groups = flow.find_groups(batch.video.index, slots)
         shots_BS = (groups.scene != PADDING_SCENE) & (groups.shot != GLOBAL_SHOT)
-        backbone = make_backbone(graph, params, context)
+        backbone = make_backbone(graph, params, training.context)
 
         def at(time: jax.Array) -> jax.Array:
             added = flow.Draw(time=jnp.where(shots_BS, time, 0.0), noise=noise_BLC)

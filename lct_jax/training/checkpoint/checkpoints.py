@@ -151,10 +151,13 @@ class Checkpoints:
         return TrainState(**self._restore(state=args).state)
 
     def restore_weights(self, name: str, shapes: Any) -> Any:
-        """Returns `params` or `ema` as numpy arrays in the tree of `shapes`, whatever mesh they were trained on."""
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        """Returns `params` or `ema` alone in the tree of `shapes`, whatever mesh they were trained on.
+
+        A leaf of `shapes` that has a sharding is restored to it, and one that has none as a numpy array.
+        """
+        places = jax.tree.map(_restore_args, shapes)
         args = ocp.args.PyTreeRestore(
-            {name: shapes}, restore_args={name: as_numpy}, partial_restore=True
+            {name: shapes}, restore_args={name: places}, partial_restore=True
         )
         return self._restore(state=args).state[name]
 
@@ -232,3 +235,11 @@ def _lock(path: Path) -> IO[str]:
     if reason is not None:
         print(f"note: {describe_unguarded(path.parent, reason)}", file=sys.stderr)
     return file
+
+
+def _restore_args(wanted: jax.ShapeDtypeStruct) -> ocp.RestoreArgs:
+    if wanted.sharding is None:
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    return ocp.ArrayRestoreArgs(
+        dtype=wanted.dtype, sharding=wanted.sharding, global_shape=wanted.shape
+    )

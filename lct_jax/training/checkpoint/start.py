@@ -11,11 +11,62 @@ import optax
 from jax.sharding import Mesh
 
 from lct_jax.config import TrainingConfig
-from lct_jax.distributed.sharding import place_tree, state_sharding
+from lct_jax.distributed.sharding import state_sharding, with_sharding
 from lct_jax.errors import InputError
+from lct_jax.tensors import check_tensors, name_leaves
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
 from lct_jax.training.state import TrainState, init_state
+
+
+class TrainedWeights:
+    """Weights in a safetensors file, or in the checkpoint of a run that was the latest one when this was made.
+
+    Args:
+        path: of the file, or the work folder of the run.
+        which: "ema" or "params", of a run.
+
+    Attributes:
+        meta: of the weights.
+
+    Raises:
+        InputError: there is no such file or checkpoint, or it is damaged.
+    """
+
+    def __init__(self, path: str | Path, *, which: str = "ema") -> None:
+        self.path, self.which = Path(path), which
+        self._checkpoints = Checkpoints(path) if self.path.is_dir() else None
+        if self._checkpoints is None:
+            self.meta: Meta = read_weights_meta(self.path)
+        else:
+            self.meta = self._checkpoints.read_meta()
+
+    def check(self, shapes: Any) -> None:
+        """Raises InputError unless a file has the tensors of `shapes`; those of a run are checked as they are read."""
+        if self._checkpoints is None:
+            check_tensors(self.path, shapes={n: x.shape for n, x in name_leaves(shapes).items()})
+
+    def read(self, shapes: Any) -> Any:
+        """Returns the parameters in the tree of `shapes`, tensor by tensor.
+
+        Args:
+            shapes: abstract parameters. A leaf that has a sharding is made there, of what devices of this process hold;
+                one that has none is read whole, as a numpy array.
+
+        Raises:
+            InputError: missing or unexpected tensors, wrong shapes, or the checkpoint is no longer there.
+        """
+        if self._checkpoints is None:
+            return load_weights(self.path, shapes)
+        return self._checkpoints.restore_weights(self.which, shapes)
+
+    def describe(self) -> str:
+        """Returns where the weights come from: of a folder the run's name, EMA or not, and the step."""
+        config = self.meta.config
+        made = f"{config.name}, context {config.training.context}"
+        if self._checkpoints is None:
+            return f"{self.path} ({made})"
+        return f"{self.path} ({made}, {self.which} of step {self._checkpoints.latest})"
 
 
 def start_state(
@@ -57,48 +108,15 @@ def start_state(
         print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
         for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
             print(f"changed since: {change}")
-        return checkpoints.restore(_with_sharding(abstract, shardings))
-    origin = training.init_from
+        return checkpoints.restore(with_sharding(abstract, mesh))
     if read_base is not None:
         params = read_base()
-        print(f"starting from {origin} (published weights)")
+        print(f"starting from {training.init_from} (published weights)")
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
-    if origin:
-        read_meta(Path(origin)).check_same(origin, meta, starting=True)
-        params = read_weights(Path(origin), shapes, which=training.init_weights)
-        print(f"starting from {describe_origin(Path(origin), which=training.init_weights)}")
-        params = place_tree(params, shardings.params)
+    if training.init_from:
+        weights = TrainedWeights(training.init_from, which=training.init_weights)
+        weights.meta.check_same(training.init_from, meta, starting=True)
+        params = weights.read(with_sharding(shapes, mesh))
+        print(f"starting from {weights.describe()}")
         return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
     return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
-
-
-def read_meta(origin: Path) -> Meta:
-    """Returns the meta of a weights file or of a run's latest checkpoint."""
-    return Checkpoints(origin).read_meta() if origin.is_dir() else read_weights_meta(origin)
-
-
-def read_weights(origin: Path, shapes: Any, *, which: str) -> Any:
-    """Returns parameters from a safetensors file or from the latest checkpoint of a run.
-
-    Args:
-        origin: a file or a work folder.
-        shapes: abstract parameters.
-        which: "ema" or "params", for a folder.
-    """
-    if origin.is_dir():
-        return Checkpoints(origin).restore_weights(which, shapes)
-    return load_weights(origin, shapes)
-
-
-def describe_origin(origin: Path, *, which: str) -> str:
-    """Returns a line about what `read_weights` reads: of a folder the run's name, EMA or not, and the step."""
-    config = read_meta(origin).config
-    made = f"{config.name}, context {config.training.context}"
-    if not origin.is_dir():
-        return f"{origin} ({made})"
-    return f"{origin} ({made}, {which} of step {Checkpoints(origin).latest})"
-
-
-def _with_sharding(abstract: TrainState, shardings: TrainState) -> TrainState:
-    place = lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s)
-    return jax.tree.map(place, abstract, shardings)

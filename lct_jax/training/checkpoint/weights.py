@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from lct_jax.config import Config, freeze
 from lct_jax.errors import InputError
-from lct_jax.tensors import load_tensors, name_leaves, save_tensors
+from lct_jax.tensors import check_tensors, name_leaves, read_part, save_tensors
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,35 @@ def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32")
 
 
 def load_weights(path: Path, shapes: Any) -> Any:
-    """Returns parameters as float32 in the tree of `shapes`.
+    """Returns parameters in the tree of `shapes`, in its dtypes; they are read tensor by tensor.
+
+    Args:
+        path: the safetensors file.
+        shapes: abstract parameters. A leaf that has a sharding is placed by it, and only what devices of this process
+            hold is read of the file. A leaf without one is read whole, as a numpy array.
 
     Raises:
         InputError: there is no such file, tensors are missing or unexpected, or shapes are wrong.
     """
     leaves = name_leaves(shapes)
-    wanted = {name: leaf.shape for name, leaf in leaves.items()}
-    tensors = load_tensors(path, shapes=wanted, dropped={})
-    structure = jax.tree.structure(shapes)
-    return jax.tree.unflatten(structure, [tensors[n].astype(np.float32) for n in leaves])
+    check_tensors(path, shapes={name: leaf.shape for name, leaf in leaves.items()})
+    loaded = [_load_tensor(path, name, leaf) for name, leaf in leaves.items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), loaded)
+
+
+def _load_tensor(path: Path, name: str, wanted: jax.ShapeDtypeStruct) -> jax.Array | np.ndarray:
+    parts: dict[str, np.ndarray] = {}
+
+    def read(index: tuple[slice, ...]) -> np.ndarray:
+        # Devices that hold the same part each ask for it.
+        key = str(index)
+        if key not in parts:
+            parts[key] = read_part(path, name, index).astype(wanted.dtype, copy=False)
+        return parts[key]
+
+    if wanted.sharding is None:
+        return read((slice(None),) * len(wanted.shape))
+    return jax.make_array_from_callback(wanted.shape, wanted.sharding, read)
 
 
 def read_weights_meta(path: Path) -> Meta:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jax.sharding import Mesh
+
 from lct_jax.config import Config
 from lct_jax.costs.chips import CHIPS, Chip
-from lct_jax.costs.step import GroupSizes, Program, Work, count_work
+from lct_jax.costs.flops import Costs
+from lct_jax.costs.step import GroupSizes, Program, Work, count_work, make_program
 
 # The chip of each `device_kind` of JAX; other devices have no peak here.
 DEVICE_KINDS = {
@@ -37,6 +40,14 @@ DEVICE_KINDS = {
 def find_chip(device_kind: str) -> Chip | None:
     """Returns the chip of a JAX device kind; None for a CPU, and where no published peak is known."""
     return CHIPS.get(DEVICE_KINDS.get(device_kind, ""))
+
+
+def make_throughput(config: Config, costs: Costs, mesh: Mesh) -> Throughput:
+    """Returns the throughput of a run on a mesh; `costs` are those of its network."""
+    device = mesh.devices.flat[0]
+    program = make_program(config, costs, platform=device.platform, data_shards=mesh.shape["data"])
+    chip = find_chip(device.device_kind)
+    return Throughput(config, program, devices=mesh.size, chip=chip)
 
 
 class Throughput:
