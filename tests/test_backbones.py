@@ -25,7 +25,7 @@ from lct_jax.backbones.registry import build_abstract, count_costs, describe, fi
 from lct_jax.config import NetworkConfig, TrainingConfig
 from lct_jax.config.network import change
 from lct_jax.costs.flops import count_forward
-from lct_jax.distributed.sharding import make_mesh, place_batch, place_tree, state_sharding
+from lct_jax.distributed.sharding import make_mesh, place_batch, state_sharding
 from lct_jax.layout import GroupPlan, plan_scene
 from lct_jax.sampling.schedule import plan_causal
 from lct_jax.tensors import name_leaves
@@ -157,7 +157,7 @@ def test_eight_devices_give_the_velocity_and_the_gradient_of_one(model, mesh):
     expected = compute(model.params, packed.batch, packed.added)
     velocity = model.forward(packed)
     with jax.set_mesh(mesh):
-        params = place_tree(model.params, state_sharding(model.params, mesh))
+        params = jax.device_put(model.params, state_sharding(model.params, mesh))
         found = compute(params, place_batch(packed.batch, mesh), packed.added)
         spread = TinyModel.forward(model, packed)
     real = packed.batch.video.index.scene > 0
