@@ -151,7 +151,7 @@ def test_the_program_samples_what_a_reference_without_a_cache_does(tmp_path, mon
 
 def test_a_bidirectional_run_is_refused_in_a_causal_mode(tmp_path):
     result = sample(shared_run(), tmp_path / "out", "causal")
-    expected = "the weights were trained with training.context 'full', expected 'causal'"
+    expected = f"{shared_run()} was trained with training.context 'full', expected 'causal'"
     assert (result.code, result.stderr) == (2, f"error: --mode=causal: {expected}\n")
 
 

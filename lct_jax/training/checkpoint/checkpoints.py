@@ -29,6 +29,7 @@ import orbax.checkpoint as ocp
 
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import describe_unguarded, lock
+from lct_jax.tensors import name_leaves
 from lct_jax.training.checkpoint.integrity import choose, find_missing, measure_size, seal
 from lct_jax.training.checkpoint.literal_path import LiteralPath
 from lct_jax.training.checkpoint.silence import OrbaxSilence
@@ -154,12 +155,33 @@ class Checkpoints:
         """Returns `params` or `ema` alone in the tree of `shapes`, whatever mesh they were trained on.
 
         A leaf of `shapes` that has a sharding is restored to it, and one that has none as a numpy array.
+
+        Raises:
+            InputError: the checkpoint has other parameters or other shapes, or cannot be read.
         """
+        self._check_shapes(name, shapes)
         places = jax.tree.map(_restore_args, shapes)
         args = ocp.args.PyTreeRestore(
             {name: shapes}, restore_args={name: places}, partial_restore=True
         )
         return self._restore(state=args).state[name]
+
+    def _check_shapes(self, name: str, shapes: Any) -> None:
+        """Raises InputError at the first difference, before reads begin that Orbax does not end after a failure."""
+        folder = self.folder / str(self.latest)
+        saved = ocp.PyTreeCheckpointHandler().metadata(LiteralPath(folder / "state"))
+        leaves, _ = jax.tree.flatten_with_path(saved.tree[name])
+        found = {
+            ".".join(key.key for key in path if key.key != "value"): tuple(leaf.shape)
+            for path, leaf in leaves
+        }
+        wanted = {path: leaf.shape for path, leaf in name_leaves(shapes).items()}
+        for path in sorted(found | wanted):
+            if found.get(path) != wanted.get(path):
+                raise InputError(
+                    f"{folder}: cannot be restored ({name}.{path}: found {found.get(path, 'nothing')}, "
+                    f"expected {wanted.get(path, 'nothing')})"
+                )
 
     def _restore(self, **items: ocp.args.CheckpointArgs) -> Any:
         try:
