@@ -25,7 +25,7 @@ from lct_jax.backbones.registry import build_abstract, count_costs, describe, fi
 from lct_jax.config import NetworkConfig, TrainingConfig
 from lct_jax.config.network import change
 from lct_jax.costs.flops import count_forward
-from lct_jax.distributed.sharding import make_mesh, place_batch, state_sharding
+from lct_jax.distributed.sharding import make_sampling_mesh, place_batch, state_sharding
 from lct_jax.layout import GroupPlan, plan_scene
 from lct_jax.sampling.schedule import plan_causal
 from lct_jax.tensors import name_leaves
@@ -171,7 +171,7 @@ def test_a_cache_spread_over_heads_changes_nothing(model):
     scene = make_sampling_scene(request, network=model.config)
     plan = plan_causal(request, CONFIG)
     alone = compare_with_full_pass(scene, plan, make_denoiser(model.config), atol=1e-5)
-    with jax.set_mesh(make_mesh(seq=2)):
+    with jax.set_mesh(make_sampling_mesh(2, heads=model.config.backbone.heads)):
         spread = compare_with_full_pass(scene, plan, make_denoiser(model.config), atol=1e-5)
     for shot, velocity in alone.items():
         np.testing.assert_allclose(spread[shot], velocity, atol=1e-5)
