@@ -90,7 +90,8 @@ def test_a_shot_is_there_before_the_next_one_is_sampled():
 def test_save_writes_the_files_that_sample_py_writes(tmp_path):
     """Videos are compared by name alone: of equal latents their bytes differ in some runs.
 
-    Whether the frames or the encoder differ is not known; in one process the encoder writes equal files of equal frames.
+    Whether the frames or the encoder differ is not known; within a process the encoder writes equal files of equal
+    frames.
     """
     script, joint = shared_scene() / "script.json", shared_scene() / "joint"
     code = (
