@@ -259,8 +259,9 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
-def _restore_args(wanted: jax.ShapeDtypeStruct) -> ocp.RestoreArgs:
-    if wanted.sharding is None:
+def _restore_args(wanted: jax.ShapeDtypeStruct | np.ndarray) -> ocp.RestoreArgs:
+    # A numpy array has a shape as well, and no sharding.
+    if getattr(wanted, "sharding", None) is None:
         return ocp.RestoreArgs(restore_type=np.ndarray)
     return ocp.ArrayRestoreArgs(
         dtype=wanted.dtype, sharding=wanted.sharding, global_shape=wanted.shape
