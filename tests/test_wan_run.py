@@ -94,7 +94,7 @@ def test_published_weights_are_tuned_sampled_and_published_again(prepared, tmp_p
 
     other = [*arguments[:2], f"--workdir={tmp_path / 'other'}", "--config.backbone.hidden=64"]
     result = run_program("train.py", *other)
-    assert result.code == 1
+    assert result.code == 2
     assert f"backbone.hidden: found 64, expected 48 of {base}" in result.stderr
 
     out = tmp_path / "out"
