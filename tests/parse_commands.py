@@ -82,7 +82,7 @@ def _parse_line(line: list[str], partial: bool) -> None:
                 continue
             if name not in flags.FLAGS:
                 raise InputError(f"--{name}: no such flag")
-            if flags.FLAGS[name].flag_type() not in ("string", "path"):
+            if flags.FLAGS[name].flag_type() not in ("string", "path", "prepared sets"):
                 continue
         for path in filter(_PATHS.fullmatch, value.split(",")):
             if not Path(path).exists():
