@@ -136,8 +136,8 @@ def cut(both: Both, velocity_LC: np.ndarray, shots: list[ShotCase]) -> list[np.n
     return found
 
 
-def check_near(found: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+def check_near(found: np.ndarray, expected: np.ndarray, *, tolerance: float = TOLERANCE) -> None:
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("text", [1, 7, 77, 512])
@@ -269,7 +269,9 @@ def test_one_block_of_full_width(sizes, tmp_path):
     shot = draw_shot(6, (2, 8, 12), 50, 0.45)
     batch = pack_rows(wide, [[make_tokens(wide, [shot])]])
     found = run_ours(wide, batch, np.full((1, 1), shot.time, np.float32))
-    check_near(cut(wide, found[0], [shot])[0], run_theirs(wide.theirs, shot))
+    # Sinusoids of time at angles of up to 1000 are float32 in both libraries: each differs from the exact ones by up to
+    # 4e-5, and they differ from one another by up to 6e-5. At 1.3B the velocity differs by 1.4e-5 for it.
+    check_near(cut(wide, found[0], [shot])[0], run_theirs(wide.theirs, shot), tolerance=2e-5)
 
 
 def test_kernels_of_accelerators_give_the_published_velocity(both):
