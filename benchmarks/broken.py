@@ -18,7 +18,6 @@ from lct_jax.attention.mask import KeySpans, find_spans, hide
 from lct_jax.attention.rope import Rotation
 from lct_jax.attention.ulysses import Streams
 from lct_jax.backbones import layers
-from lct_jax.backbones.mmdit import blocks
 from lct_jax.backbones.mmdit import network as mmdit
 from lct_jax.types import GLOBAL_SHOT, TokenIndex
 
@@ -39,7 +38,7 @@ def break_attention() -> None:
 
 def break_rope() -> None:
     """Skips rotation, so that tokens have no positions."""
-    blocks.rotate = lambda x, rotation: x
+    layers.rotate = lambda x, rotation: x
 
 
 def break_rope_axes() -> None:

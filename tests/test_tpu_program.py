@@ -13,7 +13,7 @@ import pytest
 from collectives import list_collectives
 from compile_for_tpu import LONG, MODEL, ROWS, TEXT, VIDEO
 
-from lct_jax.backbones.mmdit.blocks import MODULATIONS
+from lct_jax.backbones.layers import MODULATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
 TOKENS = TEXT + VIDEO

@@ -1,4 +1,4 @@
-"""Layers that networks of several families are made of: norms, modulation by group, time features, recomputation.
+"""Layers that networks of several families are made of: norms, modulation by group, time features, attention.
 
 Norms and modulation are float32 whatever the network computes in.
 """
@@ -12,31 +12,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lct_jax.attention.chunked import ATTENDED
-from lct_jax.distributed.sharding import count_shards
+from lct_jax.attention.attend import attend
+from lct_jax.attention.cache import attend_history
+from lct_jax.attention.chunked import AttentionOutput, merge
+from lct_jax.attention.mask import KeySpans
+from lct_jax.attention.rope import Rotation, rotate
+from lct_jax.config import Kernel
+from lct_jax.distributed.sharding import count_shards, shard_heads
+from lct_jax.types import History
 
 EPSILON = 1e-6
 # Flow time is 0 to 1; the sinusoids of diffusion models were made for times on this scale.
 TIME_SCALE = 1000.0
 TIME_BASE = 10_000.0
+# Shift, scale and gate of attention, then those of the MLP.
+MODULATIONS = 6
 
 # Norms, gates and GELU are recomputed in the backward pass from their inputs; otherwise every intermediate number would
 # be written to memory and read back. In a scan over blocks no other computation can be merged with it, so that it needs
 # no barrier.
 recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
-
-
-# The checkpoint policies of a block, by the config's names (`compute.remat`).
-POLICIES = {
-    "block": jax.checkpoint_policies.nothing_saveable,
-    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
-    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
-        names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[ATTENDED],
-        offload_src="device",
-        offload_dst="pinned_host",
-    ),
-}
 
 
 def time_features(time_BS: jax.Array, width: int) -> jax.Array:
@@ -67,6 +62,16 @@ def rms_norm(x: jax.Array, axes: tuple[int, ...] = (-1,)) -> jax.Array:
 def modulate(norm_BLD: jax.Array, shift_BLD: jax.Array, scale_BLD: jax.Array) -> jax.Array:
     """Returns x (1 + scale) + shift in float32 (adaLN)."""
     return norm_BLD * (1.0 + scale_BLD) + shift_BLD
+
+
+def modulate_by(table: nnx.Param, shared_BS6D: jax.Array) -> list[jax.Array]:
+    """Returns the six modulation vectors of every group in a block, float32[B S D] each.
+
+    Args:
+        table: the block's own, [6 D]. shared_BS6D: what all blocks share.
+    """
+    table_BS6D = shared_BS6D + table[...][None, None]
+    return [table_BS6D[:, :, part] for part in range(MODULATIONS)]
 
 
 def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
@@ -126,3 +131,29 @@ class QKNorm(nnx.Module):
         scale_1H1K = self.scale[...].reshape(1, -1, 1, x_BHLK.shape[-1])  # H is 1 for "head"
         scaled = recomputed(lambda x, scale: rms_norm(x, self.axes) * scale)
         return scaled(x_BHLK, scale_1H1K).astype(x_BHLK.dtype)
+
+
+def attend_with_history(
+    q_BHLK: jax.Array,
+    k_BHLK: jax.Array,
+    v_BHLK: jax.Array,
+    *,
+    rotation: Rotation,
+    key_spans: tuple[KeySpans, ...],
+    history: History | None,
+    layer: jax.Array,
+    kernel: Kernel,
+) -> AttentionOutput:
+    """Returns attention over each set of own keys and over the history, merged by log-sum-exp.
+
+    Args:
+        q_BHLK, k_BHLK, v_BHLK: normalised, before rotation.
+        key_spans: which own keys every token sees; the sets of keys of its members are disjoint.
+        history: cached keys of all layers; None for a pass without a cache.
+        layer: int32, the number of the block, which selects its keys in the history.
+    """
+    q, k = rotate(q_BHLK, rotation), rotate(k_BHLK, rotation)
+    parts = [attend(q, k, v_BHLK, spans=spans, kernel=kernel) for spans in key_spans]
+    if history is not None:
+        parts.append(attend_history(shard_heads(q, "BHLK"), history, layer))
+    return functools.reduce(merge, parts)

@@ -8,7 +8,6 @@ and every token is modulated by the time of its own group.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -16,18 +15,22 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
-from lct_jax.attention.attend import attend
-from lct_jax.attention.cache import attend_history
-from lct_jax.attention.chunked import AttentionOutput, merge
 from lct_jax.attention.mask import KeySpans
-from lct_jax.attention.rope import Rotation, rotate
+from lct_jax.attention.rope import Rotation
 from lct_jax.attention.ulysses import Streams, join, part
-from lct_jax.backbones.layers import QKNorm, gated, gelu, modulated_norm, project_tokens
-from lct_jax.config import Kernel, NetworkConfig
-from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.backbones.layers import (
+    MODULATIONS,
+    QKNorm,
+    attend_with_history,
+    gated,
+    gelu,
+    modulate_by,
+    modulated_norm,
+    project_tokens,
+)
+from lct_jax.config import NetworkConfig
+from lct_jax.distributed.sharding import shard
 from lct_jax.types import History
-
-MODULATIONS = 6  # shift, scale and gate of attention, then of the MLP
 
 
 class BlockInput(NamedTuple):
@@ -81,11 +84,6 @@ class StreamBlock(nnx.Module):
         self.q_norm, self.k_norm = norm(), norm()
         self.table = nnx.Param(jnp.zeros((MODULATIONS, width)))
 
-    def modulation(self, shared_BS6D: jax.Array) -> list[jax.Array]:
-        """Returns the six modulation vectors of every group, float32[B S D] each."""
-        table_BS6D = shared_BS6D + self.table[...][None, None]
-        return [table_BS6D[:, :, part] for part in range(MODULATIONS)]
-
     def project(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns normalised queries and keys, and values: [B H L K] each, before rotation."""
         qkv = rearrange(
@@ -114,33 +112,27 @@ class Block(nnx.Module):
             layer: int32, the number of this block, which selects its keys in `shared.history`.
         """
         weights = Streams(self.text, self.video)
-        modulation = [w.modulation(m) for w, m in zip(weights, shared.modulation, strict=True)]
+        modulation = [
+            modulate_by(w.table, m) for w, m in zip(weights, shared.modulation, strict=True)
+        ]
         joined = []
         for w, h_BLD, m, g in zip(weights, x, modulation, shared.group, strict=True):
             joined.append(w.project(modulated_norm(h_BLD, m[0], m[1], g).astype(w.dtype)))
         q, k, v = (join(Streams(*pair), axis=2) for pair in zip(*joined, strict=True))
-        mixed_BHLK = _mix(q, k, v, shared, layer, kernel=self.kernel).value
-        mixed_BLD = rearrange(mixed_BHLK, "B H L K -> B L (H K)")
+        mixed = attend_with_history(
+            q,
+            k,
+            v,
+            rotation=shared.rotation,
+            key_spans=shared.key_spans,
+            history=shared.history,
+            layer=layer,
+            kernel=self.kernel,
+        )
+        mixed_BLD = rearrange(mixed.value, "B H L K -> B L (H K)")
         split = part(mixed_BLD, text=x.text.shape[1], axis=1)
         streams = zip(weights, x, split, modulation, shared.group, strict=True)
         return BlockOutput(Streams(*(_update(*stream) for stream in streams)), k, v)
-
-
-def _mix(
-    q_BHLK: jax.Array,
-    k_BHLK: jax.Array,
-    v_BHLK: jax.Array,
-    shared: BlockInput,
-    layer: jax.Array,
-    *,
-    kernel: Kernel,
-) -> AttentionOutput:
-    """Returns attention over each set of own tokens and over the history, merged by log-sum-exp."""
-    q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
-    parts = [attend(q, k, v_BHLK, spans=spans, kernel=kernel) for spans in shared.key_spans]
-    if shared.history is not None:
-        parts.append(attend_history(shard_heads(q, "BHLK"), shared.history, layer))
-    return functools.reduce(merge, parts)
 
 
 def _update(

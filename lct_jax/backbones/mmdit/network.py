@@ -1,7 +1,6 @@
 """The video MMDiT predicts the velocity of packed video tokens from their text and a diffusion time for each group.
 
-The model knows of grids, packing and shots only through the `TokenIndex`. Blocks are stacked along a layer axis and
-scanned, so that 3 layers and 28 compile equally fast; each may be recomputed in the backward pass.
+The model knows of grids, packing and shots only through the `TokenIndex`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from lct_jax.attention.mask import KeySpans, divide_keys, find_spans
 from lct_jax.attention.rope import make_rotation
 from lct_jax.attention.ulysses import Streams, join, part
 from lct_jax.backbones.layers import (
-    POLICIES,
+    MODULATIONS,
     float_linear,
     layer_norm,
     modulate,
@@ -22,9 +21,10 @@ from lct_jax.backbones.layers import (
     rms_norm,
     time_features,
 )
-from lct_jax.backbones.mmdit.blocks import MODULATIONS, Block, BlockInput, BlockOutput
+from lct_jax.backbones.mmdit.blocks import Block, BlockInput, BlockOutput
+from lct_jax.backbones.stack import run_blocks, stack_blocks
 from lct_jax.config import Context, DualStreamConfig, NetworkConfig
-from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.distributed.sharding import shard
 from lct_jax.types import (
     BackboneSpec,
     CacheSpec,
@@ -34,9 +34,6 @@ from lct_jax.types import (
     TokenIndex,
     Tokens,
 )
-
-# The number of a layer and its weights.
-Numbered = tuple[jax.Array, nnx.State]
 
 
 class TimeModulation(nnx.Module):
@@ -72,7 +69,7 @@ class MMDiT(nnx.Module):
         self.video_in = nnx.Linear(channels, width, dtype=dtype, rngs=rngs)
         self.text_in = nnx.Linear(backbone.text_width, width, dtype=dtype, rngs=rngs)
         self.time = TimeModulation(backbone, rngs=rngs)
-        self.blocks = _stack_blocks(config, rngs)
+        self.blocks = stack_blocks(Block, config, rngs=rngs)
         self.video_out = float_linear(
             width,
             channels,
@@ -97,18 +94,12 @@ class MMDiT(nnx.Module):
         modulation, final_BS2D = self.time(time_BS)
         shared = self._share(modulation, video.index, text.index, context=context, history=history)
         x = self._embed(video, text)
-        graph, layers = nnx.split(self.blocks)
 
-        def run_block(carry: Streams, numbered: Numbered) -> tuple[Streams, KeyValues | None]:
-            out = nnx.merge(graph, numbered[1])(carry, shared, numbered[0])
+        def run(block: Block, x: Streams, layer: jax.Array) -> tuple[Streams, KeyValues | None]:
+            out = block(x, shared, layer)
             return out.x, _part_keys(out, text=text.value.shape[1]) if keep else None
 
-        remat = self.config.compute.remat
-        if remat != "none" and history is None:
-            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=POLICIES[remat])
-        x, kept = jax.lax.scan(run_block, x, (jnp.arange(self.config.backbone.depth), layers))
-        if kept is not None:
-            kept = KeyValues(*(shard_heads(part, "NBHLK") for part in kept))
+        x, kept = run_blocks(self.blocks, x, run, self.config, differentiable=history is None)
         return Prediction(self._read_out(x.video, video.index.slot, final_BS2D), kept)
 
     def _share(
@@ -180,12 +171,3 @@ def _part_keys(out: BlockOutput, *, text: int) -> KeyValues:
     """Returns keys and values of a block with all text tokens before all video tokens."""
     parts = (part(x, text=text, axis=2) for x in (out.k, out.v))
     return KeyValues(*(jnp.concatenate(streams, axis=2) for streams in parts))
-
-
-def _stack_blocks(config: NetworkConfig, rngs: nnx.Rngs) -> Block:
-    @nnx.split_rngs(splits=config.backbone.depth)
-    @nnx.vmap(in_axes=(0,), out_axes=0)
-    def create(rngs: nnx.Rngs) -> Block:
-        return Block(config, rngs=rngs)
-
-    return create(rngs)

@@ -1,7 +1,7 @@
 """One block of Wan: self-attention over video, cross-attention to text, MLP (arXiv 2503.20314, section 4.2).
 
-Self-attention and MLP are modulated and gated by the time of a token's group: six vectors, shared by all blocks but for
-a learned table a block. Cross-attention has a LayerNorm with weights of its own before it, and no gate.
+Self-attention and MLP are modulated and gated by the time of a token's group: all blocks share six vectors, and each
+block adds a learned table to them. Before cross-attention there is a LayerNorm with weights; it has no gate.
 """
 
 from __future__ import annotations
@@ -14,36 +14,40 @@ from einops import rearrange
 from flax import nnx
 
 from lct_jax.attention.attend import attend
-from lct_jax.attention.cache import attend_history
-from lct_jax.attention.chunked import AttentionOutput, merge
+from lct_jax.attention.chunked import merge
 from lct_jax.attention.mask import KeySpans
-from lct_jax.attention.rope import Rotation, rotate
+from lct_jax.attention.rope import Rotation
 from lct_jax.backbones.layers import (
+    MODULATIONS,
     QKNorm,
+    attend_with_history,
     gated,
     gelu,
     layer_norm,
+    modulate_by,
     modulated_norm,
     project_tokens,
     recomputed,
 )
 from lct_jax.backbones.wan.context import attend_to_zeros
 from lct_jax.config import NetworkConfig
-from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.distributed.sharding import shard
 from lct_jax.types import History
-
-MODULATIONS = 6  # shift, scale and gate of self-attention, then of the MLP
 
 
 class BlockInput(NamedTuple):
-    """What all blocks of a forward pass share.
+    """The inputs that all blocks of a forward pass share.
 
     Attributes:
         modulation: float32[B S 6 D], before the block's own table is added.
-        rotation: of video tokens. key_spans: what every video token sees of them. slot: int32[B L], of video tokens.
-        text: [B M D]. text_spans: what every video token reads of it.
-        empty: [1 1 D], one of the zeros behind a prompt. missing: float32[B L], the logarithm of how many there are.
-        history: what every token sees besides, of all layers; None where a pass has no cache.
+        rotation: the rotation of video tokens.
+        key_spans: which video tokens every video token sees.
+        slot: int32[B L], the group slot of every video token.
+        text: [B M D], the embedded text of the row.
+        text_spans: which tokens of it every video token reads.
+        empty: [1 1 D], one of the zeros behind a prompt.
+        missing: float32[B L], the logarithm of the number of these zeros.
+        history: cached keys of all layers, which every token sees too; None for a pass without a cache.
     """
 
     modulation: jax.Array
@@ -58,7 +62,7 @@ class BlockInput(NamedTuple):
 
 
 class BlockOutput(NamedTuple):
-    """Video tokens [B L D], and their keys (before rotation) and values in self-attention, [B H L K]."""
+    """The output of a block: video tokens [B L D], and their keys (not yet rotated) and values, [B H L K]."""
 
     x: jax.Array
     k: jax.Array
@@ -85,7 +89,7 @@ class Attention(nnx.Module):
         return self.k_norm(self._split(self.k, x_BLD)), self._split(self.v, x_BLD)
 
     def output(self, mixed_BHLK: jax.Array) -> jax.Array:
-        """Returns what attention adds, [B L D]."""
+        """Returns the output of attention, [B L D]."""
         return project_tokens(self.o, rearrange(mixed_BHLK, "B H L K -> B L (H K)"))
 
     def _split(self, layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
@@ -93,7 +97,7 @@ class Attention(nnx.Module):
 
 
 class AffineNorm(nnx.Module):
-    """LayerNorm with weights, float32 in and out."""
+    """LayerNorm with weights, computed and returned in float32."""
 
     def __init__(self, width: int) -> None:
         self.scale = nnx.Param(jnp.ones(width))
@@ -118,40 +122,34 @@ class Block(nnx.Module):
         self.table = nnx.Param(jnp.zeros((MODULATIONS, backbone.width)))
 
     def __call__(self, x_BLD: jax.Array, shared: BlockInput, layer: jax.Array) -> BlockOutput:
-        """Returns the video behind the block, `x_BLD` being in the compute dtype.
+        """Returns the output of the block; `x_BLD` is in the compute dtype.
 
         Args:
-            layer: int32, number of this block: its keys in `shared.history`.
+            shared: the inputs that all blocks share.
+            layer: int32, the number of this block, which selects its keys in `shared.history`.
         """
-        table_BS6D = shared.modulation + self.table[...][None, None]
-        m = [table_BS6D[:, :, part] for part in range(MODULATIONS)]
+        m = modulate_by(self.table, shared.modulation)
         slot_BL, cast = shared.slot, lambda x: x.astype(self.dtype)
         norm = cast(modulated_norm(x_BLD, m[0], m[1], slot_BL))
         k, v = self.attention.keys_and_values(norm)
-        mixed = self._mix(self.attention.queries(norm), k, v, shared, layer)
+        mixed = attend_with_history(
+            self.attention.queries(norm),
+            k,
+            v,
+            rotation=shared.rotation,
+            key_spans=(shared.key_spans,),
+            history=shared.history,
+            layer=layer,
+            kernel=self.kernel,
+        )
         x_BLD = x_BLD + cast(gated(self.attention.output(mixed.value), m[2], slot_BL))
         x_BLD = x_BLD + self._read_text(cast(self.cross_norm(x_BLD)), shared)
         norm = cast(modulated_norm(x_BLD, m[3], m[4], slot_BL))
         hidden = project_tokens(self.down, gelu(project_tokens(self.up, norm)))
         return BlockOutput(shard(x_BLD + cast(gated(hidden, m[5], slot_BL)), "BLD"), k, v)
 
-    def _mix(
-        self,
-        q_BHLK: jax.Array,
-        k_BHLK: jax.Array,
-        v_BHLK: jax.Array,
-        shared: BlockInput,
-        layer: jax.Array,
-    ) -> AttentionOutput:
-        """Attention over video that a token sees and over the history; they merge by log-sum-exp."""
-        q, k = rotate(q_BHLK, shared.rotation), rotate(k_BHLK, shared.rotation)
-        own = attend(q, k, v_BHLK, spans=shared.key_spans, kernel=self.kernel)
-        if shared.history is None:
-            return own
-        return merge(own, attend_history(shard_heads(q, "BHLK"), shared.history, layer))
-
     def _read_text(self, norm_BLD: jax.Array, shared: BlockInput) -> jax.Array:
-        """Cross-attention to the text of a token's group, and to the zeros behind it."""
+        """Returns cross-attention to the text of a token's group, and to the zeros behind it."""
         q = self.cross.queries(norm_BLD)
         k, v = self.cross.keys_and_values(shared.text)
         text = attend(q, k, v, spans=shared.text_spans, kernel=self.kernel)

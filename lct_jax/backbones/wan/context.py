@@ -17,10 +17,12 @@ from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
 def find_context(
     video: TokenIndex, text: TokenIndex, *, slots: int, places: int
 ) -> tuple[KeySpans, jax.Array]:
-    """Returns what text every video token reads.
+    """Returns which text every video token reads.
 
     Args:
-        video, text: of whole rows. slots: group slots of a row. places: of text and zeros together.
+        video, text: the indices of whole rows.
+        slots: S, the group slots of a row.
+        places: the number of text tokens and zeros together that a video token reads.
 
     Returns:
         The spans of text in which each video token finds its own group's, and float32[B L], the logarithm of how many
@@ -40,10 +42,10 @@ def find_context(
 def attend_to_zeros(
     q_BHLK: jax.Array, k_1H1K: jax.Array, v_1H1K: jax.Array, missing_BL: jax.Array
 ) -> AttentionOutput:
-    """Attention to so many keys that are all alike.
+    """Returns attention to a number of keys that are all equal.
 
     Args:
-        k_1H1K, v_1H1K: of one of them. missing_BL: the logarithm of their number.
+        k_1H1K, v_1H1K: key and value of one of them. missing_BL: the logarithm of their number.
     """
     score_BHL = jnp.einsum(
         "BHLK,HK->BHL", q_BHLK, k_1H1K[0, :, 0], preferred_element_type=jnp.float32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lct_jax.backbones.wan.blocks import MODULATIONS
+from lct_jax.backbones.layers import MODULATIONS
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Activations, Costs
 

@@ -1,9 +1,9 @@
 """Wan's video transformer: self-attention over all video of a scene, and text beside it by cross-attention.
 
-What it computes of one shot alone is what the published model computes of a clip (arXiv 2503.20314; diffusers'
-`WanTransformer3DModel` is the reference of the tests). Of several shots, video sees video as the index says, every
-shot is modulated by its own time, and reads the text of its own group. Only video is rotated, so attention depends on
-differences of places alone.
+For one shot alone it computes what the published model computes for a clip (arXiv 2503.20314; the tests compare it
+with diffusers' `WanTransformer3DModel`). With several shots, the index says which video tokens see each other; every
+shot is modulated by its own time and reads the text of its own group. Only video tokens are rotated, so attention
+depends on differences of positions alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flax import nnx
 from lct_jax.attention.mask import find_spans
 from lct_jax.attention.rope import make_rotation
 from lct_jax.backbones.layers import (
-    POLICIES,
+    MODULATIONS,
     float_linear,
     gelu,
     layer_norm,
@@ -24,10 +24,11 @@ from lct_jax.backbones.layers import (
     project_tokens,
     time_features,
 )
-from lct_jax.backbones.wan.blocks import MODULATIONS, Block, BlockInput
+from lct_jax.backbones.stack import run_blocks, stack_blocks
+from lct_jax.backbones.wan.blocks import Block, BlockInput
 from lct_jax.backbones.wan.context import find_context
 from lct_jax.config import Context, NetworkConfig, WanConfig
-from lct_jax.distributed.sharding import shard, shard_heads
+from lct_jax.distributed.sharding import shard
 from lct_jax.types import (
     BackboneSpec,
     CacheSpec,
@@ -37,8 +38,6 @@ from lct_jax.types import (
     TokenIndex,
     Tokens,
 )
-
-Numbered = tuple[jax.Array, nnx.State]  # number of a layer and its weights
 
 
 class TimeEmbedding(nnx.Module):
@@ -56,7 +55,7 @@ class TimeEmbedding(nnx.Module):
         hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
         embedded_BSD = self.embed_out(hidden)
         shared = self.project(nnx.silu(embedded_BSD))
-        # Unasked, the partitioner would split D as the kernels are split, and gather it in every block.
+        # Without this, the partitioner would shard D as the kernels are sharded, and gather it in every block.
         split = lambda x, n: shard(x.reshape(*x.shape[:2], n, -1), "BS6D")
         return split(shared, MODULATIONS), split(embedded_BSD, 1)[:, :, 0]
 
@@ -72,7 +71,7 @@ class Wan(nnx.Module):
         self.text_in = nnx.Linear(backbone.text_width, width, dtype=dtype, rngs=rngs)
         self.text_out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
         self.time = TimeEmbedding(backbone, rngs=rngs)
-        self.blocks = _stack_blocks(config, rngs)
+        self.blocks = stack_blocks(Block, config, rngs=rngs)
         self.table = nnx.Param(jnp.zeros((2, width)))
         self.video_out = float_linear(
             width, channels, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
@@ -95,18 +94,12 @@ class Wan(nnx.Module):
         modulation, embedded_BSD = self.time(time_BS)
         shared = self._share(modulation, video.index, text, context=context, history=history)
         x = shard(project_tokens(self.video_in, video.value.astype(self.dtype)), "BLD")
-        graph, layers = nnx.split(self.blocks)
 
-        def run_block(x_BLD: jax.Array, numbered: Numbered) -> tuple[jax.Array, KeyValues | None]:
-            out = nnx.merge(graph, numbered[1])(x_BLD, shared, numbered[0])
+        def run(block: Block, x: jax.Array, layer: jax.Array) -> tuple[jax.Array, KeyValues | None]:
+            out = block(x, shared, layer)
             return out.x, KeyValues(out.k, out.v) if keep else None
 
-        remat = self.config.compute.remat
-        if remat != "none" and history is None:
-            run_block = jax.checkpoint(run_block, prevent_cse=False, policy=POLICIES[remat])
-        x, kept = jax.lax.scan(run_block, x, (jnp.arange(self.config.backbone.depth), layers))
-        if kept is not None:
-            kept = KeyValues(*(shard_heads(part, "NBHLK") for part in kept))
+        x, kept = run_blocks(self.blocks, x, run, self.config, differentiable=history is None)
         return Prediction(self._read_out(x, video.index.slot, embedded_BSD), kept)
 
     def _share(
@@ -119,7 +112,7 @@ class Wan(nnx.Module):
         history: History | None,
     ) -> BlockInput:
         backbone = self.config.backbone
-        # Every device of a row knows all of it, so that nothing but rows is spread in sorting.
+        # Every device of a row has the whole index, so that sorting is sharded over rows alone.
         rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
         whole, text_index = rows(index), rows(text.index)
         context_spans, missing_BL = find_context(
@@ -139,12 +132,12 @@ class Wan(nnx.Module):
         )
 
     def _embed_text(self, text_BLE: jax.Array) -> jax.Array:
-        """Returns text as the blocks read it, [B L D]; of zeros as well, which stand behind every prompt."""
+        """Returns the text that the blocks read, [B L D]; the zeros behind a prompt pass through it as well."""
         hidden = gelu(project_tokens(self.text_in, text_BLE))
         return project_tokens(self.text_out, hidden)
 
     def _read_out(self, x_BLD: jax.Array, slot_BL: jax.Array, embedded_BSD: jax.Array) -> jax.Array:
-        # The table meets the embedding itself, and not what the blocks are modulated by.
+        # The table is added to the embedding itself, and not to the modulation of the blocks.
         shift, scale = (
             of_group(embedded_BSD + row[None, None], slot_BL) for row in self.table[...]
         )
@@ -166,12 +159,3 @@ def describe(config: NetworkConfig) -> BackboneSpec:
     return BackboneSpec(
         backbone.channels, backbone.patch, backbone.text_width, cache, text=backbone.text
     )
-
-
-def _stack_blocks(config: NetworkConfig, rngs: nnx.Rngs) -> Block:
-    @nnx.split_rngs(splits=config.backbone.depth)
-    @nnx.vmap(in_axes=(0,), out_axes=0)
-    def create(rngs: nnx.Rngs) -> Block:
-        return Block(config, rngs=rngs)
-
-    return create(rngs)

@@ -1,0 +1,78 @@
+"""Blocks of one kind, stacked along a layer axis: how they are made, run in a scan, and recomputed.
+
+A scan compiles one block, so that 3 layers and 28 compile equally fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax.attention.chunked import ATTENDED
+from lct_jax.config import NetworkConfig
+from lct_jax.distributed.sharding import shard_heads
+from lct_jax.types import KeyValues
+
+# The checkpoint policies of a block, by the config's names (`compute.remat`).
+POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[ATTENDED],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
+}
+
+
+def stack_blocks(kind: type[nnx.Module], config: NetworkConfig, *, rngs: nnx.Rngs) -> nnx.Module:
+    """Returns the blocks of a network as one module, whose parameters have a leading layer axis.
+
+    Args:
+        kind: the class of a block, made from a NetworkConfig and `rngs`.
+    """
+
+    @nnx.split_rngs(splits=config.backbone.depth)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def create(rngs: nnx.Rngs) -> nnx.Module:
+        return kind(config, rngs=rngs)
+
+    return create(rngs)
+
+
+def run_blocks(
+    blocks: nnx.Module,
+    x: Any,
+    run: Callable[[Any, Any, jax.Array], tuple[Any, KeyValues | None]],
+    config: NetworkConfig,
+    *,
+    differentiable: bool,
+) -> tuple[Any, KeyValues | None]:
+    """Runs one block after another.
+
+    Args:
+        blocks: those of `stack_blocks`.
+        x: the input of the first block.
+        run: a function (block, x, layer) -> (x, keys and values to keep, or None); `layer` is int32.
+        differentiable: whether the pass may be differentiated; if so, blocks are recomputed by `compute.remat`.
+
+    Returns:
+        The output of the last block, and the keys and values [N B H L K] of all, or None.
+    """
+    graph, layers = nnx.split(blocks)
+
+    def step(x: Any, numbered: tuple[jax.Array, nnx.State]) -> tuple[Any, KeyValues | None]:
+        return run(nnx.merge(graph, numbered[1]), x, numbered[0])
+
+    remat = config.compute.remat
+    if remat != "none" and differentiable:
+        step = jax.checkpoint(step, prevent_cse=False, policy=POLICIES[remat])
+    x, kept = jax.lax.scan(step, x, (jnp.arange(config.backbone.depth), layers))
+    if kept is not None:
+        kept = KeyValues(*(shard_heads(part, "NBHLK") for part in kept))
+    return x, kept
