@@ -9,13 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from scenes import randomise
+from scenes import TINY_WAN, randomise
 from tiny_film import CONFIG, HEIGHT, WIDTH, run_program, shared_film, write_config
 
 import lct_jax
 from lct_jax.backbones.load import is_published, load_published, save_published
 from lct_jax.backbones.registry import build_abstract, count_costs
-from lct_jax.config import LayoutConfig, WanConfig
+from lct_jax.config import LayoutConfig
 from lct_jax.data.pipeline import make_source, read_held_out
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.tensors import name_leaves
@@ -23,17 +23,8 @@ from lct_jax.training.checkpoint.checkpoints import Checkpoints
 
 WAN = dataclasses.replace(
     CONFIG,
-    backbone=WanConfig(
-        width=32,
-        depth=2,
-        heads=2,
-        head_dim=16,
-        hidden=48,
-        channels=8,
-        text_width=16,
-        rope_split=(8, 4, 4),
-        time_features=16,
-    ),
+    # The sizes of the shared film's latents and texts.
+    backbone=dataclasses.replace(TINY_WAN.backbone, channels=8, text_width=16, text_places=512),
     layout=LayoutConfig(scene_span=64, shot_span=32, stride=2, positions="temporal", prompts="own"),
     training=dataclasses.replace(CONFIG.training, context="causal", steps=4),
 )

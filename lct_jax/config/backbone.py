@@ -6,6 +6,7 @@ keep their meaning when those change.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from lct_jax.config.fields import Positive, PositiveFloat, settings
@@ -16,8 +17,17 @@ from lct_jax.errors import InputError
 TextPlace = Literal["joint", "beside"]
 
 
+class _Patched:
+    """What follows from the patch of any family's config."""
+
+    @property
+    def patch_channels(self) -> int:
+        """Returns C: latent channels times latent positions of a patch."""
+        return self.channels * math.prod(self.patch)
+
+
 @settings("backbone")
-class DualStreamConfig:
+class DualStreamConfig(_Patched):
     """Says what the weights of the dual-stream transformer (SD3) are [P: section 3.1]; its 3B parameters are [P], the
     rest [D].
 
@@ -56,14 +66,9 @@ class DualStreamConfig:
         """Where the text of a shot stands."""
         return "joint"
 
-    @property
-    def patch_channels(self) -> int:
-        """Returns C: latent channels times latent positions of a patch."""
-        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
-
 
 @settings("backbone")
-class WanConfig:
+class WanConfig(_Patched):
     """The transformer of Wan (arXiv 2503.20314) for text to video; the defaults are those of Wan2.1-T2V-1.3B.
 
     Wan2.1-T2V-14B has width 5120, depth 40, heads 40 and hidden 13824. Wan2.2-TI2V-5B has width 3072, heads 24, hidden
@@ -104,11 +109,6 @@ class WanConfig:
     def text(self) -> TextPlace:
         """Where the text of a shot stands."""
         return "beside"
-
-    @property
-    def patch_channels(self) -> int:
-        """C: latent channels times latent positions of a patch."""
-        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
 
 
 BackboneConfig = DualStreamConfig | WanConfig
