@@ -170,10 +170,9 @@ class Checkpoints:
         """Raises InputError at the first difference, before reads begin that Orbax does not end after a failure."""
         folder = self.folder / str(self.latest)
         saved = ocp.PyTreeCheckpointHandler().metadata(LiteralPath(folder / "state"))
-        leaves, _ = jax.tree.flatten_with_path(saved.tree[name])
         found = {
-            ".".join(key.key for key in path if key.key != "value"): tuple(leaf.shape)
-            for path, leaf in leaves
+            path.removesuffix(".value"): tuple(leaf.shape)
+            for path, leaf in name_leaves(saved.tree[name]).items()
         }
         wanted = {path: leaf.shape for path, leaf in name_leaves(shapes).items()}
         for path in sorted(found | wanted):

@@ -109,14 +109,13 @@ def start_state(
         for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
             print(f"changed since: {change}")
         return checkpoints.restore(with_sharding(abstract, mesh))
+    if not training.init_from:
+        return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
     if read_base is not None:
-        params = read_base()
-        print(f"starting from {training.init_from} (published weights)")
-        return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
-    if training.init_from:
+        params, origin = read_base(), f"{training.init_from} (published weights)"
+    else:
         weights = TrainedWeights(training.init_from, which=training.init_weights)
         weights.meta.check_same(training.init_from, meta, starting=True)
-        params = weights.read(with_sharding(shapes, mesh))
-        print(f"starting from {weights.describe()}")
-        return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
-    return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
+        params, origin = weights.read(with_sharding(shapes, mesh)), weights.describe()
+    print(f"starting from {origin}")
+    return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
