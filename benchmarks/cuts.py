@@ -20,29 +20,18 @@ import numpy as np
 from absl import app
 
 from benchmarks.cut_clips import KINDS, write_clip
+from benchmarks.scene_boundaries import SCENES, score_boundaries
 from lct_jax.config import FootageConfig
 from lct_jax.data.footage.cuts import track_film, track_video
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.media.frame_rate import LAG, count_frames, first_frame
 from lct_jax.media.frames import iter_at_rate
 
-SCENES = Path("examples/big_buck_bunny/scenes.json")
 STORY = (28, 5863)  # after it come credits, which are no shots
 FPS, SHOTS, SEEDS = Fraction(12), 60, 3
 NTSC = Fraction(1000, 1001)
 RATES = (24 * NTSC, Fraction(24), Fraction(25), 30 * NTSC, Fraction(30), Fraction(50), Fraction(60))
 CUTS, HOURS = 10_000, 2
-
-
-def score_cuts(found: Sequence[int], known: Sequence[int], *, within: int) -> float:
-    """Returns the F1 of frame numbers; each known one is matched at most once."""
-    left, hits = list(known), 0
-    for cut in found:
-        near = [other for other in left if abs(other - cut) <= within]
-        if near:
-            left.remove(min(near, key=lambda other: abs(other - cut)))
-            hits += 1
-    return 2 * hits / (len(found) + len(known))
 
 
 def count_leaks(rate: Fraction, *, cuts: int, seed: int) -> tuple[int, int]:
@@ -79,7 +68,7 @@ def _score_film(config: FootageConfig) -> None:
     ]
     for name, cuts in _find(Path(annotated.film.file), config).items():
         found = [cut for cut in cuts if STORY[0] < cut < STORY[1]]
-        scores = " ".join(f"{score_cuts(found, known, within=n):8.3f}" for n in (0, 2))
+        scores = " ".join(f"{score_boundaries(found, known, within=n):8.3f}" for n in (0, 2))
         print(f"film example, {name:5} {len(known):6} {len(found):6} {scores}")
 
 
@@ -92,7 +81,7 @@ def _score_clips(kind: str, rate: Fraction, config: FootageConfig) -> None:
             cuts = [first_frame(cut / rate, FPS) for cut in own]
             known += len(cuts)
             for name, places in _find(path, config).items():
-                found[name][0] += score_cuts(places, cuts, within=0) / SEEDS
+                found[name][0] += score_boundaries(places, cuts, within=0) / SEEDS
                 found[name][1] += len(places)
     rows = "   ".join(f"{name} {f1:.3f} ({count})" for name, (f1, count) in found.items())
     print(f"{kind:7} {float(rate):7.3f} {known:5} {rows}")

@@ -38,7 +38,7 @@ REPEATS = 1000
 
 
 def score_boundaries(found: Sequence[int], made: Sequence[int], *, within: int) -> float:
-    """Returns the F1 of boundaries counted in shots; each made one is matched at most once."""
+    """Returns the F1 of boundaries, given as numbers of shots or frames; each made one is matched at most once."""
     left, hits = list(made), 0
     for boundary in found:
         close = [other for other in left if abs(other - boundary) <= within]
