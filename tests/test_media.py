@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 
 import av
@@ -12,7 +13,7 @@ from PIL import Image
 from lct_jax.errors import InputError
 from lct_jax.media.video import (
     probe_video,
-    read_image,
+    read_moments,
     read_video,
     resize,
     write_video,
@@ -139,7 +140,8 @@ def test_sound_alone_is_not_a_video(tmp_path):
 
 
 def test_missing_files_are_refused(tmp_path):
-    for read in (read_video, read_image, probe_video):
+    read_one = functools.partial(read_moments, fps=12, longest=1)
+    for read in (read_video, read_one, probe_video):
         with pytest.raises(InputError, match=r"no\.mp4: no such file$"):
             read(tmp_path / "no.mp4")
         with pytest.raises(InputError, match=r": not a file$"):
@@ -160,14 +162,14 @@ def test_images_are_upright_rgb_over_white(tmp_path):
     picture = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
     picture.putpixel((2, 1), (0, 0, 0, 0))
     picture.save(tmp_path / "a.png")
-    image = read_image(tmp_path / "a.png")
+    image = read_moments(tmp_path / "a.png", 12, longest=1)[0]
     assert image.shape == (2, 3, 3)
     assert image[0, 0].tolist() == [255, 0, 0]
     assert image[1, 2].tolist() == [255, 255, 255]
     sideways = Image.Exif()
     sideways[0x0112] = 6
     Image.new("RGB", (3, 2)).save(tmp_path / "b.jpg", exif=sideways)
-    assert read_image(tmp_path / "b.jpg").shape == (3, 2, 3)
+    assert read_moments(tmp_path / "b.jpg", 12, longest=1)[0].shape == (3, 2, 3)
 
 
 def test_damaged_images_are_refused(tmp_path):
@@ -175,7 +177,7 @@ def test_damaged_images_are_refused(tmp_path):
     Image.fromarray(_gradient(1, 64, 64)[0]).save(path)
     path.write_bytes(_cut(path.read_bytes(), 0.5))
     with pytest.raises(InputError, match=r"a\.png: not a readable image \("):
-        read_image(path)
+        read_moments(path, 12, longest=1)
 
 
 def test_resizing_down_does_not_alias():

@@ -11,7 +11,6 @@ from flax import nnx
 
 from lct_jax.codecs.causal_conv import Past, Slots
 
-Chunk = jax.Array
 Step = Callable[[np.ndarray, Slots | None], tuple[jax.Array, Slots]]
 
 

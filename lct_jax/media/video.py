@@ -89,24 +89,16 @@ def read_video(path: str | Path) -> Video:
     return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as uint8 RGB [X, Y, 3], upright, with transparent parts over white; of an animation the first
-    frame.
-
-    Raises:
-      InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
-    """
-    with _open_image(path) as image:
-        return to_rgb_image(image)
-
-
 def read_moments(path: str | Path, fps: float, *, longest: int) -> np.ndarray:
     """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
 
-    Raises the errors of `read_image`.
+    Frames are upright, with transparent parts over white.
 
     Args:
       longest: the largest number of frames that are read.
+
+    Raises:
+      InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
     """
     with _open_image(path) as image:
         if not is_animated(image):

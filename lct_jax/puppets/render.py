@@ -53,11 +53,6 @@ def render_shot(scene: PuppetScene, shot: PuppetShot) -> np.ndarray:
     return np.clip(np.rint(canvas.colour), 0, 255).astype(np.uint8)
 
 
-def render_scene(scene: PuppetScene) -> list[np.ndarray]:
-    """Returns the frames of every shot."""
-    return [render_shot(scene, shot) for shot in scene.shots]
-
-
 def follow(shot: PuppetShot, size: tuple[int, int]) -> Trajectory:
     """Returns the places in every frame of a shot: even motion, and a parabola for a jump."""
     height, width = size
