@@ -12,11 +12,13 @@ class ChatConfig:
     """Says how a chat endpoint is asked; its address and key come from the environment (lct_jax/chat/endpoint.py).
 
     Attributes:
-        connect: the seconds for a connection. timeout: the seconds of silence after which an answer is given up.
-        deadline: the seconds for a whole answer.
-        tries: the number of requests after which a temporary problem, such as a busy endpoint, is given up. pause: the
-            seconds before the second one, doubled for each further one. patience: the longest wait in seconds that an
-            endpoint may ask for.
+        connect: the most seconds that making a connection may take.
+        timeout: the longest silence, in seconds, while an answer is awaited.
+        deadline: the most seconds that a whole answer may take.
+        tries: the most requests that are sent for one answer while the endpoint has a temporary problem, such as too
+            many clients.
+        pause: the seconds before the second of these requests; each further wait is twice as long.
+        patience: the longest wait, in seconds, that an endpoint may ask for.
         answers: "json_object" asks for JSON in the request, "text" in the messages alone. temperature: a value below 0
             leaves it to the endpoint. images: the most pictures of a request; 0 sets no limit. If an endpoint refuses
             any of the three, later requests leave it out.
