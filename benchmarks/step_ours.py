@@ -73,7 +73,7 @@ class Ours:
     def step(self) -> None:
         """Runs the jitted step of `training/state.py`."""
         self.state, metrics = jax.block_until_ready(self._step(self.state, self.batch, self.key))
-        assert np.isfinite(metrics["loss"])
+        assert np.isfinite(metrics.loss)
 
     def gradient(self) -> None:
         """Runs forward and backward, without optimiser and EMA."""
@@ -81,11 +81,12 @@ class Ours:
 
     def save_reference(self, path: Path) -> None:
         """Writes weights, velocity and gradient norm at one time for all groups, for comparison with the other side."""
-        video, text = self.batch
+        video, text = self.batch.video, self.batch.text
         time_BS = jnp.full((len(self.case.rows), self.case.slots), TIME)
 
         def error(params: Any) -> tuple[jax.Array, jax.Array]:
-            velocity = nnx.merge(self.graph, params)(video, text, time_BS, context="full")
+            network = nnx.merge(self.graph, params)
+            velocity = network(video, text, time_BS, context="full").velocity
             return jnp.square(velocity).mean(), velocity
 
         (_, velocity), gradient = jax.jit(jax.value_and_grad(error, has_aux=True))(self.params)

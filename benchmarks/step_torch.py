@@ -108,7 +108,8 @@ class Theirs:
     ) -> None:
         self.case, self.training, self.weights, self.compiled = case, training, weights, compiled
         batch = make_batch(case)
-        self.video, self.text = (torch.from_numpy(tokens.value) for tokens in batch)
+        streams = (batch.video, batch.text)
+        self.video, self.text = (torch.from_numpy(tokens.value) for tokens in streams)
         seen = np.concatenate([tokens.index.scene > 0 for tokens in (batch.text, batch.video)], 1)
         self.mask = None if seen.all() else torch.from_numpy(seen)[:, None, None]
         self.weight = torch.from_numpy(seen[:, case.text_tokens :]).float()
