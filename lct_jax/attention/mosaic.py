@@ -98,10 +98,10 @@ def _forward(
         total[...] = jnp.zeros_like(total)
         mixed[...] = jnp.zeros_like(mixed)
 
-    def add(here: Any, part: int, is_masked: bool) -> None:
+    def add(here: Any, first: jax.Array, is_masked: bool) -> None:
         score = _product(q[...], k[here, :], WITH_ROWS)
         if is_masked:
-            place = _number(score.shape, 1) + (step.key * k.shape[0] + part * compute)
+            place = _number(score.shape, 1) + (step.key * k.shape[0] + first)
             start, end = (_widen(_to_column(bounds[n : n + 1, :]), compute) for n in (0, 1))
             score = jnp.where((place >= start) & (place < end), score, MASKED)
         higher = jnp.maximum(top[...], score.max(1, keepdims=True))
@@ -210,10 +210,10 @@ def _backward_block(
         dk_sum[...] = jnp.zeros_like(dk_sum)
         dv_sum[...] = jnp.zeros_like(dv_sum)
 
-    def add(here: Any, part: int, is_masked: bool) -> None:
+    def add(here: Any, first: jax.Array, is_masked: bool) -> None:
         weight = jnp.exp(_product(k[here, :], q[...], WITH_ROWS) - numbers[0:1, :])  # [M Q]
         if is_masked:
-            place = _number(weight.shape, 0) + (step.key * k.shape[0] + part * compute)
+            place = _number(weight.shape, 0) + (step.key * k.shape[0] + first)
             seen = (place >= bounds[0:1, :]) & (place < bounds[1:2, :])
             weight = jnp.where(seen, weight, 0.0)
         dv_sum[here, :] += _product(weight.astype(d_value.dtype), d_value[...], PLAIN)

@@ -89,13 +89,25 @@ def list_steps(
 
 
 def run_parts(
-    add: Callable[[Any, int, bool], None], seen: jax.Array, keys: int, compute: int
+    add: Callable[[Any, jax.Array, bool], None], seen: jax.Array, keys: int, compute: int
 ) -> None:
-    """Calls `add` for every part of a block of keys, with its slice, its number and whether scores are masked."""
-    for number in range(keys // compute):
-        here = pl.ds(number * compute, compute)
-        for what in (WHOLE, PART):
-            pl.when(seen == what)(functools.partial(add, here, number, what == PART))
+    """Calls `add` for part after part of a block of keys.
+
+    Args:
+        add: takes the slice of a part within its block, the number of its first key there, and whether scores are
+            masked.
+        seen: what is seen of the block.
+        keys, compute: keys of a block and of a part.
+    """
+    for what in (WHOLE, PART):
+
+        def run(part: jax.Array, _: None, what: int = what) -> None:
+            first = pl.multiple_of(part * compute, compute)
+            add(pl.ds(first, compute), first, what == PART)
+
+        @pl.when(seen == what)
+        def _(run: Callable = run) -> None:
+            jax.lax.fori_loop(0, keys // compute, run, None)
 
 
 class Places(NamedTuple):
@@ -165,6 +177,6 @@ def run_kernel(
             transcendentals=pairs,
             bytes_accessed=sum(x.nbytes for x in inputs),
         ),
-        name=kernel.__name__.strip("_"),
+        name=f"mosaic{kernel.__name__}",
         **options,
     )(steps, *inputs)
