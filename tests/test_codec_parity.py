@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_t5 import WORDS, write_folder
+from t5_files import WORDS, write_folder
 
 from lct_jax.codecs.lpips import load_lpips
 from lct_jax.codecs.wan22_vae import Wan22VAE
