@@ -45,11 +45,11 @@ class SampledShots:
         cuts = [shot.cut for shot in self.script.shots[1:]]
         return dict(zip(starts[:-1].tolist(), cuts, strict=True))
 
-    def find_who_and_where(self, number: int) -> frozenset[str]:
+    def find_who_and_where(self, number: int) -> tuple[str, ...]:
         """Returns the characters that a shot's prompt names, and its place where the script says it."""
         shot = self.script.shots[number]
-        place = [f"place {shot.place}"] if shot.place else []
-        return frozenset([*find_characters(shot.text), *place])
+        place = (f"place {shot.place}",) if shot.place else ()
+        return (*find_characters(shot.text), *place)
 
 
 @dataclass(frozen=True)
