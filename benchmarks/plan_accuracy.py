@@ -66,7 +66,7 @@ def make_config(
     """Returns a model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
     fields = {f.name for f in dataclasses.fields(TrainingConfig)}
     training = {key: value for key, value in more.items() if key in fields}
-    network = {key: value for key, value in more.items() if key not in fields}
+    network = {"remat": "block"} | {k: value for k, value in more.items() if k not in fields}
     sizes = {"width": width, "depth": depth, "heads": width // 128, "text_width": 1024}
     return Config(
         name=name,
@@ -80,7 +80,11 @@ def make_3b(name: str, *, seq_shards: int, accumulate: int) -> Config:
     """Returns `configs/lct_3b.py`, with nine full shots in a row."""
     config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / "lct_3b.py")))
     training = dataclasses.replace(config.training, accumulate=accumulate)
-    return put(dataclasses.replace(config, name=name, training=training), seq_shards=seq_shards)
+    return put(
+        dataclasses.replace(config, name=name, training=training),
+        seq_shards=seq_shards,
+        remat="block",
+    )
 
 
 PAIRS = {
