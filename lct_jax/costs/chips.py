@@ -2,9 +2,10 @@
 
 `CHIPS` has a `Chip` for every name, such as `v6e` or `h100`. The sources are docs.cloud.google.com/tpu/docs/v5e, /v5p,
 /v6e and /tpu7x, NVIDIA's data sheets of A100, H100, H800, H200 and B200, and those of DGX systems (one 200 or 400
-Gbit/s adapter a GPU). Rates between a TPU and its host are those of jax-ml.github.io/scaling-book (chapter 2), which
-has none of TPU7x: that of v6e is taken. GPUs have PCIe 4 (A100) or 5. An H100 NVL is joined to one other by NVLink bridges, an H100 PCIe to the others by PCIe 5 alone.
-Rates are without sparsity. The usable memory of a TPU is what its compiler names when a program is too large.
+Gbit/s adapter a GPU). An H100 NVL is joined to one other by NVLink bridges, an H100 PCIe to the others by PCIe 5 alone.
+Rates between a TPU and its host are those of the second chapter of jax-ml.github.io/scaling-book, which has none of
+TPU7x: that of v6e is taken. GPUs have PCIe 4 (A100) or 5. Rates are without sparsity. The usable memory of a TPU is
+what its compiler names when a program is too large.
 """
 
 from __future__ import annotations

@@ -37,7 +37,6 @@ from lct_jax.training.state import init_state
 from lct_jax.training.step import jit_step, make_step
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
-
 # The chips of the smallest slice that the TPU compiler describes; of a smaller one the first chips are taken.
 SMALLEST_SLICE = 4
 

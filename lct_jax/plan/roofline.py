@@ -28,7 +28,7 @@ class Work(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """Lower bounds of the seconds of a step, for matrix products, and for bytes through memory, over links and to hosts."""
+    """Lower bounds of the seconds of a step: matrix products, and bytes through memory, over links and to hosts."""
 
     compute: float
     memory: float
