@@ -24,6 +24,8 @@ INDEX = 6 * FLOAT
 
 # Layers whose weights are gathered at one time: the current one and the next.
 PREFETCHED = 2
+# Blocks whose part on the host is in the device's memory as well: two on their way there, two on their way back.
+IN_FLIGHT = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "batch": _batch_bytes(config, shards),
             "saved activations": depth * tokens * policy.sum_kept(bytes_of),
             "layer temporaries": bytes_of.block * tokens,
+            "moved to the host": IN_FLIGHT * tokens * policy.sum_offloaded(bytes_of),
             "weights to compute with": parameters.blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + layer * FLOAT,
         },

@@ -265,6 +265,7 @@ def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
     values = {name: to_plain(getattr(plan, name)) for name in names}
     return {
         "config": plan.config.name,
+        "remat": plan.config.compute.remat,
         "topology": plan.topology.name,
         "usable": plan.topology.chip.usable,
         "total": plan.memory.total,
