@@ -135,7 +135,7 @@ def describe(config: Config, identity: str, codec: str, topology: str) -> str:
         "codec": codec,
         "encoder": f"{prepare.encoder} in {prepare.encoder_from}, tokenizer read",
         "used with": f"{prepare.fps:g} fps, at most {prepare.max_frames} frames of {prepare.width}x{prepare.height}, "
-        f"shift {config.flow.shift:g}, guidance {sampling.guidance:g}",
+        f"shift {sampling.shift:g}, guidance {sampling.guidance:g}",
         "chips here": topology or "none that are known",
     }
     return "\n".join(f"  {name:12s} {text}" for name, text in rows.items())
