@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "config": ("paths", "errors"),
     "layout": ("types", "config", "errors"),
     "flow": ("types", "config"),
-    "directing": ("errors",),
+    "directing": ("config", "files", "errors"),
     "startup": ("errors",),
     "versions": (),
     "cli": ("config", "directing", "paths", "startup", "errors"),
