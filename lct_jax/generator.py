@@ -275,7 +275,8 @@ class SampledScene:
             key=key,
             take_over=self._take_over,
         )
-        times = time_grid(self.sampling.steps, generator.config.flow.shift)
+        shift = self.sampling.shift or generator.config.flow.shift
+        times = time_grid(self.sampling.steps, shift)
         executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 

@@ -88,6 +88,8 @@ ENTRY_POINTS = (
     "generator",
     "model_files",
     "encode_texts",
+    "check_base",
+    "tune",
     "export",
     "preflight",
     "codecs/train",
