@@ -118,6 +118,7 @@ ENTRY_POINTS = (
     "puppets/scripts",
     "evaluation/puppets",
     "evaluation/sample_row",
+    "evaluation/page",
 )
 
 
