@@ -169,6 +169,11 @@ class Generator:
             self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
         )
 
+    def free_encoder(self) -> None:
+        """Frees the weights of the text encoder; they are read again for a text that was not encoded before."""
+        if isinstance(self.encoder, FreeableEncoder):
+            self.encoder.free()
+
     @property
     def multiple(self) -> tuple[int, int, int]:
         """What frames - 1, height and width of pictures must be multiples of, by codec and patch."""
@@ -199,8 +204,7 @@ class Generator:
         if self._placed is None or self._placed.shards != shards:
             # The weights of the placement before, and those of a large encoder, may not fit beside the new ones.
             self._placed = None
-            if isinstance(self.encoder, FreeableEncoder):
-                self.encoder.free()
+            self.free_encoder()
             self._placed = place_denoiser(
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )
