@@ -26,7 +26,7 @@ _PRONOUN = re.compile(
     r"|\bthe (?:two|couple|pair|duo)\b(?= (?:\w+s\b|of them)|[.,;:]|$)",
     re.IGNORECASE,
 )
-_HEARD = re.compile(r"\b(sound|music|melody|song|voice|noise|hears?|says|silence)\b", re.I)
+_HEARD = re.compile(r"\b(sound|music(?! box)|melody|song|voice|noise|hears?|says|silence)\b", re.I)
 _WRITTEN = re.compile(r"[\"“”][^\"“”]*\w[^\"“”]*[\"“”]|(?<!\w)'[^']*\w'(?!\w)")
 _NAMED = re.compile(r"\b(?:named|called)\s+[\"“']?([A-Z]\w+)")
 # A capital behind a lower-case word, a comma or a hyphen: inside of a sentence.
