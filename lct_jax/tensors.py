@@ -25,6 +25,7 @@ from lct_jax.files import replace_atomically
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NAMES_SHOWN = 8
 _NUMBERS_A_PIECE = 2**24
+_HEADER_BYTES = 100 * 2**20  # the most that safetensors allows
 
 
 def load_tensors(
@@ -106,9 +107,13 @@ def read_part(path: str | Path, name: str, index: tuple[slice, ...]) -> np.ndarr
         return file.get_slice(name)[index]
 
 
-def check_tensors(path: str | Path, *, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises InputError unless a file holds the tensors named in `shapes`, in these shapes, and no others."""
-    _find_tensors([path], shapes=shapes, dropped={}, dtypes=FLOATS)
+def check_tensors(
+    *paths: str | Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: frozenset[str] = FLOATS,
+) -> None:
+    """Raises InputError unless files hold the tensors named in `shapes`, in these shapes, and no others."""
+    _find_tensors(paths, shapes=shapes, dropped={}, dtypes=dtypes)
 
 
 def find_shards(folder: Path, stem: str, *, variant: str = "") -> list[Path]:
@@ -195,6 +200,23 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a parameter tree by dotted name, in the order of the tree."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(_names(path)): leaf for path, leaf in flat}
+
+
+def hash_headers(paths: Iterable[Path]) -> str:
+    """Returns a sha256 of what the headers of safetensors files say and of the files' sizes, as 64 hex digits.
+
+    It identifies published weights in no time: names, shapes, dtypes, places and metadata, but not the numbers.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = file.read(min(length, _HEADER_BYTES))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read, {error.strerror}") from error
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + header)
+    return digest.hexdigest()
 
 
 def hash_file(path: str | Path) -> str:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "config": ("paths", "errors"),
     "layout": ("types", "config", "errors"),
     "flow": ("types", "config"),
-    "directing": ("errors",),
+    "directing": ("config", "files", "errors"),
     "startup": ("errors",),
     "versions": (),
     "cli": ("config", "directing", "paths", "startup", "errors"),
@@ -83,6 +83,8 @@ MAY_IMPORT = {
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = (
     "generator",
+    "model_files",
+    "encode_texts",
     "export",
     "preflight",
     "codecs/train",

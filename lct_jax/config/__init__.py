@@ -22,7 +22,7 @@ from lct_jax.config.footage import FootageConfig
 from lct_jax.config.layout import LayoutConfig
 from lct_jax.config.network import NetworkConfig
 from lct_jax.config.prepare import PrepareConfig
-from lct_jax.config.sampling import KVDtype, SamplingConfig
+from lct_jax.config.sampling import KVDtype, Mode, SamplingConfig
 from lct_jax.config.training import TrainingConfig
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "KVDtype",
     "Kernel",
     "LayoutConfig",
+    "Mode",
     "NetworkConfig",
     "PrepareConfig",
     "SamplingConfig",

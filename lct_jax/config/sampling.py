@@ -8,6 +8,7 @@ from lct_jax.config.fields import Count, NonNegativeFloat, Positive, Share, sett
 from lct_jax.errors import InputError
 
 KVDtype = Literal["model", "int8"]
+Mode = Literal["joint", "autoregressive", "causal"]
 
 
 @settings("sampling")
