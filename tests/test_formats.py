@@ -79,7 +79,7 @@ def test_a_prompt_of_holocine_alone_and_captions_apart_are_read():
     script, notes = read_holocine({**apart, "num_frames": 41})
     assert lengths_of(script) == [21, 21]
     assert script.prompt == GlobalPrompt({"1": "Somebody."}, "A bakery.", "")
-    assert notes[0] == "global_caption: describes no Character 1"
+    assert notes[0] == "Character 1: is described nowhere"
 
 
 def test_a_script_is_written_as_holocine_reads_it():
@@ -133,9 +133,9 @@ def test_a_table_is_written_and_read(tmp_path, layout, header, row, first):
     assert notes[0] == f"place: of shots 1, 2, 3: has no place in {layout}"
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    ((script, _),) = read_table(tmp_path / "bakery.csv")
+    ((script, notes),) = read_table(tmp_path / "bakery.csv")
     assert (texts_of(script), lengths_of(script)) == (TEXTS, [37, 41, 21])
-    assert script.prompt.environment.startswith("Character 1: A baker")
+    assert (script.prompt, notes) == (SCRIPT.prompt, ())
 
 
 def test_a_table_of_several_scenes_names_files_from_a_folder_above(tmp_path):

@@ -18,6 +18,7 @@ from lct_jax.directing.formats.values import (
     Exported,
     Imported,
     check_texts,
+    describe_missing,
     fit_lengths,
     name_unread,
     name_unwritten,
@@ -60,10 +61,7 @@ def read_holocine(values: Mapping[str, Any] | str) -> Imported:
     characters, environment = _split_cast(_name(caption))
     shots = [_name(text) for text in texts]
     notes = name_unread(values, _READ)
-    for name in dict.fromkeys(itertools.chain(*map(find_characters, (environment, *shots)))):
-        if name not in characters:
-            characters[name] = "Somebody."
-            notes.append(f"global_caption: describes no Character {name}")
+    notes += describe_missing(characters, (environment, *shots))
     lengths, changed = _read_lengths(values, len(shots))
     prompt = GlobalPrompt(characters, environment, story="")
     made = tuple(

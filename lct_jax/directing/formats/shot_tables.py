@@ -23,6 +23,7 @@ from lct_jax.directing.formats.values import (
     Imported,
     check_object,
     check_texts,
+    describe_missing,
     fit_lengths,
     name_unread,
     name_unwritten,
@@ -32,6 +33,7 @@ from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 
 _SHOT = re.compile(r"shot_?(\d+)")
+_PART = re.compile(r"(?<= )(Character \w+|Environment|Story): ")
 _RANGES = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*\]")
 
 
@@ -95,12 +97,14 @@ def read_shots(values: Any, *, frames: str = "") -> Imported:
     texts = check_texts([values[keys[n]] for n in numbers], "captions")
     lengths, changed = _read_lengths(frames, len(texts))
     notes = name_unread(values, {"global_caption", *keys.values()})
-    notes += ["global_caption: is one text, and stands whole in the environment"]
-    caption = " ".join(str(values.get("global_caption", "")).split())
+    prompt = _split_caption(" ".join(str(values.get("global_caption", "")).split()))
+    if not prompt.characters and prompt.environment:
+        notes.append("global_caption: is one text, and stands whole in the environment")
+    notes += describe_missing(prompt.characters, [prompt.environment, prompt.story, *texts])
     shots = tuple(
         ShotPrompt(text, frames=count) for text, count in zip(texts, lengths, strict=True)
     )
-    return Imported(Script(GlobalPrompt({}, caption, ""), shots), (*notes, *changed))
+    return Imported(Script(prompt, shots), (*notes, *changed))
 
 
 def write_table(script: Script, name: str, *, layout: str, frames: int = 81) -> Exported:
@@ -130,6 +134,20 @@ def write_table(script: Script, name: str, *, layout: str, frames: int = 81) -> 
         f"{name}.captions.json": json.dumps(captions, indent=1, ensure_ascii=False) + "\n",
     }
     return Exported(files, tuple(notes))
+
+
+def _split_caption(caption: str) -> GlobalPrompt:
+    """Returns a global caption as the environment, or as what `render_global` wrote it from."""
+    parts = _PART.split(f" {caption}")
+    if parts[0].strip() or len(parts) == 1:
+        return GlobalPrompt({}, caption, "")
+    found = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    characters = {
+        name.removeprefix("Character "): text
+        for name, text in found.items()
+        if name.startswith("Character ")
+    }
+    return GlobalPrompt(characters, found.get("Environment", ""), found.get("Story", ""))
 
 
 def _find(table: Path, name: str) -> Path:

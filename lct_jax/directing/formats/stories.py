@@ -21,6 +21,7 @@ from lct_jax.directing.formats.values import (
     check_object,
     check_texts,
     describe_cast,
+    describe_missing,
     name_unread,
     name_unwritten,
 )
@@ -58,14 +59,16 @@ def read_story(values: Any) -> Imported:
     notes += [
         f"entity_descriptions, entity_schedule: {len(objects)} objects have no place in a script"
     ] * bool(objects)
-    story = " ".join(str(values.get("story_overview", "")).split())
+    story = _write_ids(" ".join(str(values.get("story_overview", "")).split()), ids)
     places = [x for label, x in entities.items() if label.startswith("Location ")]
+    characters = {
+        _make_id(label): x["description"] for label, x in entities.items() if _is_person(label)
+    }
+    notes += describe_missing(characters, [story, *(shot.text for shot in shots)])
     prompt = GlobalPrompt(
-        characters={
-            _make_id(label): x["description"] for label, x in entities.items() if _is_person(label)
-        },
+        characters=characters,
         environment=" ".join(f"{x['name']}: {_end(x['description'])}" for x in places),
-        story=_write_ids(story, ids),
+        story=story,
     )
     return Imported(Script(prompt, tuple(shots)), tuple(dict.fromkeys(notes)))
 

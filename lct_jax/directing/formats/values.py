@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lct_jax.directing.prompts import ShotPrompt, find_characters
@@ -51,6 +52,14 @@ def fit_lengths(field: str, lengths: Sequence[int]) -> tuple[list[int], list[str
         return fitted, []
     shown = [", ".join(map(str, values)) for values in (lengths, fitted)]
     return fitted, [f"{field}: shots of {shown[0]} frames last {shown[1]}, which are 4n + 1 here"]
+
+
+def describe_missing(characters: dict[str, str], texts: Iterable[str]) -> list[str]:
+    """Describes, as "Somebody.", each character whom a text names and nothing describes; returns notes about these."""
+    named = dict.fromkeys(itertools.chain(*map(find_characters, texts)))
+    missing = [name for name in named if name not in characters]
+    characters |= dict.fromkeys(missing, "Somebody.")
+    return [f"Character {name}: is described nowhere" for name in missing]
 
 
 def name_unread(values: Mapping[str, Any], known: Collection[str], where: str = "") -> list[str]:
