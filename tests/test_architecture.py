@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "chat": ("config", "files", "errors"),
     "media": ("directing", "files", "errors"),
     "scene_files": (
-        *("layout", "config", "directing", "media", "codecs", "tensors", "files", "errors"),
+        *("layout", "config", "directing", "media", "codecs", "sampling.request", "tensors"),
+        *("files", "errors"),
     ),
     "jax_internals": (),
     "distributed": ("types", "config", "jax_internals", "versions", "errors"),
@@ -76,7 +77,9 @@ MAY_IMPORT = {
             "errors",
         ),
     ),
-    "sampling": ("types", "layout", "config", "flow", "directing", "distributed", "errors"),
+    "sampling": (
+        *("types", "seeds", "layout", "config", "flow", "directing", "distributed", "errors"),
+    ),
     "puppets": ("directing",),
     "evaluation": ("puppets",),
 }

@@ -8,18 +8,20 @@ project works with. `save_script.py` writes the files.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lct_jax.directing.field_reader import Source, open_source
+from lct_jax.directing.field_reader import Source, Step, open_source
 from lct_jax.directing.links import check_refers
 from lct_jax.directing.prompts import (
     Condition,
     GlobalPrompt,
     ShotPrompt,
     check_mentions,
+    find_characters,
     make_global,
 )
 from lct_jax.directing.script_fields import (
@@ -56,12 +58,23 @@ class CastPicture:
       text: the prompt of that shot.
       character: the ID of the character; empty for a place.
       place: the name of the place; empty for a character.
+      path: where it stands in its script, for messages.
     """
 
     condition: Condition
     text: str
     character: str = ""
     place: str = ""
+    path: tuple[Step, ...] = field(default=(), compare=False)
+
+    @property
+    def owner(self) -> str:
+        """The character or place."""
+        return self.character or self.place
+
+    def as_shot(self) -> ShotPrompt:
+        """Returns the given shot that it becomes."""
+        return ShotPrompt(self.text, given=self.condition, shown=False, place=self.place)
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,31 @@ class Script:
     pictures: tuple[CastPicture, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=dict)
     source: Source = field(default=Source("script"), compare=False, repr=False)
+
+    def list_shots(self) -> tuple[ShotPrompt, ...]:
+        """Returns all shots that sampling works with: those of the script, then the pictures that any of them names."""
+        return (*self.shots, *(picture.as_shot() for picture in self.list_pictures()))
+
+    def list_pictures(self) -> list[CastPicture]:
+        """Returns the pictures of characters and places that a shot names."""
+        named: set[str] = set()
+        for shot in self.shots:
+            named |= {*find_characters(shot.text), shot.place}
+            named |= {item for item in shot.refers if isinstance(item, str)}
+        return [picture for picture in self.pictures if picture.owner in named]
+
+    def picture_of(self, number: int) -> str:
+        """Returns the character or place of which shot `number` of `list_shots` is a picture; "" for a shot."""
+        own = len(self.shots)
+        return "" if number < own else self.list_pictures()[number - own].owner
+
+    @contextmanager
+    def at(self, number: int, *names: Step) -> Iterator[None]:
+        """Names the script and a field of shot `number` of `list_shots` in every `InputError` that the block raises."""
+        own = len(self.shots)
+        path = ("shots", number) if number < own else self.list_pictures()[number - own].path
+        with self.source.at(*path, *names):
+            yield
 
 
 def load_script(path: str | Path) -> Script:
@@ -224,5 +262,5 @@ def _read_pictures(
                     check_mentions(own, characters)
             condition = _make_condition(source, at, picture, folder=folder)
             whose = {"character" if part == "characters" else "place": name}
-            made.append(CastPicture(condition, own or text, **whose))
+            made.append(CastPicture(condition, own or text, path=at, **whose))
     return tuple(made)
