@@ -86,6 +86,8 @@ MAY_IMPORT = {
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = (
     "generator",
+    "sampled_scene",
+    "session",
     "model_files",
     "encode_texts",
     "direct",

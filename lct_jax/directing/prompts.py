@@ -75,6 +75,8 @@ class ShotPrompt:
       shown: False leaves the shot out of the film, as one that others are only to see.
       place: name of where it plays; empty if the script does not say.
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
+      history: the shots that it sees where shots are sampled one after another, by number (from 1), besides pictures of
+          whom and what it names; None lets the sampler choose.
     """
 
     text: str
@@ -93,6 +95,7 @@ class ShotPrompt:
     shown: bool = True
     place: str = ""
     refers: tuple[int | str, ...] = ()
+    history: tuple[int, ...] | None = None
 
 
 def render_global(prompt: GlobalPrompt, story: bool = True) -> str:

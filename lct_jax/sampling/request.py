@@ -65,6 +65,7 @@ class ShotLinks:
         named: characters and places that it refers to.
         goes_on: whether it goes on from the shot before it.
         is_key: whether it is sampled before those that are no key shots.
+        history: the shots (from 0) that it sees besides pictures; None where they are to be chosen.
         picture_of: the character or place of which it is a picture: shots that name neither do not see it; "" for none.
     """
 
@@ -75,6 +76,7 @@ class ShotLinks:
     goes_on: bool = False
     is_key: bool = False
     picture_of: str = ""
+    history: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
