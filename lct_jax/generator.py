@@ -36,7 +36,7 @@ from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.scene_files.conditions import ConditionReader, Conditions
 from lct_jax.seeds import make_key
-from lct_jax.session import Session
+from lct_jax.session.session import Session
 from lct_jax.training.checkpoint.weights import Meta
 
 

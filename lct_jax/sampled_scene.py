@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import html
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ from lct_jax.config import SamplingConfig
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
+from lct_jax.media.video import write_video
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import Shot, sample_scene
@@ -26,6 +30,9 @@ from lct_jax.scene_files.writer import SceneWriter
 if TYPE_CHECKING:
     from lct_jax.generator import Generator
 
+# Small videos are enlarged by a whole factor to about this height in a notebook.
+NOTEBOOK_HEIGHT = 240
+
 
 class FinishedShot:
     """A shot that was sampled.
@@ -33,10 +40,15 @@ class FinishedShot:
     Attributes:
         number: its number from 0, in the order of the script.
         latent: float32[T X Y c].
+        text: its prompt.
+        fps: frames a second.
     """
 
-    def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
+    def __init__(
+        self, number: int, latent: np.ndarray, codec: VideoCodec, *, text: str, fps: float
+    ) -> None:
         self.number, self.latent, self._codec = number, latent, codec
+        self.text, self.fps = text, fps
 
     @functools.cached_property
     def frames(self) -> np.ndarray:
@@ -44,6 +56,17 @@ class FinishedShot:
         # Each process decodes for itself, on its own devices.
         with jax.set_mesh(make_mesh(devices=jax.local_devices())):
             return self._codec.decode(self.latent)
+
+    def _repr_html_(self) -> str:
+        """Returns the shot as a video with its prompt, for a notebook."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "shot.mp4"
+            scale = max(1, round(NOTEBOOK_HEIGHT / self.frames.shape[1]))
+            write_video(path, self.frames, self.fps, scale=scale)
+            data = base64.b64encode(path.read_bytes()).decode()
+        video = f'<video controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>'
+        caption = f"shot {self.number + 1}: {html.escape(self.text)}"
+        return f"<figure>{video}<figcaption>{caption}</figcaption></figure>"
 
 
 class SampledScene:
@@ -120,7 +143,10 @@ class SampledScene:
         """Takes the clean tokens of a shot, and returns it as it is kept in `shots`."""
         grid = self.request.shots[number].grid
         latent = unpatchify(tokens, grid, self.generator.spec.patch)
-        self.shots[number] = FinishedShot(number, latent, self.generator.codec)
+        generator, text = self.generator, self.script.shots[number].text
+        self.shots[number] = FinishedShot(
+            number, latent, generator.codec, text=text, fps=generator.meta.fps
+        )
         return self.shots[number]
 
     def _sample(self, on_step: Callable[[], Any]) -> Iterator[Shot]:

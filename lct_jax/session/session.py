@@ -17,73 +17,26 @@ that saw what was changed. Ctrl-C ends a shot at the next pause between Euler st
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-import numpy as np
-
 from lct_jax.config import SamplingConfig
-from lct_jax.directing.field_reader import Source
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
-from lct_jax.directing.save_script import save_script, to_plain
-from lct_jax.directing.script import Script, read_script
+from lct_jax.directing.save_script import save_script
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.sampled_scene import FinishedShot, SampledScene
-from lct_jax.sampling.cached_pass import CachedPass
-from lct_jax.sampling.changes import find_affected, find_changed
+from lct_jax.sampled_scene import FinishedShot
 from lct_jax.sampling.encode_script import choose_settings
-from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.schedule import Window
-from lct_jax.sampling.window import HeldShot
 from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.session.sampler import ChangeSampler, State
 
 if TYPE_CHECKING:
     from lct_jax.generator import Generator
 
 SCRIPT_FILE = "script.yaml"
 LATENTS_FILE = "latents.safetensors"
-
-
-@dataclass(frozen=True)
-class Take:
-    """A shot as it was sampled.
-
-    Attributes:
-        tokens: its clean tokens, float32[L C].
-        held: what its entry in the cache is made of; None without a cache.
-        shot: the same, to be decoded.
-    """
-
-    tokens: np.ndarray
-    held: HeldShot | None
-    shot: FinishedShot
-
-
-@dataclass(frozen=True)
-class State:
-    """What was done so far.
-
-    Attributes:
-        script: the script; each shot that was sampled has the history that it saw.
-        request, windows: the script as it was sampled; None before the first shot.
-        takes: by number of the shot, from 0; given shots have none.
-        kept: the shots that are not made anew.
-    """
-
-    script: Script
-    request: SceneRequest | None = None
-    windows: tuple[Window, ...] = ()
-    takes: Mapping[int, Take] = dataclasses.field(default_factory=dict)
-    kept: frozenset[int] = frozenset()
 
 
 class Session:
@@ -115,10 +68,10 @@ class Session:
             )
         if script.pictures:
             raise InputError("characters: found pictures, expected given shots in their place")
-        self.generator, self.on_step = generator, on_step
+        self.generator = generator
+        self._sampler = ChangeSampler(generator, on_step=on_step)
         sampler = {**script.sampler, **settings, "mode": mode}
         self._states = [State(dataclasses.replace(script, shots=(), sampler=sampler))]
-        self._cached: CachedPass | None = None
         for shot in script.shots:
             self._add(shot)
 
@@ -143,7 +96,7 @@ class Session:
         characters: Mapping[str, str] | None = None,
         environment: str | None = None,
         story: str | None = None,
-    ) -> list[FinishedShot]:
+    ) -> tuple[FinishedShot, ...]:
         """Changes what all shots share; what is None stays. Returns the shots that were made anew: all but kept ones.
 
         Args:
@@ -176,7 +129,9 @@ class Session:
         made = self._add(ShotPrompt(text, cut=cut, history=history, **fields))
         return made[-1] if made else None
 
-    def redo(self, number: int | None = None, *, seed: int | None = None) -> list[FinishedShot]:
+    def redo(
+        self, number: int | None = None, *, seed: int | None = None
+    ) -> tuple[FinishedShot, ...]:
         """Makes a shot anew from another seed, and those that saw it; returns them.
 
         Args:
@@ -190,7 +145,7 @@ class Session:
         seed = max(used) + 1 if seed is None else seed
         return self._change(self._replace(place, dataclasses.replace(shot, seed=seed)))
 
-    def edit(self, number: int, text: str) -> list[FinishedShot]:
+    def edit(self, number: int, text: str) -> tuple[FinishedShot, ...]:
         """Changes the prompt of a shot, from 1; returns it and those that saw it, made anew."""
         place = self._find(number)
         shot = dataclasses.replace(self.script.shots[place], text=text)
@@ -209,7 +164,7 @@ class Session:
             raise InputError(
                 f"shot {place + 1}: is given or has an overlap, expected one that can be given"
             )
-        if self.sampling.cache == "reuse" and self._cached is not None:
+        if self.sampling.cache == "reuse" and self.script.sampler["mode"] == "causal":
             raise InputError("sampling.cache: found 'reuse', expected 'renoise' to keep shots")
         state = self._states[-1]
         self._states.append(dataclasses.replace(state, kept=state.kept | {place}))
@@ -253,13 +208,12 @@ class Session:
             shots[place] = ShotPrompt(**own, given=file)
         return dataclasses.replace(self.script, shots=tuple(shots))
 
-    def _add(self, shot: ShotPrompt) -> list[FinishedShot]:
+    def _repr_html_(self) -> str:
+        """Returns the shots, in order, for a notebook."""
+        return "".join(shot._repr_html_() for shot in self.shots)
+
+    def _add(self, shot: ShotPrompt) -> tuple[FinishedShot, ...]:
         script = self.script
-        if script.prompt is None or not any(vars(script.prompt).values()):
-            # Without a global prompt, a scene of one shot is another sample than the first shot of a longer scene.
-            raise InputError(
-                "environment: is empty, expected an environment, a story or characters before the first shot"
-            )
         before = len(script.shots)
         if shot.overlap and shot.history is not None and before not in shot.history:
             raise InputError(f"history: expected shot {before} in it, whose end begins this one")
@@ -281,99 +235,13 @@ class Session:
         shots[place] = shot
         return dataclasses.replace(self.script, shots=tuple(shots))
 
-    def _change(self, script: Script) -> list[FinishedShot]:
-        """Samples what a script changes, and makes it the state; returns the shots that were sampled.
-
-        Raises:
-            InputError: the script is not valid or does not fit the model; the state is as before.
-            KeyboardInterrupt: Ctrl-C; the state is as before.
-        """
-        _check(script)
-        if all(shot.given is not None for shot in script.shots):
-            self._states.append(State(script))
-            return []
-        scene, state = self.generator.sample(script), self._states[-1]
-        anew = self._find_anew(scene)
-        takes = {number: take for number, take in state.takes.items() if number not in anew}
-        clean = {n: x.given for n, x in enumerate(scene.request.shots) if x.given is not None}
-        clean |= {number: take.tokens for number, take in takes.items()}
-        with jax.set_mesh(scene.placed.mesh), _interruptible(self.on_step) as on_step:
-            executor = self._execute(scene, takes)
-            for window in scene.windows:
-                if not anew & {*window.denoised}:
-                    continue
-                for number, tokens in executor.denoise(window, clean, on_step).items():
-                    held = None if self._cached is None else self._cached.cache.held[number]
-                    clean[number] = tokens
-                    takes[number] = Take(tokens, held, scene.finish(number, tokens))
-        script = _write_histories(script, scene.windows)
-        self._states.append(State(script, scene.request, scene.windows, takes, state.kept))
-        return [takes[number].shot for number in sorted(anew)]
-
-    def _find_anew(self, scene: SampledScene) -> set[int]:
-        """Returns the shots that have to be sampled: new ones, changed ones, and those that saw these."""
-        state, now = self._states[-1], (scene.request, scene.windows)
-        generated = {number for window in scene.windows for number in window.denoised}
-        if state.request is None:
-            return generated
-        changed = find_changed((state.request, state.windows), now)
-        # With a cache, a kept shot hands on what it saw, as keys and values.
-        fixed = () if MODES[scene.mode].causal else state.kept
-        affected = find_affected(changed, scene.windows, fixed=fixed)
-        return generated.intersection(affected) - state.kept
-
-    def _execute(self, scene: SampledScene, takes: Mapping[int, Take]) -> Any:
-        """Returns what samples windows of a scene; a cache is kept from one change to the next."""
-        arguments = (scene.placed.denoiser, scene.inputs, scene.windows, scene.times)
-        if not MODES[scene.mode].causal:
-            return MODES[scene.mode].execute(*arguments)
-        held = {number: take.held for number, take in takes.items()}
-        if self._cached is None:
-            self._cached = CachedPass(*arguments, retain="all")
-        self._cached.change(scene.inputs, scene.windows, held)
-        return self._cached
-
-
-def _check(script: Script) -> None:
-    """Raises InputError where a script could not be read from a file."""
-    plain = to_plain(script, folder=Path())
-    if script.shots:
-        read_script(Source("session", json.dumps(plain)), folder=Path())
-
-
-def _write_histories(script: Script, windows: tuple[Window, ...]) -> Script:
-    """Returns a script whose shots name those that they saw."""
-    shots = list(script.shots)
-    for window in windows:
-        *seen, number = window.shots
-        history = tuple(sorted(other + 1 for other in seen))
-        shots[number] = dataclasses.replace(shots[number], history=history)
-    return dataclasses.replace(script, shots=tuple(shots))
-
-
-@contextlib.contextmanager
-def _interruptible(on_step: Callable[[], Any]) -> Iterator[Callable[[], None]]:
-    """Yields a callback for Euler steps that raises KeyboardInterrupt after Ctrl-C; a second Ctrl-C does at once.
-
-    Between steps nothing is lost: no array is donated, and no entry half written.
-    """
-    asked = threading.Event()
-
-    def step() -> None:
-        on_step()
-        if asked.is_set():
-            raise KeyboardInterrupt
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            signal.default_int_handler(number, frame)
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield step
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield step
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def _change(self, script: Script) -> tuple[FinishedShot, ...]:
+        """Samples what a script changes, and makes it the state; where that fails, the state is as before."""
+        if script.prompt is None or not any(vars(script.prompt).values()):
+            # Without a global prompt, a scene of one shot is another sample than the first shot of a longer scene.
+            raise InputError(
+                "environment: is empty, expected an environment, a story or characters before the first shot"
+            )
+        state, made = self._sampler.change(self._states[-1], script)
+        self._states.append(state)
+        return made
