@@ -27,6 +27,7 @@ from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
 from lct_jax.distributed.stop_signal import StopSignal
+from lct_jax.plan.remat import resolve_remat
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
@@ -67,7 +68,9 @@ def main(_: Sequence[str]) -> None:
     held_out = [place_batch(x, mesh) for x in read_held_out(prepared, config, costs, rows=rows)]
 
     # ---- backbone and optimiser --------------------------------------------------------------
-    graph, shapes = build_abstract(config.network)
+    # What is kept for the backward pass depends on the chips; checkpoints have the config as it was given.
+    resolved = resolve_remat(config, mesh)
+    graph, shapes = build_abstract(resolved.network)
     initialize = lambda: build(config.network, key=make_key(training.seed)).params
     optimizer = make_optimizer(training, decays=find_family(config.network).decays)
 
@@ -100,7 +103,7 @@ def main(_: Sequence[str]) -> None:
     evaluate = make_evaluator(graph, training, slots=slots)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
-    throughput, notes = make_throughput(config, costs, mesh), describe_cuts(source.planner)
+    throughput, notes = make_throughput(resolved, costs, mesh), describe_cuts(source.planner)
     log = RunLog(
         workdir, training, throughput, profile, start=start, describe=source.describe, notes=notes
     )

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -25,6 +27,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from lct_jax.config import SamplingConfig, editable, freeze
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
@@ -69,7 +72,7 @@ def take_former_names(argv: Sequence[str]) -> list[str]:
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines the required flag `--config=FILE`; its value is the `ConfigDict` of the file's `get_config()`.
+    """Defines the required flag `--config=FILE`; its value is the `ConfigDict` that `load_config` returns.
 
     Each `--config.SECTION.FIELD=VALUE` after it changes one field (ml_collections' config_flags).
     """
@@ -85,6 +88,22 @@ def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHo
     return flags.DEFINE(
         _LocalPath(name), name, None, help, required=required, serializer=flags.ArgumentSerializer()
     )
+
+
+def define_sampling() -> Callable[[], dict[str, Any]]:
+    """Defines a flag for every field of the sampling config.
+
+    Returns:
+        A function that returns the fields whose flags were given, once flags are parsed.
+    """
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    holders = {
+        name: define[hint](name, None, f"sampling.{name} of the run")
+        if hint in define
+        else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
+        for name, hint in typing.get_type_hints(SamplingConfig).items()
+    }
+    return lambda: {n: flag.value for n, flag in holders.items() if flag.value is not None}
 
 
 def parse_flags(argv: Sequence[str], *, operand: str = "") -> list[str]:
@@ -114,9 +133,15 @@ def parse_flags(argv: Sequence[str], *, operand: str = "") -> list[str]:
 
 
 def load_config(path: str) -> ConfigDict:
-    """Returns what a config file's `get_config()` returns; any failure in the file is an InputError with its line."""
+    """Returns what a config file's `get_config()` returns, or the settings in a file of JSON, where it ends in .json.
+
+    Raises:
+        InputError: there is no such file, or it fails; the message has the line.
+    """
     if not Path(path).is_file():
         raise InputError(f"--config: {path}: no such file, expected one that defines get_config()")
+    if path.endswith(".json"):
+        return _load_json(path)
     loader = SourceFileLoader("config", path)
     module = module_from_spec(spec_from_loader(loader.name, loader))
     try:
@@ -129,6 +154,15 @@ def load_config(path: str) -> ConfigDict:
         found = type(values).__name__
         raise InputError(f"{path}: get_config() gave {found}, expected editable(Config(...))")
     return ConfigDict(translate(values.to_dict())) if "model" in values else values
+
+
+def _load_json(path: str) -> ConfigDict:
+    try:
+        return editable(freeze(json.loads(Path(path).read_text(encoding="utf-8"))))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
 
 
 class _LocalPath(flags.ArgumentParser):

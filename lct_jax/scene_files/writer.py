@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lct_jax.config import SamplingConfig
+from lct_jax.directing.prompts import render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
@@ -73,6 +74,11 @@ class SceneWriter:
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
         self._remove_older_shots()
         settings = {"mode": mode, "sampling": dataclasses.asdict(sampling), "credit": self.credit}
+        prompt = self.script.prompt
+        settings["script"] = [
+            *([render_global(prompt)] if prompt else []),
+            *(render_shot(shot) for shot in self.script.shots),
+        ]
         with replace_atomically(made) as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n")
         return [scene, board, latents, made]
