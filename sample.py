@@ -32,6 +32,7 @@ ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved
 SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = define_path("out", "Folder to write to.", required=True)
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
 define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
 DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
@@ -47,7 +48,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
     generator = lct_jax.load(
-        CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
+        CHECKPOINT.value,
+        codec=CODEC.value,
+        encoder=ENCODER.value,
+        weights=WEIGHTS.value,
+        base=BASE.value,
     )
     settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
     # What does not fit is said before a bar is drawn; shots are sampled as they are saved.

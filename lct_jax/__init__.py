@@ -20,6 +20,7 @@ def load(
     codec: str | Path | None = None,
     encoder: str | Path | None = None,
     weights: str = "ema",
+    base: str | Path | None = None,
 ) -> Generator:
     """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
 
@@ -28,6 +29,7 @@ def load(
         codec: a file with the codec's weights; None takes those in the run's folder.
         encoder: a folder with the text encoder's files; None takes the one that the run's config names.
         weights: "ema" or "params", for a run's folder.
+        base: the base of a LoRA run, where it was moved after training.
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -35,4 +37,4 @@ def load(
     # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
     from lct_jax.generator import Generator
 
-    return Generator.load(checkpoint, codec=codec, encoder=encoder, weights=weights)
+    return Generator.load(checkpoint, codec=codec, encoder=encoder, weights=weights, base=base)

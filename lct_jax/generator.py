@@ -23,7 +23,8 @@ import jax
 import numpy as np
 
 from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
-from lct_jax.backbones.registry import build_abstract, describe
+from lct_jax.backbones.registry import describe
+from lct_jax.base import open_weights
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, SamplingConfig
@@ -43,7 +44,6 @@ from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
 from lct_jax.seeds import make_key
-from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Meta
 
 
@@ -102,6 +102,7 @@ class Generator:
         codec: str | Path | None = None,
         encoder: str | Path | None = None,
         weights: str = "ema",
+        base: str | Path | None = None,
     ) -> Generator:
         """Returns the generator of a run's folder, or of weights saved by `lct_jax.export`.
 
@@ -110,6 +111,7 @@ class Generator:
             codec: file with the codec's weights; None takes those in the run's folder.
             encoder: folder with the text encoder's files; None takes the one that the run's config names.
             weights: "ema" or "params", of a run's folder.
+            base: the base of a LoRA run, where it was moved after training.
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -119,9 +121,8 @@ class Generator:
             raise InputError(
                 f"--codec: missing, expected the codec of the run that {origin} comes from"
             )
-        trained = TrainedWeights(origin, which=weights)
-        meta = trained.meta
-        trained.check(build_abstract(meta.config.network).params)
+        opened = open_weights(origin, which=weights, base=base)
+        meta = opened.meta
         spec, prepare = describe(meta.config.network), meta.config.prepare
         found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=spec.channels)
         folder = prepare.encoder_from if encoder is None else str(encoder)
@@ -129,7 +130,7 @@ class Generator:
         meta.check_identities(
             str(origin), codec=found_codec.identity, encoder=found_encoder.identity
         )
-        return cls(meta, trained.read, codec=found_codec, encoder=found_encoder, origin=str(origin))
+        return cls(meta, opened.read, codec=found_codec, encoder=found_encoder, origin=str(origin))
 
     def sample(
         self,

@@ -64,16 +64,16 @@ def test_a_refused_update_changes_only_the_step():
     )
     step = jax.jit(measure_step(guard_step(step, spike=TRAINING.spike), slots=SLOTS))
     batch = pack_scenes([[make_scenes()["trio"]]]).batch
-    state, _ = step(init_state(params, optimizer), batch, jax.random.key(0))
+    state, _ = step(init_state(params, optimizer), None, batch, jax.random.key(0))
     poisoned = batch.video._replace(value=np.full_like(batch.video.value, np.nan))
-    after, metrics = step(state, batch._replace(video=poisoned), jax.random.key(0))
+    after, metrics = step(state, None, batch._replace(video=poisoned), jax.random.key(0))
     assert int(metrics.skipped_in_a_row) == int(after.guard.skipped) == 1
     assert int(after.step) == int(state.step) + 1
     for name in ("params", "ema", "opt_state"):
         before_and_after = (jax.tree.leaves(getattr(s, name)) for s in (state, after))
         for before, kept in zip(*before_and_after, strict=True):
             np.testing.assert_array_equal(kept, before)
-    better, metrics = step(after, batch, jax.random.key(0))
+    better, metrics = step(after, None, batch, jax.random.key(0))
     assert int(metrics.skipped_in_a_row) == 0
     assert any(
         (np.asarray(a) != np.asarray(b)).any()

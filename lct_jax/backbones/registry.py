@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
+from lct_jax.backbones.lora import add_lora
 from lct_jax.backbones.protocol import Family, Network
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Costs
@@ -47,15 +48,21 @@ def count_costs(config: NetworkConfig) -> Costs:
 
 def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:
     """Returns a network with random parameters, from a key or a seed below 2**32."""
-    return Network(*nnx.split(find_family(config).build(config, rngs=nnx.Rngs(key))))
+    return Network(*nnx.split(_make(config, nnx.Rngs(key))))
 
 
 def build_abstract(config: NetworkConfig) -> Network:
     """Returns a network whose parameters are shapes: nothing is allocated."""
-    make = find_family(config).build
-    return Network(*nnx.split(nnx.eval_shape(lambda: make(config, rngs=nnx.Rngs(0)))))
+    return Network(*nnx.split(nnx.eval_shape(lambda: _make(config, nnx.Rngs(0)))))
 
 
 def count_parameters(config: NetworkConfig) -> int:
     """Returns the number of parameters, from shapes alone."""
     return sum(leaf.size for leaf in jax.tree.leaves(build_abstract(config).params))
+
+
+def _make(config: NetworkConfig, rngs: nnx.Rngs) -> nnx.Module:
+    network = find_family(config).build(config, rngs=rngs)
+    if config.lora.rank:
+        add_lora(network, config.lora, rngs=rngs)
+    return network
