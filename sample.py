@@ -2,10 +2,11 @@
 
     python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
-`--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them. `--encoder=FOLDER`
-names the text encoder where it is no longer in the folder that the set was prepared with. Every field of the run's
-sampling config is a flag. The same seed gives the same latents. `--mode=causal` samples shot after shot with cached
-keys and values, from weights tuned with causal context.
+`--checkpoint` is a run's folder, weights saved by lct_jax.export with `--codec=FILE` beside them, or the folder of a
+published base. `--encoder=FOLDER` names the text encoder where it is no longer in the folder that the set was prepared
+with; its weights are freed before those of the network are read, and `--texts=FILE` of lct_jax.encode_texts does
+without them. Every field of the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal`
+samples shot after shot with cached keys and values, from weights tuned with causal context.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.sampling.modes import MODES
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
-CHECKPOINT = define_path("checkpoint", "Run folder or weights.", required=True)
+CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
 define_process_flags()
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
+TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
 SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
 MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
 OUT = define_path("out", "Folder to write to.", required=True)
-BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
 define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
 DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
@@ -51,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
         CHECKPOINT.value,
         codec=CODEC.value,
         encoder=ENCODER.value,
+        texts=TEXTS.value,
         weights=WEIGHTS.value,
         base=BASE.value,
     )

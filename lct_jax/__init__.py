@@ -19,15 +19,17 @@ def load(
     *,
     codec: str | Path | None = None,
     encoder: str | Path | None = None,
+    texts: str | Path | None = None,
     weights: str = "ema",
     base: str | Path | None = None,
 ) -> Generator:
     """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
 
     Args:
-        checkpoint: a run's folder, or weights saved by `lct_jax.export`.
-        codec: a file with the codec's weights; None takes those in the run's folder.
+        checkpoint: a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
+        codec: a file with the codec's weights; None takes those in the run's folder or in the base's.
         encoder: a folder with the text encoder's files; None takes the one that the run's config names.
+        texts: a file that `lct_jax.encode_texts` wrote, in place of the encoder.
         weights: "ema" or "params", for a run's folder.
         base: the base of a LoRA run, where it was moved after training.
 
@@ -37,4 +39,6 @@ def load(
     # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
     from lct_jax.generator import Generator
 
-    return Generator.load(checkpoint, codec=codec, encoder=encoder, weights=weights, base=base)
+    return Generator.load(
+        checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+    )

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lct_jax.backbones.load import identify_published, is_published, load_published
+from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.lora import LowRank, find_low_rank, merge_low_rank
+from lct_jax.backbones.pipeline import check_weights
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import NetworkConfig
 from lct_jax.errors import InputError
@@ -172,7 +173,7 @@ def _locate(base: Base, network: NetworkConfig, *, at: str | Path | None = None)
 
 def _identify(path: str, which: str, network: NetworkConfig) -> str:
     if is_published(path):
-        return identify_published(path, network)
+        return check_weights(path, network)
     return TrainedWeights(path, which=which).identify()
 
 

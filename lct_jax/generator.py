@@ -2,7 +2,7 @@
 
     import lct_jax
 
-    generator = lct_jax.load("runs/film_tiny")            # a run's folder, or exported weights with codec=...
+    generator = lct_jax.load("runs/film_tiny")            # a run's folder, a published base, or exported weights
     scene = generator.sample("script.json", mode="joint")
     for shot in scene:                                    # yields shots as they are finished
         print(shot.number, shot.frames.shape)
@@ -24,18 +24,16 @@ import numpy as np
 
 from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import describe
-from lct_jax.base import open_weights
 from lct_jax.codecs.protocol import VideoCodec
-from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, SamplingConfig
 from lct_jax.config.fields import build as build_section
-from lct_jax.data.sets.records import CODEC_FILE
 from lct_jax.directing.script import Script, load_script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.encoders.protocol import TextEncoder
-from lct_jax.encoders.registry import make_encoder
+from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
 from lct_jax.layout import unpatchify
+from lct_jax.model_files import open_model
 from lct_jax.sampling.encode_script import make_request
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
@@ -101,36 +99,27 @@ class Generator:
         *,
         codec: str | Path | None = None,
         encoder: str | Path | None = None,
+        texts: str | Path | None = None,
         weights: str = "ema",
         base: str | Path | None = None,
     ) -> Generator:
-        """Returns the generator of a run's folder, or of weights saved by `lct_jax.export`.
+        """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
 
         Args:
             checkpoint: the folder or the file.
-            codec: file with the codec's weights; None takes those in the run's folder.
+            codec: file with the codec's weights; None takes those in the run's folder or in the base's.
             encoder: folder with the text encoder's files; None takes the one that the run's config names.
+            texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
             weights: "ema" or "params", of a run's folder.
             base: the base of a LoRA run, where it was moved after training.
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
         """
-        origin = Path(checkpoint)
-        if origin.is_file() and codec is None:
-            raise InputError(
-                f"--codec: missing, expected the codec of the run that {origin} comes from"
-            )
-        opened = open_weights(origin, which=weights, base=base)
-        meta = opened.meta
-        spec, prepare = describe(meta.config.network), meta.config.prepare
-        found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=spec.channels)
-        folder = prepare.encoder_from if encoder is None else str(encoder)
-        found_encoder = make_encoder(prepare.encoder, width=spec.text_width, folder=folder)
-        meta.check_identities(
-            str(origin), codec=found_codec.identity, encoder=found_encoder.identity
+        files = open_model(
+            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
         )
-        return cls(meta, opened.read, codec=found_codec, encoder=found_encoder, origin=str(origin))
+        return cls(**files._asdict())
 
     def sample(
         self,
@@ -212,8 +201,10 @@ class Generator:
             InputError: the devices or heads do not divide, or the weights cannot be read.
         """
         if self._placed is None or self._placed.shards != shards:
-            # The weights of the placement before may not fit beside those of the new one.
+            # The weights of the placement before, and those of a large encoder, may not fit beside the new ones.
             self._placed = None
+            if isinstance(self.encoder, FreeableEncoder):
+                self.encoder.free()
             self._placed = place_denoiser(
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )

@@ -24,10 +24,11 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-# Bytes of a piece that `hash_sampled` reads, and their number.
-PIECE, PIECES = 4096, 256
+# Bytes of a piece that `hash_samples` reads, and their number.
+_PIECE, _PIECES = 4096, 256
 _NAMES_SHOWN = 8
 _NUMBERS_A_PIECE = 2**24
+_HEADER_BYTES = 100 * 2**20  # the most that safetensors allows
 
 
 def load_tensors(
@@ -109,9 +110,13 @@ def read_part(path: str | Path, name: str, index: tuple[slice, ...]) -> np.ndarr
         return file.get_slice(name)[index]
 
 
-def check_tensors(path: str | Path, *, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises InputError unless a file holds the tensors named in `shapes`, in these shapes, and no others."""
-    _find_tensors([path], shapes=shapes, dropped={}, dtypes=FLOATS)
+def check_tensors(
+    *paths: str | Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: frozenset[str] = FLOATS,
+) -> None:
+    """Raises InputError unless files hold the tensors named in `shapes`, in these shapes, and no others."""
+    _find_tensors(paths, shapes=shapes, dropped={}, dtypes=dtypes)
 
 
 def find_shards(folder: Path, stem: str, *, variant: str = "") -> list[Path]:
@@ -200,35 +205,35 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     return {".".join(_names(path)): leaf for path, leaf in flat}
 
 
+def hash_samples(paths: Iterable[Path]) -> str:
+    """Returns a sha256 of the headers and sizes of safetensors files and of samples of their numbers, as 64 hex digits.
+
+    It identifies published weights in no time. The header of a tuned network is that of the one it was tuned from, so
+    pieces that are spread evenly over a file are hashed as well.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                length = int.from_bytes(file.read(8), "little")
+                digest.update(f"{path.name} {size} ".encode())
+                digest.update(file.read(min(length, _HEADER_BYTES)))
+                start = min(8 + length, size)
+                for place in np.linspace(start, max(size - _PIECE, start), _PIECES, dtype=int):
+                    file.seek(place)
+                    digest.update(file.read(_PIECE))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read, {error.strerror}") from error
+    return digest.hexdigest()
+
+
 def hash_file(path: str | Path) -> str:
     """Returns a file's sha256 as 64 hex digits, read in pieces; InputError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read, {error.strerror}") from error
-
-
-def hash_sampled(path: str | Path) -> str:
-    """Returns a sha256 of a safetensors file's header, its size, and pieces spread evenly over its numbers.
-
-    Weights of 57 GB are told from others in an instant. The pieces are there because the header of a tuned network is
-    that of the network it was tuned from.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            length = int.from_bytes(file.read(8), "little")
-            digest = hashlib.sha256(f"{size}:{length}:".encode())
-            digest.update(file.read(min(length, size)))
-            for place in np.linspace(8 + length, max(size - PIECE, 8 + length), PIECES, dtype=int):
-                file.seek(place)
-                digest.update(file.read(PIECE))
-            return digest.hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read, {error.strerror}") from error
 

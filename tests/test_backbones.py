@@ -177,6 +177,7 @@ def test_a_cache_spread_over_heads_changes_nothing(model):
         np.testing.assert_allclose(spread[shot], velocity, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["block", "save_attention"])
 def test_recomputation_changes_no_gradient(model, remat):
     packed = pack_scenes(make_rows(model), config=model.config)

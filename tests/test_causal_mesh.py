@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 from causal_scene import (
     CONFIG,
     compare_with_full_pass,
@@ -22,6 +23,7 @@ from lct_jax.sampling.schedule import plan_causal
 FOUR_HEADS = change(TINY, heads=4)
 
 
+@pytest.mark.slow
 def test_cache_sharded_over_heads_equals_one_device():
     scene = make_sampling_scene(make_request(2, given=(0,)))
     plan, model = plan_causal(scene.request, CONFIG), make_denoiser(FOUR_HEADS)

@@ -6,6 +6,7 @@ import itertools
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 from jax.tree_util import Partial
 
@@ -16,6 +17,9 @@ from lct_jax.sampling.passes import FullPass, sample_scene
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import plan_joint
 from lct_jax.sampling.window import SamplingScene
+
+# A model is trained for it.
+pytestmark = pytest.mark.slow
 
 SAMPLING = SamplingConfig(steps=16, guidance=1.0, frames=5, height=16, width=16)
 

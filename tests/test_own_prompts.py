@@ -82,7 +82,13 @@ def test_eight_devices_give_the_same_gradient(own, mesh):
     check_same(spread[:2], expected[:2])
 
 
-@pytest.mark.parametrize("case", [{"given": (0,)}, {"bare": True}], ids=["given", "bare"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param({"given": (0,)}, id="given", marks=pytest.mark.slow),
+        pytest.param({"bare": True}, id="bare"),
+    ],
+)
 def test_cached_velocity_equals_full_causal_pass(case):
     scene = make_sampling_scene(make_request(4, **case), network=OWN)
     compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), make_denoiser(OWN), atol=1e-5)

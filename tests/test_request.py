@@ -15,7 +15,7 @@ from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
-from lct_jax.sampling.encode_script import make_request
+from lct_jax.sampling.encode_script import list_texts, make_request
 
 MODEL = change(TINY, scene_span=10, shot_span=9)
 BESIDE = change(TINY_WAN, text_places=19, scene_span=10, shot_span=9)
@@ -55,6 +55,34 @@ def test_prompts_and_negative_prompts_are_encoded():
     check_text(found.shots[0].prompt.text, "[SHOT CUT] Rain.")
     check_text(found.shots[1].prompt.text, "Fog.")
     check_text(found.shots[1].prompt.negative, "bad")
+
+
+@pytest.mark.parametrize(
+    ("script", "count"),
+    [
+        (Script(PROMPT, (ShotPrompt("Rain."), ShotPrompt("Fog.", cut=False))), 5),
+        (Script(None, (ShotPrompt("Rain."), ShotPrompt("Fog."))), 5),
+        (Script(None, (ShotPrompt("Rain."),)), 3),
+    ],
+)
+def test_the_listed_texts_are_those_of_which_a_request_asks_tokens(script, count):
+    asked: list[str] = []
+
+    def encode(texts):
+        asked.extend(texts)
+        return ENCODER.encode(texts)
+
+    make_request(
+        script,
+        encode=encode,
+        given={},
+        spec=describe(MODEL),
+        layout=MODEL.layout,
+        sampling=SAMPLING,
+        stride=(4, 8, 8),
+    )
+    assert list_texts(script, SAMPLING) == asked
+    assert len(asked) == count
 
 
 def test_sizes_are_those_of_the_config_the_script_or_the_picture():

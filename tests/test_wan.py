@@ -42,6 +42,7 @@ def test_zeros_behind_a_prompt_count_as_if_they_were_written_out(model, length):
         assert np.abs(fewer - expected).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["splash", "triton"])
 def test_kernels_agree_in_velocity_and_gradient(model, kernel, monkeypatch):
     monkeypatch.setattr(splash, "BLOCK", splash.LANES)

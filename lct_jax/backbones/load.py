@@ -7,7 +7,6 @@ moved and cast, never computed with, so that what is read in float32 is written 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -28,8 +27,6 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_folder
 from lct_jax.tensors import (
     find_shards,
-    hash_file,
-    hash_sampled,
     iter_rows,
     name_leaves,
     read_config,
@@ -124,31 +121,14 @@ def load_published(folder: str | Path, config: NetworkConfig, shapes: Any) -> An
     """
     _check_same(folder, config.backbone)
     leaves = {name: _make_zeros(leaf) for name, leaf in name_leaves(shapes).items()}
-    wanted, places = name_leaves(shapes), list_places(config)
-    for name, array in _iter_whole(find_weights(folder, config), places):
+    wanted, places, published = name_leaves(shapes), list_places(config), find_published(config)
+    for name, array in _iter_whole(find_shards(find_folder(folder), published.stem), places):
         place = places[name]
         leaf, layer = wanted[place.ours], place.layer
         piece = _place(place.turn.load(array), leaf, layered=layer is not None)
         whole = leaves[place.ours]
         leaves[place.ours] = piece if layer is None else _put(whole, piece, layer)
     return jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
-
-
-def find_weights(folder: str | Path, config: NetworkConfig) -> list[Path]:
-    """Returns the files of published weights of a config's family."""
-    return find_shards(find_folder(folder), find_published(config).stem)
-
-
-def identify_published(folder: str | Path, config: NetworkConfig) -> str:
-    """Returns a sha256 of published weights: of config.json, and of every file's header, size and samples.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    files = [find_folder(folder) / "config.json", *find_weights(folder, config)]
-    digests = [hash_file(files[0]), *map(hash_sampled, files[1:])]
-    lines = (f"{path.name} {digest}" for path, digest in zip(files, digests, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def save_published(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 from flax import nnx
 
-from lct_jax.config import BackboneConfig, Context, NetworkConfig
+from lct_jax.config import BackboneConfig, Config, Context, NetworkConfig
 from lct_jax.costs.flops import Costs
 from lct_jax.types import BackboneSpec, History, Prediction, Tokens
 
@@ -87,6 +87,7 @@ class Published(NamedTuple):
         read_config: the values of config.json, and where they stand, to a config; InputError for another network.
         write_config: a config to the values of config.json.
         make_turns: the rules that `PublishedName.turn` names.
+        make_config: how a network is used and tuned: codec, encoder, frame rate, size, shift, guidance, without files.
     """
 
     class_name: str
@@ -95,6 +96,7 @@ class Published(NamedTuple):
     read_config: Callable[[Mapping[str, Any], str], BackboneConfig]
     write_config: Callable[[BackboneConfig], dict[str, Any]]
     make_turns: Callable[[BackboneConfig], Mapping[str, Turn]]
+    make_config: Callable[[BackboneConfig], Config]
 
 
 class Family(NamedTuple):

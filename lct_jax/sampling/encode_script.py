@@ -48,10 +48,8 @@ def make_request(
     if spec.text == "beside" and not sampling.negative_scene:
         # As in training, where a sample without words has the empty prompt of its shot alone.
         negative_scene = negative_scene[:0]
-    prompt = None
-    # A scene without a global prompt gets an empty one, as in training; a single shot gets none.
-    if script.prompt is not None or len(script.shots) > 1:
-        written = "" if script.prompt is None else render_global(script.prompt)
+    prompt, written = None, _write_global(script)
+    if written is not None:
         text = _check("script: global prompt", encode([written])[0], layout.scene_span)
         prompt = Prompt(text=text, negative=negative_scene)
     shots, size = [], _latent_size(sampling, stride=stride, patch=spec.patch)
@@ -76,6 +74,22 @@ def make_request(
         channels=spec.patch_channels,
         text=spec.text,
     )
+
+
+def list_texts(script: Script, sampling: SamplingConfig) -> list[str]:
+    """Returns the texts of which `make_request` asks tokens: negative prompts, the global prompt, those of shots."""
+    written = _write_global(script)
+    shared = [] if written is None else [written]
+    negative = [sampling.negative_scene, sampling.negative_shot]
+    return [*negative, *shared, *map(render_shot, script.shots)]
+
+
+def _write_global(script: Script) -> str | None:
+    """Returns the text of the global prompt, or None for a single shot that has none."""
+    if script.prompt is not None:
+        return render_global(script.prompt)
+    # A scene without a global prompt gets an empty one, as in training.
+    return "" if len(script.shots) > 1 else None
 
 
 def _join(shared: Prompt, own: Prompt) -> Prompt:
