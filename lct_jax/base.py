@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.lora import LowRank, find_low_rank, merge_low_rank
+from lct_jax.backbones.lora_files import concatenate, load_low_rank
 from lct_jax.backbones.pipeline import check_weights
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import NetworkConfig
 from lct_jax.errors import InputError
+from lct_jax.tensors import hash_file
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Base, Meta
@@ -114,6 +116,20 @@ def open_weights(
     return OpenedWeights(meta, read, trained.step)
 
 
+def read_low_rank(path: str | Path, meta: Meta, *, which: str = "ema") -> dict[str, LowRank]:
+    """Returns all that lies on the base of a LoRA run: its own matrices, and what was merged into its base.
+
+    Args:
+        path: of the run. meta: of its weights. which: "ema" or "params".
+
+    Raises:
+        InputError: the run is no LoRA, or one that was merged is no longer there.
+    """
+    network = meta.config.network
+    own = _read_low_rank(str(path), network, which=which)
+    return concatenate([*(_read_low_rank(p, network) for p in meta.base.merged), own])
+
+
 def _find_origin(meta: Meta) -> tuple[Base, str, TrainedWeights | None]:
     """Returns the base that a new run names, a text about it, and the weights of a LoRA that it continues."""
     config, path = meta.config, meta.config.training.init_from
@@ -178,7 +194,7 @@ def _identify(path: str, which: str, network: NetworkConfig) -> str:
 
 
 def _identify_low_rank(path: str) -> str:
-    return TrainedWeights(path).identify()
+    return TrainedWeights(path).identify() if Path(path).is_dir() else hash_file(path)
 
 
 def _describe_other(found: Base, expected: Base, run: str) -> str:
@@ -201,11 +217,13 @@ def _read(base: Base, network: NetworkConfig, shapes: Any) -> Any:
     return params
 
 
-def _read_low_rank(path: str, network: NetworkConfig) -> dict[str, LowRank]:
-    """Returns the matrices of a LoRA run, as numpy arrays."""
-    weights = TrainedWeights(path)
+def _read_low_rank(path: str, network: NetworkConfig, *, which: str = "ema") -> dict[str, LowRank]:
+    """Returns the matrices of a LoRA run, or of a file in the layout of others, as numpy arrays."""
+    if not Path(path).is_dir():
+        return load_low_rank(path, network)
+    weights = TrainedWeights(path, which=which)
     lora = weights.meta.config.lora
     if not lora.rank:
-        raise InputError(f"lora.merged: found {path}, expected a LoRA: all its weights are trained")
+        raise InputError(f"{path}: all its weights are trained, expected a LoRA")
     shapes = build_abstract(dataclasses.replace(network, lora=lora)).params
     return find_low_rank(weights.read(split_params(shapes).trained), lora)

@@ -83,6 +83,7 @@ MAY_IMPORT = {
 # Like train.py, sample.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = (
     "generator",
+    "base",
     "model_files",
     "encode_texts",
     "export",

@@ -16,9 +16,9 @@ from lct_jax.costs.flops import (
     Recompute,
     count_attention,
     count_block_pairs,
-    count_forward,
     count_linear,
 )
+from lct_jax.costs.flops import count_useful as count_scene_useful
 from lct_jax.costs.step import (
     GroupSizes,
     Program,
@@ -85,7 +85,10 @@ def test_sizes_of_groups_are_those_of_the_plans(sizes):
 def test_useful_work_is_that_of_the_scenes_alone(sizes, context):
     found = count_useful(sizes, count_costs(TINY), context=context)
     expected = [
-        sum(count_forward(count_costs(TINY), scene.plan, context=context).total for scene in row)
+        sum(
+            count_scene_useful(count_costs(TINY), scene.plan, context=context).total
+            for scene in row
+        )
         for row in ROWS
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-12)

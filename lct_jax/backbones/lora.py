@@ -17,7 +17,8 @@ from lct_jax.config import LoraConfig
 from lct_jax.errors import InputError
 from lct_jax.tensors import name_leaves
 
-STACK = "blocks"  # the module whose kernels lie in `lora.base_dtype`
+STACK = "blocks"  # the module that has the blocks of a network
+_A, _B = ".lora.lora_a", ".lora.lora_b"
 
 
 class LoRALinear(nnx.LoRALinear):
@@ -84,12 +85,22 @@ def add_lora(network: nnx.Module, lora: LoraConfig, *, rngs: nnx.Rngs) -> None:
             setattr(parent, path[-1], LoRALinear(layer, lora, rngs=rngs))
 
 
+def is_low_rank(name: str) -> bool:
+    """Returns whether a parameter is a matrix of a LoRA."""
+    return name.endswith((_A, _B))
+
+
+def is_block_kernel(name: str) -> bool:
+    """Returns whether a parameter is a kernel of the blocks, which lies frozen in `lora.base_dtype`."""
+    return name.startswith(f"{STACK}.") and name.endswith(".kernel")
+
+
 def find_low_rank(trained: Any, lora: LoraConfig) -> dict[str, LowRank]:
     """Returns the matrices in the trained part of a network's parameters, by the name of their layer."""
     leaves = name_leaves(trained)
-    layers = [name.removesuffix(".lora.lora_a") for name in leaves if name.endswith("lora_a")]
+    layers = [name.removesuffix(_A) for name in leaves if name.endswith(_A)]
     return {
-        layer: LowRank(leaves[f"{layer}.lora.lora_a"], leaves[f"{layer}.lora.lora_b"] * lora.scale)
+        layer: LowRank(leaves[f"{layer}{_A}"], leaves[f"{layer}{_B}"] * lora.scale)
         for layer in layers
     }
 

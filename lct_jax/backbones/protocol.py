@@ -88,6 +88,8 @@ class Published(NamedTuple):
         write_config: a config to the values of config.json.
         make_turns: the rules that `PublishedName.turn` names.
         make_config: how a network is used and tuned: codec, encoder, frame rate, size, shift, guidance, without files.
+        original: the ends of names in the files of the network's authors, by those of the published layers. Files of
+            LoRAs use both.
     """
 
     class_name: str
@@ -97,6 +99,7 @@ class Published(NamedTuple):
     write_config: Callable[[BackboneConfig], dict[str, Any]]
     make_turns: Callable[[BackboneConfig], Mapping[str, Turn]]
     make_config: Callable[[BackboneConfig], Config]
+    original: Mapping[str, str]
 
 
 class Family(NamedTuple):

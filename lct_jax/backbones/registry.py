@@ -5,12 +5,13 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from lct_jax.backbones.lora import add_lora
+from lct_jax.backbones.lora import add_lora, is_block_kernel, is_low_rank
 from lct_jax.backbones.protocol import Family, Network
 from lct_jax.config import NetworkConfig
-from lct_jax.costs.flops import Costs
+from lct_jax.costs.flops import BACKWARD, Costs
 from lct_jax.errors import InputError
 from lct_jax.plugins import find_plugin, list_plugins
+from lct_jax.tensors import name_leaves
 from lct_jax.types import BackboneSpec
 
 
@@ -42,8 +43,23 @@ def describe(config: NetworkConfig) -> BackboneSpec:
 
 
 def count_costs(config: NetworkConfig) -> Costs:
-    """Returns what a forward pass of a config's network costs."""
-    return find_family(config).count_costs(config)
+    """Returns what a pass of a config's network costs, its LoRA included.
+
+    The matrices of a LoRA add to the work of the layers in blocks as many FLOPs as they have parameters for each of
+    theirs; that share is taken of the work of every token.
+    """
+    costs = find_family(config).count_costs(config)
+    if not config.lora.rank:
+        return costs
+    sizes = {name: leaf.size for name, leaf in name_leaves(build_abstract(config).params).items()}
+    low_rank = sum(size for name, size in sizes.items() if is_low_rank(name))
+    share = low_rank / sum(size for name, size in sizes.items() if is_block_kernel(name))
+    return costs._replace(
+        video=costs.video * (1.0 + share),
+        text=costs.text * (1.0 + share),
+        # Gradients of inputs alone for what is frozen, and of weights besides for the matrices.
+        backward=(1.0 + BACKWARD * share) / (1.0 + share),
+    )
 
 
 def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:

@@ -47,18 +47,19 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
     policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
     kept = bytes_of.whole if policy.whole else bytes_of.carry + policy.attended * bytes_of.attended
-    layer = parameters.blocks / depth
+    layer, own_layer = parameters.blocks / depth, parameters.trained_blocks / depth
     return Memory(
         {
             "parameters": parameters.params,
+            **({"frozen base": parameters.frozen} if parameters.frozen else {}),
             "optimiser": parameters.optimiser,
             "EMA": parameters.ema,
             "gradients": parameters.params * (1 + (micro > 1)),
             "batch": _batch_bytes(config, shards),
             "saved activations": depth * tokens * kept,
             "layer temporaries": bytes_of.block * tokens,
-            "weights to compute with": parameters.blocks / shards.data * size,
-            "gathered weights": PREFETCHED * layer * size + layer * FLOAT,
+            "weights to compute with": parameters.cast_blocks / shards.data * size,
+            "gathered weights": PREFETCHED * layer * size + own_layer * FLOAT,
         }
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lct_jax.backbones.protocol import Published, Turn
+from lct_jax.backbones.wan.names import ORIGINAL
 from lct_jax.backbones.wan.usage import make_config
 from lct_jax.config import BackboneConfig, WanConfig
 from lct_jax.errors import InputError
@@ -119,4 +120,5 @@ PUBLISHED = Published(
     write_config=write_config,
     make_turns=make_turns,
     make_config=make_config,
+    original=ORIGINAL,
 )
