@@ -27,10 +27,10 @@ FPS, LONGEST = 12, 125
 def draw_lengths(shots: int, *, seed: int = 0) -> LengthTable:
     """Returns a LengthTable of about `shots` shots."""
     rng = np.random.default_rng(seed)
-    counts = []
-    while sum(counts) < shots:
-        counts.append(int(np.clip(rng.geometric(0.2), 1, 15)))
-    total = sum(counts)
+    # Scenes are added until they have as many shots; no set needs more scenes than shots.
+    counts = np.clip(rng.geometric(0.2, shots), 1, 15)
+    counts = counts[: int(np.searchsorted(counts.cumsum(), shots)) + 1]
+    total = int(counts.sum())
     shape_of_scene = rng.choice(len(SHAPES), len(counts), p=list(SHAPES.values()))
     sides = np.array([[h // 8, w // 16 * 2] for h, w in SHAPES])[np.repeat(shape_of_scene, counts)]
     frames = np.clip(rng.lognormal(np.log(4 * FPS), 0.8, total), FPS, LONGEST).astype(int)

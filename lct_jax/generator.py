@@ -279,7 +279,8 @@ class SampledScene:
             keeps_text=generator.spec.cache.keeps_text,
             key=key,
         )
-        times = time_grid(self.sampling.steps, generator.config.flow.shift)
+        shift = self.sampling.shift or generator.config.flow.shift
+        times = time_grid(self.sampling.steps, shift)
         executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 

@@ -165,6 +165,13 @@ def token_grid(latent_grid: Sequence[int], patch: tuple[int, int, int]) -> tuple
     return tuple(int(side) // size for side, size in zip(latent_grid, patch, strict=True))
 
 
+def token_grids(latent_grids: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
+    """Returns the token grids of many latent grids, int[N, 3]; raises InputError as `token_grid` does."""
+    for grid in latent_grids[(latent_grids % patch).any(axis=1)][:1]:
+        token_grid(grid, patch)
+    return latent_grids // patch
+
+
 def pack(
     rows: Sequence[Sequence[SceneTokens]],
     *,

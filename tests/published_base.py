@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.numpy import save_file
 from scenes import TINY_WAN, randomise
 from shared_folder import make_once
-from test_t5 import write_folder as write_text_encoder
+from t5_files import write_folder as write_text_encoder
 from test_wan_vae import CONFIG as VAE
 from test_wan_vae import draw_tensors
 

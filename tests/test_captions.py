@@ -9,6 +9,7 @@ import pytest
 from lct_jax.data.footage.captions import (
     Caption,
     caption_from_lines,
+    count_unused,
     read_lines,
 )
 from lct_jax.directing.prompts import GlobalPrompt
@@ -35,7 +36,10 @@ def test_shots_take_the_prompt_that_covers_most_of_them(tmp_path):
     assert caption.prompt == GlobalPrompt({}, "A yard.", "")
     late = caption_from_lines(lines, [(40, 80)], fps=10)
     assert late == Caption(GlobalPrompt({"1": "A dog."}, "", "Character 1 digs."), ("",))
-    assert caption_from_lines(lines, [(100, 120)], fps=10) == Caption(None, ("",))
+    nothing = caption_from_lines(lines, [(100, 120)], fps=10)
+    assert nothing == Caption(None, ("",))
+    unused = [count_unused(lines, found) for found in ([caption, late], [caption], [nothing], [])]
+    assert unused == [0, 1, 4, 4]
 
 
 def test_csv_captions_equal_jsonl_captions(tmp_path):

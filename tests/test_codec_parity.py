@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_t5 import WORDS, write_folder
+from t5_files import WORDS, write_folder
 
 from lct_jax.codecs.lpips import load_lpips
+from lct_jax.codecs.wan22_vae import Wan22VAE
 from lct_jax.codecs.wan_vae import WanVAE
 from lct_jax.encoders.prompts import PromptRules, clean_prompt, keep_prompt
 from lct_jax.encoders.t5 import T5Encoder
@@ -42,13 +43,13 @@ def spread_weights(model):
     return model.eval()
 
 
-def make_wan(folder, **sizes):
+def make_wan(folder, codec=WanVAE, **sizes):
     """Returns diffusers' VAE of some size, and this project's from its files."""
     from diffusers import AutoencoderKLWan
 
     theirs = spread_weights(AutoencoderKLWan(**sizes))
     theirs.save_pretrained(folder)
-    return theirs, WanVAE.load(folder, channels=theirs.config.z_dim)
+    return theirs, codec.load(folder, channels=theirs.config.z_dim)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,15 @@ def wan(tmp_path_factory):
     """Returns VAEs of small width."""
     statistics = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [2.0, 1.0, 0.5, 3.0]}
     return make_wan(tmp_path_factory.mktemp("wan"), base_dim=8, z_dim=4, **statistics)
+
+
+@pytest.fixture(scope="module")
+def wan22(tmp_path_factory):
+    """Returns VAEs of small width and of Wan 2.2: patches, shortcuts, a decoder wider than its encoder."""
+    version = {**Wan22VAE.version, "scale_factor_spatial": 16}
+    statistics = {"latents_mean": [0.0] * 6, "latents_std": [1.0] * 6}
+    sizes = {"base_dim": 8, "decoder_base_dim": 12, "z_dim": 6, **statistics, **version}
+    return make_wan(tmp_path_factory.mktemp("wan22"), Wan22VAE, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +104,14 @@ def assert_same_vae(theirs, ours, frames, height, width):
 )
 def test_wan_vae(wan, frames, height, width):
     assert_same_vae(*wan, frames, height, width)
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width"), [(1, 48, 80), (5, 48, 80), (17, 16, 48), (29, 48, 16)]
+)
+def test_wan_vae_of_version_22(wan22, frames, height, width):
+    """Sides are odd numbers of latent positions, and frames are one to eight chunks."""
+    assert_same_vae(*wan22, frames, height, width)
 
 
 @pytest.mark.parametrize("frames", [1, 5])

@@ -151,6 +151,13 @@ def test_settings_override_those_of_the_run():
     assert [len(shot.frames) for shot in scene] == [5, 5]
 
 
+def test_a_shift_of_sampling_takes_the_place_of_that_of_training():
+    usual = sample_latents(generator())
+    check_same(sample_latents(generator(), shift=CONFIG.flow.shift), usual)
+    other = sample_latents(generator(), shift=9.0)
+    assert np.abs(other[0] - usual[0]).max() > 1e-3
+
+
 def test_a_script_that_was_loaded_and_pictures_that_are_given(tmp_path):
     script = load_script(write_script(tmp_path))
     picture = np.full((1, HEIGHT, WIDTH, 3), 90, np.uint8)

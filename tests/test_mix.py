@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 import pytest
-from test_planner import GRIDS, MIXED, PATCH, make_table, square
+from planning import GRIDS, MIXED, PATCH, make_table, square
 
 from lct_jax.config import DataConfig
 from lct_jax.data.mix import SetChoice, SetPart, count_unusable, make_mix, parse_data

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_planner import MIXED, make_planner, make_table
+from planning import MIXED, make_planner, make_table
 from tiny_film import CONFIG, shared_film
 
 from lct_jax.config import Config, freeze, read_beside

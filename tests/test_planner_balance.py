@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 import pytest
-from test_planner import MIXED, SHOTS, make_planner, make_table
+from planning import MIXED, SHOTS, make_planner, make_table
 
 from benchmarks.made_up_lengths import draw_lengths
 from lct_jax.backbones.registry import count_costs

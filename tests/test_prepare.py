@@ -134,6 +134,7 @@ def test_a_prepared_set_is_not_made_again(film, given):
         "empty.safetensors",
         "lengths.safetensors",
         "shards",
+        "shards.safetensors",
         "source.json",
     ]
 

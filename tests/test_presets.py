@@ -9,6 +9,7 @@ import pytest
 from lct_jax.backbones.registry import count_parameters
 from lct_jax.config import Config, freeze, read_beside
 from lct_jax.config.network import make_network
+from lct_jax.plan.workload import SceneTarget, find_grid
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -38,3 +39,9 @@ def test_the_film_model_is_small_enough_for_two_cores():
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
 def test_every_preset_freezes_under_its_own_name(name):
     assert _load(name).name == name
+
+
+def test_a_shot_of_wan_22_is_counted_by_the_stride_of_its_codec():
+    """121 frames of 704x1280 at 4x16x16, two by two: fewer tokens than 81 frames of 480x832 in Wan 2.1."""
+    grids = {name: find_grid(_load(name), SceneTarget())[3] for name in ("wan22_5b", "wan_1_3b")}
+    assert grids == {"wan22_5b": (31, 22, 40), "wan_1_3b": (21, 30, 52)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import re
 import shutil
@@ -13,10 +14,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from lct_jax.config.network import change, make_network
+from lct_jax.data.sets import record_files
 from lct_jax.data.sets.lengths import LengthTable
-from lct_jax.data.sets.records import PreparedSet, SetInfo, write_set
-from lct_jax.data.sets.shards import SceneRecord, ShotRecord
+from lct_jax.data.sets.record_files import INDEX_FILE
+from lct_jax.data.sets.records import PreparedSet, SetInfo, finish_set, write_set
+from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
 from lct_jax.errors import InputError
+from lct_jax.tensors import save_tensors
 
 CHANNELS, TEXT_WIDTH = 3, 5
 MODEL = make_network(channels=CHANNELS, text_width=TEXT_WIDTH, scene_span=9, shot_span=6)
@@ -163,11 +167,54 @@ def test_an_invalid_card_is_refused(folder, text, expected):
 def test_records_that_are_missing_or_cut_short_are_refused(folder, kind):
     path = folder / "shards" / "all" / f"{kind}.array_record"
     whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        expected = f"{path}: found {len(content)} bytes, expected {len(whole)}: the preparation did"
+        assert refusal(folder).startswith(expected)
+    path.unlink()
+    assert refusal(folder).startswith(f"{path}: not found: the preparation did not finish")
+
+
+@pytest.mark.parametrize("kind", ["shots", "scenes"])
+def test_records_of_a_set_without_an_index_are_counted(folder, kind):
+    """Such sets were written before there were indexes."""
+    (folder / INDEX_FILE).unlink()
+    PreparedSet(folder).read_shot(2)
+    path = folder / "shards" / "all" / f"{kind}.array_record"
+    whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", None):
         path.unlink() if content is None else path.write_bytes(content)
         count = {"shots": 3, "scenes": 2}[kind]
         expected = f"{path}: found 0 {kind} in the set, expected {count}: the preparation did not"
         assert refusal(folder).startswith(expected)
+
+
+def test_an_index_of_other_shards_is_refused(folder):
+    columns = load_file(folder / INDEX_FILE)
+    save_tensors(
+        folder / INDEX_FILE, {name: np.append(value, 1) for name, value in columns.items()}
+    )
+    expected = f"{folder / INDEX_FILE}: found 2 shards, expected 1: the preparation did not"
+    assert refusal(folder).startswith(expected)
+
+
+def test_few_files_are_open_however_many_shards_there_are(tmp_path, monkeypatch):
+    """Each shard has its own prompt, so that no record is taken for another one's."""
+    monkeypatch.setattr(record_files, "MOST_OPEN", 3)
+    for n in range(5):
+        shot = ShotRecord((draw(1, 4, 6, CHANNELS),), (), EMPTY + n, "", 5)
+        scene = SceneRecord(f"s{n}", "train", EMPTY, EMPTY, "", "", [shot])
+        write_shard(
+            tmp_path / "shards" / str(n), [scene], empty=2, film="", credit="", size=(32, 48),
+            aspect_error=0.0,
+        )  # fmt: skip
+    finish_set(tmp_path, list("01234"), info=INFO)
+    prepared = PreparedSet(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in (4, 0, 3, 1, 2, 0, 4):
+        np.testing.assert_array_equal(prepared.read_prompt(number), EMPTY + number)
+        prepared.read_scene(number)
+    assert len(os.listdir("/proc/self/fd")) - before == 3
 
 
 @pytest.mark.parametrize("kind", ["shots", "scenes"])

@@ -8,7 +8,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from test_planner import MIXED, make_planner, make_table
+from planning import MIXED, make_planner, make_table
 
 from lct_jax.config import DataConfig, SamplingConfig, TrainingConfig
 from lct_jax.errors import InputError

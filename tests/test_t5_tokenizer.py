@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_t5 import SIZES, WORDS, write_folder
+from t5_files import SIZES, WORDS, write_folder
 from tokenizers import Tokenizer, models
 
 from lct_jax.encoders.t5 import T5Encoder

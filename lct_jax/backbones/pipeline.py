@@ -53,7 +53,9 @@ def read_pipeline(folder: str | Path) -> Config:
             codec_from=str(root / "vae"),
             encoder_from=str(root / "text_encoder"),
         ),
-        flow=dataclasses.replace(config.flow, shift=_read_shift(root, usual=config.flow.shift)),
+        sampling=dataclasses.replace(
+            config.sampling, shift=_read_shift(root, usual=config.sampling.shift)
+        ),
         training=dataclasses.replace(config.training, init_from=str(root)),
     )
 

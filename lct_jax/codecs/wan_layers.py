@@ -1,4 +1,4 @@
-"""Implements the layers of the Wan 2.1 video VAE (Wan Team 2025, arXiv 2503.20314), on frames [B T X Y c].
+"""Implements the layers of the Wan video VAEs (Wan Team 2025, arXiv 2503.20314), on frames [B T X Y c].
 
 Attributes have the names of the published tensors (diffusers' AutoencoderKLWan), so that loading needs a rule and no
 table. Every layer takes the `Past` of the video and works on a chunk of any length.
@@ -124,18 +124,18 @@ class Downsample(nnx.Module):
 
 
 class Upsample(nnx.Module):
-    """Doubles rows and columns and halves features, and doubles time where there is a `time_conv`.
+    """Doubles rows and columns, and doubles time where there is a `time_conv`.
 
     The first frame stays alone, and frames after it are doubled as if it did not exist.
     """
 
-    def __init__(self, features: int, *, in_time: bool, rngs: nnx.Rngs) -> None:
-        self.resample = FrameConv(features, features // 2, 3, rngs=rngs)
+    def __init__(self, features: int, features_out: int, *, in_time: bool, rngs: nnx.Rngs) -> None:
+        self.resample = FrameConv(features, features_out, 3, rngs=rngs)
         if in_time:
             self.time_conv = CausalConv(features, 2 * features, (3, 1, 1), rngs=rngs)
 
     def __call__(self, x: jax.Array, past: Past) -> jax.Array:
-        """Maps [B T X Y c] to [B, 2T-1 at the start or 2T, 2X, 2Y, c//2]."""
+        """Maps [B T X Y c] to [B, 2T-1 at the start or 2T, 2X, 2Y, features_out]."""
         if not hasattr(self, "time_conv"):
             return self.resample.double(x)
         first, rest = (x[:, :1], x[:, 1:]) if past.at_start else (x[:, :0], x)
@@ -145,3 +145,55 @@ class Upsample(nnx.Module):
             # Nothing is remembered yet, but the next chunk expects a memory.
             past.extend(rest, 2)
         return self.resample.double(jnp.concatenate([first, rest], axis=1))
+
+
+def average_down(x: jax.Array, features: int, *, times: int, sides: int) -> jax.Array:
+    """Averages blocks of places and channels to fewer places, the shortcut of Wan 2.2 beside a downsampling.
+
+    A block of `times` frames, `sides` rows and `sides` columns gives each of its numbers, channel by channel, to one of
+    the new channels, which is the mean of those that it gets. At the start of a video, where a frame is missing, zeros
+    stand before it.
+
+    Args:
+        x: [B T X Y c]; c times the places of a block is a multiple of `features`.
+
+    Returns:
+        [B, ceil(T / times), X / sides, Y / sides, features].
+    """
+    x = jnp.pad(x, ((0, 0), (-x.shape[1] % times, 0), (0, 0), (0, 0), (0, 0)))
+    blocks = rearrange(x, "B (T i) (X j) (Y k) c -> B T X Y (c i j k)", i=times, j=sides, k=sides)
+    return blocks.reshape(*blocks.shape[:-1], features, -1).mean(-1)
+
+
+def repeat_up(x: jax.Array, features: int, *, times: int, sides: int, at_start: bool) -> jax.Array:
+    """Repeats numbers to more places, the shortcut of Wan 2.2 beside an upsampling and the reverse of `average_down`.
+
+    Args:
+        x: [B T X Y c]; `features` times the places of a block is a multiple of c.
+        at_start: whether x begins with the first frame of the video, which is not repeated in time.
+
+    Returns:
+        [B, T times - (times - 1 at the start), X sides, Y sides, features].
+    """
+    repeated = jnp.repeat(x, features * times * sides**2 // x.shape[-1], axis=-1)
+    made = rearrange(
+        repeated, "B T X Y (c i j k) -> B (T i) (X j) (Y k) c", i=times, j=sides, k=sides
+    )
+    return made[:, times - 1 :] if at_start else made
+
+
+def fold_pixels(video: jax.Array, side: int) -> jax.Array:
+    """Folds squares of pixels into channels, colour by colour, columns before rows, as the published weights have them.
+
+    Args:
+        video: [B T X Y c]. side: of a square.
+
+    Returns:
+        [B, T, X / side, Y / side, c side**2].
+    """
+    return rearrange(video, "B T (X j) (Y k) c -> B T X Y (c k j)", j=side, k=side)
+
+
+def unfold_pixels(folded: jax.Array, side: int) -> jax.Array:
+    """Returns the video of which `fold_pixels` made this."""
+    return rearrange(folded, "B T X Y (c k j) -> B T (X j) (Y k) c", j=side, k=side)

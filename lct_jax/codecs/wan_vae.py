@@ -3,7 +3,8 @@
 Weights are read from a folder in diffusers' layout (`config.json`, `diffusion_pytorch_model.safetensors`), from one
 file of the published weights alone (`wan_single_file.py`), or from the one that `save` writes. A video is processed in
 chunks, its first frame alone and then four frames (one latent frame) at a time, so memory does not grow with its
-length. Inside `jax.set_mesh(mesh)` the rows or columns of each frame are spread over the mesh.
+length. Inside `jax.set_mesh(mesh)` the rows or columns of each frame are spread over the mesh. `wan22_vae.py` is the
+same for Wan 2.2.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,16 +37,10 @@ from lct_jax.tensors import (
     save_tensors,
 )
 
-KIND = "wan_vae"
-# The published config must have these values, which tell this architecture from later ones of the same class.
-_FIXED = {
-    "_class_name": "AutoencoderKLWan",
-    "attn_scales": [],
-    "is_residual": False,
-    "patch_size": None,
-    "in_channels": 3,
-    "out_channels": 3,
-}
+# The published config must have these values, whatever the version.
+_FIXED = {"_class_name": "AutoencoderKLWan", "attn_scales": []}
+# What it says of Wan 2.1; a config from before there was another version says nothing.
+FIRST = {"is_residual": False, "patch_size": None, "in_channels": 3, "out_channels": 3}
 
 
 class WanVAE:
@@ -53,9 +49,16 @@ class WanVAE:
     Args:
         config: sizes and latent statistics. tensors: the weights by published name. dtype: the dtype to compute in.
         tiling: rows and columns of tiles; None processes the whole frame at once.
+
+    Attributes:
+        kind: the name of the codec. version: values of the published config that tell its version from others.
+        published: the config of the published weights, for a file of them without any.
     """
 
-    stride = (4, 8, 8)
+    kind: ClassVar[str] = "wan_vae"
+    stride: ClassVar[tuple[int, int, int]] = (4, 8, 8)
+    version: ClassVar[Mapping[str, Any]] = FIRST
+    published: ClassVar[WanConfig] = wan_single_file.PUBLISHED
 
     def __init__(
         self,
@@ -67,7 +70,8 @@ class WanVAE:
     ) -> None:
         self._config, self._tensors, self._tiling = config, tensors, tiling
         self.channels = config.z_dim
-        self.identity = f"wan-vae-4x8x8x{config.z_dim}:sha256:{_hash(config, tensors)[:16]}"
+        sizes = "x".join(map(str, (*self.stride, config.z_dim)))
+        self.identity = f"wan-vae-{sizes}:sha256:{_hash(config, tensors)[:16]}"
         self._mean, self._std = (
             np.asarray(values, np.float32) for values in (config.latents_mean, config.latents_std)
         )
@@ -82,20 +86,21 @@ class WanVAE:
         self._encode, self._decode = (make_step(graph, params, f) for f in (encode, decode))
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
-        """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, height/8, width/8, channels], the posterior's
-        mean."""
+        """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, X, Y, channels], the posterior's mean; X and Y are
+        height and width over the stride."""
         video = to_floats(check_video(video_TXYc, self.stride))
-        return (self._tiled(self.encode_floats, video, 8, 1) - self._mean) / self._std
+        mean = self._tiled(self.encode_floats, video, self.stride[1], 1)
+        return (mean - self._mean) / self._std
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
-        """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, 8X, 8Y, 3]."""
+        """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, height, width, 3]."""
         latent = np.asarray(latent_TXYC, np.float32) * self._std + self._mean
-        return to_bytes(self._tiled(self.decode_floats, latent, 1, 8))
+        return to_bytes(self._tiled(self.decode_floats, latent, 1, self.stride[1]))
 
     def save(self, path: Path) -> None:
         """Writes the published tensors with their config in the header."""
         config = json.dumps(dataclasses.asdict(self._config))
-        save_tensors(path, self._tensors, {"codec": KIND, "config": config})
+        save_tensors(path, self._tensors, {"codec": self.kind, "config": config})
 
     @classmethod
     def load(
@@ -108,9 +113,9 @@ class WanVAE:
         """
         alone = path.is_file() and "codec" not in read_metadata(path)
         if path.is_dir():
-            config, files = read_published(path)
+            config, files = read_published(path, cls.version)
         else:
-            config, files = wan_single_file.PUBLISHED if alone else read_saved(path), [path]
+            config, files = cls.published if alone else read_saved(path, cls.kind), [path]
         if config.z_dim != channels:
             raise InputError(f"{path}: found {config.z_dim} channels, expected {channels}")
         shapes = published_shapes(config)
@@ -144,22 +149,29 @@ def abstract_network(config: WanConfig) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(nnx.eval_shape(lambda: WanNetwork(config, rngs=nnx.Rngs(0))))
 
 
-def read_published(folder: Path) -> tuple[WanConfig, list[Path]]:
-    """Returns the config and the weights' files of a folder in diffusers' layout."""
+def read_published(folder: Path, version: Mapping[str, Any]) -> tuple[WanConfig, list[Path]]:
+    """Returns the config and the weights' files of a folder in diffusers' layout.
+
+    Raises:
+        InputError: the config is not of this architecture, or not of the `version` with these values.
+    """
     values = read_config(folder / "config.json")
-    for field, expected in _FIXED.items():
-        if values.get(field, expected) != expected:
+    for field, expected in {**_FIXED, **version}.items():
+        found = values.get(field, FIRST.get(field, expected))
+        if found != expected:
+            hint = " (prepare.codec is wan_vae for Wan 2.1, wan22_vae for Wan 2.2)"
             raise InputError(
-                f"{folder / 'config.json'}: {field}: found {values[field]!r}, expected {expected!r}"
+                f"{folder / 'config.json'}: {field}: found {found!r}, expected {expected!r}"
+                f"{hint if field in version else ''}"
             )
     return _build(values, folder / "config.json"), find_shards(folder, "diffusion_pytorch_model")
 
 
-def read_saved(path: Path) -> WanConfig:
-    """Returns the config in the header of a saved file."""
+def read_saved(path: Path, kind: str) -> WanConfig:
+    """Returns the config in the header of a file that the codec of a `kind` saved."""
     metadata = read_metadata(path)
-    if metadata.get("codec") != KIND:
-        raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {KIND!r}")
+    if metadata.get("codec") != kind:
+        raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {kind!r}")
     return _build(json.loads(metadata["config"]), path)
 
 
@@ -211,9 +223,6 @@ def _build(values: dict[str, Any], where: Path) -> WanConfig:
         found = len(getattr(config, field))
         if found != config.z_dim:
             raise InputError(f"{where}: {field}: found {found} numbers, expected {config.z_dim}")
-    if values.get("decoder_base_dim") not in (None, config.base_dim):
-        found = values["decoder_base_dim"]
-        raise InputError(f"{where}: decoder_base_dim: found {found}, expected {config.base_dim}")
     return config
 
 

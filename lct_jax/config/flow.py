@@ -14,7 +14,7 @@ class FlowConfig:
 
     Attributes:
         mean, std: those of the normal distribution under the logistic function [D: SD3's 0 and 1].
-        shift: s in t' = s t / (1 + (s - 1) t), in training and for the sampler's grid [D].
+        shift: s in t' = s t / (1 + (s - 1) t), in training, and in sampling unless `sampling.shift` is set [D].
         times: "per_shot" (asynchronous, the method), "per_scene" (one time for all shots: an ablation), or "mixed" [D].
             Joint sampling begins with all shots at high noise. Eight times drawn independently are hardly ever all
             high, and a model that can nearly always copy from a cleaner shot learns too little to follow the global

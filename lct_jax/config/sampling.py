@@ -16,6 +16,7 @@ class SamplingConfig:
 
     Attributes:
         steps: the number of Euler steps. guidance: the scale of text-only classifier-free guidance.
+        shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
         condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:
@@ -33,6 +34,7 @@ class SamplingConfig:
 
     steps: Positive = 32
     guidance: NonNegativeFloat = 7.5
+    shift: NonNegativeFloat = 0.0
     negative_scene: str = (
         "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
         "watermark, subtitles, distorted faces and hands, people and places that change between shots"

@@ -63,7 +63,8 @@ class SampleDrawer:
 
     Args:
         lengths: the table of the set. config: what to draw. mix: the sets and shares to draw from.
-        grids: the token grid of every clip. budget: the most that an empty row holds, in the order of `BUDGET`.
+        grids: int[clips, 3], the token grid of every clip.
+        budget: the most that an empty row holds, in the order of `BUDGET`.
         text: where the text of a shot stands.
     """
 
@@ -73,7 +74,7 @@ class SampleDrawer:
         config: DataConfig,
         mix: Mix,
         *,
-        grids: list[tuple[int, int, int]],
+        grids: np.ndarray,
         budget: np.ndarray,
         text: TextPlace = "joint",
     ) -> None:
@@ -111,10 +112,10 @@ class SampleDrawer:
         Such a shot is shown from its beginning to its end. If it were longer, frames would be missing before the next
         shot, and no prompt would say so.
         """
-        cut, clips = self.lengths.shot_cut, np.diff(self.lengths.clip_start)
+        cut, clip = self.lengths.shot_cut, self.lengths.clip_start
         torn = [
             shot for shot in shots[1:-1]
-            if not cut[shot] and not cut[shot + 1] and clips[shot] > 1
+            if not cut[shot] and not cut[shot + 1] and clip[shot + 1] - clip[shot] > 1
         ]  # fmt: skip
         starts = shots[: len(shots) - count + 1]
         return [s for s in starts if not any(s < shot < s + count - 1 for shot in torn)]
@@ -128,7 +129,7 @@ class SampleDrawer:
         still = int(rng.integers(max(self.lengths.shot_still[shot], 1)))
         frame = rng.random() < self.config.frame_probability and self.lengths.shot_still[shot] > 0
         frame = frame and not single
-        grid = self.grids[first + clip]
+        grid = tuple(self.grids[first + clip].tolist())
         if frame:
             grid = (1, *grid[1:])
         text = self._text_length(shot, single=single) if written else self.lengths.empty_text[0]
@@ -156,7 +157,7 @@ class SampleDrawer:
         """Returns the same draw with the first or the last clip of its shot."""
         first, end = self.lengths.clip_start[draw.shot : draw.shot + 2]
         clip = int(end - first) - 1 if last else 0
-        plan = dataclasses.replace(draw.plan, grid=self.grids[first + clip])
+        plan = dataclasses.replace(draw.plan, grid=tuple(self.grids[first + clip].tolist()))
         return dataclasses.replace(draw, clip=clip, plan=plan)
 
     def _cut_to_budget(

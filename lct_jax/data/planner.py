@@ -19,7 +19,7 @@ from lct_jax.data.draws import BUDGET, SampleDraw, SampleDrawer
 from lct_jax.data.mix import SetChoice, SetPart, make_mix
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.errors import InputError
-from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grid
+from lct_jax.layout import DUMMY_GRID, GroupPlan, ScenePlan, token_grids
 
 Row = tuple[SampleDraw, ...]
 Cost = Callable[[ScenePlan], float]
@@ -53,7 +53,7 @@ class Planner:
         whole = (SetPart(SetChoice("the set"), 0, len(lengths.scene_split)),)
         self.mix = make_mix(whole if parts is None else parts, lengths, config, split=split)
         self.budget = np.array([getattr(config, name) for name in BUDGET])
-        self.grids = [token_grid(grid, patch) for grid in lengths.clip_grid]
+        self.grids = token_grids(lengths.clip_grid, patch)
         self._check_budget()
         self._drawer = SampleDrawer(
             lengths, config, self.mix, grids=self.grids, budget=self.budget, text=text
@@ -130,9 +130,7 @@ class Planner:
 
     def _check_budget(self) -> None:
         """Raises InputError unless any single shot with the longest global prompt fits a row."""
-        video = (
-            max(GroupPlan(0, grid).video for grid in self.grids) + GroupPlan(0, DUMMY_GRID).video
-        )
+        video = int(self.grids.prod(axis=1).max()) + GroupPlan(0, DUMMY_GRID).video
         empty = int(self.lengths.empty_text[0])
         text = max(int(self.lengths.shot_text.max()), int(self.lengths.shot_alone.max()), empty)
         # If no scene is ever drawn, or text stands beside the video, there is no group of a global prompt.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lct_jax.codecs.patch import STRIDE
+from lct_jax.codecs.registry import find_stride
 from lct_jax.config import Config
 from lct_jax.encoders.prompts import SD3
 from lct_jax.errors import InputError
@@ -114,17 +114,18 @@ def make_workload(config: Config, target: SceneTarget) -> Workload:
 def find_grid(config: Config, target: SceneTarget) -> tuple[int, int, int, tuple[int, int, int]]:
     """Returns frames, height and width of a shot, and its token grid (T, X, Y)."""
     prepare, patch = config.prepare, config.backbone.patch
+    stride = find_stride(prepare.codec)
     frames = target.frames or prepare.max_frames
-    if frames % STRIDE[0] != 1:
-        raise InputError(f"--frames: found {frames}, expected {STRIDE[0]}n + 1")
+    if frames % stride[0] != 1:
+        raise InputError(f"--frames: found {frames}, expected {stride[0]}n + 1")
     aspect = target.aspect or prepare.width / prepare.height
     height, width = fit_size(
         1000,
         round(1000 * aspect),
         area=prepare.height * prepare.width,
-        multiple=(STRIDE[1] * patch[1], STRIDE[2] * patch[2]),
+        multiple=(stride[1] * patch[1], stride[2] * patch[2]),
     )
-    latent = (frames - 1) // STRIDE[0] + 1, height // STRIDE[1], width // STRIDE[2]
+    latent = (frames - 1) // stride[0] + 1, height // stride[1], width // stride[2]
     return frames, height, width, token_grid(latent, patch)
 
 

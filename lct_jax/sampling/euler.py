@@ -40,7 +40,7 @@ class LoopInputs(NamedTuple):
 
 
 def time_grid(steps: int, shift: float) -> np.ndarray:
-    """Returns float32[steps + 1] times from 1 to 0, shifted as in training."""
+    """Returns float32[steps + 1] times from 1 to 0, shifted by a factor as those of training are."""
     return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
 
 

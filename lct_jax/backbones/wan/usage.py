@@ -1,10 +1,13 @@
 """How Wan's networks are used by those who published them, and how they are tuned on scenes here.
 
-Codec, encoder, frame rate, size, shift and guidance are those of Wan2.1's configs and program; learning rate,
-EMA and shift of training are those that LongLive, ShotStream and MultiShotMaster state for tuning this network.
+Codec, encoder, frame rate, size, shift and guidance of sampling are those of the published pipelines and of their
+authors' configs (Wan2.1 and Wan2.2, wan/configs); learning rate, EMA and shift of training are those that LongLive,
+ShotStream and MultiShotMaster state for tuning these networks.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from lct_jax.config import (
     Config,
@@ -18,12 +21,43 @@ from lct_jax.config import (
 )
 
 
+class Usage(NamedTuple):
+    """What a published network is used with.
+
+    Attributes:
+        codec: by its name here. fps: frames a second. frames, height, width: of a clip.
+        shift: of the sampler's times. guidance: its scale.
+        video_tokens: of nine such clips at any ratio from 0.4 to 2.45, in multiples of 512.
+    """
+
+    codec: str
+    fps: float
+    frames: int
+    height: int
+    width: int
+    shift: float
+    guidance: float
+    video_tokens: int
+
+
+WAN_21 = Usage("wan_vae", 16.0, 81, 480, 832, 3.0, 5.0, 302_592)
+WAN_22 = Usage("wan22_vae", 24.0, 121, 704, 1280, 5.0, 5.0, 253_952)
+WAN_22_CHANNELS = 48  # of its codec's latents, which tell it from Wan 2.1
+
+
+def find_usage(backbone: WanConfig) -> Usage:
+    """Returns what a network is used with."""
+    return WAN_22 if backbone.channels == WAN_22_CHANNELS else WAN_21
+
+
 def make_config(backbone: WanConfig) -> Config:
     """Returns the settings with which a Wan of some size is prepared for, tuned and sampled; no files are named."""
+    usage = find_usage(backbone)
+    size = {"height": usage.height, "width": usage.width}
     return Config(
         name="wan",
         prepare=PrepareConfig(
-            fps=16.0, max_frames=81, height=480, width=832, codec="wan_vae", encoder="umt5"
+            fps=usage.fps, max_frames=usage.frames, **size, codec=usage.codec, encoder="umt5"
         ),
         backbone=backbone,
         # Half of what a shot can read for the global prompt, and half for its own.
@@ -37,8 +71,8 @@ def make_config(backbone: WanConfig) -> Config:
         flow=FlowConfig(shift=5.0),
         data=DataConfig(
             rows=4,
-            # Nine shots of 81 frames at any usual ratio, and the text of as many short ones as fill a row.
-            video_tokens=302_592,
+            # Nine shots, and the text of as many short ones as fill a row.
+            video_tokens=usage.video_tokens,
             text_tokens=7_168,
             groups=32,
             max_shots=9,
@@ -47,6 +81,11 @@ def make_config(backbone: WanConfig) -> Config:
         ),
         training=TrainingConfig(steps=20_000, learning_rate=1e-5, weight_decay=0.01),
         sampling=SamplingConfig(
-            steps=50, guidance=5.0, negative_scene="", frames=81, height=480, width=832
+            steps=50,
+            guidance=usage.guidance,
+            shift=usage.shift,
+            negative_scene="",
+            frames=usage.frames,
+            **size,
         ),
     )

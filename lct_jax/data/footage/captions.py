@@ -151,6 +151,13 @@ def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: fl
     return Caption(scene if cover > 0 else None, tuple(prompts))
 
 
+def count_unused(lines: Sequence[Line], captions: Sequence[Caption]) -> int:
+    """Returns how many of a user's lines are in no caption: those that meet no shot, or that another line outdoes."""
+    prompts = {prompt for caption in captions for prompt in caption.shots if prompt}
+    scenes = [caption.prompt for caption in captions if caption.prompt is not None]
+    return sum(line.prompt not in prompts and line.scene not in scenes for line in lines)
+
+
 def ask_about(
     pictures: Sequence[Sequence[np.ndarray]], *, limit: int | None = None
 ) -> list[Message]:

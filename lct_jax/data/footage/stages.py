@@ -33,6 +33,7 @@ from lct_jax.data.footage.captions import (
     ask_about,
     caption_from_lines,
     check_answer,
+    count_unused,
     find_captions,
     read_lines,
 )
@@ -54,6 +55,8 @@ VERSION = 5  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
 # again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
+# The number of lines in a user's caption file that no shot or scene has taken.
+UNUSED = "caption lines unused"
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def _make_scenes(
     parts = {take: takes.parts[takes.parts[:, 0] == take, 1:].tolist() for take in kept}
     frames = [[tuple(part) for take in group for part in parts[take]] for group in groups]
     cuts = [[n == 0 for take in group for n in range(len(parts[take]))] for group in groups]
-    captions, usage = _caption(job.film, frames)
+    captions, usage, unused = _caption(job.film, frames)
     scenes = []
     for number, (ranges, tags, caption) in enumerate(zip(frames, cuts, captions, strict=True)):
         if isinstance(caption, str):
@@ -177,6 +180,7 @@ def _make_scenes(
         if scene["shots"]:
             scenes.append(scene)
     shots["divided at events"], shots["divided for length"] = takes.divided.tolist()
+    shots[UNUSED] = unused
     return scenes, shots, usage
 
 
@@ -224,12 +228,14 @@ def _write_scene(
 
 def _caption(
     film: FindTakesJob, scenes: Sequence[Sequence[tuple[int, int]]]
-) -> tuple[list[Caption | str], Usage]:
-    """Returns for each scene a caption, or the reason why it has none."""
+) -> tuple[list[Caption | str], Usage, int]:
+    """Returns for each scene a caption, or the reason why it has none; the tokens spent; and the number of a user's
+    lines that no caption has."""
     if film.config.footage.captions == "file":
         path, fps = find_captions(film.path), film.config.prepare.fps
         lines = [] if path is None else read_lines(path)
-        return [caption_from_lines(lines, scene, fps=fps) for scene in scenes], Usage()
+        taken = [caption_from_lines(lines, scene, fps=fps) for scene in scenes]
+        return taken, Usage(), count_unused(lines, taken)
     config = film.config
     chat = Chat(endpoint_from_environment(), film.out / "work" / "chat", config.chat)
     limits, count = load_limits(config), config.footage.caption_frames
@@ -244,7 +250,7 @@ def _caption(
             captions.append(f"{REFUSED}: {error}")
         except ChatError as error:
             captions.append(f"{NO_ANSWER}: {error}")
-    return captions, chat.usage
+    return captions, chat.usage, 0
 
 
 def _show_fewer(pictures: Sequence[Sequence[np.ndarray]], limit: int) -> list[Message]:

@@ -4,6 +4,7 @@ A prepared set is a folder:
 
     card.json               how it was made, with which codec and encoder, and what it holds (`set_info.py`)
     lengths.safetensors     the table the planner works on: sizes alone, no values (`lengths.py`)
+    shards.safetensors      the index of the shards: how many records and bytes each has (`record_files.py`)
     shards/NAME/            records of one film (`shards.py`)
     empty.safetensors       the encoder's empty prompt [L E]
     codec.safetensors       the codec's weights, so that samples can be decoded
@@ -21,15 +22,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from lct_jax.config import BackboneConfig, LayoutConfig
 from lct_jax.data.mix import SetChoice, SetPart
 from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
+from lct_jax.data.sets.record_files import RecordFiles, write_index
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
-from lct_jax.data.sets.shards import KINDS, SceneRecord, ShardAbout, read_about, write_shard
+from lct_jax.data.sets.shards import SceneRecord, ShardAbout, read_about, write_shard
 from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
@@ -62,6 +61,7 @@ def finish_set(folder: Path, shards: Sequence[str], *, info: SetInfo) -> Card:
     lengths = LengthTable.join(tables)
     save_tensors(folder / "empty.safetensors", {"prompt": info.empty.astype(np.float32)})
     save_tensors(folder / LENGTHS_FILE, asdict(lengths))
+    write_index(folder, shards, tables)
     known = {field.name: getattr(info, field.name) for field in fields(Made)}
     card = Card(
         **known,
@@ -89,10 +89,8 @@ class PreparedSet:
             self.empty = load_tensors_of(self.folder / "empty.safetensors", ("prompt",))["prompt"]
         except InputError as error:
             raise InputError(f"{error}: {MAKE_AGAIN}") from None
-        self._readers: dict[tuple[str, str], ArrayRecordReader] = {}
-        self._last: tuple[tuple[str, int], Mapping[str, np.ndarray]] = ("", -1), {}
-        self._first = {kind: np.cumsum([0, *self._count_records(kind)]) for kind in KINDS}
-        self._check_counts()
+        expected = {"shots": len(self.lengths.shot_text), "scenes": len(self.lengths.scene_split)}
+        self._files = RecordFiles(self.folder, self.card.shards, expected)
 
     @functools.cached_property
     def identity(self) -> str:
@@ -155,11 +153,11 @@ class PreparedSet:
 
     def read_shot(self, shot: int) -> Mapping[str, np.ndarray]:
         """Returns the record of a shot, as stored: `clip_0`.., `still_0`.., `prompt`, `text`."""
-        return self._read("shots", shot)
+        return self._files.read("shots", shot)
 
     def read_scene(self, scene: int) -> Mapping[str, np.ndarray]:
         """Returns the record of a scene, as stored: `full`, `brief`, `full_text`, `brief_text`."""
-        return self._read("scenes", scene)
+        return self._files.read("scenes", scene)
 
     def read_latent(self, shot: int, *, clip: int | None, still: int | None) -> np.ndarray:
         """Returns one clip or one still of a shot: float32 [T X Y c]."""
@@ -179,57 +177,6 @@ class PreparedSet:
     def read_global(self, scene: int, *, story: bool) -> np.ndarray:
         """Returns the global prompt of a scene, with or without its story: float32 [L E]."""
         return self.read_scene(scene)["full" if story else "brief"].astype(np.float32)
-
-    def _read(self, kind: str, number: int) -> Mapping[str, np.ndarray]:
-        # A latent and its prompt are asked for one after the other.
-        if self._last[0] == (
-            kind,
-            number,
-        ):
-            return self._last[1]
-        shard = int(np.searchsorted(self._first[kind], number, side="right")) - 1
-        place = number - int(self._first[kind][shard])
-        reader, path = self._open(kind, shard), self._path(kind, shard)
-        try:
-            record = load(reader.read([place])[0])
-        except (
-            RuntimeError,
-            SafetensorError,
-            IndexError,
-        ) as error:
-            # Such an error is a checksum that does not agree, for instance.
-            raise InputError(f"{path}: record {place} is damaged ({error})") from None
-        self._last = (kind, number), record
-        return record
-
-    def _count_records(self, kind: str) -> list[int]:
-        return [self._open(kind, shard).num_records() for shard in range(len(self.card.shards))]
-
-    def _check_counts(self) -> None:
-        expected = {"shots": len(self.lengths.shot_text), "scenes": len(self.lengths.scene_split)}
-        for kind in KINDS:
-            found = int(self._first[kind][-1])
-            # A file that is missing or cut short reads as one without records.
-            if found != expected[kind]:
-                empty = np.flatnonzero(np.diff(self._first[kind]) == 0)
-                where = self._path(kind, int(empty[0])) if len(empty) else self.folder
-                raise InputError(
-                    f"{where}: found {found} {kind} in the set, expected {expected[kind]}: {MAKE_AGAIN}"
-                )
-
-    def _open(self, kind: str, shard: int) -> ArrayRecordReader:
-        key = kind, self.card.shards[shard]
-        if key not in self._readers:
-            # Records are read one by one, in no order, so nothing is read ahead.
-            options = "readahead_buffer_size:0"
-            self._readers[key] = ArrayRecordReader(str(self._path(kind, shard)), options)
-        return self._readers[key]
-
-    def _path(self, kind: str, shard: int) -> Path:
-        return self.folder / "shards" / self.card.shards[shard] / f"{kind}.array_record"
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_readers": {}, "_last": (("", -1), {})}
 
 
 def _count(
