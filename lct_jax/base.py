@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lct_jax.backbones.load import is_published, load_published
+from lct_jax.backbones.load import check_backbone, is_published, load_published
 from lct_jax.backbones.lora import LowRank, find_low_rank, merge_low_rank
 from lct_jax.backbones.lora_files import concatenate, load_low_rank
 from lct_jax.backbones.pipeline import check_weights
@@ -189,6 +189,7 @@ def _locate(base: Base, network: NetworkConfig, *, at: str | Path | None = None)
 
 def _identify(path: str, which: str, network: NetworkConfig) -> str:
     if is_published(path):
+        check_backbone(path, network.backbone)
         return check_weights(path, network)
     return TrainedWeights(path, which=which).identify()
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from reference import Group
 
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.config import ComputeConfig, LayoutConfig, NetworkConfig, WanConfig
+from lct_jax.config import ComputeConfig, LayoutConfig, LoraConfig, NetworkConfig, WanConfig
 from lct_jax.config.network import make_network
 from lct_jax.distributed.sharding import with_sharding
 from lct_jax.flow import Draw
@@ -66,6 +66,7 @@ TINY_WAN = NetworkConfig(
     compute=ComputeConfig(dtype="float32", remat="none"),
 )
 FAMILIES = {"mmdit": TINY, "wan": TINY_WAN}
+LORA = LoraConfig(rank=3, alpha=6.0, base_dtype="float32")
 VIDEO_TOKENS, TEXT_TOKENS, SLOTS = 28, 26, 7  # of a row
 
 

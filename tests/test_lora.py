@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from scenes import FAMILIES, SLOTS, TinyModel, make_scenes, pack_scenes, randomise
+from scenes import FAMILIES, LORA, SLOTS, TinyModel, make_scenes, pack_scenes, randomise
 
 from lct_jax.backbones.lora import find_low_rank, merge_low_rank
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
@@ -18,6 +18,8 @@ from lct_jax.config import FlowConfig, LoraConfig, NetworkConfig, TrainingConfig
 from lct_jax.config.network import change
 from lct_jax.distributed.sharding import make_mesh, place_batch, state_sharding
 from lct_jax.errors import InputError
+from lct_jax.plan.links import Shards
+from lct_jax.plan.parameters import place_parameters
 from lct_jax.tensors import name_leaves
 from lct_jax.training.guard import guard_step
 from lct_jax.training.optimizer import make_optimizer, mark_decayed
@@ -25,7 +27,6 @@ from lct_jax.training.state import init_state, merge_params, split_params
 from lct_jax.training.step import jit_step, make_step
 
 WAN = FAMILIES["wan"]
-LORA = LoraConfig(rank=3, alpha=6.0, base_dtype="float32")
 TRAINING = TrainingConfig(steps=20, warmup=1, learning_rate=1e-2)
 
 
@@ -231,3 +232,21 @@ def test_the_costs_have_one_backward_pass_for_what_is_frozen():
     np.testing.assert_allclose(costs.video, base.video * (1 + share))
     np.testing.assert_allclose(costs.backward, (1 + 2 * share) / (1 + share))
     assert costs.pair == base.pair
+
+
+def test_a_plan_counts_what_is_frozen_and_what_is_trained():
+    """A parameter that is trained takes 16 bytes between steps and one of a frozen kernel 2."""
+    lora = LoraConfig(rank=4)
+    config = change(with_lora(WAN, lora), width=128, heads=8, hidden=512, dtype="bfloat16")
+    found = place_parameters(config, Shards(1, 1))
+    whole = place_parameters(dataclasses.replace(config, lora=LoraConfig()), Shards(1, 1))
+    own = 2 * 4 * (8 * (128 + 128) + 2 * (128 + 512))  # of two blocks
+    assert (found.trained, found.count) == (own, whole.count + own)
+    assert found.params + found.ema + found.optimiser == pytest.approx(16 * own, rel=1e-3)
+    kernels = 2 * (8 * 128 * 128 + 2 * 128 * 512)
+    assert found.frozen == 4 * whole.count - 2 * kernels
+    assert found.gradient_bytes == 2 * own
+    # The rest of the blocks, and the LoRA, are cast when they are computed with.
+    assert found.cast_blocks == whole.blocks - kernels + own
+    assert (whole.trained, whole.frozen) == (whole.count, 0.0)
+    assert whole.cast_blocks == whole.blocks

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from scenes import TINY, randomise
-from test_lora import LORA, WAN, with_lora
+from scenes import LORA, TINY, randomise
+from test_lora import WAN, with_lora
 
 from lct_jax.backbones.load import list_places
 from lct_jax.backbones.lora import LowRank, find_low_rank

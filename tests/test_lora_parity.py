@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_lora import LORA, Trained, train, with_lora
+from scenes import LORA
+from test_lora import Trained, train, with_lora
 from test_wan_parity import (
     Both,
     check_near,

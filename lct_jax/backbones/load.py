@@ -108,6 +108,15 @@ def list_places(config: NetworkConfig) -> dict[str, Place]:
     return places
 
 
+def check_backbone(folder: str | Path, backbone: BackboneConfig) -> None:
+    """Raises InputError that names the first field in which published weights are of another network."""
+    found = read_backbone(folder)
+    for field in type(found).__dataclass_fields__:
+        ours, theirs = getattr(backbone, field, None), getattr(found, field)
+        if ours != theirs:
+            raise InputError(f"backbone.{field}: found {ours!r}, expected {theirs!r} of {folder}")
+
+
 def load_published(folder: str | Path, config: NetworkConfig, shapes: Any) -> Any:
     """Returns the parameters of a network from published weights, in the tree and the dtypes of `shapes`.
 
@@ -119,7 +128,7 @@ def load_published(folder: str | Path, config: NetworkConfig, shapes: Any) -> An
     Raises:
         InputError: another network, or tensors that are missing, unexpected, in two files or of another shape or dtype.
     """
-    _check_same(folder, config.backbone)
+    check_backbone(folder, config.backbone)
     leaves = {name: _make_zeros(leaf) for name, leaf in name_leaves(shapes).items()}
     wanted, places, published = name_leaves(shapes), list_places(config), find_published(config)
     for name, array in _iter_whole(find_shards(find_folder(folder), published.stem), places):
@@ -177,14 +186,6 @@ def _check_pipeline(path: Path, published: Published) -> None:
             None,
         ]:  # so a pipeline writes a part that it does not have
             raise InputError(f"{path}: {name}: found {found!r}, expected none: {reason}")
-
-
-def _check_same(folder: str | Path, backbone: BackboneConfig) -> None:
-    found = read_backbone(folder)
-    for field in type(found).__dataclass_fields__:
-        ours, theirs = getattr(backbone, field, None), getattr(found, field)
-        if ours != theirs:
-            raise InputError(f"backbone.{field}: found {ours!r}, expected {theirs!r} of {folder}")
 
 
 def _iter_whole(paths: list[Path], places: Mapping[str, Place]) -> Iterator[tuple[str, np.ndarray]]:
