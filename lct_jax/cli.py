@@ -12,6 +12,7 @@ A program defines its flags at the top (absl), the config's with `define_config`
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 import traceback
@@ -24,6 +25,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from lct_jax.config import editable, freeze
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
@@ -65,7 +67,7 @@ def take_former_names(argv: Sequence[str]) -> list[str]:
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines the required flag `--config=FILE`; its value is the `ConfigDict` of the file's `get_config()`.
+    """Defines the required flag `--config=FILE`; its value is the `ConfigDict` that `load_config` returns.
 
     Each `--config.SECTION.FIELD=VALUE` after it changes one field (ml_collections' config_flags).
     """
@@ -103,9 +105,15 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def load_config(path: str) -> ConfigDict:
-    """Returns what a config file's `get_config()` returns; any failure in the file is an InputError with its line."""
+    """Returns what a config file's `get_config()` returns, or the settings in a file of JSON, where it ends in .json.
+
+    Raises:
+        InputError: there is no such file, or it fails; the message has the line.
+    """
     if not Path(path).is_file():
         raise InputError(f"--config: {path}: no such file, expected one that defines get_config()")
+    if path.endswith(".json"):
+        return _load_json(path)
     loader = SourceFileLoader("config", path)
     module = module_from_spec(spec_from_loader(loader.name, loader))
     try:
@@ -118,6 +126,15 @@ def load_config(path: str) -> ConfigDict:
         found = type(values).__name__
         raise InputError(f"{path}: get_config() gave {found}, expected editable(Config(...))")
     return ConfigDict(translate(values.to_dict())) if "model" in values else values
+
+
+def _load_json(path: str) -> ConfigDict:
+    try:
+        return editable(freeze(json.loads(Path(path).read_text(encoding="utf-8"))))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
 
 
 class _LocalPath(flags.ArgumentParser):

@@ -86,6 +86,8 @@ ENTRY_POINTS = (
     "base",
     "model_files",
     "encode_texts",
+    "check_base",
+    "tune",
     "export",
     "preflight",
     "codecs/train",

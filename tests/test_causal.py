@@ -126,7 +126,7 @@ def test_unneeded_cache_entries_are_freed():
     scene = make_sampling_scene(make_request(30, alike=True), config)
     cached = CachedPass(make_denoiser(), scene, plan_causal(scene.request, config), TIMES)
     capacity = cached.cache._cache.index.scene.shape[1]
-    assert capacity == 128 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
+    assert capacity == 256 > 9 + 3 * 12  # spans of text and six tokens of video, up to a multiple
 
 
 def test_shots_of_one_size_share_one_compiled_program():

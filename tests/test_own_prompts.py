@@ -125,8 +125,8 @@ def test_own_prompts_take_no_cache_slots():
         for network in (TINY, OWN)
     ]
     # The global prompt of 8 + 1 tokens is followed by 29 shots of 6 tokens, with or without spans of 6. Capacities are
-    # multiples of 128.
-    assert sizes == [384, 256]
+    # multiples of 256.
+    assert sizes == [512, 256]
     cache = make_cache(
         make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), make_denoiser(OWN)
     )

@@ -48,6 +48,19 @@ def make_cache(spec: CacheSpec, *, rows: int, capacity: int, kept_as: KVDtype) -
     return KVCache(*zeros, index)
 
 
+def grow(cache: KVCache, capacity: int) -> KVCache:
+    """Returns a cache with more slots, which are empty; `cache` must not be used afterwards."""
+    missing = capacity - cache.index.scene.shape[1]
+    leaves = [np.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2)) for x in cache.index]
+    return KVCache(*_pad_slots((cache.k, cache.v), missing), TokenIndex(*leaves))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _pad_slots(kept: Any, missing: int) -> Any:
+    pad = lambda x: jnp.pad(x, [(0, 0)] * 3 + [(0, missing), (0, 0)])
+    return _shard(jax.tree.map(pad, kept))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _make_zeros(shape: tuple[int, ...], dtype: str, kept_as: KVDtype) -> list[Any]:
     kinds = {

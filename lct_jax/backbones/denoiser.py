@@ -68,6 +68,10 @@ class Denoiser:
         """Returns an empty cache."""
         return kv.make_cache(self.spec.cache, rows=rows, capacity=capacity, kept_as=kept_as)
 
+    def grow(self, cache: KVCache, capacity: int) -> KVCache:
+        """Returns a cache with more slots; `cache` must not be used afterwards."""
+        return kv.grow(cache, capacity)
+
     def store(
         self, cache: KVCache, kept: KeyValues, index: TokenIndex, place_BL: np.ndarray
     ) -> KVCache:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,6 +66,7 @@ COMPILE = flags.DEFINE_bool("compile", False, "Compile the program and say what 
 READ = flags.DEFINE_bool("read", False, "With --compile of training: where memory and cycles go.")
 GPU_SPEC = define_path("gpu_spec", "With --compile for GPUs: the description of one for XLA.")
 DATA = define_data("Prepared set, or several (docs/data.md), to count.")
+MUST_FIT = flags.DEFINE_bool("must_fit", False, "End with exit code 1 where it does not fit.")
 define_compilation_cache()
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
 
@@ -92,13 +94,20 @@ def main(argv: Sequence[str]) -> None:
     if JSON.value:
         more = {"advice": advice, "options": to_plain(found), "warnings": warnings}
         print(json.dumps(to_json(plan) | more, indent=1))
-        return
+        return end(plan.fits)
     describe = describe_training if MODE.value == "train" else describe_sampling
     print("\n".join([describe(plan, advice=advice), *warnings]))
     if MODE.value == "train" and SEARCH.value:
         print(describe_search(found, topology))
     if MODE.value == "train" and READ.value and compiled is not None:
         print(describe_program(compiled.text))
+    return end(plan.fits)
+
+
+def end(fits: bool) -> None:
+    """Exits with code 1 where a plan has to fit and does not."""
+    if MUST_FIT.value and not fits:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class CausalBackbone(Protocol):
         """Returns an empty cache of `capacity` slots a row."""
         ...
 
+    def grow(self, cache: KVCache, capacity: int) -> KVCache:
+        """Returns a cache with more slots; `cache` must not be used afterwards."""
+        ...
+
     def store(
         self, cache: KVCache, kept: KeyValues, index: TokenIndex, place_BL: np.ndarray
     ) -> KVCache:

@@ -20,8 +20,9 @@ from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex
 
 # The only scene of a cache.
 SCENE = 1
-# Capacities are multiples of this, so that scenes of nearly the same size share programs.
-MULTIPLE = 128
+# Capacities are multiples of a block of keys, so that scenes of nearly the same size share programs, and a history is
+# read in the same blocks, to the same bits, whatever the capacity.
+MULTIPLE = 256
 
 
 class HistorySlots(NamedTuple):

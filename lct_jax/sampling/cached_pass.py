@@ -28,7 +28,7 @@ from lct_jax.sampling.euler import (
     times_of_groups,
 )
 from lct_jax.sampling.passes import Shot, run_all_steps
-from lct_jax.sampling.request import Prompt
+from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest, is_same
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.shot_cache import ShotCache
 from lct_jax.sampling.window import HeldShot, SamplingScene
@@ -66,6 +66,8 @@ class CachedPass:
         shot, later = window.shots[-1], needed_after(self.plan, self.plan.index(window))
         keeps = self.retain == "all" or shot + 1 in later
         self.cache.drop({shot + 1})
+        for other in window.shots[:-1]:
+            self._ensure(other, clean)
         made = {shot: self._run(window, on_step, keeps=keeps)} if window.denoised else {}
         if keeps:
             if not (window.denoised and self._reuses):
@@ -86,17 +88,45 @@ class CachedPass:
         Raises:
             InputError: a global prompt for a scene that has none.
         """
-        self.cache.scene = dataclasses.replace(self.scene, request=self._replace(shot, prompt))
-        saw = {window.shots[-1] for window in self.plan} if shot is None else {shot}
-        for window in self.plan:
-            if saw & set(window.shots):
-                saw.add(window.shots[-1])
-        affected = tuple(window.shots[-1] for window in self.plan if window.shots[-1] in saw)
+        scene = dataclasses.replace(self.scene, request=self._replace(shot, prompt))
         cached = self.cache.list()
-        self.cache.drop({s + 1 for s in affected} | ({GLOBAL_SHOT} if shot is None else set()))
+        affected = self.change(scene, self.plan)
         for other in affected:
             if other + 1 in cached:
                 self.cache.make(other)
+        return affected
+
+    def change(
+        self,
+        scene: SamplingScene,
+        plan: Sequence[Window],
+        held: Mapping[int, HeldShot] | None = None,
+    ) -> tuple[int, ...]:
+        """Takes another scene and plan, and frees exactly the entries that saw what differs.
+
+        That is a prompt, a size, given tokens, or which shots a shot sees. Latents stay as they are.
+
+        Args:
+            scene, plan: the scene and its windows from now on; shots may have been added or taken away at the end.
+            held: the tokens of entries that are to be made of others than before, and their time.
+
+        Returns:
+            The shots of the plan whose entries saw a difference, directly or through entries that they saw, in order of
+            the plan; new ones are among them.
+        """
+        held = held or {}
+        saw = self._find_changed(scene, plan, held)
+        for window in plan:
+            if saw & set(window.shots):
+                saw.add(window.shots[-1])
+        affected = tuple(window.shots[-1] for window in plan if window.shots[-1] in saw)
+        kept = {window.shots[-1] + 1 for window in plan if window.shots[-1] not in saw}
+        if is_same(scene.request.prompt, self.scene.request.prompt):
+            kept.add(GLOBAL_SHOT)
+        self.plan = tuple(plan)
+        self.cache.change(scene, plan)
+        self.cache.drop(self.cache.list() - kept)
+        self.cache.held |= held
         return affected
 
     def resample(self, shots: Sequence[int], clean: Mapping[int, np.ndarray]) -> Iterator[Shot]:
@@ -114,6 +144,36 @@ class CachedPass:
     @property
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
+
+    def _find_changed(
+        self, scene: SamplingScene, plan: Sequence[Window], held: Mapping[int, HeldShot]
+    ) -> set[int]:
+        """Returns the shots of a plan that differ from those of the plan before."""
+        before, after = self.scene.request, scene.request
+        if not is_same(before.prompt, after.prompt):
+            return {window.shots[-1] for window in plan}
+        seen = {window.shots[-1]: window.shots for window in self.plan}
+
+        def is_changed(window: Window) -> bool:
+            shot = window.shots[-1]
+            if seen.get(shot) != window.shots:
+                return True
+            if shot in held and held[shot] is not self.cache.held.get(shot):
+                return True
+            return not is_same(_without_ties(before, shot), _without_ties(after, shot))
+
+        return {window.shots[-1] for window in plan if is_changed(window)}
+
+    def _ensure(self, shot: int, clean: Mapping[int, np.ndarray]) -> None:
+        """Makes the entry of a finished shot, and those that it sees, where the cache has none."""
+        if shot + 1 in self.cache.list():
+            return
+        window = next(window for window in self.plan if window.shots[-1] == shot)
+        for other in window.shots[:-1]:
+            self._ensure(other, clean)
+        if shot not in self.cache.held:
+            self.cache.held[shot] = self.scene.hold(shot, clean[shot])
+        self.cache.make(shot)
 
     def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
         """Runs all Euler steps of a window; where the cache stores one of them, that step's pass is not repeated."""
@@ -157,6 +217,11 @@ class CachedPass:
         if request.prompt is None:
             raise InputError("global prompt: found none in this scene, expected one to edit")
         return dataclasses.replace(request, prompt=prompt)
+
+
+def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
+    """Returns a shot without its links to others, which count by the windows that were chosen by them."""
+    return dataclasses.replace(request.shots[shot], ties=ShotLinks())
 
 
 def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:

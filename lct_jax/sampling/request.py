@@ -5,7 +5,9 @@ The sampler takes nothing else, so it does not depend on scripts, files, codecs 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,20 @@ class ShotRequest:
     grid: tuple[int, int, int]
     given: np.ndarray | None = None
     ties: ShotLinks = ShotLinks()
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Returns whether two requests, or parts of them, ask for the same, arrays compared by their values."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and bool((one == other).all())
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if not dataclasses.is_dataclass(one):
+        return bool(one == other)
+    names = [field.name for field in dataclasses.fields(one)]
+    return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,27 @@ class ShotCache:
         *,
         keep_all: bool,
     ) -> None:
-        self.backbone, self.scene, self.plan = backbone, scene, tuple(plan)
+        self.backbone, self._keep_all, self._longest = backbone, keep_all, 0
         self.held: dict[int, HeldShot] = {}
         self.passes: list[int] = []
-        self._windows = {window.shots[-1]: window.shots for window in plan}
-        self._longest = cache_slots.history_capacity(scene, plan)
-        capacity = cache_slots.cache_capacity(scene, plan, keep_all=keep_all)
+        capacity = self._plan(scene, plan)
         self._cache = backbone.make_cache(
             rows=BRANCHES, capacity=capacity, kept_as=scene.config.kv_dtype
         )
+
+    def change(self, scene: SamplingScene, plan: Sequence[Window]) -> None:
+        """Takes another scene and plan; entries stay as they are, and the cache grows where it is too small."""
+        capacity = self._plan(scene, plan)
+        if capacity > self._cache.index.scene.shape[1]:
+            self._cache = self.backbone.grow(self._cache, capacity)
+
+    def _plan(self, scene: SamplingScene, plan: Sequence[Window]) -> int:
+        """Sets what depends on the plan, and returns the capacity that it needs."""
+        self.scene, self.plan = scene, tuple(plan)
+        self._windows = {window.shots[-1]: window.shots for window in plan}
+        # A shorter history than before is read from the same program.
+        self._longest = max(self._longest, cache_slots.history_capacity(scene, plan))
+        return cache_slots.cache_capacity(scene, plan, keep_all=self._keep_all)
 
     def list(self) -> set[int]:
         """Returns the entries that are in the cache."""

@@ -21,7 +21,7 @@ from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.request import Prompt, SceneRequest
 from lct_jax.types import GLOBAL_SHOT, Array, PackedBatch, TokenIndex
 
-# Text is padded to a multiple of this, so that windows of one shape share a compiled program.
+# The text of a window is padded to a multiple of this, so that windows of one shape share a compiled program.
 TEXT_MULTIPLE = 32
 
 
@@ -56,6 +56,12 @@ class SamplingScene:
     keeps_text: bool
     key: jax.Array
 
+    @property
+    def shot_text(self) -> int:
+        """The most tokens in the text of a shot; beside the video, the global prompt is a part of it."""
+        shared = self.layout.scene_span if self.request.text == "beside" else 0
+        return shared + self.layout.shot_span
+
     def draw_noise(self, shot: int) -> jax.Array:
         """Returns the noise, float32[L C] on the device, from which a shot is denoised."""
         length = int(np.prod(self.request.shots[shot].grid))
@@ -86,8 +92,9 @@ def pack_window(scene: SamplingScene, shots: Sequence[int], video: Sequence[Arra
     prompts += [scene.request.shots[shot].prompt for shot in shots]
     dummy = [] if scene.request.prompt is None else [make_dummy(scene.request)]
     longest = max(sum(len(p.text) for p in prompts), sum(len(p.negative) for p in prompts))
+    text = _round_up(longest, math.lcm(TEXT_MULTIPLE, count_shards("L")))
     video_LC = _namespace(*video).concatenate([*dummy, *video])
-    return _pack_rows(prompts, video_LC, lay_out_branches(scene, shots), longest=longest)
+    return _pack_rows(prompts, video_LC, lay_out_branches(scene, shots), text_tokens=text)
 
 
 def pack_group(
@@ -106,9 +113,11 @@ def pack_group(
     ]
     is_global = number == GLOBAL_SHOT
     prompt = scene.request.prompt if is_global else scene.request.shots[shots[number - 1]].prompt
-    # All shots of a scene get one text length, so that shots of one size share a program, whatever their prompts.
-    prompts = [prompt] if is_global else [shot.prompt for shot in scene.request.shots]
-    return _pack_rows([prompt], video_LC, layouts, longest=max(map(_longest, prompts)))
+    # Texts are padded to their span: shots of one size share a program, whatever their prompts, and a shot is the same
+    # to the last bit whatever shots are added to its scene.
+    span = scene.layout.scene_span if is_global else scene.shot_text
+    text = _round_up(span, count_shards("L"))
+    return _pack_rows([prompt], video_LC, layouts, text_tokens=text)
 
 
 def pick(index: TokenIndex, number: int, *, group: int) -> TokenIndex:
@@ -127,7 +136,7 @@ def _pack_rows(
     video_LC: Array,
     layouts: Sequence[SceneLayout],
     *,
-    longest: int,
+    text_tokens: int,
 ) -> PackedBatch:
     """Returns a batch of rows that share the video; text and positions are on the host, the video stays where it is."""
     texts = [
@@ -138,7 +147,7 @@ def _pack_rows(
     batch = pack(
         [[SceneTokens(places, *row)] for row in zip(texts, layouts, strict=True)],
         video_tokens=_round_up(len(video_LC), count_shards("L")),
-        text_tokens=_round_up(longest, math.lcm(TEXT_MULTIPLE, count_shards("L"))),
+        text_tokens=text_tokens,
         channels=0,
         text_width=texts[0].shape[1],
     )
@@ -151,10 +160,6 @@ def _pack_rows(
 def _namespace(*arrays: Array) -> ModuleType:
     """Returns jax.numpy where any array is on the device, so that it stays there, and numpy otherwise."""
     return np if all(isinstance(array, np.ndarray) for array in arrays) else jnp
-
-
-def _longest(prompt: Prompt) -> int:
-    return max(len(prompt.text), len(prompt.negative))
 
 
 def _round_up(length: int, multiple: int) -> int:
