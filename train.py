@@ -34,6 +34,7 @@ from lct_jax.distributed.sharding import (
     with_sharding,
 )
 from lct_jax.distributed.stop_signal import StopSignal
+from lct_jax.plan.remat import resolve_remat
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
@@ -75,7 +76,9 @@ def main(_: Sequence[str]) -> None:
     held_out = [place_batch(x, mesh) for x in read_held_out(prepared, config, costs, rows=rows)]
 
     # ---- backbone and optimiser --------------------------------------------------------------
-    graph, shapes = build_abstract(config.network)
+    # What is kept for the backward pass depends on the chips; checkpoints have the config as it was given.
+    resolved = resolve_remat(config, mesh)
+    graph, shapes = build_abstract(resolved.network)
     parts = split_params(shapes)  # all parameters are trained, or a LoRA alone
     initialize = lambda: (
         split_params(build(config.network, key=make_key(training.seed)).params).trained
@@ -113,7 +116,7 @@ def main(_: Sequence[str]) -> None:
     evaluate = make_evaluator(graph, training, slots=slots)
 
     # ---- loop: step, report, evaluate, save, and only then the next batch --------------------
-    throughput, notes = make_throughput(config, costs, mesh), describe_cuts(source.planner)
+    throughput, notes = make_throughput(resolved, costs, mesh), describe_cuts(source.planner)
     log = RunLog(
         workdir, training, throughput, profile, start=start, describe=source.describe, notes=notes
     )

@@ -11,6 +11,7 @@ writes the memory that it assigns (XLA's dump) and is then ended.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -66,7 +67,7 @@ def make_config(
     """Returns a model of head dim 128 whose text encoder has width 1024; `more` are fields of model or training."""
     fields = {f.name for f in dataclasses.fields(TrainingConfig)}
     training = {key: value for key, value in more.items() if key in fields}
-    network = {key: value for key, value in more.items() if key not in fields}
+    network = {"remat": "block"} | {k: value for k, value in more.items() if k not in fields}
     sizes = {"width": width, "depth": depth, "heads": width // 128, "text_width": 1024}
     return Config(
         name=name,
@@ -76,11 +77,28 @@ def make_config(
     )
 
 
-def make_3b(name: str, *, seq_shards: int, accumulate: int) -> Config:
-    """Returns `configs/lct_3b.py`, with nine full shots in a row."""
-    config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / "lct_3b.py")))
+def make_shipped(
+    file: str, name: str, *, accumulate: int = 1, data: dict[str, int] | None = None, **network: Any
+) -> Config:
+    """Returns a config of `configs/` with other rows and micro-batches, and with fields of its network changed."""
+    config = freeze(load_config(str(Path(__file__).parents[1] / "configs" / f"{file}.py")))
     training = dataclasses.replace(config.training, accumulate=accumulate)
-    return put(dataclasses.replace(config, name=name, training=training), seq_shards=seq_shards)
+    changed = dataclasses.replace(
+        config, name=name, training=training, data=dataclasses.replace(config.data, **data or {})
+    )
+    return put(changed, **{"remat": "block"} | network)
+
+
+make_3b = functools.partial(make_shipped, "lct_3b")
+make_wan = functools.partial(make_shipped, "wan_1_3b")
+make_14b = functools.partial(make_shipped, "wan_14b")
+# One row of so many video tokens, which is what one or two chips hold.
+row_of = lambda tokens, rows=1: {
+    "rows": rows,
+    "video_tokens": tokens,
+    "text_tokens": 2048,
+    "groups": 8,
+}
 
 
 PAIRS = {
@@ -117,8 +135,26 @@ PAIRS = {
         ),
         "v5e:4x4",
     ),
-    "lct_3b_v5p": (lambda n: make_3b(n, seq_shards=8, accumulate=8), "v5p:4x4x4"),
-    "lct_3b_v6e": (lambda n: make_3b(n, seq_shards=16, accumulate=16), "v6e:8x8"),
+    "lct_3b_v5p": (lambda n: make_3b(n, accumulate=2, remat="auto"), "v5p:4x4x4"),
+    "lct_3b_v6e": (lambda n: make_3b(n, accumulate=4, remat="auto"), "v6e:8x8"),
+    "lct_3b_v5p_block": (lambda n: make_3b(n, accumulate=2), "v5p:4x4x4"),
+    "lct_3b_v6e_block": (lambda n: make_3b(n, seq_shards=16, accumulate=16), "v6e:8x8"),
+    "wan_1_3b_v5p": (lambda n: make_wan(n, accumulate=4), "v5p:2x2x1"),
+    "wan_1_3b_v5p_save": (
+        lambda n: make_wan(n, accumulate=4, remat="save_attention"),
+        "v5p:2x2x1",
+    ),
+    "wan_1_3b_v6e": (lambda n: make_wan(n), "v6e:4x4"),
+    "wan_1_3b_v6e_input": (lambda n: make_wan(n, remat="offload_input"), "v6e:4x4"),
+    "wan_1_3b_v5p_none": (
+        lambda n: make_wan(n, seq_shards=1, remat="none", data=row_of(32_768, rows=4)),
+        "v5p:2x2x1",
+    ),
+    "wan_1_3b_v6e_none": (
+        lambda n: make_wan(n, seq_shards=4, remat="none", data=row_of(32_768, rows=4)),
+        "v6e:4x4",
+    ),
+    "wan_14b_v5p": (lambda n: make_14b(n), "v5p:4x4x4"),
 }
 
 
@@ -148,15 +184,14 @@ def measure(name: str) -> dict[str, Any]:
     config, folder = make(name), Path(DUMPS.value) / name
     if not _find(folder, DONE):
         _compile_until_assigned(name, folder)
-    wish = SceneTarget() if name.startswith("lct_3b") else SHOT
-    plan = plan_training(config, parse_topology(topology), wish, steps=1)
+    plan = plan_training(config, parse_topology(topology), SHOT, steps=1)
     return {
         "topology": topology,
         "shards": to_plain(plan.shards),
         "rows": config.data.rows,
         "accumulate": config.training.accumulate,
         "tokens": config.data.video_tokens + config.data.text_tokens,
-        "remat": config.compute.remat,
+        "remat": plan.config.compute.remat,
         "parameters": plan.parameters.count,
         "compiled": read_assignment(_find(folder, ASSIGNMENT)[0].read_text()),
         "versions": {n: importlib.metadata.version(n) for n in ("jax", "libtpu")},
@@ -166,8 +201,7 @@ def measure(name: str) -> dict[str, Any]:
 def estimate(name: str) -> float:
     """Returns the estimate of the plan."""
     make, topology = PAIRS[name]
-    wish = SceneTarget() if name.startswith("lct_3b") else SHOT
-    return plan_training(make(name), parse_topology(topology), wish, steps=1).memory.total
+    return plan_training(make(name), parse_topology(topology), SHOT, steps=1).memory.total
 
 
 def read_assignment(text: str) -> dict[str, int]:
@@ -196,7 +230,7 @@ def _compile_until_assigned(name: str, folder: Path) -> None:
 
 
 def _find(folder: Path, ending: str) -> list[Path]:
-    return sorted(folder.glob(f"*jit_step*{ending}"))
+    return sorted(folder.glob(f"*jit_measured*{ending}"))
 
 
 def describe(results: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -25,7 +26,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from lct_jax.config import editable, freeze
+from lct_jax.config import SamplingConfig, editable, freeze
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
@@ -83,6 +84,22 @@ def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHo
     return flags.DEFINE(
         _LocalPath(name), name, None, help, required=required, serializer=flags.ArgumentSerializer()
     )
+
+
+def define_sampling() -> Callable[[], dict[str, Any]]:
+    """Defines a flag for every field of the sampling config.
+
+    Returns:
+        A function that returns the fields whose flags were given, once flags are parsed.
+    """
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    holders = {
+        name: define[hint](name, None, f"sampling.{name} of the run")
+        if hint in define
+        else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
+        for name, hint in typing.get_type_hints(SamplingConfig).items()
+    }
+    return lambda: {n: flag.value for n, flag in holders.items() if flag.value is not None}
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import save_file
 from scenes import TINY_WAN, randomise
@@ -15,6 +17,9 @@ from test_wan_vae import draw_tensors
 
 from lct_jax.backbones.load import save_published
 from lct_jax.backbones.registry import build_abstract
+from lct_jax.codecs.wan_network import WanConfig as VAEConfig
+from lct_jax.codecs.wan_vae import WanVAE
+from lct_jax.config import NetworkConfig
 
 # The widths of the tiny VAE's latents and of the tiny UMT5's tokens.
 NETWORK = dataclasses.replace(
@@ -27,13 +32,18 @@ NETWORK = dataclasses.replace(
 SHIFT = 3.0
 
 
-def write_base(folder: Path) -> None:
+def write_base(
+    folder: Path,
+    network: NetworkConfig = NETWORK,
+    vae: VAEConfig = VAE,
+    version: Mapping[str, Any] = WanVAE.version,
+) -> None:
     """Writes network, VAE, text encoder, tokenizer and scheduler, as diffusers saves a pipeline."""
-    params = randomise(build_abstract(NETWORK).params)
-    save_published(folder / "transformer", params, NETWORK)
+    params = randomise(build_abstract(network).params)
+    save_published(folder / "transformer", params, network)
     (folder / "vae").mkdir()
-    save_file(draw_tensors(), folder / "vae/diffusion_pytorch_model.safetensors")
-    config = {"_class_name": "AutoencoderKLWan", "attn_scales": [], **dataclasses.asdict(VAE)}
+    save_file(draw_tensors(vae), folder / "vae/diffusion_pytorch_model.safetensors")
+    config = {"_class_name": "AutoencoderKLWan", **dataclasses.asdict(vae), **version}
     (folder / "vae/config.json").write_text(json.dumps(config))
     (folder / "text_encoder").mkdir()
     write_text_encoder(folder / "text_encoder")

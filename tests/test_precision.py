@@ -116,7 +116,11 @@ def test_blocks_are_scanned_and_recomputed_on_request():
 
 
 @pytest.mark.parametrize(
-    ("policy", "passes"), [("none", 2), ("block", 3), ("save_attention", 2), ("offload", 2)]
+    ("policy", "passes"),
+    [
+        *(("none", 2), ("block", 3), ("save_attention", 2), ("offload", 2)),
+        *(("offload_input", 3), ("auto", 3)),
+    ],
 )
 def test_attention_is_recomputed_unless_the_remat_policy_keeps_it(policy, passes):
     """A pass over the blocks of attention is one loop; it runs forward, backward, and forward again where it is

@@ -32,6 +32,7 @@ REAL = {
     "wan_1_3b": (WanConfig(), 1_418_996_800),
     "wan_14b": (WanConfig(width=5120, depth=40, heads=40, hidden=13824), 14_288_491_584),
     "wan22_5b": (WanConfig(width=3072, heads=24, hidden=14336, channels=48), 4_999_787_712),
+    "skyreels_v2_1_3b": (WanConfig(release="skyreels_v2", fps=24), 1_435_525_696),
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -150,6 +151,7 @@ def test_tensors_that_differ_are_listed(folder, change, expected):
         ({"in_channels": 36}, "in_channels: found 36, expected 2, as out_channels"),
         ({"qk_norm": None}, "qk_norm: found None, expected 'rms_norm_across_heads'"),
         ({"num_layers": "2"}, "num_layers: found '2', expected a whole number"),
+        ({"num_frame_per_block": 5}, "num_frame_per_block: found 5, expected 1"),
     ],
 )
 def test_another_network_is_refused_by_what_differs(folder, values, expected):
@@ -164,6 +166,24 @@ def test_a_base_that_is_not_the_config_is_named_by_its_field(folder):
     config = NetworkConfig(WanConfig(), OWN)
     with pytest.raises(InputError, match=r"^backbone\.width: found 1536, expected 32 of "):
         load_published(folder, config, build_abstract(config).params)
+
+
+def test_a_frame_rate_is_chosen_by_the_config_and_not_by_the_base(tmp_path):
+    """Nor is it written: both are published as a network that is told one."""
+    config = change(SMALL, release="skyreels_v2", fps=16)
+    params = TinyModel(config).params
+    save_published(tmp_path, params, config)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values["_class_name"] == "SkyReelsV2Transformer3DModel"
+    assert values["inject_sample_info"] is True
+    assert read_backbone(tmp_path) == change(config, fps=24).backbone
+    check_equal(load_published(tmp_path, config, make_mesh()), params)
+    with pytest.raises(InputError, match=r"^backbone\.fps: found 0, expected 24 of "):
+        load_published(tmp_path, change(config, fps=0), make_mesh())
+    with pytest.raises(
+        InputError, match=r"^backbone\.release: found 'wan', expected 'skyreels_v2'"
+    ):
+        load_published(tmp_path, SMALL, make_mesh())
 
 
 def test_a_pipeline_is_read_by_its_transformer_and_two_networks_are_refused(model, tmp_path):

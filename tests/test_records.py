@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lct_jax.config import WanConfig
 from lct_jax.config.network import change, make_network
 from lct_jax.data.sets import record_files
 from lct_jax.data.sets.lengths import LengthTable
@@ -274,6 +275,14 @@ def test_a_network_that_does_not_fit_is_refused_by_field(folder, fields, expecte
     with pytest.raises(InputError) as caught:
         prepared.check_fits(model.backbone, model.layout)
     assert str(caught.value) == expected.format(folder)
+
+
+def test_a_network_that_is_told_another_frame_rate_is_refused(folder):
+    sizes = {"width": 32, "heads": 2, "head_dim": 16, "rope_split": (8, 4, 4), "text_width": 5}
+    told = WanConfig(**sizes, channels=3, release="skyreels_v2", fps=24)
+    with pytest.raises(InputError) as caught:
+        PreparedSet(folder).check_fits(told, MODEL.layout)
+    assert str(caught.value) == f"backbone.fps: found 24, expected 12 of {folder}"
 
 
 def test_the_identity_of_a_set_follows_its_content(folder, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
-from scenes import SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_scenes
+from scenes import FAMILIES, SLOTS, TEXT_TOKENS, TINY, VIDEO_TOKENS, make_scenes, pack_scenes
 
 from lct_jax.backbones.registry import count_costs
 from lct_jax.config import Config, DataConfig, TrainingConfig
@@ -16,6 +18,7 @@ from lct_jax.costs.flops import (
     Recompute,
     count_attention,
     count_block_pairs,
+    count_computed,
     count_linear,
 )
 from lct_jax.costs.flops import count_useful as count_scene_useful
@@ -143,6 +146,33 @@ def test_recomputed_work_counts_as_computed_and_not_useful(sizes):
     )
     once_more = linear + 0.5 * count_attention(count_costs(TINY), pairs)
     np.testing.assert_allclose(second.computed - first.computed, once_more)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_meter_counts_what_the_plan_counts(family):
+    """Row by row, useful and computed: with text in the sequence, and with text beside it."""
+    network = FAMILIES[family]
+    scenes = make_scenes(config=network)
+    rows = [[scenes["trio"]], [scenes["single"], scenes["pair"]]]
+    batch = pack_scenes(rows, config=network).batch
+    sizes = jax.device_get(count_groups(batch, SLOTS))
+    costs, again = count_costs(network), Recompute(linear=1.0, attention=0.5)
+    program = Program(costs, KERNEL, again, sharing=1)
+    config = dataclasses.replace(
+        make_config("causal"), **sections(network), data=dataclasses.replace(DATA, rows=2)
+    )
+    work = count_work(sizes, config, program)
+    budget = {"video": VIDEO_TOKENS, "text": TEXT_TOKENS, "slots": SLOTS}
+    computed = [
+        count_computed(
+            costs, [s.plan for s in row], **budget, context="causal", kernel=KERNEL, again=again
+        ).total
+        for row in rows
+    ]
+    useful = [count_scene_useful(costs, s.plan, context="causal") for row in rows for s in row]
+    np.testing.assert_allclose(
+        [work.computed, work.useful], [sum(computed), sum(work.total for work in useful)]
+    )
 
 
 def test_fill_is_by_tokens_and_by_the_row_of_most_work(sizes):

@@ -98,3 +98,19 @@ def test_heads_that_do_not_make_up_the_width_are_refused():
     with pytest.raises(InputError) as caught:
         WanConfig(width=1500)
     assert str(caught.value) == ("backbone.width: found 1500, expected 1536, heads times head_dim")
+
+
+def test_wan_itself_is_told_no_frame_rate():
+    with pytest.raises(InputError) as caught:
+        WanConfig(fps=24)
+    assert str(caught.value) == "backbone.fps: found 24, expected 0 with backbone.release 'wan'"
+
+
+def test_a_frame_rate_changes_the_velocity(model):
+    """Row 0 of the embedding is 16 frames a second, and row 1 is 24."""
+    shot = make_scene(3, shots=[(3, (2, 3, 2), 0.625)], config=TINY_WAN)
+    told = {fps: TinyModel(change(TINY_WAN, release="skyreels_v2", fps=fps)) for fps in (16, 24)}
+    velocity = {
+        fps: told[fps].forward(pack_scenes([[shot]], config=told[fps].config)) for fps in told
+    }
+    assert np.abs(velocity[16] - velocity[24]).max() > 1e-3

@@ -51,15 +51,15 @@ class ShotCase(NamedTuple):
     time: float
 
 
-def make_both(folder: Any, **sizes: Any) -> Both:
-    """A random network of diffusers, saved by it and read by us."""
+def make_both(folder: Any, name: str = "WanTransformer3DModel", **sizes: Any) -> Both:
+    """A random network of a class of diffusers, saved by it and read by us."""
+    import diffusers
     import torch
-    from diffusers import WanTransformer3DModel
 
     torch.manual_seed(0)
     settings = {"ffn_dim": 100, "text_dim": TEXT_WIDTH, "freq_dim": 32} | sizes
     settings = {"in_channels": CHANNELS, "out_channels": CHANNELS} | settings
-    theirs = WanTransformer3DModel(**settings).eval()
+    theirs = getattr(diffusers, name)(**settings).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

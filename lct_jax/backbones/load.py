@@ -58,13 +58,17 @@ def read_backbone(folder: str | Path) -> BackboneConfig:
     Raises:
         InputError: there is no such network, or one that no family here computes.
     """
+    return _read(folder)[1]
+
+
+def _read(folder: str | Path) -> tuple[Published, BackboneConfig]:
     path = find_folder(folder) / "config.json"
     values = read_config(path)
     published = find_publisher(values.get("_class_name"), str(path)).published
     pipeline = path.parent.parent / "model_index.json"
     if pipeline.exists():
         _check_pipeline(pipeline, published)
-    return published.read_config(values, str(path))
+    return published, published.read_config(values, str(path))
 
 
 def is_published(folder: str | Path) -> bool:
@@ -110,9 +114,11 @@ def list_places(config: NetworkConfig) -> dict[str, Place]:
 
 def check_backbone(folder: str | Path, backbone: BackboneConfig) -> None:
     """Raises InputError that names the first field in which published weights are of another network."""
-    found = read_backbone(folder)
+    published, found = _read(folder)
     for field in type(found).__dataclass_fields__:
         ours, theirs = getattr(backbone, field, None), getattr(found, field)
+        if field in published.chosen and ours and theirs:
+            continue
         if ours != theirs:
             raise InputError(f"backbone.{field}: found {ours!r}, expected {theirs!r} of {folder}")
 

@@ -33,7 +33,7 @@ def read_pipeline(folder: str | Path) -> Config:
     """Returns the settings that a published network is used and tuned with, from its family and its own files.
 
     `prepare.codec_from`, `prepare.encoder_from` and `training.init_from` name the parts of the pipeline. The shift of
-    the sampler is that of the pipeline's scheduler, where there is one.
+    the sampler is that of the pipeline's scheduler, where there is one and it is not 1.
 
     Args:
         folder: of the pipeline, or of the network in it.
@@ -105,8 +105,9 @@ def _read_shift(root: Path, *, usual: float) -> float:
     if not path.is_file():
         return usual
     values = read_config(path)
-    # diffusers' flow-matching Euler scheduler has "shift", its UniPC "flow_shift".
+    # diffusers' flow-matching Euler scheduler has "shift", its UniPC "flow_shift", and 1 where nobody has set one: the
+    # files of SkyReels-V2 say so, and its authors set 8 in their programs.
     shift = values.get("flow_shift", values.get("shift", usual))
     if not isinstance(shift, int | float) or not shift > 0:
         raise InputError(f"{path}: flow_shift: found {shift!r}, expected a number above 0")
-    return float(shift)
+    return usual if shift == 1 else float(shift)

@@ -81,18 +81,19 @@ class Published(NamedTuple):
     """The layout in which others publish weights of a family: a folder with config.json and safetensors.
 
     Attributes:
-        class_name: what config.json has under `_class_name`.
+        class_names: what config.json may have under `_class_name`.
         stem: of the names of the safetensors files.
         refused: why a pipeline is refused whose model_index.json has a value under such a name.
         read_config: the values of config.json, and where they stand, to a config; InputError for another network.
         write_config: a config to the values of config.json.
         make_turns: the rules that `PublishedName.turn` names.
+        chosen: fields of the config whose value, where there is one, no file says: a config chooses it.
         make_config: how a network is used and tuned: codec, encoder, frame rate, size, shift, guidance, without files.
         original: the ends of names in the files of the network's authors, by those of the published layers. Files of
             LoRAs use both.
     """
 
-    class_name: str
+    class_names: tuple[str, ...]
     stem: str
     refused: Mapping[str, str]
     read_config: Callable[[Mapping[str, Any], str], BackboneConfig]
@@ -100,6 +101,7 @@ class Published(NamedTuple):
     make_turns: Callable[[BackboneConfig], Mapping[str, Turn]]
     make_config: Callable[[BackboneConfig], Config]
     original: Mapping[str, str]
+    chosen: frozenset[str] = frozenset()
 
 
 class Family(NamedTuple):

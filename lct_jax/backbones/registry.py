@@ -30,7 +30,12 @@ def find_publisher(class_name: object, where: str) -> Family:
         InputError: there is none; the message has `where` the name was found.
     """
     families = list_plugins(package="lct_jax.backbones", attribute="FAMILY")
-    published = {f.published.class_name: f for f in families if f.published is not None}
+    published = {
+        name: family
+        for family in families
+        if family.published is not None
+        for name in family.published.class_names
+    }
     if class_name not in published:
         there = ", ".join(sorted(published))
         raise InputError(f"{where}: _class_name: found {class_name!r}, expected one of {there}")

@@ -11,23 +11,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from lct_jax.attention.chunked import ATTENDED
 from lct_jax.config import NetworkConfig
-from lct_jax.distributed.sharding import shard_heads
+from lct_jax.distributed.sharding import find_platform, shard_heads
 from lct_jax.types import KeyValues
 
-# The checkpoint policies of a block, by the config's names (`compute.remat`).
-POLICIES = {
-    "block": jax.checkpoint_policies.nothing_saveable,
-    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
-    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+# Recomputation policies know the input of a block under this name.
+INPUT = "input"
+
+
+def _offload(name: str) -> Callable[..., Any]:
+    return jax.checkpoint_policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[ATTENDED],
+        names_which_can_be_offloaded=[name],
         offload_src="device",
         offload_dst="pinned_host",
-    ),
+    )
+
+
+# The checkpoint policies of a block, by the config's names (`compute.remat`). Programs that train put a name in the
+# place of "auto"; where nobody did, blocks are recomputed.
+POLICIES = {
+    "auto": jax.checkpoint_policies.nothing_saveable,
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "save_attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+    "offload": _offload(ATTENDED),
+    "offload_input": _offload(INPUT),
 }
+# A CPU has no other memory to move to.
+ON_CPU = {"offload": "save_attention", "offload_input": "block"}
 
 
 def stack_blocks(kind: type[nnx.Module], config: NetworkConfig, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -67,9 +81,12 @@ def run_blocks(
     graph, layers = nnx.split(blocks)
 
     def step(x: Any, numbered: tuple[jax.Array, nnx.State]) -> tuple[Any, KeyValues | None]:
+        x = jax.tree.map(lambda part: checkpoint_name(part, INPUT), x)
         return run(nnx.merge(graph, numbered[1]), x, numbered[0])
 
     remat = config.compute.remat
+    if find_platform() == "cpu":
+        remat = ON_CPU.get(remat, remat)
     if remat != "none" and differentiable:
         step = jax.checkpoint(step, prevent_cse=False, policy=POLICIES[remat])
     x, kept = jax.lax.scan(step, x, (jnp.arange(config.backbone.depth), layers))

@@ -7,7 +7,7 @@ keep their meaning when those change.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lct_jax.config.fields import Positive, PositiveFloat, settings
 from lct_jax.errors import InputError
@@ -15,6 +15,8 @@ from lct_jax.errors import InputError
 # Where the text of a shot stands: "joint", in one sequence with the video, seen by all shots or by its own; or
 # "beside" it, read by the video of its shot through cross-attention.
 TextPlace = Literal["joint", "beside"]
+# Frames a second that an embedding of them has rows for, in their order (SkyReels-V2, arXiv 2504.13074).
+FRAME_RATES = (16, 24)
 
 
 class _Patched:
@@ -57,6 +59,7 @@ class DualStreamConfig(_Patched):
     qk_norm: Literal["head", "all", "none"] = "head"
     final_norm: Literal["layer", "rms"] = "layer"
     time_features: Positive = 256
+    fps: ClassVar[int] = 0  # it is told no frame rate
 
     def __post_init__(self) -> None:
         _check_split(self.rope_split, self.head_dim)
@@ -72,7 +75,8 @@ class WanConfig(_Patched):
     """The transformer of Wan (arXiv 2503.20314) for text to video; the defaults are those of Wan2.1-T2V-1.3B.
 
     Wan2.1-T2V-14B has width 5120, depth 40, heads 40 and hidden 13824. Wan2.2-TI2V-5B has width 3072, heads 24, hidden
-    14336 and 48 channels. All of them have heads of 128.
+    14336 and 48 channels. All of them have heads of 128. SkyReels-V2 (arXiv 2504.13074) has the sizes of Wan 2.1, and
+    at 1.3B an embedding of the frame rate.
 
     Attributes:
         family: which network it is.
@@ -82,6 +86,10 @@ class WanConfig(_Patched):
         text_places: tokens of text that a shot sees; behind its own these are zeros, to which the network attends.
         rope_split: how K is divided over (t, h, w); each part is even. rope_base: frequency base.
         time_features: width of the sinusoidal time features.
+        release: whose network it is: "wan", or "skyreels_v2", which others publish under a class of its own and use
+            with settings of its own.
+        fps: frames a second that the network is told, the rate of the set that it is trained on; 0 for a network that
+            has no embedding of them.
     """
 
     family: Literal["wan"] = "wan"
@@ -97,9 +105,15 @@ class WanConfig(_Patched):
     rope_split: tuple[Positive, Positive, Positive] = (44, 42, 42)
     rope_base: PositiveFloat = 10_000.0
     time_features: Positive = 256
+    release: Literal["wan", "skyreels_v2"] = "wan"
+    fps: Literal[0, 16, 24] = 0
 
     def __post_init__(self) -> None:
         _check_split(self.rope_split, self.head_dim)
+        if self.fps and self.release == "wan":
+            raise InputError(
+                f"backbone.fps: found {self.fps}, expected 0 with backbone.release 'wan'"
+            )
         if self.width != self.heads * self.head_dim:
             raise InputError(
                 f"backbone.width: found {self.width}, expected {self.heads * self.head_dim}, heads times head_dim"

@@ -8,6 +8,7 @@ from lct_jax.config.fields import Positive, settings
 
 Context = Literal["full", "causal"]
 Kernel = Literal["auto", "splash", "triton", "chunked"]
+Remat = Literal["auto", "none", "block", "save_attention", "offload", "offload_input"]
 
 
 @settings("compute")
@@ -21,11 +22,12 @@ class ComputeConfig:
             interpreted, slowly), "chunked" runs anywhere; "auto" takes the one for the platform.
         remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each block
             except the results of its attention kernel; "offload": the same, with these results kept in the host's
-            memory.
+            memory; "offload_input": each block, with its input kept in the host's memory; "auto": what computes least
+            again and fits the chips (docs/training.md). On a CPU nothing is moved, since its memory is the host's.
         seq_shards: the number of devices along the tokens of a row in training.
     """
 
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     kernel: Kernel = "auto"
-    remat: Literal["none", "block", "save_attention", "offload"] = "block"
+    remat: Remat = "auto"
     seq_shards: Positive = 1

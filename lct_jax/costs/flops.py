@@ -199,7 +199,8 @@ def count_computed(
         kernel=kernel,
     )
     if place == "beside":
-        pairs += _count_read_blocks([g for _, g in groups], video=video, text=text, kernel=kernel)
+        video_S, text_S = np.array([(g.video, g.text) for _, g in groups]).T
+        pairs += count_read_blocks(video_S, text_S, video=video, text=text, kernel=kernel)
     forward = count_attention(costs, pairs)
     return Flops(
         linear * (1.0 + costs.backward + again.linear),
@@ -231,16 +232,24 @@ def count_block_pairs(
     return int(len(bounds) * blocks.sum()) * query * key
 
 
-def _count_read_blocks(
-    groups: Sequence[GroupPlan], *, video: int, text: int, kernel: Kernel
+def count_read_blocks(
+    video_S: np.ndarray, text_S: np.ndarray, *, video: int, text: int, kernel: Kernel
 ) -> int:
-    """Pairs in all blocks of cross-attention over one row: a block of queries needs the text of all its groups."""
+    """Returns the pairs in all blocks of cross-attention over one row.
+
+    A block of queries needs the text of all its groups.
+
+    Args:
+        video_S, text_S: the tokens of every group of the row, in order.
+        video, text: the budget of the row.
+    """
     query, key = (
         -(-length // -(-length // most))
         for length, most in ((video, kernel.query_block), (text, kernel.key_block))
     )
-    video_S, text_S = np.array([(g.video, g.text) for g in groups]).T
     end_S, text_end_S = np.cumsum(video_S), np.cumsum(text_S)
+    if not end_S[-1]:
+        return 0
     starts = np.arange(0, end_S[-1], query)
     group_of = lambda place: np.searchsorted(end_S, np.minimum(place, end_S[-1] - 1), "right")
     first = (text_end_S - text_S)[group_of(starts)] // key

@@ -1,7 +1,8 @@
 """What a remat policy keeps and recomputes of a block, and how much work kernels do.
 
-Names are those of `compute.remat` and `compute.kernel`. They describe what the networks of `lct_jax/backbones` do under
-`jax.checkpoint`; a test compares the two.
+Names are those of `compute.remat`, once a name stands in the place of "auto" (`lct_jax/plan/remat.py`), and of
+`compute.kernel`. They describe what the networks of `lct_jax/backbones` do under `jax.checkpoint`; a test compares the
+two.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lct_jax.attention import chunked, splash, triton
-from lct_jax.costs.flops import Kernel, Recompute
+from lct_jax.costs.flops import Activations, Kernel, Recompute
 
 
 class Policy(NamedTuple):
@@ -17,21 +18,31 @@ class Policy(NamedTuple):
 
     Attributes:
         again: the shares of the forward pass that are recomputed.
-        attended: whether the output of a block's attention is kept on the device.
-        whole: whether all that the backward pass of a block reads is kept.
+        kept: what is kept of every block on the device, as fields of `Activations`.
+        offloaded: what is kept of it in the host's memory.
     """
 
     again: Recompute
-    attended: bool
-    whole: bool
+    kept: tuple[str, ...]
+    offloaded: tuple[str, ...] = ()
+
+    def sum_kept(self, bytes_of: Activations) -> float:
+        """Returns the bytes that a block keeps on the device for a token."""
+        return sum(getattr(bytes_of, name) for name in self.kept)
+
+    def sum_offloaded(self, bytes_of: Activations) -> float:
+        """Returns the bytes that a block keeps on the host for a token."""
+        return sum(getattr(bytes_of, name) for name in self.offloaded)
 
 
+ALL, LINEAR = Recompute(linear=1.0, attention=1.0), Recompute(linear=1.0, attention=0.0)
+# From the one that computes least again to the one that takes least memory.
 POLICIES = {
-    "block": Policy(Recompute(linear=1.0, attention=1.0), attended=False, whole=False),
-    "save_attention": Policy(Recompute(linear=1.0, attention=0.0), attended=True, whole=False),
-    # The output of attention is kept too, but on the host.
-    "offload": Policy(Recompute(linear=1.0, attention=0.0), attended=False, whole=False),
-    "none": Policy(Recompute(linear=0.0, attention=0.0), attended=True, whole=True),
+    "none": Policy(Recompute(linear=0.0, attention=0.0), kept=("whole",)),
+    "save_attention": Policy(LINEAR, kept=("carry", "attended")),
+    "offload": Policy(LINEAR, kept=("carry",), offloaded=("attended",)),
+    "block": Policy(ALL, kept=("carry",)),
+    "offload_input": Policy(ALL, kept=(), offloaded=("carry",)),
 }
 # `backward` counts the matrix products for a pair in the backward pass. Splash and triton have a kernel for queries (3)
 # and one for keys and values (4), and each computes the scores; in chunks the scores are computed once for both.

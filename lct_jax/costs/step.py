@@ -22,6 +22,7 @@ from lct_jax.costs.flops import (
     count_attention,
     count_block_pairs,
     count_linear,
+    count_read_blocks,
 )
 from lct_jax.costs.recompute import KERNELS, POLICIES
 from lct_jax.types import PADDING_SCENE, Array, PackedBatch
@@ -100,11 +101,12 @@ def count_groups(batch: PackedBatch, slots: int) -> GroupSizes:
 def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
     """Returns the work of one step, from the sizes of its batch as numpy arrays."""
     costs, data, training = program.costs, config.data, config.training
+    beside = costs.text_place == "beside"
     useful_B = count_useful(sizes, costs, context=training.context)
-    length = data.video_tokens + data.text_tokens
+    length = data.video_tokens + (0 if beside else data.text_tokens)
     # Micro-batches are strided, as in `split_rows`.
     rows = np.arange(len(useful_B)).reshape(-1, training.accumulate).T
-    tokens = sizes.video + sizes.text
+    tokens = _count_tokens(sizes, costs)
     pairs = sum(
         count_block_pairs(
             sizes.scene[call],
@@ -115,6 +117,12 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
         )
         for call in rows.reshape(-1, program.sharing)
     )
+    if beside:
+        budget = {"video": data.video_tokens, "text": data.text_tokens}
+        pairs += sum(
+            count_read_blocks(*row, **budget, kernel=program.kernel)
+            for row in zip(sizes.video, sizes.text, strict=True)
+        )
     linear = data.rows * count_linear(
         costs, video=data.video_tokens, text=data.text_tokens, groups=data.groups
     )
@@ -135,13 +143,21 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
 
 def count_useful(sizes: GroupSizes, costs: Costs, *, context: Context) -> np.ndarray:
     """Returns the FLOPs over every row's real tokens and visible pairs, forward and backward, float64[B]."""
-    tokens_BS = (sizes.video + sizes.text).astype(np.float64)
+    tokens_BS = _count_tokens(sizes, costs).astype(np.float64)
     seen_BSS = sizes.scene[:, :, None] == sizes.scene[:, None, :]
     if context == "causal":
         seen_BSS &= sizes.shot[:, None, :] <= sizes.shot[:, :, None]
     pairs_B = np.einsum("bq,bqk,bk->b", tokens_BS, seen_BSS, tokens_BS)
+    if costs.text_place == "beside":
+        # One key stands for the zeros behind a prompt.
+        pairs_B += (sizes.video * (sizes.text + 1.0)).sum(axis=1)
     groups_B = (sizes.scene != PADDING_SCENE).sum(axis=1)
     video_B, text_B = sizes.video.sum(axis=1), sizes.text.sum(axis=1)
     linear_B = count_linear(costs, video=video_B, text=text_B, groups=groups_B)
     attention_B = count_attention(costs, pairs_B)
     return linear_B * (1.0 + costs.backward) + attention_B * (1.0 + BACKWARD)
+
+
+def _count_tokens(sizes: GroupSizes, costs: Costs) -> np.ndarray:
+    """Returns the tokens of every group in the sequence of self-attention, int32[B S]."""
+    return sizes.video + (0 if costs.text_place == "beside" else sizes.text)

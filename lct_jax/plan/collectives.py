@@ -19,6 +19,8 @@ from lct_jax.plan.topology import Topology
 
 # The all-to-alls of one pass of attention: queries, keys, values and the output.
 EXCHANGES = 4
+# Those of them that go with the queries, and those with the keys.
+OF_QUERIES, OF_KEYS = 2, 2
 
 
 class Collective(NamedTuple):
@@ -89,11 +91,18 @@ def _list_exchanges(config: Config, shards: Shards, topology: Topology) -> list[
     model, data, micro = config.backbone, config.data, config.training.accumulate
     links = find_axis_links(topology, shards, "seq")
     rows = data.rows / shards.data
-    tokens = rows * (data.video_tokens + data.text_tokens) / shards.seq
+    # Where text stands beside the video, there is cross-attention besides self-attention.
+    if model.text == "joint":
+        kinds, tokens = EXCHANGES, EXCHANGES * (data.video_tokens + data.text_tokens)
+    else:
+        kinds = 2 * EXCHANGES
+        tokens = (EXCHANGES + OF_QUERIES) * data.video_tokens + OF_KEYS * data.text_tokens
     width = model.heads * model.head_dim * jnp.dtype(config.compute.dtype).itemsize
-    # The passes are the forward pass, its gradient, and perhaps the recomputed forward pass.
-    passes = 2 + POLICIES[config.compute.remat].again.attention
-    sent = passes * EXCHANGES * model.depth * tokens * width * (shards.seq - 1) / shards.seq
-    count = round(passes * EXCHANGES * model.depth * micro)
+    # The passes are the forward pass, its gradient, and perhaps the forward pass again: also where the output of a
+    # kernel is kept, for what surrounds the kernel needs what was exchanged.
+    passes = 2 + POLICIES[config.compute.remat].again.linear
+    others = (shards.seq - 1) / shards.seq
+    sent = passes * model.depth * rows * tokens / shards.seq * width * others
+    count = round(passes * kinds * model.depth * micro)
     seconds = exchange_seconds(topology.chip, links, sent)
     return [Collective("all-to-all", "queries, keys, values", "seq", count, sent, seconds)]

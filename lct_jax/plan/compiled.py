@@ -30,6 +30,7 @@ class Compiled:
         arguments, temporaries: bytes; results that share no memory with arguments are among the latter. Both are 0
             where the compiler refused the program for want of memory.
         total: bytes at the peak; where the compiler refused the program, those that it named.
+        host: bytes of the host's memory.
         text: the optimised program, or "" where the compiler refused it.
         seconds: how long compiling took.
     """
@@ -37,6 +38,7 @@ class Compiled:
     arguments: int
     temporaries: int
     total: float
+    host: int
     text: str
     seconds: float
 
@@ -55,12 +57,13 @@ def compile_program(lowered: jax.stages.Lowered) -> Compiled:
         if found is None:
             raise InputError(f"--compile: {error}") from error
         total = float(found[1]) * _UNIT[found[2]]
-        return Compiled(0, 0, total, "", time.perf_counter() - began)
+        return Compiled(0, 0, total, 0, "", time.perf_counter() - began)
     memory = program.memory_analysis()
     return Compiled(
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.peak_memory_in_bytes - memory.argument_size_in_bytes,
         total=float(memory.peak_memory_in_bytes),
+        host=memory.host_temp_size_in_bytes,
         text=program.as_text(),
         seconds=time.perf_counter() - began,
     )

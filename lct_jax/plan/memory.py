@@ -24,17 +24,25 @@ INDEX = 6 * FLOAT
 
 # Layers whose weights are gathered at one time: the current one and the next.
 PREFETCHED = 2
+# Blocks whose part on the host is in the device's memory as well: two on their way there, two on their way back.
+IN_FLIGHT = 4
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device by part."""
+    """Bytes of one device by part.
+
+    Attributes:
+        parts: those in the device's own memory.
+        host: those that it keeps in its host's memory.
+    """
 
     parts: dict[str, float]
+    host: float = 0.0
 
     @property
     def total(self) -> float:
-        """The sum of all parts."""
+        """The sum of all parts in the device's memory."""
         return sum(self.parts.values())
 
 
@@ -46,7 +54,6 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     tokens = rows / micro * (data.video_tokens + text) / shards.seq
     size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
     policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
-    kept = bytes_of.whole if policy.whole else bytes_of.carry + policy.attended * bytes_of.attended
     layer, own_layer = parameters.blocks / depth, parameters.trained_blocks / depth
     return Memory(
         {
@@ -56,11 +63,13 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "EMA": parameters.ema,
             "gradients": parameters.params * (1 + (micro > 1)),
             "batch": _batch_bytes(config, shards),
-            "saved activations": depth * tokens * kept,
+            "saved activations": depth * tokens * policy.sum_kept(bytes_of),
             "layer temporaries": bytes_of.block * tokens,
+            "moved to the host": IN_FLIGHT * tokens * policy.sum_offloaded(bytes_of),
             "weights to compute with": parameters.cast_blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + own_layer * FLOAT,
-        }
+        },
+        host=depth * tokens * policy.sum_offloaded(bytes_of),
     )
 
 

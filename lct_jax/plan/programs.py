@@ -37,6 +37,9 @@ from lct_jax.training.state import init_state, split_params
 from lct_jax.training.step import jit_step, make_step
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
+# The chips of the smallest slice that the TPU compiler describes; of a smaller one the first chips are taken.
+SMALLEST_SLICE = 4
+
 
 def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
     """Returns devices to compile for; this machine need not have them.
@@ -55,7 +58,7 @@ def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     # Compiling uses no chip, so several processes may compile at the same time.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    platform, options = "tpu", {"topology_name": topology.name}
+    platform, options = "tpu", {"topology_name": name_described(topology)}
     if topology.kind == "gpu":
         platform, options = "cuda", _describe_gpus(topology, gpu_spec)
     try:
@@ -68,7 +71,15 @@ def find_devices(topology: Topology, gpu_spec: Path | None = None) -> list[Any]:
         raise InputError(
             f"--compile: no compiler for {topology.name} ({error}), expected {wanted[platform]}"
         ) from None
-    return list(found.devices)
+    return list(found.devices)[: topology.devices]
+
+
+def name_described(topology: Topology) -> str:
+    """Returns the TPU slice that the compiler is asked to describe: it knows none that is smaller than four chips."""
+    if topology.chips >= SMALLEST_SLICE:
+        return topology.name
+    sides = "x".join(["2", "2", "1"][: topology.chip.torus])
+    return f"{topology.name.partition(':')[0]}:{sides}"
 
 
 def _describe_gpus(topology: Topology, gpu_spec: Path | None) -> dict[str, str]:

@@ -34,7 +34,14 @@ def refine_training(plan: TrainingPlan, compiled: Compiled) -> TrainingPlan:
     sent = find_collectives(compiled.text, data=shards.data, seq=shards.seq)
     collectives = [_time(found, plan) for found in sent]
     micro = config.training.accumulate
-    roofline = bound_step(plan.work, plan.parameters, collectives, plan.topology, micro=micro)
+    roofline = bound_step(
+        plan.work,
+        plan.parameters,
+        collectives,
+        plan.topology,
+        micro=micro,
+        offloaded=plan.memory.host,
+    )
     return dataclasses.replace(changed, collectives=collectives, roofline=roofline)
 
 
@@ -60,7 +67,8 @@ def _memory(compiled: Compiled) -> Memory:
         {
             "arguments": float(compiled.arguments),
             "temporaries": float(compiled.temporaries),
-        }
+        },
+        host=float(compiled.host),
     )
 
 

@@ -56,6 +56,7 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
                 ),
                 *describe_workload(plan.workload),
                 ("batch", describe_batch(plan)),
+                ("remat", config.compute.remat),
                 (
                     "computed a step",
                     f"{work.computed.total / 1e15:,.1f} PFLOP: linear {work.computed.linear / 1e15:,.1f}, "
@@ -124,6 +125,8 @@ def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
     sizes = {**memory.parts, "together": memory.total}
     lines = [f"memory a device, GiB, {source}"]
     lines += _table((n, f"{s / GIB:9.3f}") for n, s in sizes.items() if s)
+    if memory.host:
+        lines += _table([("on the host besides", f"{memory.host / GIB:9.3f}")])
     if estimate is not None:
         off = estimate.total / memory.total - 1
         lines += _table([("estimated before", f"{estimate.total / GIB:9.3f} ({off:+.1%})")])
@@ -196,7 +199,8 @@ def describe_time(plan: TrainingPlan) -> list[str]:
     limit = max(bound._asdict(), key=bound._asdict().get)
     return [
         f"a step: at least {bound.step:.2f} s, limited by {limit} (compute {bound.compute:.2f}, memory "
-        f"{bound.memory:.2f}, links {bound.links:.2f} s; {bound.exposed:.2f} s if nothing overlaps)",
+        f"{bound.memory:.2f}, links {bound.links:.2f}, host {bound.host:.2f} s; {bound.exposed:.2f} s if nothing "
+        "overlaps)",
         f"MFU: at most {plan.mfu:.1%}",
         f"{plan.steps:,} steps: at least {plan.days:,.1f} days",
     ]
@@ -209,7 +213,8 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
     lines = [f"search: {len(options)} settings fit on {topology.name}, fastest first"]
     for option in options[:SHOWN]:
         seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
-        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}")
+        host = f" ({option.host / GIB:.1f} on the host)" if option.host else ""
+        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}{host}")
     return "\n".join(lines)
 
 
@@ -261,6 +266,7 @@ def to_json(plan: TrainingPlan | SamplingPlan) -> dict[str, Any]:
     values = {name: to_plain(getattr(plan, name)) for name in names}
     return {
         "config": plan.config.name,
+        "remat": plan.config.compute.remat,
         "topology": plan.topology.name,
         "usable": plan.topology.chip.usable,
         "total": plan.memory.total,

@@ -1,7 +1,7 @@
 """How long a training step takes at least, and so how high its MFU can be: work over published peaks.
 
-There are three bounds: matrix products at the chip's peak, bytes through its memory, and bytes over its links. With
-perfect overlap a step takes the longest of them; without overlap, it takes their sum.
+There are four bounds: matrix products at the chip's peak, bytes through its memory, bytes over its links, and bytes to
+the host's memory and back. With perfect overlap a step takes the longest of them; without overlap, it takes their sum.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class Work(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """Lower bounds of the seconds of a step, for matrix products, bytes through memory, and bytes over links."""
+    """Lower bounds of the seconds of a step: matrix products, and bytes through memory, over links and to hosts."""
 
     compute: float
     memory: float
     links: float
+    host: float
 
     @property
     def step(self) -> float:
@@ -74,6 +75,7 @@ def bound_step(
     topology: Topology,
     *,
     micro: int,
+    offloaded: float,
 ) -> Roofline | None:
     """Returns the bounds of a step; None where no peaks are published (a CPU).
 
@@ -82,6 +84,7 @@ def bound_step(
 
     Args:
         micro: the number of batches over which a step is accumulated.
+        offloaded: bytes that a device keeps on its host at a time, once in each of these batches.
     """
     chip = topology.chip
     if not chip.flops:
@@ -96,6 +99,8 @@ def bound_step(
         compute=work.computed.total / (topology.chips * chip.flops),
         memory=moved * chip.devices / chip.bandwidth,
         links=sum(c.seconds for c in collectives),
+        # There and back.
+        host=2 * micro * offloaded * chip.devices / chip.host,
     )
 
 

@@ -22,12 +22,18 @@ LARGEST = 4096
 
 @dataclass(frozen=True)
 class Option:
-    """A mesh, a remat policy and micro-batches, with the memory and the seconds of a step."""
+    """A mesh, a remat policy and micro-batches, with what a step of them takes.
+
+    Attributes:
+        memory, host: bytes of a device, and those that it keeps in its host's memory.
+        seconds: the least that a step takes; None without peaks.
+    """
 
     seq: int
     remat: str
     accumulate: int
     memory: float
+    host: float
     seconds: float | None
 
     def describe(self) -> str:
@@ -39,7 +45,10 @@ class Option:
 
 
 def search(config: Config, topology: Topology, target: SceneTarget) -> list[Option]:
-    """Returns all meshes, policies and micro-batches whose step fits, fastest first, and of equal ones the smallest."""
+    """Returns all meshes, policies and micro-batches whose step fits.
+
+    They are ordered by seconds, then by what is kept on the host, then by memory.
+    """
     found = []
     for seq in _divisors(topology.devices):
         for remat in POLICIES:
@@ -56,8 +65,9 @@ def search(config: Config, topology: Topology, target: SceneTarget) -> list[Opti
                     continue
                 if plan.fits:
                     seconds = None if plan.roofline is None else plan.roofline.step
-                    found.append(Option(seq, remat, accumulate, plan.memory.total, seconds))
-    return sorted(found, key=lambda o: (o.seconds or 0.0, o.memory))
+                    memory = plan.memory
+                    found.append(Option(seq, remat, accumulate, memory.total, memory.host, seconds))
+    return sorted(found, key=lambda o: (o.seconds or 0.0, o.host, o.memory))
 
 
 def search_sampling(

@@ -80,5 +80,13 @@ def _this_machine() -> Chip:
     """Returns this machine as a chip: simulated devices share its memory, and no peak of it is published here."""
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return Chip(
-        "CPU", flops=0.0, bandwidth=0.0, memory=memory, usable=memory, link=0.0, torus=0, node=1
+        "CPU",
+        flops=0.0,
+        bandwidth=0.0,
+        memory=memory,
+        usable=memory,
+        link=0.0,
+        torus=0,
+        node=1,
+        host=0.0,
     )

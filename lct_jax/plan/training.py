@@ -16,6 +16,7 @@ from lct_jax.plan.collectives import Collective, list_collectives
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory, estimate_memory
 from lct_jax.plan.parameters import Parameters, make_abstract_mesh, place_parameters
+from lct_jax.plan.remat import choose_remat
 from lct_jax.plan.roofline import Roofline, Work, bound_step, count_work, find_mfu
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import SceneTarget, Workload, make_workload
@@ -28,6 +29,7 @@ class TrainingPlan:
     """The plan of a training step.
 
     Attributes:
+        config: the config, in which `compute.remat` names a policy.
         steps: the steps of the planned run.
         estimate: memory as estimated, where `memory` is a compiler's.
     """
@@ -79,19 +81,21 @@ def plan_training(
     shards = find_shards(config, topology)
     workload = make_workload(config, target)
     parameters = place_parameters(config.network, shards)
-    collectives = list_collectives(config, parameters, shards, topology)
+    config = choose_remat(config, shards, topology.chip)
     work = count_work(config, workload, kernel=find_kernel(config, topology))
-    micro = config.training.accumulate
+    collectives = list_collectives(config, parameters, shards, topology)
+    memory, micro = estimate_memory(config, parameters, shards), config.training.accumulate
+    bound = bound_step(work, parameters, collectives, topology, micro=micro, offloaded=memory.host)
     return TrainingPlan(
         config=config,
         topology=topology,
         shards=shards,
         workload=workload,
         parameters=parameters,
-        memory=estimate_memory(config, parameters, shards),
+        memory=memory,
         work=work,
         collectives=collectives,
-        roofline=bound_step(work, parameters, collectives, topology, micro=micro),
+        roofline=bound,
         steps=steps,
     )
 

@@ -1,4 +1,4 @@
-"""Wan's text-to-video transformer (Wan 2.1 at 1.3B and 14B): video in one sequence, text beside it."""
+"""Wan's text-to-video transformer (Wan 2.1, Wan2.2-TI2V-5B, SkyReels-V2): video in one sequence, text beside it."""
 
 from lct_jax.backbones.protocol import Family
 from lct_jax.backbones.wan.costs import count_costs

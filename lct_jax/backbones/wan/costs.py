@@ -10,7 +10,7 @@ from lct_jax.costs.flops import Activations, Costs
 
 # Arrays [video tokens, width] that a block takes, in the compute dtype, as in the MMDiT's costs. A block at its widest
 # was read off a program of the 1.3B network compiled for TPU; the others are scaled from the MMDiT's.
-BLOCK_ARRAYS, WHOLE_ARRAYS = 45, 28
+BLOCK_ARRAYS, WHOLE_ARRAYS = 47, 36
 FORWARD_ARRAYS, FORWARD_FLOATS = 18, 6
 FLOAT = 4  # bytes
 

@@ -36,6 +36,7 @@ ORIGINAL = {
     "condition_embedder.time_proj": "time_projection.1",
     "proj_out": "head.head",
 }
+_RATE = {"rate_in": "fps_projection.net.0.proj", "rate_out": "fps_projection.net.2"}
 _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0"}
 _MLP = {"up": "ffn.net.0.proj", "down": "ffn.net.2"}
 
@@ -50,8 +51,7 @@ def decays(path: tuple[str, ...]) -> bool:
 
 def name_weights(config: NetworkConfig) -> Mapping[str, PublishedName]:
     """Returns the published name of every parameter; "{}" stands for the number of the block."""
-    del config  # names are the same for all sizes
-    return dict(_name_all())
+    return dict([*_name_all(), *(_name_rates() if config.backbone.fps else ())])
 
 
 def _name_all() -> Iterator[tuple[str, PublishedName]]:
@@ -76,6 +76,12 @@ def _name_all() -> Iterator[tuple[str, PublishedName]]:
     for ours, theirs in _MLP.items():
         yield from _name_layer(f"blocks.{ours}", f"blocks.{{}}.{theirs}")
     yield "blocks.table", PublishedName("blocks.{}.scale_shift_table", "table")
+
+
+def _name_rates() -> Iterator[tuple[str, PublishedName]]:
+    yield "time.rates", PublishedName("fps_embedding.weight")
+    for ours, theirs in _RATE.items():
+        yield from _name_layer(f"time.{ours}", theirs)
 
 
 def _name_layer(

@@ -3,7 +3,8 @@
 For one shot alone it computes what the published model computes for a clip (arXiv 2503.20314; the tests compare it
 with diffusers' `WanTransformer3DModel`). With several shots, the index says which video tokens see each other; every
 shot is modulated by its own time and reads the text of its own group. Only video tokens are rotated, so attention
-depends on differences of positions alone.
+depends on differences of positions alone. SkyReels-V2 (arXiv 2504.13074) is the same network; at 1.3B it is told the
+frame rate.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from lct_jax.backbones.stack import run_blocks, stack_blocks
 from lct_jax.backbones.wan.blocks import Block, BlockInput
 from lct_jax.backbones.wan.context import find_context
 from lct_jax.config import Context, NetworkConfig, WanConfig
+from lct_jax.config.backbone import FRAME_RATES
 from lct_jax.distributed.sharding import shard
 from lct_jax.types import (
     BackboneSpec,
@@ -41,7 +43,7 @@ from lct_jax.types import (
 
 
 class TimeEmbedding(nnx.Module):
-    """Embeds the time of each group, in float32 throughout."""
+    """Embeds the time of each group, and the frame rate where the network is told it, in float32 throughout."""
 
     def __init__(self, config: WanConfig, *, rngs: nnx.Rngs) -> None:
         width = config.width
@@ -49,12 +51,21 @@ class TimeEmbedding(nnx.Module):
         self.embed_in = float_linear(config.time_features, width, rngs=rngs)
         self.embed_out = float_linear(width, width, rngs=rngs)
         self.project = float_linear(width, MODULATIONS * width, rngs=rngs)
+        self.fps = config.fps
+        if self.fps:
+            draw, zeros = nnx.initializers.normal(0.02), nnx.initializers.zeros_init()
+            self.rates = nnx.Param(draw(rngs.params(), (len(FRAME_RATES), width), jnp.float32))
+            self.rate_in = float_linear(width, width, rngs=rngs)
+            self.rate_out = float_linear(width, MODULATIONS * width, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, time_BS: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns [B S 6 D] for the blocks, and the embedding itself, [B S D], for the output layer."""
         hidden = nnx.silu(self.embed_in(time_features(time_BS, self.features)))
         embedded_BSD = self.embed_out(hidden)
         shared = self.project(nnx.silu(embedded_BSD))
+        if self.fps:
+            rate_11D = self.rates[...][None, None, FRAME_RATES.index(self.fps)]
+            shared = shared + self.rate_out(nnx.silu(self.rate_in(rate_11D)))
         # Without this, the partitioner would shard D as the kernels are sharded, and gather it in every block.
         split = lambda x, n: shard(x.reshape(*x.shape[:2], n, -1), "BS6D")
         return split(shared, MODULATIONS), split(embedded_BSD, 1)[:, :, 0]

@@ -1,4 +1,6 @@
-"""The layout in which Wan's transformer is published: config.json of diffusers' class, and the axes of its tensors.
+"""The layout in which Wan's transformer is published: config.json of diffusers' classes, and the axes of its tensors.
+
+SkyReels-V2 is published under a class of its own, with the same tensors and five more where it is told the frame rate.
 
 Published heads are rotated in neighbouring pairs of numbers, ours in halves. Attention is a sum over pairs, so putting
 the even numbers of every head before the odd ones, in queries and keys alike, changes nothing but the order.
@@ -15,24 +17,25 @@ from lct_jax.backbones.protocol import Published, Turn
 from lct_jax.backbones.wan.names import ORIGINAL
 from lct_jax.backbones.wan.usage import make_config
 from lct_jax.config import BackboneConfig, WanConfig
+from lct_jax.config.backbone import FRAME_RATES
 from lct_jax.errors import InputError
 
-CLASS = "WanTransformer3DModel"
+CLASSES = {"WanTransformer3DModel": "wan", "SkyReelsV2Transformer3DModel": "skyreels_v2"}
 TWO_NETWORKS = (
     "one of two networks that are chosen by time, where the shots of a scene have times of their own: a pass would "
     "need both"
 )
-# Fields of config.json by ours, with the values that diffusers' class takes where a file has none.
+# Fields of config.json by ours, with the values that diffusers' classes take where a file has none.
 _SIZES = {
-    "num_layers": ("depth", 40),
-    "num_attention_heads": ("heads", 40),
-    "attention_head_dim": ("head_dim", 128),
-    "ffn_dim": ("hidden", 13824),
-    "in_channels": ("channels", 16),
-    "text_dim": ("text_width", 4096),
-    "freq_dim": ("time_features", 256),
+    "num_layers": ("depth", {"wan": 40, "skyreels_v2": 32}),
+    "num_attention_heads": ("heads", {"wan": 40, "skyreels_v2": 16}),
+    "attention_head_dim": ("head_dim", {"wan": 128, "skyreels_v2": 128}),
+    "ffn_dim": ("hidden", {"wan": 13824, "skyreels_v2": 8192}),
+    "in_channels": ("channels", {"wan": 16, "skyreels_v2": 16}),
+    "text_dim": ("text_width", {"wan": 4096, "skyreels_v2": 4096}),
+    "freq_dim": ("time_features", {"wan": 256, "skyreels_v2": 256}),
 }
-# Fields that have one value in the network of this folder, which is also that of diffusers' class.
+# Fields that have one value in the network of this folder, which is also that of diffusers' classes.
 _FIXED = {
     "cross_attn_norm": True,
     "qk_norm": "rms_norm_across_heads",
@@ -41,6 +44,8 @@ _FIXED = {
     "added_kv_proj_dim": None,
     "pos_embed_seq_len": None,
 }
+# A field of SkyReels-V2's alone: one frame a block is attention without a mask.
+_UNMASKED = {"num_frame_per_block": 1}
 
 
 def read_config(values: Mapping[str, Any], where: str) -> BackboneConfig:
@@ -49,12 +54,13 @@ def read_config(values: Mapping[str, Any], where: str) -> BackboneConfig:
     Raises:
         InputError: a value that this network does not have, such as that of image to video.
     """
-    for name, expected in _FIXED.items():
+    release = CLASSES[values.get("_class_name", "WanTransformer3DModel")]
+    for name, expected in {**_FIXED, **_UNMASKED}.items():
         if values.get(name, expected) != expected:
             raise InputError(f"{where}: {name}: found {values[name]!r}, expected {expected!r}")
     sizes = {}
     for name, (field, usual) in _SIZES.items():
-        sizes[field] = values.get(name, usual)
+        sizes[field] = values.get(name, usual[release])
         if not isinstance(sizes[field], int) or sizes[field] < 1:
             raise InputError(f"{where}: {name}: found {sizes[field]!r}, expected a whole number")
     outputs = values.get("out_channels") or sizes["channels"]
@@ -69,14 +75,19 @@ def read_config(values: Mapping[str, Any], where: str) -> BackboneConfig:
         width=sizes["heads"] * sizes["head_dim"],
         patch=tuple(patch) if isinstance(patch, list) else patch,
         rope_split=split_head(sizes["head_dim"]),
+        release=release,
+        # The rate that SkyReels-V2 is sampled at; a config may choose another one.
+        fps=FRAME_RATES[-1] if values.get("inject_sample_info") else 0,
     )
 
 
 def write_config(backbone: BackboneConfig) -> dict[str, Any]:
     """Returns the values of config.json, all that diffusers' class knows."""
+    own = {**_UNMASKED, "inject_sample_info": backbone.fps > 0}
     return {
-        "_class_name": CLASS,
+        "_class_name": next(name for name, to in CLASSES.items() if to == backbone.release),
         **_FIXED,
+        **(own if backbone.release == "skyreels_v2" else {}),
         **{name: getattr(backbone, field) for name, (field, _) in _SIZES.items()},
         "out_channels": backbone.channels,
         "patch_size": list(backbone.patch),
@@ -113,7 +124,7 @@ def make_turns(backbone: BackboneConfig) -> dict[str, Turn]:
 
 
 PUBLISHED = Published(
-    class_name=CLASS,
+    class_names=tuple(CLASSES),
     stem="diffusion_pytorch_model",
     refused={"transformer_2": TWO_NETWORKS, "boundary_ratio": TWO_NETWORKS},
     read_config=read_config,
@@ -121,4 +132,5 @@ PUBLISHED = Published(
     make_turns=make_turns,
     make_config=make_config,
     original=ORIGINAL,
+    chosen=frozenset({"fps"}),
 )

@@ -1,8 +1,8 @@
 """How Wan's networks are used by those who published them, and how they are tuned on scenes here.
 
 Codec, encoder, frame rate, size, shift and guidance of sampling are those of the published pipelines and of their
-authors' configs (Wan2.1 and Wan2.2, wan/configs); learning rate, EMA and shift of training are those that LongLive,
-ShotStream and MultiShotMaster state for tuning these networks.
+authors' programs (Wan2.1 and Wan2.2, wan/configs; SkyReels-V2, README); learning rate, EMA and shift of training are
+those that LongLive, ShotStream and MultiShotMaster state for tuning Wan.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ class Usage(NamedTuple):
 
 WAN_21 = Usage("wan_vae", 16.0, 81, 480, 832, 3.0, 5.0, 302_592)
 WAN_22 = Usage("wan22_vae", 24.0, 121, 704, 1280, 5.0, 5.0, 253_952)
+SKYREELS = Usage("wan_vae", 24.0, 97, 544, 960, 8.0, 6.0, 468_480)  # of the files for 540P
 WAN_22_CHANNELS = 48  # of its codec's latents, which tell it from Wan 2.1
 
 
 def find_usage(backbone: WanConfig) -> Usage:
     """Returns what a network is used with."""
+    if backbone.release == "skyreels_v2":
+        return SKYREELS
     return WAN_22 if backbone.channels == WAN_22_CHANNELS else WAN_21
 
 
@@ -57,7 +60,11 @@ def make_config(backbone: WanConfig) -> Config:
     return Config(
         name="wan",
         prepare=PrepareConfig(
-            fps=usage.fps, max_frames=usage.frames, **size, codec=usage.codec, encoder="umt5"
+            fps=float(backbone.fps or usage.fps),
+            max_frames=usage.frames,
+            **size,
+            codec=usage.codec,
+            encoder="umt5",
         ),
         backbone=backbone,
         # Half of what a shot can read for the global prompt, and half for its own.

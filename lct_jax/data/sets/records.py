@@ -128,6 +128,10 @@ class PreparedSet:
                 raise InputError(
                     f"backbone.{field}: found {found}, expected {expected} of {self.folder}"
                 )
+        if backbone.fps not in (0, self.card.fps):
+            raise InputError(
+                f"backbone.fps: found {backbone.fps}, expected {self.card.fps:g} of {self.folder}"
+            )
         for grid in np.unique(self.lengths.clip_grid, axis=0).tolist():
             try:
                 token_grid(grid, backbone.patch)
