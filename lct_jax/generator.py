@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,21 +25,21 @@ from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import describe
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import Config, SamplingConfig
-from lct_jax.config.fields import build as build_section
 from lct_jax.directing.script import Script, load_script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
-from lct_jax.layout import unpatchify
+from lct_jax.layout import patchify, unpatchify
 from lct_jax.model_files import open_model
-from lct_jax.sampling.encode_script import make_request
+from lct_jax.sampling.encode_script import choose_settings, make_request
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
-from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
+from lct_jax.scene_files.conditions import ConditionReader, Conditions, Given
+from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.seeds import make_key
 from lct_jax.training.checkpoint.weights import Meta
 
@@ -125,7 +124,7 @@ class Generator:
         self,
         script: str | Path | Script,
         *,
-        mode: str = "joint",
+        mode: str | None = None,
         given: Mapping[int, np.ndarray] | None = None,
         key: jax.Array | None = None,
         on_step: Callable[[], Any] = lambda: None,
@@ -135,7 +134,7 @@ class Generator:
 
         Args:
             script: a file, or a script that was loaded or made.
-            mode: "joint", "autoregressive" or "causal".
+            mode: "joint", "autoregressive" or "causal"; None takes the script's, or "joint".
             given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
                 the script names.
             key: the key of all noise; None makes one from the seed of the settings.
@@ -145,6 +144,8 @@ class Generator:
         Raises:
             InputError: the script, a picture, a setting or the mode does not fit the model.
         """
+        script = script if isinstance(script, Script) else load_script(script)
+        mode = mode or script.sampler.get("mode", "joint")
         if mode not in MODES:
             raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
         context = self.config.training.context
@@ -153,24 +154,23 @@ class Generator:
                 f"--mode={mode}: {self.origin} was trained with training.context {context!r}, "
                 "expected 'causal'"
             )
-        fields = {**dataclasses.asdict(self.config.sampling), **settings}
-        sampling = build_section(SamplingConfig, fields, path="sampling")
-        script = script if isinstance(script, Script) else load_script(script)
-        if given is None:
-            pictures = read_given(
-                script,
-                codec=self.codec,
-                sampling=sampling,
-                multiple=self.multiple,
-                fps=self.meta.fps,
-            )
-        else:
-            pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
-        request = self.make_request(script, sampling, pictures)
+        sampling = choose_settings(script, self.config.sampling, settings)
+        reader = ConditionReader(
+            codec=self.codec, sampling=sampling, multiple=self.multiple, fps=self.meta.fps
+        )
+        conditions = reader.read(script, pictures=given)
+        request = self.make_request(script, sampling, conditions)
         self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(
-            self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
+            self,
+            script,
+            request,
+            conditions.given,
+            mode=mode,
+            sampling=sampling,
+            key=key,
+            on_step=on_step,
         )
 
     @property
@@ -179,17 +179,16 @@ class Generator:
         return tuple(s * p for s, p in zip(self.codec.stride, self.spec.patch, strict=True))
 
     def make_request(
-        self, script: Script, sampling: SamplingConfig, given: Mapping[int, Given]
+        self, script: Script, sampling: SamplingConfig, conditions: Conditions
     ) -> SceneRequest:
         """Returns the request of a script, with its texts encoded."""
         return make_request(
             script,
             encode=self.encoder.encode,
-            given={number: shot.latent for number, shot in given.items()},
+            latents=conditions.shots,
             spec=self.spec,
             layout=self.config.layout,
             sampling=sampling,
-            stride=self.codec.stride,
         )
 
     def place(self, shards: int) -> PlacedDenoiser:
@@ -278,11 +277,28 @@ class SampledScene:
             layout=generator.config.layout,
             keeps_text=generator.spec.cache.keeps_text,
             key=key,
+            take_over=self._take_over,
         )
         shift = self.sampling.shift or generator.config.flow.shift
         times = time_grid(self.sampling.steps, shift)
         executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
+
+    def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
+        """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are
+        given.
+        """
+        codec, patch = self.generator.codec, self.generator.spec.patch
+        given = self.given.get(number - 1)
+        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
+            if given is not None:
+                frames = given.frames
+            else:
+                frames = codec.decode(
+                    unpatchify(before, self.request.shots[number - 1].grid, patch)
+                )
+            overlap = self.script.shots[number].overlap
+            return patchify(codec.encode(frames[-overlap:]), patch)
 
     def _next(self) -> FinishedShot | None:
         # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.

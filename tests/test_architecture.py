@@ -29,14 +29,15 @@ MAY_IMPORT = {
     "config": ("paths", "errors"),
     "layout": ("types", "config", "errors"),
     "flow": ("types", "config"),
-    "directing": ("errors",),
+    "directing": ("config", "files", "errors"),
     "startup": ("errors",),
     "versions": (),
     "cli": ("config", "directing", "paths", "startup", "errors"),
     "chat": ("config", "files", "errors"),
     "media": ("directing", "files", "errors"),
     "scene_files": (
-        *("layout", "config", "directing", "media", "codecs", "tensors", "files", "errors"),
+        *("layout", "config", "directing", "media", "codecs", "sampling.request", "tensors"),
+        *("files", "errors"),
     ),
     "jax_internals": (),
     "distributed": ("types", "config", "jax_internals", "versions", "errors"),
@@ -78,7 +79,9 @@ MAY_IMPORT = {
             "errors",
         ),
     ),
-    "sampling": ("types", "layout", "config", "flow", "directing", "distributed", "errors"),
+    "sampling": (
+        *("types", "seeds", "layout", "config", "flow", "directing", "distributed", "errors"),
+    ),
     "puppets": ("directing",),
     "evaluation": (
         *(
@@ -119,6 +122,7 @@ ENTRY_POINTS = (
     "puppets/scripts",
     "evaluation/puppets",
     "evaluation/sample_row",
+    "evaluation/page",
 )
 
 

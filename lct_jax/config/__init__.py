@@ -24,7 +24,7 @@ from lct_jax.config.layout import LayoutConfig
 from lct_jax.config.lora import LoraConfig
 from lct_jax.config.network import NetworkConfig
 from lct_jax.config.prepare import PrepareConfig
-from lct_jax.config.sampling import KVDtype, SamplingConfig
+from lct_jax.config.sampling import KVDtype, Mode, SamplingConfig
 from lct_jax.config.training import TrainingConfig
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Kernel",
     "LayoutConfig",
     "LoraConfig",
+    "Mode",
     "NetworkConfig",
     "PrepareConfig",
     "SamplingConfig",

@@ -38,22 +38,58 @@ class GlobalPrompt:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A picture, a video or latents that sampling holds at a low time while it denoises the rest.
+
+    Attributes:
+      file: its path.
+      time: the diffusion time at which it is held, from 0 (clean) to 1 (noise); None leaves it to the sampler.
+      frames: how many of its frames are held at the start or the end of a shot; None takes those of a picture.
+      tensor: which latents of a safetensors file; empty for those named after the shot, or the only ones.
+    """
+
+    file: str
+    time: float | None = None
+    frames: int | None = None
+    tensor: str = ""
+
+
+@dataclass(frozen=True)
 class ShotPrompt:
     """One shot.
 
     Attributes:
       text: the prompt, without any tag.
       cut: True when the shot starts with a cut, False when it goes on from the shot before it.
-      given: path of an image or video used in place of a generated shot; empty to generate it.
-      frames: length in frames, 4n+1; None leaves it to the sampler.
+      given: what is used in place of a generated shot; None to generate it.
+      first, last: what is held as the first and the last frames of the shot, while the others are generated.
+      overlap: how many frames at the end of the shot before are held as the first frames of this one, 4n+1; 0 for none.
+      frames: length in frames, 4n+1; None leaves it to `seconds`, or to the sampler.
+      seconds: length in seconds.
+      aspect: width to height as "16:9"; empty leaves it to `size`, to pictures, or to the sampler.
+      size: height and width in pixels.
+      negative: the negative prompt; None leaves it to the sampler.
+      seed: the seed of the shot's noise; None takes that of the scene.
+      key: whether the shot is sampled before those that are no key shots, so that they can see it.
+      shown: False leaves the shot out of the film, as one that others are only to see.
       place: name of where it plays; empty if the script does not say.
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
     """
 
     text: str
     cut: bool = True
-    given: str = ""
+    given: Condition | None = None
+    first: Condition | None = None
+    last: Condition | None = None
+    overlap: int = 0
     frames: int | None = None
+    seconds: float | None = None
+    aspect: str = ""
+    size: tuple[int, int] | None = None
+    negative: str | None = None
+    seed: int | None = None
+    key: bool = False
+    shown: bool = True
     place: str = ""
     refers: tuple[int | str, ...] = ()
 

@@ -141,7 +141,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
     with jax.set_mesh(mesh):
         batch = _pack_longest(plan)
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
-        inputs = make_loop_inputs(batch, held={}, moving={1}, times=times, guidance=1.0)
+        inputs = make_loop_inputs(batch, held={}, times=times, guidance=1.0)
         loop = abstract((inputs, batch.video.value[0]))
         if not causal:
             return {"euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1))}

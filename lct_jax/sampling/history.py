@@ -1,6 +1,7 @@
 """Which shots a new shot sees: the most recent or the most relevant ones, within a budget.
 
-Candidates are the shots before it and given ones after it. "recent" takes the shot before, then given pictures, which
+Candidates are the given shots and those that are sampled before it; of the pictures of characters and places, those of
+whom and what it names. "recent" takes the shot before, then given pictures, which
 show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
 shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
 refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
@@ -37,15 +38,32 @@ def count_tokens(shot: ShotRequest) -> int:
     return len(shot.prompt.text) + int(np.prod(shot.grid))
 
 
+def sampling_order(request: SceneRequest) -> list[int]:
+    """Returns all shots in the order of sampling: key shots first, then the others, each in the script's order."""
+    return sorted(range(len(request.shots)), key=lambda s: not request.shots[s].ties.is_key)
+
+
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     """Returns the candidates in the order of "recent".
 
-    It is the shot before, then given pictures, then the other shots before and given videos after, each nearest first.
+    It is the shot before, then given pictures, then the other shots before and those after, each nearest first.
     """
-    after = range(shot + 1, len(request.shots))
-    given = [other for other in after if request.shots[other].given is not None]
-    nearest = [*reversed(range(shot)), *given]
-    return sorted(nearest, key=lambda o: (o != shot - 1, not is_picture(request.shots[o])))
+    order = sampling_order(request)
+    ready = {*order[: order.index(shot)]} | {
+        other for other, known in enumerate(request.shots) if known.given is not None
+    }
+    ready = {other for other in ready - {shot} if _may_see(request, shot, other)}
+    nearest = [*reversed(range(shot)), *range(shot + 1, len(request.shots))]
+    return sorted(
+        (other for other in nearest if other in ready),
+        key=lambda o: (o != shot - 1, not is_picture(request.shots[o])),
+    )
+
+
+def _may_see(request: SceneRequest, shot: int, other: int) -> bool:
+    """Returns whether another shot is one of the film, or a picture of whom or what a shot names."""
+    owner, ties = request.shots[other].ties.picture_of, request.shots[shot].ties
+    return not owner or owner in ties.characters | ties.named | {ties.place}
 
 
 def is_picture(shot: ShotRequest) -> bool:
