@@ -277,7 +277,7 @@ def test_kernels_of_accelerators_give_the_published_velocity(both):
     shot = draw_shot(7, (2, 6, 10), 40, 0.35)
     batch = pack_rows(both, [[make_tokens(both, [shot])]])
     expected = run_theirs(both.theirs, shot)
-    for kernel in ("splash", "triton"):
+    for kernel in ("mosaic", "triton"):
         config = change(both.config, kernel=kernel)
         other = both._replace(graph=build_abstract(config).graph, config=config)
         found = run_ours(other, batch, np.full((1, 1), shot.time, np.float32))
