@@ -142,7 +142,7 @@ def read(path: Path, config: Config) -> None:
     # What JAX itself takes, and the libraries that read, are not the weights'.
     jax.numpy.zeros(1).block_until_ready()
     if KIND.value == "base":
-        make = lambda: load_published(path, config.network, mesh)
+        make = lambda: load_published(path, config.network, with_sharding(shapes, mesh))
     else:
         trained = TrainedWeights(path)
         make = lambda: trained.read(with_sharding(shapes, mesh))

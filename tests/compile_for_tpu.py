@@ -68,7 +68,7 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
     )
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return step.lower(jax.tree.map(place, state, places), batch, key).compile()
+    return step.lower(jax.tree.map(place, state, places), None, batch, key).compile()
 
 
 def compile_attention(mesh: Mesh) -> jax.stages.Compiled:

@@ -26,6 +26,7 @@ def request_(tmp_path) -> Request:
         config=None,
         script=None,
         topology=None,
+        lora=False,
         causal=False,
         until="evaluate",
         edits=("--config.training.steps=7",),
@@ -48,6 +49,14 @@ def test_a_stage_is_done_again_with_another_command_or_other_footage(request_):
     assert find_done(request_) == [name for name in every if name != "prepare"]
     forget(request_.out, "prepare")
     assert find_done(request_) == ["check", "plan"]
+
+
+def test_a_lora_is_exported_alone(request_):
+    find = lambda request: [s.command[4:] for s in list_stages(request) if s.name == "export"]
+    out = request_.out / "weights"
+    assert find(request_) == [("--layout=diffusers", f"--out={out / 'transformer'}")]
+    lora = dataclasses.replace(request_, lora=True)
+    assert find(lora) == [("--layout=peft", f"--out={out / 'lora.safetensors'}")]
 
 
 def test_what_is_evaluated_can_be_sampled_jointly(request_, tmp_path):

@@ -30,6 +30,7 @@ class Request:
         config: the config to tune with; None takes that of the base's family.
         script: the script to sample; None makes one of a held-out scene.
         topology: the chips to plan for; None takes those that the check found.
+        lora: whether a LoRA is trained, and exported alone.
         causal: whether the network is tuned with causal context after that.
         until: the last stage.
         edits: flags `--config.SECTION.FIELD=VALUE` for every stage that takes a config.
@@ -42,6 +43,7 @@ class Request:
     config: str | None
     script: str | None
     topology: str | None
+    lora: bool
     causal: bool
     until: str
     edits: tuple[str, ...]
@@ -121,8 +123,12 @@ def list_stages(request: Request) -> list[Stage]:
         Stage(
             "export",
             (
-                *("-m", "lct_jax.export", f"--checkpoint={out / last}", "--layout=diffusers"),
-                *("--dtype=bfloat16", f"--out={out / 'weights/transformer'}"),
+                *("-m", "lct_jax.export", f"--checkpoint={out / last}", "--dtype=bfloat16"),
+                *(
+                    ("--layout=peft", f"--out={out / 'weights/lora.safetensors'}")
+                    if request.lora
+                    else ("--layout=diffusers", f"--out={out / 'weights/transformer'}")
+                ),
             ),
         ),
     ]
