@@ -9,8 +9,8 @@
 Writes random weights of the config's network as a file (bfloat16, float16 or float32), as a run with a checkpoint in
 float32, or as a folder in the published layout, and reads them in a process of its own that simulates eight CPU
 devices, whose memory is the host's. Prints how far that process rises above what it held before, at its peak and
-afterwards, over the bytes of the float32 parameters; and how many of the largest tensors the peak is above what is
-held afterwards. A whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and
+afterwards, over the bytes of the float32 parameters; and how many of the largest tensors the peak is above these. A
+whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and
 12 GB of memory; the folder is removed.
 """
 
@@ -192,10 +192,8 @@ def main(argv: Sequence[str]) -> None:
         print(
             f"{what} {answer[what] / 2**30:7.2f} GiB, {answer[what] / answer['bytes']:.3f} copies"
         )
-    above = answer["peak"] - answer["held"]
-    print(
-        f"above what is held {above / 2**30:7.2f} GiB, {above / answer['largest']:.2f} of the largest tensor"
-    )
+    above = answer["peak"] - answer["bytes"]
+    print(f"above {above / 2**30:6.2f} GiB, {above / answer['largest']:.2f} of the largest tensor")
 
 
 if __name__ == "__main__":
