@@ -276,7 +276,7 @@ class SampledScene:
             take_over=self._take_over,
         )
         shift = self.sampling.shift or generator.config.flow.shift
-        times = time_grid(self.sampling.steps, shift)
+        times = time_grid(self.sampling.steps, shift, self.sampling.solver)
         executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
         yield from sample_scene(executor, scene, self.windows, on_step=on_step)
 
