@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "config": ("paths", "errors"),
     "layout": ("types", "config", "errors"),
     "flow": ("types", "config"),
-    "directing": ("config", "files", "errors"),
+    "directing": ("config", "chat", "files", "errors"),
     "startup": ("errors",),
     "versions": (),
     "cli": ("config", "directing", "paths", "startup", "errors"),
@@ -108,8 +108,13 @@ MAY_IMPORT = {
 # Like train.py, sample.py, evaluate.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = (
     "generator",
+    "sampled_scene",
+    "session",
     "model_files",
     "encode_texts",
+    "direct",
+    "directing/convert",
+    "directing/review",
     "check_base",
     "tune",
     "export",

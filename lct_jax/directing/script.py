@@ -45,7 +45,6 @@ _OF_GENERATED = (
     "aspect",
     "height",
     "width",
-    "seed",
 )
 
 
@@ -190,6 +189,7 @@ def _make_shot(
         shown=fields.shown,
         place=fields.place.strip(),
         refers=tuple(fields.refers),
+        history=None if fields.history is None else tuple(fields.history),
     )
 
 

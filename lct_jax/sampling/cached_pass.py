@@ -19,6 +19,7 @@ from lct_jax.distributed.sharding import fetch
 from lct_jax.errors import InputError
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.cache_slots import needed_after
+from lct_jax.sampling.changes import find_affected, find_changed, is_same
 from lct_jax.sampling.euler import (
     LoopInputs,
     both_rows,
@@ -29,7 +30,7 @@ from lct_jax.sampling.euler import (
 )
 from lct_jax.sampling.guidance import scale_steps
 from lct_jax.sampling.passes import Shot, run_all_steps
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest, is_same
+from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.shot_cache import ShotCache
 from lct_jax.sampling.window import HeldShot, SamplingScene, put_back
@@ -116,12 +117,10 @@ class CachedPass:
             the plan; new ones are among them.
         """
         held = held or {}
-        saw = self._find_changed(scene, plan, held)
-        for window in plan:
-            if saw & set(window.shots):
-                saw.add(window.shots[-1])
-        affected = tuple(window.shots[-1] for window in plan if window.shots[-1] in saw)
-        kept = {window.shots[-1] + 1 for window in plan if window.shots[-1] not in saw}
+        changed = find_changed((self.scene.request, self.plan), (scene.request, plan))
+        changed |= {n for n, shot in held.items() if shot is not self.cache.held.get(n)}
+        affected = find_affected(changed, plan)
+        kept = {window.shots[-1] + 1 for window in plan} - {shot + 1 for shot in affected}
         if is_same(scene.request.prompt, self.scene.request.prompt):
             kept.add(GLOBAL_SHOT)
         self.plan = tuple(plan)
@@ -145,25 +144,6 @@ class CachedPass:
     @property
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
-
-    def _find_changed(
-        self, scene: SamplingScene, plan: Sequence[Window], held: Mapping[int, HeldShot]
-    ) -> set[int]:
-        """Returns the shots of a plan that differ from those of the plan before."""
-        before, after = self.scene.request, scene.request
-        if not is_same(before.prompt, after.prompt):
-            return {window.shots[-1] for window in plan}
-        seen = {window.shots[-1]: window.shots for window in self.plan}
-
-        def is_changed(window: Window) -> bool:
-            shot = window.shots[-1]
-            if seen.get(shot) != window.shots:
-                return True
-            if shot in held and held[shot] is not self.cache.held.get(shot):
-                return True
-            return not is_same(_without_ties(before, shot), _without_ties(after, shot))
-
-        return {window.shots[-1] for window in plan if is_changed(window)}
 
     def _ensure(self, shot: int, clean: Mapping[int, np.ndarray]) -> None:
         """Makes the entry of a finished shot, and those that it sees, where the cache has none."""
@@ -228,11 +208,6 @@ class CachedPass:
         if request.prompt is None:
             raise InputError("global prompt: found none in this scene, expected one to edit")
         return dataclasses.replace(request, prompt=prompt)
-
-
-def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
-    """Returns a shot without its links to others, which count by the windows that were chosen by them."""
-    return dataclasses.replace(request.shots[shot], ties=ShotLinks())
 
 
 def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:
