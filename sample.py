@@ -29,6 +29,7 @@ define_process_flags()
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
 SCRIPT = define_path("script", "Script of the scene (YAML or JSON).", required=True)
 MODE = flags.DEFINE_enum(
     "mode", None, sorted(MODES), "How shots are denoised; default: as the script says, or joint."
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
         encoder=ENCODER.value,
         texts=TEXTS.value,
         weights=WEIGHTS.value,
+        base=BASE.value,
     )
     # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
     scene = generator.sample(

@@ -77,6 +77,7 @@ class Generator:
         encoder: str | Path | None = None,
         texts: str | Path | None = None,
         weights: str = "ema",
+        base: str | Path | None = None,
     ) -> Generator:
         """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
 
@@ -86,11 +87,14 @@ class Generator:
             encoder: folder with the text encoder's files; None takes the one that the run's config names.
             texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
             weights: "ema" or "params", of a run's folder.
+            base: the base of a LoRA run, where it was moved after training.
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
         """
-        files = open_model(checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights)
+        files = open_model(
+            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        )
         return cls(**files._asdict())
 
     def sample(

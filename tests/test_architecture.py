@@ -110,6 +110,7 @@ ENTRY_POINTS = (
     "generator",
     "sampled_scene",
     "session",
+    "base",
     "model_files",
     "encode_texts",
     "direct",
