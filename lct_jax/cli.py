@@ -11,11 +11,13 @@ A program defines its flags at the top (absl), the config's with `define_config`
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -25,7 +27,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from lct_jax.config import editable, freeze
+from lct_jax.config import SamplingConfig, editable, freeze
 from lct_jax.config.former import translate, translate_flag
 from lct_jax.directing.field_reader import suggest
 from lct_jax.errors import InputError, exit_on_input_error
@@ -35,8 +37,10 @@ from lct_jax.startup import skip_missing_tpu
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
+def run(main: Callable[[Sequence[str]], None], *, operand: str = "") -> None:
     r"""Runs `main(argv)` as `absl.app.run` does, and exits.
+
+    `operand` says what the one word is that the program takes beside its flags, such as "an idea"; most take none.
 
     An `InputError` of `main` or of the command line itself is printed as one line on stderr, and the exit code is 2.
     Characters that the terminal's encoding lacks are printed as `\u` and a number. Libraries log only warnings, unless
@@ -52,7 +56,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     sys.argv = take_former_names(sys.argv)
     _print_anything()
-    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse_flags))
+    parse = functools.partial(parse_flags, operand=operand)
+    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse))
 
 
 def take_former_names(argv: Sequence[str]) -> list[str]:
@@ -85,8 +90,28 @@ def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHo
     )
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses a command line into `flags.FLAGS`; raises InputError naming the flag that is wrong."""
+def define_sampling() -> Callable[[], dict[str, Any]]:
+    """Defines a flag for every field of the sampling config.
+
+    Returns:
+        A function that returns the fields whose flags were given, once flags are parsed.
+    """
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    holders = {
+        name: define[hint](name, None, f"sampling.{name} of the run")
+        if hint in define
+        else flags.DEFINE_enum(name, None, typing.get_args(hint), f"sampling.{name} of the run")
+        for name, hint in typing.get_type_hints(SamplingConfig).items()
+    }
+    return lambda: {n: flag.value for n, flag in holders.items() if flag.value is not None}
+
+
+def parse_flags(argv: Sequence[str], *, operand: str = "") -> list[str]:
+    """Parses a command line into `flags.FLAGS`, and returns the words that are no flags.
+
+    Raises:
+        InputError: a flag is wrong, or there are more or fewer words than the one that `operand` describes.
+    """
     # Flags after a stray word still count as flags.
     flags.FLAGS.set_gnu_getopt()
     try:
@@ -99,8 +124,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     for name in flags.FLAGS:
         if flags.FLAGS[name].default is None and flags.FLAGS[name].value == "":
             raise InputError(f"--{name}: found nothing behind it, expected a value")
-    if rest[1:]:
-        raise InputError(f"{rest[1]}: found on the command line, expected --flag=value alone")
+    if operand and not rest[1:]:
+        raise InputError(f"found --flag=value alone on the command line, expected {operand} too")
+    if rest[1 + bool(operand) :]:
+        expected = f"{operand} in quotes" if operand else "--flag=value alone"
+        raise InputError(f"{rest[-1]}: found on the command line, expected {expected}")
     return rest
 
 

@@ -72,7 +72,10 @@ def test_jax_of_the_last_year_is_admitted():
     assert admitted == ["0.10.0", "0.10.2", "0.11.2", "0.12.0.1"]
 
 
-@pytest.mark.parametrize(("extra", "variable"), [("ray", "RAY"), ("sentencepiece", "PARITY")])
+@pytest.mark.parametrize(
+    ("extra", "variable"),
+    [("ray", "RAY"), ("sentencepiece", "PARITY"), ("evaluation", "EVALUATION")],
+)
 def test_what_make_installs_of_an_extra_lies_in_its_range(extra, variable):
     (line,) = re.findall(rf"^{variable} := (.+)$", MAKEFILE, flags=re.MULTILINE)
     (wanted,) = map(Requirement, EXTRAS[extra])

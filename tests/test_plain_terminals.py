@@ -32,6 +32,7 @@ def run(*arguments: str | Path) -> str:
     [
         ("train.py", "--config=configs/film_tiny.py", f"--data={NAME}", "--workdir=runs/not_made"),
         ("sample.py", f"--checkpoint={NAME}", "--script=s.json", "--out=runs/not_made"),
+        ("evaluate.py", f"--checkpoint={NAME}", "--scenes=s.json", "--out=runs/not_made"),
         ("-m", "lct_jax.data.prepare", f"--config={NAME}", "--out=runs/not_made"),
         ("-m", "lct_jax.data.sets.validate", f"--data={NAME}"),
         (

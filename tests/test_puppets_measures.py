@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lct_jax.evaluation.measures import Tally, chance_of, judge_scene, measure
-from lct_jax.evaluation.table import COLUMNS, summarize, to_markdown
+from lct_jax.evaluation.puppet_measures import Tally, chance_of, judge_scene, measure
+from lct_jax.evaluation.puppet_table import COLUMNS, summarize, to_markdown
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene

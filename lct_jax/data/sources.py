@@ -29,7 +29,7 @@ from lct_jax.data.scene_file import (
 )
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
-from lct_jax.directing.prompts import find_characters, render_global, render_shot
+from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
@@ -193,15 +193,23 @@ def _render_texts(scene: AnnotatedScene) -> SceneTexts:
 def render_alone(script: Script) -> str:
     """Returns the caption of a scene of one shot as a single shot, which has no global prompt.
 
-    It describes the characters that the prompt names, in the form of the global prompt, and is "" where the prompt
-    names nobody or the scene has more shots.
+    It is that of `describe_alone`, and "" where the prompt names nobody or the scene has more shots.
     """
-    names = find_characters(script.shots[0].text) if len(script.shots) == 1 else ()
-    if not names or script.prompt is None:
-        return ""
-    told = " ".join(f"Character {name}: {script.prompt.characters[name]}" for name in names)
-    shot = script.shots[0]
-    return render_shot(dataclasses.replace(shot, text=f"{told} {shot.text}"))
+    shot = describe_alone(script) if len(script.shots) == 1 else None
+    return "" if shot is None else render_shot(shot)
+
+
+def describe_alone(script: Script) -> ShotPrompt | None:
+    """Returns the first shot with the characters that it names described before it, in the form of the global prompt.
+
+    Returns None where it names nobody, or where nobody is described.
+    """
+    shot, prompt = script.shots[0], script.prompt
+    names = find_characters(shot.text)
+    if not names or prompt is None:
+        return None
+    told = " ".join(f"Character {name}: {prompt.characters[name]}" for name in names)
+    return dataclasses.replace(shot, text=f"{told} {shot.text}")
 
 
 def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:

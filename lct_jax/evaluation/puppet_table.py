@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lct_jax.evaluation.measures import Share, Tally, measure
+from lct_jax.evaluation.puppet_measures import Share, Tally, measure
 from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 

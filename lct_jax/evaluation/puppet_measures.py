@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lct_jax.evaluation.bootstrap import BOUNDS, resample_sums
 from lct_jax.puppets.motion import SeenShot, goes_on
 from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT, PuppetScene
 
 AWAY = 2
-RESAMPLES, BOUNDS = 2000, (2.5, 97.5)  # of the bootstrap: a 95% percentile interval (Efron 1979)
 
 
 class Tally(NamedTuple):
@@ -117,8 +117,7 @@ def measure(
     right, readable, asked = table.sum(axis=0)
     if not readable:
         return Share(None, None, None, 0.0, 0)
-    draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
-    drawn = table[draws].sum(axis=1)
+    drawn = resample_sums(table, seed=seed)
     low, high = np.percentile(drawn[:, 0] / np.maximum(drawn[:, 1], 1), BOUNDS)
     return Share(
         float(right / readable), float(low), float(high), float(readable / asked), int(readable)

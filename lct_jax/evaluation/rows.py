@@ -1,0 +1,60 @@
+"""The rows of the table: the ways to sample that the paper compares, and the floor that they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lct_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """Is a way to sample.
+
+    Attributes:
+        title: its name in the table.
+        weights: the flag that names its weights: "base", "checkpoint" or "causal".
+        mode: a mode of `sample.py`. fields: the fields of the sampling config that it changes.
+        alone: whether each shot is sampled as a single shot, without the global prompt.
+    """
+
+    title: str
+    weights: str
+    mode: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
+
+
+ROWS = {
+    "single_before": Row("single shot, before", "base", "joint", alone=True),
+    "single_after": Row("single shot, after", "checkpoint", "joint", alone=True),
+    # A window has one shot: each shot is sampled apart under the scene's global prompt.
+    "independent": Row("independent shots", "checkpoint", "autoregressive", {"window": 1}),
+    "joint": Row("scene, joint", "checkpoint", "joint"),
+    "autoregressive": Row("scene, shot after shot", "checkpoint", "autoregressive"),
+    "causal": Row("scene, causal with cache", "causal", "causal"),
+}
+
+
+def choose_rows(text: str, *, weights: Collection[str]) -> dict[str, Row]:
+    """Returns the rows that a flag names, in the order of the table; "all" are those whose weights are given.
+
+    Args:
+        weights: the flags with weights that are given.
+
+    Raises:
+        InputError: a row is unknown, or its weights are not given.
+    """
+    if text == "all":
+        return {name: row for name, row in ROWS.items() if row.weights in weights}
+    wanted = text.split(",")
+    for name in wanted:
+        if name not in ROWS:
+            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(ROWS)}")
+        if ROWS[name].weights not in weights:
+            raise InputError(
+                f"--{ROWS[name].weights}: missing, expected weights for the row {name}"
+            )
+    return {name: row for name, row in ROWS.items() if name in wanted}

@@ -1,0 +1,142 @@
+"""Samples the scenes of a row into folders, and reads those back that are sampled already.
+
+A scene lies in `ROW/SCENE.SEED` as `sample.py` writes it: an mp4 a shot, the scene, a storyboard and the latents. It is
+there as a whole or not at all, with `made.json` beside it, which says what it depends on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lct_jax.config import SamplingConfig
+from lct_jax.config.fields import build
+from lct_jax.data.sources import describe_alone
+from lct_jax.directing.script import Script
+from lct_jax.errors import InputError
+from lct_jax.evaluation.rows import Row
+from lct_jax.evaluation.samples import SampledShots
+from lct_jax.evaluation.scenes import EvaluatedScene, Pictures
+from lct_jax.files import replace_folder
+from lct_jax.generator import Generator
+from lct_jax.sampled_scene import FinishedShot
+from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.seeds import make_key
+from lct_jax.tensors import load_tensors_of
+
+MADE = "made.json"
+
+
+class RowSampler:
+    """Samples scenes with one generator in one way.
+
+    Args:
+        settings: fields of the sampling config that are used in place of the run's.
+    """
+
+    def __init__(self, generator: Generator, row: Row, settings: Mapping[str, Any]) -> None:
+        self.generator, self.row = generator, row
+        self.settings = {**settings, **row.fields}
+        fields = dataclasses.asdict(generator.config.sampling) | self.settings
+        self.sampling = build(SamplingConfig, fields, path="sampling")
+        self._made = {
+            "weights": fingerprint_of(generator.place(self.sampling.shards).params),
+            "row": {"mode": row.mode, "alone": row.alone},
+            "sampling": dataclasses.asdict(self.sampling),
+        }
+
+    def sample(self, scene: EvaluatedScene, number: int, folder: Path) -> SampledShots:
+        """Returns a scene sampled with the number-th seed, from its folder where it is there.
+
+        Raises:
+            InputError: the folder has samples of other weights, settings or words.
+        """
+        words = hashlib.sha256(repr(scene.script).encode()).hexdigest()[:16]
+        made = json.loads(json.dumps(self._made | {"script": words, "number": number}))
+        count = len(scene.script.shots)
+        if folder.is_dir():
+            if json.loads((folder / MADE).read_text()) != made:
+                raise InputError(
+                    f"{folder}: found samples of other weights, settings or words, expected none or those of this"
+                    " command (another --out, or remove the folder)"
+                )
+            frames = self._read(folder, count)
+        else:
+            seed = make_key(self.sampling.seed + number)
+            key = jax.random.fold_in(seed, zlib.crc32(scene.id.encode()))
+            with replace_folder(folder) as unfinished:
+                frames = self._write(scene.script, unfinished, key)
+                (unfinished / MADE).write_text(json.dumps(made, indent=1) + "\n")
+        return SampledShots(scene.id, number, scene.script, tuple(frames))
+
+    def _write(self, script: Script, folder: Path, key: jax.Array) -> list[np.ndarray]:
+        meta = self.generator.meta
+        writer = SceneWriter(folder, script, given={}, fps=meta.fps, credit=meta.credit)
+        frames: dict[int, np.ndarray] = {}
+        for number, shot in self._iter_shots(script, key):
+            frames[number] = shot.frames
+            writer.add(number, latent=shot.latent, frames=shot.frames)
+        writer.finish(mode=self.row.mode, sampling=self.sampling)
+        return [frames[number] for number in sorted(frames)]
+
+    def _iter_shots(self, script: Script, key: jax.Array) -> Iterator[tuple[int, FinishedShot]]:
+        sample = self.generator.sample
+        if not self.row.alone:
+            for shot in sample(script, mode=self.row.mode, given={}, key=key, **self.settings):
+                yield shot.number, shot
+            return
+        singles_from_scenes = self.generator.config.data.singles_from_scenes
+        for number in range(len(script.shots)):
+            own = jax.random.fold_in(key, number)
+            single = make_single(script, number, told=not singles_from_scenes)
+            (shot,) = sample(single, mode=self.row.mode, given={}, key=own, **self.settings)
+            yield number, shot
+
+    def _read(self, folder: Path, count: int) -> list[np.ndarray]:
+        names = [f"shot_{number + 1:02d}" for number in range(count)]
+        latents = load_tensors_of(folder / "latents.safetensors", names)
+        codec = self.generator.codec
+        return [FinishedShot(n, latents[name], codec).frames for n, name in enumerate(names)]
+
+
+def choose_pictures(generator: Generator, settings: Mapping[str, Any]) -> Pictures:
+    """Returns the size and the length of filmed shots that suit what a generator samples.
+
+    Args:
+        settings: fields of the sampling config that are used in place of the run's.
+    """
+    sampling = {**dataclasses.asdict(generator.config.sampling), **settings}
+    return Pictures(
+        fps=generator.meta.fps,
+        longest=sampling["frames"],
+        area=sampling["height"] * sampling["width"],
+        multiple=generator.multiple[1:],
+    )
+
+
+def make_single(script: Script, number: int, *, told: bool) -> Script:
+    """Returns one shot of a script as a single shot, without a global prompt.
+
+    Args:
+        told: whether the characters that it names are described in it, as in captions of single-shot data. A model
+            whose single shots are shots of scenes (`data.singles_from_scenes`) was trained without.
+    """
+    shot = dataclasses.replace(script.shots[number], refers=())
+    described = describe_alone(Script(script.prompt, (shot,))) if told else None
+    return Script(prompt=None, shots=(described or shot,))
+
+
+def fingerprint_of(params: Any) -> str:
+    """Returns 16 hex digits of the numbers in a tree of weights."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,207 @@
+"""What is evaluated and how: scenes, rows, features and judges by name, and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_film import HEIGHT, WIDTH, draw_frames, make_tiny_film
+
+from lct_jax.chat import RefusedAnswer
+from lct_jax.chat.endpoint import Endpoint
+from lct_jax.chat.errors import ChatError
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import Script
+from lct_jax.errors import InputError
+from lct_jax.evaluation.bootstrap import Estimate
+from lct_jax.evaluation.features.protocol import embed_in_batches, load_features
+from lct_jax.evaluation.judges.protocol import load_judge
+from lct_jax.evaluation.judges.vision_model import VisionModel, read_scores
+from lct_jax.evaluation.report import to_markdown, write_report
+from lct_jax.evaluation.rows import ROWS, choose_rows
+from lct_jax.evaluation.sample_row import make_single
+from lct_jax.evaluation.samples import SampledShots
+from lct_jax.evaluation.scenes import Pictures, load_scenes
+from lct_jax.media.video import write_video
+
+PICTURES = Pictures(fps=12, longest=9, area=HEIGHT * WIDTH, multiple=(8, 8))
+SCRIPT = {"format": "lct_jax.script/1", "shots": [{"prompt": "Rain."}, {"prompt": "Snow."}]}
+
+
+def write_json(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_scenes_of_a_film_come_with_its_shots(tmp_path):
+    """A shot that the next one goes on from gives its last frames, every other one its first ones."""
+    film = make_tiny_film(tmp_path)
+    quay, road = load_scenes(film.scenes, PICTURES, split="train")
+    assert [(s.id, len(s.filmed)) for s in (quay, road)] == [("quay", 3), ("road", 2)]
+    assert [[len(shot) for shot in s.filmed] for s in (quay, road)] == [[9, 9, 9], [8, 9]]
+    assert quay.filmed[0].shape == (9, HEIGHT, WIDTH, 3)
+    frames = draw_frames().astype(int)
+    for shot, start in ((quay.filmed[0], 0), (road.filmed[0], 52), (road.filmed[1], 60)):
+        assert np.abs(shot.astype(int) - frames[start : start + len(shot)]).mean() < 4
+    (end,) = load_scenes(film.scenes, PICTURES, split="held_out")
+    assert (end.id, end.script.shots[0].text) == ("end", "Character 1 leaves, and the dog stays.")
+
+
+def test_a_script_and_a_folder_of_scripts_with_filmed_shots(tmp_path):
+    alone = write_json(tmp_path / "alone.json", SCRIPT)
+    assert [s.filmed for s in load_scenes(alone, PICTURES, split="held_out")] == [()]
+    write_json(tmp_path / "both.json", SCRIPT)
+    for number in (1, 2):
+        shot = np.full((5, 64, 96, 3), 60 * number, np.uint8)
+        write_video(tmp_path / "both" / f"shot_{number:02d}.mp4", shot, 12)
+    first, second = load_scenes(tmp_path, PICTURES, split="held_out")
+    assert (first.id, first.filmed, second.id) == ("alone", (), "both")
+    assert [shot.shape for shot in second.filmed] == [(5, HEIGHT, WIDTH, 3)] * 2
+    assert [round(float(shot.mean()), -1) for shot in second.filmed] == [60, 120]
+
+
+def test_scenes_that_cannot_be_evaluated_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"found nothing to sample, expected scripts"):
+        load_scenes(tmp_path, PICTURES, split="held_out")
+    (tmp_path / "x.png").touch()
+    given = {**SCRIPT, "shots": [{"prompt": "Rain.", "given": "x.png"}]}
+    script = write_json(tmp_path / "s.json", given)
+    with pytest.raises(InputError, match=r"s\.json: shots\[0\]\.given: found .*x\.png', expected"):
+        load_scenes(script, PICTURES, split="held_out")
+    write_json(script, SCRIPT)
+    (tmp_path / "s").mkdir()
+    with pytest.raises(InputError, match=r"s: found 0 files shot_01\.\*, expected one for every"):
+        load_scenes(script, PICTURES, split="held_out")
+
+
+def test_rows_are_those_whose_weights_are_given():
+    assert list(choose_rows("all", weights={"checkpoint"})) == [
+        "single_after",
+        "independent",
+        "joint",
+        "autoregressive",
+    ]
+    assert list(choose_rows("causal,joint", weights={"checkpoint", "causal"})) == [
+        "joint",
+        "causal",
+    ]
+    assert ROWS["independent"].fields == {"window": 1}
+    with pytest.raises(InputError, match=r"--rows: found 'both', expected some of single_before"):
+        choose_rows("both", weights={"checkpoint"})
+    with pytest.raises(InputError, match=r"--base: missing, expected weights for the row single_b"):
+        choose_rows("single_before", weights={"checkpoint"})
+
+
+def test_a_single_shot_describes_who_it_names_where_its_training_did():
+    prompt = GlobalPrompt({"1": "A woman.", "2": "A man."}, "A quay.", "A farewell.")
+    shots = (ShotPrompt("Rain."), ShotPrompt("Character 2 waits.", cut=False, refers=(1,)))
+    plain = make_single(Script(prompt, shots), 1, told=False)
+    assert plain == Script(None, (ShotPrompt("Character 2 waits.", cut=False),))
+    told = make_single(Script(prompt, shots), 1, told=True)
+    assert told.shots[0].text == "Character 2: A man. Character 2 waits."
+    assert make_single(Script(prompt, shots), 0, told=True) == Script(None, (ShotPrompt("Rain."),))
+
+
+def test_features_and_judges_are_found_by_their_files(tmp_path):
+    with pytest.raises(InputError, match=r"--features: found 'dino', expected one of .*thumbnail"):
+        load_features("dino", folder=tmp_path)
+    with pytest.raises(InputError, match=r"--judges: found 'me', expected one of vision_model"):
+        load_judge("me", folder=tmp_path)
+    picture = np.zeros((2, 18, 32, 3), np.uint8)
+    picture[:, :9] = 255  # the upper half
+    units = load_features("thumbnail", folder=tmp_path).embed(picture)
+    assert units.shape == (2, 432)
+    assert units[0, :192].min() == 1.0 and units[0, -192:].max() == -1.0
+
+
+def test_features_without_weights_name_their_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("lct_jax.evaluation.features.efficientnet.PACKAGE", "no-such-package")
+    with pytest.raises(InputError, match=r"--features=efficientnet: found no package no-such-pack"):
+        load_features("efficientnet", folder=tmp_path)
+
+
+def test_batches_are_padded_and_cut_again():
+    sizes = []
+
+    def forward(x):
+        sizes.append(len(x))
+        return x[:, :1] * 2
+
+    found = embed_in_batches(forward, np.arange(5.0)[:, None], size=4)
+    assert sizes == [4, 4]
+    np.testing.assert_array_equal(found[:, 0], [0, 2, 4, 6, 8])
+
+
+class Answers:
+    """Is a `Chat` that has one answer, checked as a real one is."""
+
+    endpoint = Endpoint("http://nowhere/v1", "seer")
+
+    def __init__(self, answer: object) -> None:
+        self.answer, self.messages = answer, None
+
+    def ask(self, messages, check):
+        self.messages = messages
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return check(self.answer)
+
+
+def judge(answer: object) -> tuple[dict, Answers]:
+    frames = tuple(np.zeros((5, 8, 8, 3), np.uint8) for _ in range(2))
+    script = Script(None, (ShotPrompt("Rain."), ShotPrompt("Snow.", cut=False)))
+    chat = Answers(answer)
+    return VisionModel(chat).judge(SampledShots("s", 0, script, frames)), chat
+
+
+def test_a_vision_model_sees_a_frame_and_the_prompt_of_every_shot():
+    found, chat = judge({"characters": None, "place": 4, "text": [2, 5]})
+    assert found == {"judged characters": [], "judged place": [4.0], "judged text": [2.0, 5.0]}
+    parts = chat.messages[1]["content"]
+    assert [part["type"] for part in parts] == ["text", "text", "image_url", "text", "image_url"]
+    assert parts[1]["text"] == "Shot 1: [SHOT CUT] Rain."
+    assert parts[3]["text"] == "Shot 2: Snow."
+
+
+def test_an_answer_that_cannot_be_used_gives_no_case_and_no_answer_is_an_error():
+    assert judge(RefusedAnswer("no"))[0] == {}
+    with pytest.raises(InputError, match=r"--judges=vision_model: busy"):
+        judge(ChatError("busy"))
+    for answer, message in (
+        ([], "it is no object"),
+        ({"text": [1]}, "text: expected 2 scores"),
+        ({"text": [1, 2], "place": 6}, "place: found 6, expected a number from 1 to 5"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_scores(answer, 2)
+
+
+def test_a_report_shows_intervals_and_leaves_out_what_has_no_case(tmp_path):
+    one = {
+        "cross-shot consistency": Estimate(0.5, 0.25, 0.75, 8),
+        "copied shots": Estimate(None, None, None, 0),
+        "Frechet": Estimate(0.125, None, None, 40),
+        "judged place": Estimate(4.0, 3.0, 5.0, 2),
+    }
+    results = {"joint": one, "causal": {}}
+    assert to_markdown(results, ["A note."]).split("\n\n")[0] == (
+        "| Agreement and diversity | cross-shot consistency |\n|---|---|\n"
+        "| joint | 0.50 (0.25 to 0.75) |\n| causal | - |"
+    )
+    boards = {"quay & road": {"joint": "samples/joint/quay.0/storyboard.png"}}
+    text = write_report(tmp_path, results, ["A note."], boards=boards)
+    assert text == (tmp_path / "table.md").read_text()
+    assert "| Judges | judged place |" in text and text.endswith("- A note.\n")
+    assert "copied shots |" not in text
+    values = json.loads((tmp_path / "results.json").read_text())
+    assert values["rows"]["joint"]["Frechet"] == {
+        "value": 0.125,
+        "low": None,
+        "high": None,
+        "count": 40,
+    }
+    page = (tmp_path / "index.html").read_text()
+    assert "<td>0.50 (0.25 to 0.75)</td>" in page and "quay &amp; road" in page
+    assert 'src="samples/joint/quay.0/storyboard.png"' in page
