@@ -100,7 +100,10 @@ def test_save_writes_the_files_that_sample_py_writes(tmp_path):
     )
     result = run_program("-c", code)
     assert result.code == 0, result.stderr
-    names = ["scene.mp4", "storyboard.png", "latents.safetensors", "sample.json"]
+    names = [
+        *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json"),
+        "manifest.json",
+    ]
     assert result.stdout.split() == names
     files = {path.relative_to(joint) for path in joint.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == files
