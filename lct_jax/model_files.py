@@ -6,15 +6,15 @@ files and family, single shots as its publishers do, and scenes although it was 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.pipeline import read_pipeline
-from lct_jax.backbones.registry import build_abstract, describe
+from lct_jax.backbones.registry import describe
+from lct_jax.base import open_weights
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.config import Config
@@ -23,6 +23,9 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.encoders.text_file import FreeableEncoder, TextFile
 from lct_jax.errors import InputError
+from lct_jax.tensors import hash_file, hash_samples
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.integrity import identify
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Meta
 
@@ -35,6 +38,7 @@ class ModelFiles(NamedTuple):
         read: makes the parameters, from shapes that have a sharding.
         codec, encoder: those that the weights were made with.
         origin: where the weights come from, for messages.
+        identify: returns what tells the weights from others.
     """
 
     meta: Meta
@@ -42,6 +46,7 @@ class ModelFiles(NamedTuple):
     codec: VideoCodec
     encoder: TextEncoder
     origin: str
+    identify: Callable[[], str]
 
 
 def open_model(
@@ -51,6 +56,7 @@ def open_model(
     encoder: str | Path | None = None,
     texts: str | Path | None = None,
     weights: str = "ema",
+    base: str | Path | None = None,
 ) -> ModelFiles:
     """Opens a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
 
@@ -60,6 +66,7 @@ def open_model(
         encoder: the folder of the text encoder; None takes the one that the config names.
         texts: a file of encoded texts that takes the encoder's place; None reads the encoder.
         weights: "ema" or "params", of a run's folder.
+        base: the base of a LoRA run; None takes it from where it was when the run was trained.
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -71,9 +78,8 @@ def open_model(
         raise InputError(
             f"--codec: missing, expected the codec of the run that {origin} comes from"
         )
-    trained = TrainedWeights(origin, which=weights)
-    meta = trained.meta
-    trained.check(build_abstract(meta.config.network).params)
+    opened = open_weights(origin, which=weights, base=base)
+    meta = opened.meta
     channels = describe(meta.config.network).channels
     found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=channels)
     found_encoder = open_encoder(meta.config, encoder=encoder, texts=texts)
@@ -82,7 +88,8 @@ def open_model(
             f"{texts}: encoded by {found_encoder.identity}, expected {meta.encoder}, as {origin} was made with"
         )
     meta.check_identities(str(origin), codec=found_codec.identity, encoder=found_encoder.identity)
-    return ModelFiles(meta, trained.read, found_codec, found_encoder, str(origin))
+    told = functools.partial(identify_weights, origin, weights)
+    return ModelFiles(meta, opened.read, found_codec, found_encoder, str(origin), told)
 
 
 def read_model_config(checkpoint: str | Path) -> Config:
@@ -125,9 +132,24 @@ def _open_base(
     found_codec = import_codec(config.prepare.codec, path, channels=config.backbone.channels)
     found_encoder = open_encoder(config, encoder=encoder, texts=texts)
     meta = Meta(config, found_codec.identity, found_encoder.identity, config.prepare.fps, credit="")
+    read = functools.partial(load_published, folder, config.network)
+    told = functools.partial(identify_weights, folder, "")
+    return ModelFiles(meta, read, found_codec, found_encoder, str(folder), told)
 
-    def read(shapes: Any) -> Any:
-        mesh = jax.tree.leaves(shapes)[0].sharding.mesh
-        return load_published(folder, config.network, mesh)
 
-    return ModelFiles(meta, read, found_codec, found_encoder, str(folder))
+def identify_weights(path: Path, which: str) -> str:
+    """Returns a text that tells weights from others, whatever folder they lie in.
+
+    That of a file is its hash. Of a run it is the hash of its latest checkpoint; of a published base that of the
+    samples of its files.
+
+    Args:
+        path: the file, the run's folder, or the folder of the base. which: of a run, "ema" or "params".
+    """
+    if path.is_file():
+        return hash_file(path)
+    if is_published(path):
+        return hash_samples(sorted(path.rglob("*.safetensors")))
+    checkpoints = Checkpoints(path)
+    digest = identify(checkpoints.folder / str(checkpoints.latest))
+    return f"{which} of step {checkpoints.latest}: {digest}"

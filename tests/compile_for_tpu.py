@@ -67,9 +67,8 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
         samples=float(ROWS),
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return (
-        jit_step(step, state, mesh).lower(jax.tree.map(place, state, places), batch, key).compile()
-    )
+    placed = jax.tree.map(place, state, places)
+    return jit_step(step, state, mesh).lower(placed, None, batch, key).compile()
 
 
 def compile_attention(mesh: Mesh) -> jax.stages.Compiled:

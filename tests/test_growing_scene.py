@@ -21,7 +21,7 @@ from scenes import TINY
 from lct_jax.attention.cache import grow, make_cache, store
 from lct_jax.backbones.registry import describe
 from lct_jax.sampling.cached_pass import CachedPass
-from lct_jax.sampling.request import is_same
+from lct_jax.sampling.changes import find_affected, is_same
 from lct_jax.sampling.schedule import Window, plan_causal
 from lct_jax.sampling.window import HeldShot, SamplingScene
 from lct_jax.types import KeyValues, TokenIndex
@@ -101,7 +101,8 @@ def test_an_entry_that_was_freed_is_made_again_when_a_shot_needs_it():
     cached, clean = make_session()
     expected = clean[4]
     cached.cache.drop({0, 1, 2, 3, 4})
-    found = cached.denoise(PLAN[4], clean, lambda: None)
+    before = {number: tokens for number, tokens in clean.items() if number != 4}
+    found = cached.denoise(PLAN[4], before, lambda: None)
     np.testing.assert_array_equal(found[4], expected)
 
 
@@ -111,6 +112,12 @@ def test_requests_are_the_same_by_their_values():
     changed = dataclasses.replace(other.shots[1], grid=(1, 1, 1))
     assert not is_same(one, dataclasses.replace(other, shots=(other.shots[0], changed)))
     assert not is_same(one.prompt, None)
+
+
+def test_fixed_shots_hand_no_change_on():
+    assert find_affected({1}, PLAN) == (1, 2, 3, 4)
+    assert find_affected({2}, PLAN) == (2, 4)
+    assert find_affected({0}, PLAN[:3], fixed={1}) == (0, 1)
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])

@@ -33,7 +33,7 @@ def check_refers(
     """Raises InputError where a shot refers to what is not there when its turn comes.
 
     A shot may refer to shots before it, to given ones, to key shots unless it is one itself, to characters that are
-    described, and to places that a shot has.
+    described, and to places that a shot has. Its history is of such shots, too.
     """
     names = {*characters, *places, *(shot.place for shot in shots if shot.place)}
     for own, shot in enumerate(shots, start=1):
@@ -46,6 +46,11 @@ def check_refers(
         for i, item in enumerate(shot.refers):
             with source.at("shots", own - 1, "refers", i):
                 _check_reference(item, names=names, ready=ready)
+        for i, item in enumerate(shot.history or ()):
+            with source.at("shots", own - 1, "history", i):
+                _check_reference(item, names=names, ready=ready)
+                if item in shot.history[:i]:
+                    raise InputError(f"found {item} again, expected each shot once")
 
 
 def _check_reference(item: int | str, *, names: Collection[str], ready: Collection[int]) -> None:

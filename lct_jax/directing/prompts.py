@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -19,6 +19,7 @@ from lct_jax.errors import InputError
 SHOT_CUT_TAG = "[SHOT CUT]"
 
 _CHARACTER = re.compile(r"\bCharacter (\w+)")
+_BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 _HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
 
 
@@ -74,6 +75,8 @@ class ShotPrompt:
       shown: False leaves the shot out of the film, as one that others are only to see.
       place: name of where it plays; empty if the script does not say.
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
+      history: the shots that it sees where shots are sampled one after another, by number (from 1), besides pictures of
+          whom and what it names; None lets the sampler choose.
     """
 
     text: str
@@ -92,6 +95,7 @@ class ShotPrompt:
     shown: bool = True
     place: str = ""
     refers: tuple[int | str, ...] = ()
+    history: tuple[int, ...] | None = None
 
 
 def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
@@ -133,6 +137,15 @@ def check_text(text: str) -> str:
         half = text[error.start]
         raise InputError(f"found {half!r}, half of a surrogate pair, expected Unicode") from None
     return text.strip()
+
+
+def join_lines(value: Any) -> Any:
+    """Returns a JSON value in which every line break inside of a text, of whatever kind, is one space."""
+    if isinstance(value, str):
+        return _BREAK.sub(" ", value.strip())
+    if isinstance(value, dict):
+        return {key: join_lines(inner) for key, inner in value.items()}
+    return [join_lines(inner) for inner in value] if isinstance(value, list) else value
 
 
 def check_not_empty(text: str) -> str:

@@ -75,6 +75,7 @@ def _plain_shot(shot: ShotPrompt, folder: Path) -> dict[str, Any]:
         "shown": shot.shown if not shot.shown else None,
         "place": shot.place or None,
         "refers": list(shot.refers) or None,
+        "history": None if shot.history is None else list(shot.history),
     }
     edges = {name: getattr(shot, name) for name in ("given", "first", "last")}
     own |= {n: _plain_condition(edge, folder) for n, edge in edges.items() if edge is not None}

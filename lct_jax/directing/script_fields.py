@@ -200,6 +200,8 @@ class ShotFields(Fields):
     """Name of where the shot plays, by which other shots may refer to it."""
     refers: list[Reference] = Field(default_factory=list)
     """What the shot should agree with: earlier or given shots by number from 1, characters by ID, places by name."""
+    history: list[int] | None = None
+    """The shots that it sees, by number from 1, and no others. Left out, the sampler chooses them."""
 
 
 def _make_sampler_fields() -> type[Fields]:

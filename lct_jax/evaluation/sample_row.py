@@ -26,8 +26,9 @@ from lct_jax.evaluation.rows import Row
 from lct_jax.evaluation.samples import SampledShots
 from lct_jax.evaluation.scenes import EvaluatedScene, Pictures
 from lct_jax.files import replace_folder
-from lct_jax.generator import FinishedShot, Generator
-from lct_jax.scene_files import SceneWriter
+from lct_jax.generator import Generator
+from lct_jax.sampled_scene import FinishedShot
+from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.seeds import make_key
 from lct_jax.tensors import load_tensors_of
 
@@ -102,8 +103,11 @@ class RowSampler:
     def _read(self, folder: Path, count: int) -> list[np.ndarray]:
         names = [f"shot_{number + 1:02d}" for number in range(count)]
         latents = load_tensors_of(folder / "latents.safetensors", names)
-        codec = self.generator.codec
-        return [FinishedShot(n, latents[name], codec).frames for n, name in enumerate(names)]
+        codec, fps = self.generator.codec, self.generator.meta.fps
+        return [
+            FinishedShot(n, latents[name], codec, text="", fps=fps).frames
+            for n, name in enumerate(names)
+        ]
 
 
 def choose_pictures(generator: Generator, settings: Mapping[str, Any]) -> Pictures:

@@ -19,6 +19,7 @@ from lct_jax.distributed.sharding import fetch
 from lct_jax.errors import InputError
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.cache_slots import needed_after
+from lct_jax.sampling.changes import find_affected, find_changed, is_same
 from lct_jax.sampling.euler import (
     LoopInputs,
     both_rows,
@@ -27,8 +28,9 @@ from lct_jax.sampling.euler import (
     take_step,
     times_of_groups,
 )
+from lct_jax.sampling.guidance import scale_steps
 from lct_jax.sampling.passes import Shot, run_all_steps
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest, is_same
+from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.shot_cache import ShotCache
 from lct_jax.sampling.window import HeldShot, SamplingScene, put_back
@@ -68,9 +70,10 @@ class CachedPass:
         self.cache.drop({shot + 1})
         for other in window.shots[:-1]:
             self._ensure(other, clean)
-        made = {shot: self._run(window, clean, on_step, keeps=keeps)} if window.denoised else {}
+        runs = window.denoised and shot not in clean
+        made = {shot: self._run(window, clean, on_step, keeps=keeps)} if runs else {}
         if keeps:
-            if not (window.denoised and self._reuses):
+            if shot not in made or not self._reuses:
                 self.cache.held[shot] = self.scene.hold(shot, made.get(shot, clean.get(shot)))
             self.cache.make(shot)
         if self.retain == "needed":
@@ -115,12 +118,10 @@ class CachedPass:
             the plan; new ones are among them.
         """
         held = held or {}
-        saw = self._find_changed(scene, plan, held)
-        for window in plan:
-            if saw & set(window.shots):
-                saw.add(window.shots[-1])
-        affected = tuple(window.shots[-1] for window in plan if window.shots[-1] in saw)
-        kept = {window.shots[-1] + 1 for window in plan if window.shots[-1] not in saw}
+        changed = find_changed((self.scene.request, self.plan), (scene.request, plan))
+        changed |= {n for n, shot in held.items() if shot is not self.cache.held.get(n)}
+        affected = find_affected(changed, plan)
+        kept = {window.shots[-1] + 1 for window in plan} - {shot + 1 for shot in affected}
         if is_same(scene.request.prompt, self.scene.request.prompt):
             kept.add(GLOBAL_SHOT)
         self.plan = tuple(plan)
@@ -133,7 +134,8 @@ class CachedPass:
         """Samples the latents of generated shots again, and their entries with them, in order of the plan."""
         for window in self.plan:
             if set(window.denoised) & set(shots):
-                for number, tokens in self.denoise(window, clean, lambda: None).items():
+                others = {n: tokens for n, tokens in clean.items() if n not in window.denoised}
+                for number, tokens in self.denoise(window, others, lambda: None).items():
                     yield Shot(number, tokens)
 
     @property
@@ -144,25 +146,6 @@ class CachedPass:
     @property
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
-
-    def _find_changed(
-        self, scene: SamplingScene, plan: Sequence[Window], held: Mapping[int, HeldShot]
-    ) -> set[int]:
-        """Returns the shots of a plan that differ from those of the plan before."""
-        before, after = self.scene.request, scene.request
-        if not is_same(before.prompt, after.prompt):
-            return {window.shots[-1] for window in plan}
-        seen = {window.shots[-1]: window.shots for window in self.plan}
-
-        def is_changed(window: Window) -> bool:
-            shot = window.shots[-1]
-            if seen.get(shot) != window.shots:
-                return True
-            if shot in held and held[shot] is not self.cache.held.get(shot):
-                return True
-            return not is_same(_without_ties(before, shot), _without_ties(after, shot))
-
-        return {window.shots[-1] for window in plan if is_changed(window)}
 
     def _ensure(self, shot: int, clean: Mapping[int, np.ndarray]) -> None:
         """Makes the entry of a finished shot, and those that it sees, where the cache has none."""
@@ -185,26 +168,26 @@ class CachedPass:
     ) -> np.ndarray:
         """Runs all Euler steps of a window; where the cache stores one of them, that step's pass is not repeated."""
         shot, first = window.shots[-1], np.int32(0)
-        start = self.scene.start(shot, clean)
+        start, scheme = self.scene.start(shot, clean), self.scene.scheme
         batch, inputs = self._start(shot, start)
         noisy_LC = jnp.asarray(batch.video.value[0])
         history = self.cache.gather(shot)
         velocity = self.backbone.denoise(history)
         if keeps and self._reuses:
             kept = self._step_to_keep()
-            noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept)
+            noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept, scheme)
             self._hold_step(start, shot, batch, noisy_LC, kept)
             time_BS = times_of_groups(inputs, self.times[kept])
             video = both_rows(inputs, noisy_LC)
             seen = self.backbone.prefill(history, video, batch.text, time_BS)
             self.cache.store(shot + 1, batch, seen.kept)
-            noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept), kept + 1
-        done = run_all_steps(velocity, inputs, noisy_LC, on_step, first=first)
+            noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept, scheme), kept + 1
+        done = run_all_steps(velocity, inputs, noisy_LC, on_step, scheme=scheme, first=first)
         return put_back(drop_padding(batch, done), start.parts)
 
     def _start(self, shot: int, start: HeldShot) -> tuple[PackedBatch, LoopInputs]:
         batch, held = self.cache.pack(shot, start)
-        guidance = self.scene.config.guidance
+        guidance = scale_steps(self.scene.config, self.times)
         return batch, make_loop_inputs(batch, held=held, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:
@@ -227,11 +210,6 @@ class CachedPass:
         if request.prompt is None:
             raise InputError("global prompt: found none in this scene, expected one to edit")
         return dataclasses.replace(request, prompt=prompt)
-
-
-def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
-    """Returns a shot without its links to others, which count by the windows that were chosen by them."""
-    return dataclasses.replace(request.shots[shot], ties=ShotLinks())
 
 
 def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:

@@ -158,6 +158,7 @@ def _find_ties(shot: ShotPrompt, picture_of: str) -> ShotLinks:
         goes_on=not shot.cut,
         is_key=shot.key,
         picture_of=picture_of,
+        history=None if shot.history is None else tuple(n - 1 for n in shot.history),
     )
 
 

@@ -5,7 +5,7 @@ whom and what it names. "recent" takes the shot before, then given pictures, whi
 show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
 shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
 refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
-In the paper, people choose the history by hand [LCT section 3.4]; this ranking is ours.
+In the paper, people choose the history by hand [LCT section 3.4], as a script may, too; this ranking is ours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from lct_jax.config import SamplingConfig
+from lct_jax.errors import InputError
 from lct_jax.sampling.request import SceneRequest, ShotRequest
 
 
@@ -20,8 +21,13 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     """Returns the shots (from 0, in order) that a shot is to see.
 
     They are the best ones that fit `history_shots`, the window and `history_tokens`; a shot that is too large for what
-    is left of the tokens is skipped.
+    is left of the tokens is skipped. A history that the script names is taken as it is, with pictures of what it names.
+
+    Raises:
+        InputError: a history that the script names does not fit the window.
     """
+    if (named := request.shots[shot].ties.history) is not None:
+        return _take_named(request, shot, named, config)
     room = min(config.history_shots, config.window - 1)
     tokens = config.history_tokens or float("inf")
     chosen = []
@@ -31,6 +37,23 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
             chosen.append(other)
             tokens -= size
     return tuple(sorted(chosen))
+
+
+def _take_named(
+    request: SceneRequest, shot: int, named: tuple[int, ...], config: SamplingConfig
+) -> tuple[int, ...]:
+    pictures = {
+        other
+        for other, known in enumerate(request.shots)
+        if known.ties.picture_of and other != shot and _may_see(request, shot, other)
+    }
+    seen = sorted(pictures | {*named})
+    if len(seen) >= config.window:
+        raise InputError(
+            f"script: shots[{shot}].history: found {len(seen)} shots and pictures, expected at most "
+            f"{config.window - 1} (sampling.window)"
+        )
+    return tuple(seen)
 
 
 def count_tokens(shot: ShotRequest) -> int:
@@ -46,7 +69,8 @@ def sampling_order(request: SceneRequest) -> list[int]:
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     """Returns the candidates in the order of "recent".
 
-    It is the shot before, then given pictures, then the other shots before and those after, each nearest first.
+    It is the shot before, then given pictures, then the shot behind, then the other shots before and those after, each
+    nearest first.
     """
     order = sampling_order(request)
     ready = {*order[: order.index(shot)]} | {
@@ -56,7 +80,7 @@ def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     nearest = [*reversed(range(shot)), *range(shot + 1, len(request.shots))]
     return sorted(
         (other for other in nearest if other in ready),
-        key=lambda o: (o != shot - 1, not is_picture(request.shots[o])),
+        key=lambda o: (o != shot - 1, not is_picture(request.shots[o]), o != shot + 1),
     )
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lct_jax.distributed.sharding import fetch
-from lct_jax.sampling.euler import LoopInputs, make_loop_inputs, run_steps
+from lct_jax.sampling.euler import LoopInputs, Scheme, make_loop_inputs, run_steps
+from lct_jax.sampling.guidance import scale_steps
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene, pack_window, put_back, separate_parts
 from lct_jax.types import GLOBAL_SHOT
@@ -41,7 +42,10 @@ class Executor(Protocol):
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
-        """Returns clean tokens of the shots that a window denoises; `clean` has those of given and earlier shots."""
+        """Returns clean tokens of the shots that a window denoises; `clean` has those of given and finished shots.
+
+        A shot that is in `clean` already is finished: it is not denoised.
+        """
         ...
 
 
@@ -51,9 +55,16 @@ def sample_scene(
     plan: Sequence[Window],
     *,
     on_step: Callable[[], None] = lambda: None,
+    done: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[Shot]:
-    """Runs a plan and yields each shot when its window is done; `on_step` is called once an Euler step."""
+    """Runs a plan and yields each shot when its window is done.
+
+    Args:
+        on_step: is called once a step.
+        done: clean tokens of shots that were finished before; they are not sampled again, nor yielded.
+    """
     clean = {n: s.given for n, s in enumerate(scene.request.shots) if s.given is not None}
+    clean |= done or {}
     for window in plan:
         made = executor.denoise(window, clean, on_step)
         clean |= made
@@ -83,8 +94,10 @@ class FullPass:
         """
         scene, numbers = self.scene, {s: n for n, s in enumerate(window.shots, start=1)}
         first = GLOBAL_SHOT if scene.request.prompt is not None else 1
-        starts = {s: scene.start(s, clean) for s in window.denoised}
-        held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
+        starts = {s: scene.start(s, clean) for s in window.denoised if s not in clean}
+        if not starts:
+            return {}
+        held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in starts}
         video = [(starts | held)[s].tokens for s in window.shots]
         packed = pack_window(scene, window.shots, video)
         batch, held_parts = separate_parts(packed, {numbers[s]: x.parts for s, x in starts.items()})
@@ -92,10 +105,10 @@ class FullPass:
             batch,
             held={numbers[s] - first: h.time for s, h in held.items()} | held_parts,
             times=self.times,
-            guidance=scene.config.guidance,
+            guidance=scale_steps(scene.config, self.times),
         )
         noisy_LC = jnp.asarray(batch.video.value[0])
-        done = run_all_steps(self.forward, inputs, noisy_LC, on_step)
+        done = run_all_steps(self.forward, inputs, noisy_LC, on_step, scheme=scene.scheme)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
         return {s: put_back(tokens_LC[shot_L == numbers[s]], x.parts) for s, x in starts.items()}
 
@@ -106,9 +119,10 @@ def run_all_steps(
     noisy_LC: jax.Array,
     on_step: Callable[[], None],
     *,
+    scheme: Scheme,
     first: int = 0,
 ) -> jax.Array:
-    """Runs all Euler steps from `first` on; the host dispatches all of them and then waits only to report progress.
+    """Runs all steps from `first` on; the host dispatches all of them and then waits only to report progress.
 
     Steps before `first` are reported with the others.
     """
@@ -116,7 +130,7 @@ def run_all_steps(
     cuts = np.linspace(first, steps, min(SEGMENTS, steps - first) + 1).round().astype(np.int32)
     parts = []
     for start, end in itertools.pairwise(cuts):
-        noisy_LC = run_steps(velocity, inputs, noisy_LC, start, end)
+        noisy_LC = run_steps(velocity, inputs, noisy_LC, start, end, scheme)
         parts.append((noisy_LC, end - start))
     for _ in range(first):
         on_step()

@@ -5,9 +5,8 @@ The sampler takes nothing else, so it does not depend on scripts, files, codecs 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,6 +65,7 @@ class ShotLinks:
         named: characters and places that it refers to.
         goes_on: whether it goes on from the shot before it.
         is_key: whether it is sampled before those that are no key shots.
+        history: the shots (from 0) that it sees besides pictures; None where they are to be chosen.
         picture_of: the character or place of which it is a picture: shots that name neither do not see it; "" for none.
     """
 
@@ -76,6 +76,7 @@ class ShotLinks:
     goes_on: bool = False
     is_key: bool = False
     picture_of: str = ""
+    history: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,6 @@ class ShotRequest:
     held: tuple[HeldTokens, ...] = ()
     overlap: int = 0
     seed: int | None = None
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Returns whether two requests, or parts of them, ask for the same, arrays compared by their values."""
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.shape == other.shape and bool((one == other).all())
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    if not dataclasses.is_dataclass(one):
-        return bool(one == other)
-    names = [field.name for field in dataclasses.fields(one)]
-    return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
 
 
 @dataclass(frozen=True)
