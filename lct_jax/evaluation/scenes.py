@@ -39,6 +39,11 @@ class EvaluatedScene:
     script: Script
     filmed: tuple[np.ndarray, ...] = ()
 
+    def begin(self, shots: int | None) -> EvaluatedScene:
+        """Returns the scene with so many shots at most, its first ones; None keeps all."""
+        script = dataclasses.replace(self.script, shots=self.script.shots[:shots])
+        return EvaluatedScene(self.id, script, self.filmed[:shots])
+
 
 @dataclass(frozen=True)
 class Pictures:
