@@ -8,6 +8,7 @@ from lct_jax.config.fields import Count, NonNegativeFloat, Positive, Share, sett
 from lct_jax.errors import InputError
 
 KVDtype = Literal["model", "int8"]
+Mode = Literal["joint", "autoregressive", "causal"]
 
 
 @settings("sampling")
@@ -15,8 +16,13 @@ class SamplingConfig:
     """Says how scenes are sampled [S: A.2].
 
     Attributes:
-        steps: the number of Euler steps. guidance: the scale of text-only classifier-free guidance.
+        steps: the number of steps, that is, of evaluations of the network. solver: "euler" [S], or "heun", of second
+            order, which takes half as many steps with two evaluations each.
+        guidance: the scale of text-only classifier-free guidance.
         shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
+        guidance_from, guidance_to: the interval of times in which guidance is applied; outside of it the prompted
+            velocity is taken as it is. guidance_rescale: the share in which a guided velocity is rescaled to the spread
+            of the prompted one.
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
         condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:
@@ -28,12 +34,18 @@ class SamplingConfig:
             history_shots, history_tokens: the most shots and tokens of a history; 0 tokens sets no limit.
         kv_dtype: the dtype of kept keys and values, the model's or "int8".
         shards: the number of devices over which tokens, and the heads of the cache, are divided.
+        long_prompts: whether a text that is longer than its span is refused ("refuse"), or what fits of it is read
+            ("cut").
         frames, height, width: the size of a shot whose script gives none, in frames and pixels.
         seed: the seed of the noise.
     """
 
     steps: Positive = 32
+    solver: Literal["euler", "heun"] = "euler"
     guidance: NonNegativeFloat = 7.5
+    guidance_from: Share = 0.0
+    guidance_to: Share = 1.0
+    guidance_rescale: Share = 0.0
     shift: NonNegativeFloat = 0.0
     negative_scene: str = (
         "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
@@ -49,6 +61,7 @@ class SamplingConfig:
     history_tokens: Count = 0
     kv_dtype: KVDtype = "model"
     shards: Positive = 1
+    long_prompts: Literal["refuse", "cut"] = "refuse"
     frames: Positive = 125
     height: Positive = 480
     width: Positive = 480
@@ -57,3 +70,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.frames % 4 != 1:
             raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")
+        if self.solver == "heun" and self.cache == "reuse":
+            raise InputError(
+                "sampling.solver: found 'heun', expected 'euler' with sampling.cache 'reuse'"
+            )
