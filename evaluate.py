@@ -12,6 +12,7 @@ A scene that is sampled is in `DIR/samples` and is not sampled again, so the sam
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from lct_jax.evaluation.sample_row import RowSampler, choose_pictures
 from lct_jax.evaluation.samples import SampledShots, see_shots
 from lct_jax.evaluation.scenes import load_scenes
 from lct_jax.generator import Generator
+from lct_jax.sampling.encode_script import list_texts
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 WEIGHTS = {
@@ -61,12 +63,21 @@ def main(argv: Sequence[str]) -> None:
     # ---- what is sampled, and what measures it ---------------------------------------------------
     paths = {name: flag.value for name, flag in WEIGHTS.items() if flag.value is not None}
     rows = choose_rows(ROWS.value, weights=paths)
-    load = lambda name: Generator.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
-    generators = {name: load(name) for name in dict.fromkeys(row.weights for row in rows.values())}
+    generators = {}
+    for name in dict.fromkeys(row.weights for row in rows.values()):
+        generators[name] = Generator.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
+        # One text encoder is in memory at a time, and none beside a network.
+        generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
     loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value)[: COUNT.value]
     scenes = [scene.begin(SHOTS.value) for scene in loaded]
+    for generator in generators.values():
+        sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())
+        generator.encoder.encode(
+            [t for scene in scenes for t in list_texts(scene.script, sampling)]
+        )
+        generator.free_encoder()
     measuring = Path(MEASURING.value or out / "weights")
     features = load_features(FEATURES.value, folder=measuring)
     judges = [load_judge(name, folder=out) for name in JUDGES.value]
@@ -78,9 +89,11 @@ def main(argv: Sequence[str]) -> None:
     results = {"as filmed": measure_row(filmed, instruments, FilmedShots({}))} if filmed else {}
 
     # ---- every row: sampled, then measured -------------------------------------------------------
+    # Single shots before and after tuning have the same words: those of the tuned model's training.
+    told = not generators.get("checkpoint", first).config.data.singles_from_scenes
     boards: dict[str, dict[str, str]] = {scene.id: {} for scene in scenes}
     for name, row in rows.items():
-        sampler = RowSampler(generators[row.weights], row, SETTINGS())
+        sampler = RowSampler(generators[row.weights], row, SETTINGS(), told=told)
         samples = []
         for scene in tqdm(scenes, desc=row.title, unit="scene"):
             for number in range(SEEDS.value):

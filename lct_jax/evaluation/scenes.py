@@ -119,7 +119,7 @@ def _load_script(path: Path, pictures: Pictures) -> EvaluatedScene:
     for number, shot in enumerate(script.shots):
         if shot.given:
             raise InputError(
-                f"{path}: shots[{number}].given: found {shot.given!r}, expected scripts without given shots"
+                f"{path}: shots[{number}].given: found {shot.given.file!r}, expected scripts without given shots"
             )
     folder = path.with_suffix("")
     if not folder.is_dir():
