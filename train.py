@@ -9,14 +9,15 @@ bit-exactly. SIGTERM and Ctrl-C end it after the step under way, which is saved.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from absl import flags
 
-from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
+from lct_jax.base import find_base
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.data.fill import describe_cuts
@@ -25,7 +26,13 @@ from lct_jax.data.mix import define_data
 from lct_jax.data.pipeline import iterate, make_source, read_held_out
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
-from lct_jax.distributed.sharding import check_mesh, find_rows, make_mesh, place_batch
+from lct_jax.distributed.sharding import (
+    check_mesh,
+    find_rows,
+    make_mesh,
+    place_batch,
+    with_sharding,
+)
 from lct_jax.distributed.stop_signal import StopSignal
 from lct_jax.plan.remat import resolve_remat
 from lct_jax.seeds import make_key
@@ -40,6 +47,7 @@ from lct_jax.training.report.metrics import measure_step
 from lct_jax.training.report.profile import Profile
 from lct_jax.training.report.run_log import RunLog
 from lct_jax.training.report.throughput import make_throughput
+from lct_jax.training.state import merge_params, split_params
 from lct_jax.training.step import jit_step, make_step
 
 CONFIG = define_config()
@@ -71,24 +79,29 @@ def main(_: Sequence[str]) -> None:
     # What is kept for the backward pass depends on the chips; checkpoints have the config as it was given.
     resolved = resolve_remat(config, mesh)
     graph, shapes = build_abstract(resolved.network)
-    initialize = lambda: build(config.network, key=make_key(training.seed)).params
+    parts = split_params(shapes)  # all parameters are trained, or a LoRA alone
+    initialize = lambda: (
+        split_params(build(config.network, key=make_key(training.seed)).params).trained
+    )
     optimizer = make_optimizer(training, decays=find_family(config.network).decays)
 
     # ---- state: resumed, from weights, or random ---------------------------------------------
     card = prepared.card
     meta = Meta(config, card.codec, card.encoder, card.fps, card.credit, prepared.identity)
-    checkpoints, base = Checkpoints(workdir, keep=training.keep), training.init_from
-    read_base = (lambda: load_published(base, config.network, mesh)) if is_published(base) else None
+    checkpoints = Checkpoints(workdir, keep=training.keep)
+    found = find_base(meta, checkpoints)
+    meta = dataclasses.replace(meta, base=found.base)
     state = start_state(
         checkpoints,
         meta,
         training,
-        shapes,
+        parts.trained,
         optimizer,
         mesh,
         initialize=initialize,
-        read_base=read_base,
+        read=found.read_trained,
     )
+    frozen = found.read_frozen(with_sharding(parts.frozen, mesh))  # None without a LoRA
     start, key = int(state.step), make_key(training.seed)
     if jax.process_index() == 0:
         prepared.copy_codec(workdir)
@@ -110,7 +123,7 @@ def main(_: Sequence[str]) -> None:
     stop.defer()
     for number, batch in enumerate(iterate(source, start=start, stop=training.steps), start + 1):
         with log.watch(number):
-            state, metrics = step(state, place_batch(batch, mesh), key)
+            state, metrics = step(state, frozen, place_batch(batch, mesh), key)
         log.add(number, metrics)
         # A stop signal that any process received; identical on all processes.
         last, leaving = number == training.steps, stop.poll(mesh)
@@ -120,7 +133,7 @@ def main(_: Sequence[str]) -> None:
         if number % training.log_every == 0 or saving or evaluating:
             log.report(number, checkpoints.find_shortage(state))
         if evaluating:
-            log.add_evaluation(number, evaluate(state.ema, held_out))
+            log.add_evaluation(number, evaluate(merge_params(state.ema, frozen), held_out))
         if saving:
             log.add_save(checkpoints.save(state, meta))
         if leaving:

@@ -55,7 +55,7 @@ class Ours:
             added = flow.draw(key, batch, slots=case.slots, config=FLOW)
             part = Part(batch, added, flow.loss_weights(batch.video.index, case.slots))
             samples = float(len(case.scenes))
-            return find_gradient(self.graph, params, part, TRAINING, samples=samples)
+            return find_gradient(self.graph, params, None, part, TRAINING, samples=samples)
 
         self._gradient = jax.jit(gradient)
         self.key = jax.random.key(0)
@@ -72,7 +72,9 @@ class Ours:
 
     def step(self) -> None:
         """Runs the jitted step of `training/state.py`."""
-        self.state, metrics = jax.block_until_ready(self._step(self.state, self.batch, self.key))
+        self.state, metrics = jax.block_until_ready(
+            self._step(self.state, None, self.batch, self.key)
+        )
         assert np.isfinite(metrics.loss)
 
     def gradient(self) -> None:

@@ -21,6 +21,7 @@ def load(
     encoder: str | Path | None = None,
     texts: str | Path | None = None,
     weights: str = "ema",
+    base: str | Path | None = None,
 ) -> Generator:
     """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
 
@@ -30,6 +31,7 @@ def load(
         encoder: a folder with the text encoder's files; None takes the one that the run's config names.
         texts: a file that `lct_jax.encode_texts` wrote, in place of the encoder.
         weights: "ema" or "params", for a run's folder.
+        base: the base of a LoRA run, where it was moved after training.
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -37,4 +39,6 @@ def load(
     # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
     from lct_jax.generator import Generator
 
-    return Generator.load(checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights)
+    return Generator.load(
+        checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+    )

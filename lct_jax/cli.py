@@ -11,6 +11,7 @@ A program defines its flags at the top (absl), the config's with `define_config`
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -36,8 +37,10 @@ from lct_jax.startup import skip_missing_tpu
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
+def run(main: Callable[[Sequence[str]], None], *, operand: str = "") -> None:
     r"""Runs `main(argv)` as `absl.app.run` does, and exits.
+
+    `operand` says what the one word is that the program takes beside its flags, such as "an idea"; most take none.
 
     An `InputError` of `main` or of the command line itself is printed as one line on stderr, and the exit code is 2.
     Characters that the terminal's encoding lacks are printed as `\u` and a number. Libraries log only warnings, unless
@@ -53,7 +56,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     sys.argv = take_former_names(sys.argv)
     _print_anything()
-    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse_flags))
+    parse = functools.partial(parse_flags, operand=operand)
+    app.run(exit_on_input_error(start), flags_parser=exit_on_input_error(parse))
 
 
 def take_former_names(argv: Sequence[str]) -> list[str]:
@@ -102,8 +106,12 @@ def define_sampling() -> Callable[[], dict[str, Any]]:
     return lambda: {n: flag.value for n, flag in holders.items() if flag.value is not None}
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses a command line into `flags.FLAGS`; raises InputError naming the flag that is wrong."""
+def parse_flags(argv: Sequence[str], *, operand: str = "") -> list[str]:
+    """Parses a command line into `flags.FLAGS`, and returns the words that are no flags.
+
+    Raises:
+        InputError: a flag is wrong, or there are more or fewer words than the one that `operand` describes.
+    """
     # Flags after a stray word still count as flags.
     flags.FLAGS.set_gnu_getopt()
     try:
@@ -116,8 +124,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     for name in flags.FLAGS:
         if flags.FLAGS[name].default is None and flags.FLAGS[name].value == "":
             raise InputError(f"--{name}: found nothing behind it, expected a value")
-    if rest[1:]:
-        raise InputError(f"{rest[1]}: found on the command line, expected --flag=value alone")
+    if operand and not rest[1:]:
+        raise InputError(f"found --flag=value alone on the command line, expected {operand} too")
+    if rest[1 + bool(operand) :]:
+        expected = f"{operand} in quotes" if operand else "--flag=value alone"
+        raise InputError(f"{rest[-1]}: found on the command line, expected {expected}")
     return rest
 
 

@@ -9,7 +9,6 @@ there. The file holds the tokens of all prompts and of the negative ones, and wh
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +19,12 @@ from lct_jax.directing.script import load_script
 from lct_jax.encoders.text_file import save_texts
 from lct_jax.model_files import open_encoder, read_model_config
 from lct_jax.paths import local_path
-from lct_jax.sampling.encode_script import list_texts
+from lct_jax.sampling.encode_script import choose_settings, list_texts
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
-SCRIPTS = flags.DEFINE_multi_string("script", None, "Scripts (JSON).", required=True)
+SCRIPTS = flags.DEFINE_multi_string("script", None, "Scripts (YAML or JSON).", required=True)
 OUT = define_path("out", "File to write.", required=True)
 NEGATIVE_SCENE = flags.DEFINE_string("negative_scene", None, "sampling.negative_scene of the run")
 NEGATIVE_SHOT = flags.DEFINE_string("negative_shot", None, "sampling.negative_shot of the run")
@@ -37,11 +36,13 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     config = read_model_config(CHECKPOINT.value)
     chosen = {"negative_scene": NEGATIVE_SCENE.value, "negative_shot": NEGATIVE_SHOT.value}
-    sampling = dataclasses.replace(
-        config.sampling, **{name: text for name, text in chosen.items() if text is not None}
-    )
+    flags_given = {name: text for name, text in chosen.items() if text is not None}
     scripts = [load_script(local_path(path, "--script")) for path in SCRIPTS.value]
-    texts = [text for script in scripts for text in list_texts(script, sampling)]
+    texts = [
+        text
+        for script in scripts
+        for text in list_texts(script, choose_settings(script, config.sampling, flags_given))
+    ]
     encoder = open_encoder(config, encoder=ENCODER.value)
     count = save_texts(Path(OUT.value), encoder, texts)
     print(f"{OUT.value}: {count} texts, encoded by {encoder.identity}")

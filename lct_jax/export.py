@@ -2,28 +2,43 @@
 
     python -m lct_jax.export --checkpoint=WORKDIR --out=FILE.safetensors [--weights=ema|params] [--dtype=float16]
     python -m lct_jax.export --checkpoint=WORKDIR --out=FOLDER --layout=diffusers [--dtype=bfloat16]
+    python -m lct_jax.export --checkpoint=WORKDIR --out=FILE.safetensors --layout=peft|kohya
 
 The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in place of
 a run's folder. The folder has the names and shapes in which the family's weights are published (docs/bases.md), and
-`train.py` takes it as well.
+`train.py` takes it as well. Of a LoRA run these two are the whole network, with the LoRA merged into its base; "peft"
+and "kohya" are the LoRA alone, in the keys that diffusers or ComfyUI load.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from lct_jax.backbones.load import find_published, save_published
+from lct_jax.backbones.lora import find_low_rank, merge_low_rank
+from lct_jax.backbones.lora_files import save_low_rank
 from lct_jax.backbones.registry import build_abstract
+from lct_jax.base import OpenedWeights, open_weights, read_low_rank
 from lct_jax.cli import define_path, run
-from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.config import LoraConfig
+from lct_jax.errors import InputError
+from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import save_weights
+from lct_jax.training.state import split_params
 
 CHECKPOINT = define_path("checkpoint", "Folder of a run.", required=True)
 OUT = define_path("out", "File or folder to write.", required=True)
-LAYOUT = flags.DEFINE_enum("layout", "ours", ["ours", "diffusers"], "A file of ours, or a folder.")
+BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+LAYOUT = flags.DEFINE_enum(
+    "layout",
+    "ours",
+    ["ours", "diffusers", "peft", "kohya"],
+    "A file of ours, a folder, or the file of a LoRA.",
+)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights.")
 DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16", "float16"], "How to store them."
@@ -32,17 +47,39 @@ DTYPE = flags.DEFINE_enum(
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    checkpoints = Checkpoints(CHECKPOINT.value)
-    meta = checkpoints.read_meta()
-    network = meta.config.network
-    if LAYOUT.value == "diffusers":
-        find_published(network)  # before anything is read
-    params = checkpoints.restore_weights(WEIGHTS.value, build_abstract(network).params)
-    if LAYOUT.value == "diffusers":
-        save_published(OUT.value, params, network, dtype=DTYPE.value)
+    trained = TrainedWeights(CHECKPOINT.value, which=WEIGHTS.value)
+    if LAYOUT.value != "ours":
+        find_published(trained.meta.config.network)  # before anything is read
+    if LAYOUT.value in ("peft", "kohya"):
+        export_low_rank(trained)
     else:
+        export_whole(open_weights(CHECKPOINT.value, which=WEIGHTS.value, base=BASE.value))
+    print(f"{OUT.value}: {WEIGHTS.value} of step {trained.step}")
+
+
+def export_low_rank(trained: TrainedWeights) -> None:
+    """Writes the LoRA of a run; its base need not be there."""
+    if BASE.value is not None:
+        raise InputError(f"--base: found {BASE.value}, expected none with --layout={LAYOUT.value}")
+    matrices = read_low_rank(CHECKPOINT.value, trained.meta, which=WEIGHTS.value)
+    network = trained.meta.config.network
+    save_low_rank(Path(OUT.value), matrices, network, keys=LAYOUT.value, dtype=DTYPE.value)
+
+
+def export_whole(weights: OpenedWeights) -> None:
+    """Writes a whole network, into whose base a LoRA is merged."""
+    meta, config = weights.meta, weights.meta.config
+    params = weights.read(build_abstract(config.network).params)
+    if config.lora.rank:
+        parts = split_params(params)
+        matrices = find_low_rank(parts.trained, config.lora)
+        params = merge_low_rank(parts.frozen, matrices, dtype="float32")
+        config = dataclasses.replace(config, lora=LoraConfig())
+    if LAYOUT.value == "diffusers":
+        save_published(OUT.value, params, config.network, dtype=DTYPE.value)
+    else:
+        meta = dataclasses.replace(meta, config=config)
         save_weights(Path(OUT.value), params, meta, dtype=DTYPE.value)
-    print(f"{OUT.value}: {WEIGHTS.value} of step {checkpoints.latest}")
 
 
 if __name__ == "__main__":

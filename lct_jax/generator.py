@@ -13,9 +13,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,42 +24,20 @@ from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import describe
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import Config, SamplingConfig
-from lct_jax.config.fields import build as build_section
+from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.directing.script import Script, load_script
-from lct_jax.distributed.sharding import make_mesh
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
-from lct_jax.layout import unpatchify
 from lct_jax.model_files import open_model
-from lct_jax.sampling.encode_script import make_request
-from lct_jax.sampling.euler import time_grid
+from lct_jax.sampled_scene import SampledScene
+from lct_jax.sampling.encode_script import choose_settings, make_request
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.passes import Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
-from lct_jax.sampling.window import SamplingScene
-from lct_jax.scene_files import Given, SceneWriter, encode_given, read_given
+from lct_jax.scene_files.conditions import ConditionReader, Conditions
 from lct_jax.seeds import make_key
+from lct_jax.session.session import Session
 from lct_jax.training.checkpoint.weights import Meta
-
-
-class FinishedShot:
-    """A shot that was sampled.
-
-    Attributes:
-        number: its number from 0, in the order of the script.
-        latent: float32[T X Y c].
-    """
-
-    def __init__(self, number: int, latent: np.ndarray, codec: VideoCodec) -> None:
-        self.number, self.latent, self._codec = number, latent, codec
-
-    @functools.cached_property
-    def frames(self) -> np.ndarray:
-        """The decoded shot, uint8[frames, height, width, 3]."""
-        # Each process decodes for itself, on its own devices.
-        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
-            return self._codec.decode(self.latent)
 
 
 class Generator:
@@ -101,6 +77,7 @@ class Generator:
         encoder: str | Path | None = None,
         texts: str | Path | None = None,
         weights: str = "ema",
+        base: str | Path | None = None,
     ) -> Generator:
         """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
 
@@ -110,18 +87,21 @@ class Generator:
             encoder: folder with the text encoder's files; None takes the one that the run's config names.
             texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
             weights: "ema" or "params", of a run's folder.
+            base: the base of a LoRA run, where it was moved after training.
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
         """
-        files = open_model(checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights)
+        files = open_model(
+            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        )
         return cls(**files._asdict())
 
     def sample(
         self,
         script: str | Path | Script,
         *,
-        mode: str = "joint",
+        mode: str | None = None,
         given: Mapping[int, np.ndarray] | None = None,
         key: jax.Array | None = None,
         on_step: Callable[[], Any] = lambda: None,
@@ -131,7 +111,7 @@ class Generator:
 
         Args:
             script: a file, or a script that was loaded or made.
-            mode: "joint", "autoregressive" or "causal".
+            mode: "joint", "autoregressive" or "causal"; None takes the script's, or "joint".
             given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
                 the script names.
             key: the key of all noise; None makes one from the seed of the settings.
@@ -141,6 +121,8 @@ class Generator:
         Raises:
             InputError: the script, a picture, a setting or the mode does not fit the model.
         """
+        script = script if isinstance(script, Script) else load_script(script)
+        mode = mode or script.sampler.get("mode", "joint")
         if mode not in MODES:
             raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
         context = self.config.training.context
@@ -149,25 +131,54 @@ class Generator:
                 f"--mode={mode}: {self.origin} was trained with training.context {context!r}, "
                 "expected 'causal'"
             )
-        fields = {**dataclasses.asdict(self.config.sampling), **settings}
-        sampling = build_section(SamplingConfig, fields, path="sampling")
-        script = script if isinstance(script, Script) else load_script(script)
-        if given is None:
-            pictures = read_given(
-                script,
-                codec=self.codec,
-                sampling=sampling,
-                multiple=self.multiple,
-                fps=self.meta.fps,
-            )
-        else:
-            pictures = {number: encode_given(x, codec=self.codec) for number, x in given.items()}
-        request = self.make_request(script, sampling, pictures)
+        sampling = choose_settings(script, self.config.sampling, settings)
+        reader = ConditionReader(
+            codec=self.codec, sampling=sampling, multiple=self.multiple, fps=self.meta.fps
+        )
+        conditions = reader.read(script, pictures=given)
+        request = self.make_request(script, sampling, conditions)
         self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(
-            self, script, request, pictures, mode=mode, sampling=sampling, key=key, on_step=on_step
+            self,
+            script,
+            request,
+            conditions.given,
+            mode=mode,
+            sampling=sampling,
+            key=key,
+            on_step=on_step,
         )
+
+    def session(
+        self,
+        script: str | Path | Script | None = None,
+        *,
+        characters: Mapping[str, str] | None = None,
+        environment: str = "",
+        story: str = "",
+        mode: str | None = None,
+        on_step: Callable[[], Any] = lambda: None,
+        **settings: Any,
+    ) -> Session:
+        """Returns a session, in which a scene is directed shot by shot.
+
+        Args:
+            script: what every shot shares, and shots to begin with; None takes characters, environment and story.
+            characters, environment, story: the global prompt, without a script.
+            mode: "autoregressive" or "causal"; None takes the script's, or the one that the weights were trained for.
+            on_step: is called once an Euler step.
+            settings: fields of the run's sampling config to override; they become part of the session's script.
+
+        Raises:
+            InputError: the script does not fit the model, or the mode samples all shots at once.
+        """
+        if script is None:
+            script = Script(GlobalPrompt(dict(characters or {}), environment, story), shots=())
+        script = script if isinstance(script, Script) else load_script(script)
+        trained = "causal" if self.config.training.context == "causal" else "autoregressive"
+        mode = mode or script.sampler.get("mode", trained)
+        return Session(self, script, mode=mode, settings=settings, on_step=on_step)
 
     @property
     def multiple(self) -> tuple[int, int, int]:
@@ -175,17 +186,16 @@ class Generator:
         return tuple(s * p for s, p in zip(self.codec.stride, self.spec.patch, strict=True))
 
     def make_request(
-        self, script: Script, sampling: SamplingConfig, given: Mapping[int, Given]
+        self, script: Script, sampling: SamplingConfig, conditions: Conditions
     ) -> SceneRequest:
         """Returns the request of a script, with its texts encoded."""
         return make_request(
             script,
             encode=self.encoder.encode,
-            given={number: shot.latent for number, shot in given.items()},
+            latents=conditions.shots,
             spec=self.spec,
             layout=self.config.layout,
             sampling=sampling,
-            stride=self.codec.stride,
         )
 
     def place(self, shards: int) -> PlacedDenoiser:
@@ -205,88 +215,3 @@ class Generator:
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )
         return self._placed
-
-
-class SampledScene:
-    """A scene that is sampled as it is iterated over; finished shots are kept.
-
-    Attributes:
-        script, request, given, mode, sampling: what it is made from.
-        windows: its windows, in the order of sampling.
-        shots: the finished shots, by number.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        script: Script,
-        request: SceneRequest,
-        given: Mapping[int, Given],
-        *,
-        mode: str,
-        sampling: SamplingConfig,
-        key: jax.Array,
-        on_step: Callable[[], Any],
-    ) -> None:
-        self.generator, self.script, self.request, self.given = generator, script, request, given
-        self.mode, self.sampling = mode, sampling
-        self.windows = MODES[mode].plan(request, sampling)
-        self._placed = generator.place(sampling.shards)
-        self.shots: dict[int, FinishedShot] = {}
-        self._tokens = self._sample(key, on_step)
-
-    @property
-    def steps(self) -> int:
-        """The Euler steps of the whole scene, for a progress bar."""
-        return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
-
-    def __iter__(self) -> Iterator[FinishedShot]:
-        """Yields every sampled shot, the finished ones first."""
-        yield from list(self.shots.values())
-        while (shot := self._next()) is not None:
-            yield shot
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Samples the missing shots and writes the scene; returns the paths.
-
-        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
-        """
-        if jax.process_index():
-            for _ in self:
-                pass
-            return []
-        writer = SceneWriter(
-            Path(folder),
-            self.script,
-            given=self.given,
-            fps=self.generator.meta.fps,
-            credit=self.generator.meta.credit,
-        )
-        for shot in self:
-            writer.add(shot.number, latent=shot.latent, frames=shot.frames)
-        return writer.finish(mode=self.mode, sampling=self.sampling)
-
-    def _sample(self, key: jax.Array, on_step: Callable[[], Any]) -> Iterator[Shot]:
-        generator, mode = self.generator, MODES[self.mode]
-        scene = SamplingScene(
-            self.request,
-            self.sampling,
-            layout=generator.config.layout,
-            keeps_text=generator.spec.cache.keeps_text,
-            key=key,
-        )
-        shift = self.sampling.shift or generator.config.flow.shift
-        times = time_grid(self.sampling.steps, shift)
-        executor = mode.execute(self._placed.denoiser, scene, self.windows, times)
-        yield from sample_scene(executor, scene, self.windows, on_step=on_step)
-
-    def _next(self) -> FinishedShot | None:
-        # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
-        with jax.set_mesh(self._placed.mesh):
-            shot = next(self._tokens, None)
-        if shot is None:
-            return None
-        grid = self.request.shots[shot.number].grid
-        latent = unpatchify(shot.tokens, grid, self.generator.spec.patch)
-        self.shots[shot.number] = FinishedShot(shot.number, latent, self.generator.codec)
-        return self.shots[shot.number]

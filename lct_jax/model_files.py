@@ -6,15 +6,15 @@ files and family, single shots as its publishers do, and scenes although it was 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.pipeline import read_pipeline
-from lct_jax.backbones.registry import build_abstract, describe
+from lct_jax.backbones.registry import describe
+from lct_jax.base import open_weights
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.config import Config
@@ -51,6 +51,7 @@ def open_model(
     encoder: str | Path | None = None,
     texts: str | Path | None = None,
     weights: str = "ema",
+    base: str | Path | None = None,
 ) -> ModelFiles:
     """Opens a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
 
@@ -60,6 +61,7 @@ def open_model(
         encoder: the folder of the text encoder; None takes the one that the config names.
         texts: a file of encoded texts that takes the encoder's place; None reads the encoder.
         weights: "ema" or "params", of a run's folder.
+        base: the base of a LoRA run; None takes it from where it was when the run was trained.
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -71,9 +73,8 @@ def open_model(
         raise InputError(
             f"--codec: missing, expected the codec of the run that {origin} comes from"
         )
-    trained = TrainedWeights(origin, which=weights)
-    meta = trained.meta
-    trained.check(build_abstract(meta.config.network).params)
+    opened = open_weights(origin, which=weights, base=base)
+    meta = opened.meta
     channels = describe(meta.config.network).channels
     found_codec = load_codec(Path(codec or origin / CODEC_FILE), channels=channels)
     found_encoder = open_encoder(meta.config, encoder=encoder, texts=texts)
@@ -82,7 +83,7 @@ def open_model(
             f"{texts}: encoded by {found_encoder.identity}, expected {meta.encoder}, as {origin} was made with"
         )
     meta.check_identities(str(origin), codec=found_codec.identity, encoder=found_encoder.identity)
-    return ModelFiles(meta, trained.read, found_codec, found_encoder, str(origin))
+    return ModelFiles(meta, opened.read, found_codec, found_encoder, str(origin))
 
 
 def read_model_config(checkpoint: str | Path) -> Config:
@@ -125,9 +126,5 @@ def _open_base(
     found_codec = import_codec(config.prepare.codec, path, channels=config.backbone.channels)
     found_encoder = open_encoder(config, encoder=encoder, texts=texts)
     meta = Meta(config, found_codec.identity, found_encoder.identity, config.prepare.fps, credit="")
-
-    def read(shapes: Any) -> Any:
-        mesh = jax.tree.leaves(shapes)[0].sharding.mesh
-        return load_published(folder, config.network, mesh)
-
+    read = functools.partial(load_published, folder, config.network)
     return ModelFiles(meta, read, found_codec, found_encoder, str(folder))

@@ -42,7 +42,7 @@ from lct_jax.distributed.sharding import check_mesh, make_mesh, replicated
 from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.files import describe_unguarded, lock
 from lct_jax.training.optimizer import make_optimizer
-from lct_jax.training.state import init_state
+from lct_jax.training.state import init_state, split_params
 
 CONFIG = define_config()
 DATA = define_data("Prepared set or sets, the same on all processes.")
@@ -232,9 +232,9 @@ def measure_space(folder: Path, config: Config) -> list[float]:
     """Returns free bytes for checkpoints, the bytes of one, and how many are still to come, the unfinished one
     included.
     """
-    shapes = build_abstract(config.network).params
+    trained = split_params(build_abstract(config.network).params).trained
     optimizer = make_optimizer(config.training, decays=find_family(config.network).decays)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), trained)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     existing = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
     wanted = max(config.training.keep + 1 - existing, 1)

@@ -22,7 +22,7 @@ from lct_jax.sampling.passes import Executor, sample_scene
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.shot_cache import ShotCache
-from lct_jax.sampling.window import SamplingScene, pack_window
+from lct_jax.sampling.window import HeldShot, SamplingScene, pack_window
 
 # Wide, tall and long, and one of another number of tokens: programs are shared by number.
 GRIDS = ((1, 2, 3), (3, 2, 1), (1, 1, 2), (1, 6, 1))
@@ -150,7 +150,7 @@ def compare_with_full_pass(
         held = [cache.held[s] for s in order]
         time, noisy = 0.9 - 0.2 * place, rng.normal(size=held[place].tokens.shape)
         noisy = noisy.astype(np.float32)
-        own = cache.pack(shot, noisy)
+        own = cache.pack(shot, HeldShot(time, noisy)).batch
         seen = model.prefill(
             cache.gather(shot), own.video, own.text, np.full((2, 1), time, np.float32)
         )
@@ -179,7 +179,7 @@ def compare_with_plain_pass(
     clean = draw_clean(scene.request)
     cache = make_cache(scene, plan, clean, model)
     noisy = np.random.default_rng(1).normal(size=clean[last].shape).astype(np.float32)
-    own, time_BS = cache.pack(last, noisy), np.full((2, 1), 0.6, np.float32)
+    own, time_BS = cache.pack(last, HeldShot(0.6, noisy)).batch, np.full((2, 1), 0.6, np.float32)
     found = model.prefill(cache.gather(last), own.video, own.text, time_BS)
     held = {shot: (np.asarray(kept.tokens), kept.time) for shot, kept in cache.held.items()}
     for branch, part in enumerate(("text", "negative")):

@@ -19,10 +19,14 @@ KEY = "sk-not-to-be-seen"
 GOOD = '{"count": 3}'
 
 
-def make_chat(url: str, folder: Path, key: str = KEY, **changes: Any) -> Chat:
-    """Returns a client that waits for hardly any time; `changes` are fields of its config."""
+def make_chat(url: str, folder: Path | None, key: str = KEY, **changes: Any) -> Chat:
+    """Returns a client that waits for hardly any time; `changes` are fields of its config.
+
+    It keeps answers below `folder`, or nowhere.
+    """
     config = ChatConfig(**{"timeout": 1.0, "pause": 0.01, **changes})
-    return Chat(make_endpoint(url, "some-model", key), folder / "cache", config)
+    cache = None if folder is None else folder / "cache"
+    return Chat(make_endpoint(url, "some-model", key), cache, config)
 
 
 def count(value: Any) -> int:

@@ -68,32 +68,43 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
     )
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return step.lower(jax.tree.map(place, state, places), batch, key).compile()
+    return step.lower(jax.tree.map(place, state, places), None, batch, key).compile()
 
 
 def compile_attention(mesh: Mesh) -> jax.stages.Compiled:
     """Returns causal attention alone and its gradient, with heads of 64 in float32."""
     spread = partial(_abstract, NamedSharding(mesh, P("data")))
-    qkv = (spread(ROWS, 2, LONG, 64),) * 3
+    rows = 2 * mesh.shape["data"]
+    qkv = (spread(rows, 2, LONG, 64),) * 3
 
     def loss(qkv: tuple[jax.Array, ...], index: TokenIndex) -> jax.Array:
         return attend(*qkv, spans=find_spans(index, index, "causal")).value.sum()
 
-    return jax.jit(jax.grad(loss)).lower(qkv, _index(spread, LONG)).compile()
+    return jax.jit(jax.grad(loss)).lower(qkv, _index(spread, LONG, rows=rows)).compile()
 
 
 def _abstract(place: Any, *shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
 
-def _index(spread: Any, length: int) -> TokenIndex:
-    number = spread(ROWS, length, dtype=jnp.int32)
-    return TokenIndex(number, number, number, spread(ROWS, length, 3, dtype=jnp.int32))
+def _index(spread: Any, length: int, *, rows: int = ROWS) -> TokenIndex:
+    number = spread(rows, length, dtype=jnp.int32)
+    return TokenIndex(number, number, number, spread(rows, length, 3, dtype=jnp.int32))
 
+
+# The topology, the devices along the tokens of a row, and what is compiled.
+PROGRAMS = {
+    "step": ("v6e:2x2", 2, compile_step),
+    "attention_v6e": ("v6e:2x2", 1, compile_attention),
+    "attention_v5e": ("v5e:2x2", 1, compile_attention),
+    "attention_v5p": ("v5p:2x2x1", 1, compile_attention),
+    "attention_tpu7x": ("tpu7x:2x2x1", 1, compile_attention),
+}
+ATTENTION = [name for name in PROGRAMS if name.startswith("attention")]
 
 if __name__ == "__main__":
-    devices = topologies.get_topology_desc(platform="tpu", topology_name="v6e:2x2").devices
-    for name, seq, program in (("step", 2, compile_step), ("attention", 1, compile_attention)):
-        mesh = make_mesh(seq=seq, devices=list(devices[: 2 * seq]))
+    for name, (topology, seq, program) in PROGRAMS.items():
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+        mesh = make_mesh(seq=seq, devices=list(found[: 2 * seq]))
         with jax.set_mesh(mesh):
             (Path(sys.argv[1]) / f"{name}.txt").write_text(program(mesh).as_text())

@@ -33,7 +33,7 @@ def compile_gradient(model: TinyModel, training: TrainingConfig) -> Any:
     def compute(params: Any, batch: PackedBatch, added: flow.Draw) -> Gradient:
         weight_BL, samples = flow.loss_weights(batch.video.index, SLOTS), flow.count_samples(batch)
         part = Part(batch, added, weight_BL)
-        tree, error_BL = find_gradient(model.graph, params, part, training, samples=samples)
+        tree, error_BL = find_gradient(model.graph, params, None, part, training, samples=samples)
         breakdown = flow.break_down(error_BL, weight_BL, batch.video.index, added.time)
         return Gradient((weight_BL * error_BL).sum() / samples, tree, breakdown)
 

@@ -53,7 +53,9 @@ def _train(device: jax.Device) -> Any:
         step = make_step(
             model.graph, optimizer, flow_config=FlowConfig(), training=training, slots=7, samples=2
         )
-        state, output = jax.jit(step)(init_state(model.params, optimizer), batch, jax.random.key(0))
+        state, output = jax.jit(step)(
+            init_state(model.params, optimizer), None, batch, jax.random.key(0)
+        )
     return jax.device_get((output.loss, output.gradient_norm, state.params))
 
 

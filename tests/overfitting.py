@@ -102,7 +102,7 @@ def overfit_scene() -> Overfit:
     before = np.asarray(losses(state.params))
     key = jax.random.key(0)
     for _ in range(TRAINING.steps):
-        state, _ = step(state, batch, key)
+        state, _ = step(state, None, batch, key)
     after = np.asarray(losses(state.ema))
     return Overfit(MODEL, graph, state.ema, plan, clean, prompts, before, after)
 

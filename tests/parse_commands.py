@@ -28,8 +28,8 @@ def parse_all(program: str, lines: list[tuple[list[str], bool]]) -> list[str]:
     """Returns what is wrong with each of a program's command lines."""
     before, wrong = set(flags.FLAGS), []
 
-    def stub(*_: object, **__: object) -> None:
-        wrong.extend(_parse(program, arguments, partial) for arguments, partial in lines)
+    def stub(*_: object, operand: str = "", **__: object) -> None:
+        wrong.extend(_parse(program, arguments, partial, operand) for arguments, partial in lines)
 
     _define(program, stub)
     for name in set(flags.FLAGS) - before:
@@ -47,10 +47,10 @@ def _define(program: str, stub: Callable[..., None]) -> None:
     runpy.run_path(str(path), run_name="__main__")
 
 
-def _parse(program: str, arguments: list[str], partial: bool) -> str:
+def _parse(program: str, arguments: list[str], partial: bool, operand: str) -> str:
     try:
         for line in _spell_out(program, arguments):
-            _parse_line(line, partial)
+            _parse_line(line, partial, operand)
     except InputError as error:
         return str(error)
     return ""
@@ -73,7 +73,7 @@ def _spell_out(program: str, arguments: list[str]) -> list[list[str]]:
     return lines
 
 
-def _parse_line(line: list[str], partial: bool) -> None:
+def _parse_line(line: list[str], partial: bool, operand: str) -> None:
     kept = []
     for argument in line:
         name, equals, value = argument.removeprefix("--").partition("=")
@@ -93,9 +93,9 @@ def _parse_line(line: list[str], partial: bool) -> None:
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    sys.argv = ["program", *kept]
+    sys.argv = ["program", *["word"] * bool(operand), *kept]
     try:
-        cli.parse_flags(sys.argv)
+        cli.parse_flags(sys.argv, operand=operand)
     except InputError as error:
         if not (partial and str(error).endswith(": missing")):
             raise

@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from reference import Group
 
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.config import ComputeConfig, LayoutConfig, NetworkConfig, WanConfig
+from lct_jax.config import ComputeConfig, LayoutConfig, LoraConfig, NetworkConfig, WanConfig
 from lct_jax.config.network import make_network
+from lct_jax.distributed.sharding import with_sharding
 from lct_jax.flow import Draw
 from lct_jax.layout import (
     GroupPlan,
@@ -64,6 +66,7 @@ TINY_WAN = NetworkConfig(
     compute=ComputeConfig(dtype="float32", remat="none"),
 )
 FAMILIES = {"mmdit": TINY, "wan": TINY_WAN}
+LORA = LoraConfig(rank=3, alpha=6.0, base_dtype="float32")
 VIDEO_TOKENS, TEXT_TOKENS, SLOTS = 28, 26, 7  # of a row
 
 
@@ -170,6 +173,12 @@ def to_reference(scene: Scene) -> list[Group]:
     if scene.plan.global_text is not None:
         groups.insert(0, Group(scene.prompts[0], None, None, 0.0))
     return groups
+
+
+def place_shapes(config: NetworkConfig, mesh: Mesh, *, dtype: str = "float32") -> Any:
+    """Returns the shapes of a network's parameters, with the shardings that they have on a mesh."""
+    shapes = build_abstract(config).params
+    return with_sharding(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), shapes), mesh)
 
 
 def randomise(shapes: Any, *, seed: int = 0) -> Any:

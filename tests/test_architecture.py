@@ -29,14 +29,15 @@ MAY_IMPORT = {
     "config": ("paths", "errors"),
     "layout": ("types", "config", "errors"),
     "flow": ("types", "config"),
-    "directing": ("errors",),
+    "directing": ("config", "chat", "files", "errors"),
     "startup": ("errors",),
     "versions": (),
     "cli": ("config", "directing", "paths", "startup", "errors"),
     "chat": ("config", "files", "errors"),
     "media": ("directing", "files", "errors"),
     "scene_files": (
-        *("layout", "config", "directing", "media", "codecs", "tensors", "files", "errors"),
+        *("layout", "config", "directing", "media", "codecs", "sampling.request", "tensors"),
+        *("files", "errors"),
     ),
     "jax_internals": (),
     "distributed": ("types", "config", "jax_internals", "versions", "errors"),
@@ -78,7 +79,9 @@ MAY_IMPORT = {
             "errors",
         ),
     ),
-    "sampling": ("types", "layout", "config", "flow", "directing", "distributed", "errors"),
+    "sampling": (
+        *("types", "seeds", "layout", "config", "flow", "directing", "distributed", "errors"),
+    ),
     "puppets": ("directing",),
     "evaluation": (
         *(
@@ -105,8 +108,14 @@ MAY_IMPORT = {
 # Like train.py, sample.py, evaluate.py and configs/, these see everything, and nothing imports them.
 ENTRY_POINTS = (
     "generator",
+    "sampled_scene",
+    "session",
+    "base",
     "model_files",
     "encode_texts",
+    "direct",
+    "directing/convert",
+    "directing/review",
     "check_base",
     "tune",
     "export",
@@ -118,6 +127,7 @@ ENTRY_POINTS = (
     "puppets/scripts",
     "evaluation/puppets",
     "evaluation/sample_row",
+    "evaluation/page",
 )
 
 

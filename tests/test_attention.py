@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dense_attention import TOLERANCES, check_random_rows, compile_comparison, draw_index
 
-from lct_jax.attention import chunked, splash, triton
-from lct_jax.attention.attend import attend, attend_dense
-from lct_jax.attention.chunked import MASKED, merge
+from lct_jax.attention import blocks, chunked, mosaic, splash, triton
+from lct_jax.attention.attend import attend
+from lct_jax.attention.chunked import merge
 from lct_jax.attention.mask import find_spans, visible
 from lct_jax.config import LayoutConfig
 from lct_jax.layout import GroupPlan, ScenePlan, SceneTokens, lay_out, pack
@@ -141,38 +140,18 @@ def test_padding_queries_give_zeros_and_finite_gradients(plans, context):
         assert gradient[:, :, ~padding].any() == (not padding.all())
 
 
-def _random_index(rng: np.random.Generator, *, rows: int, length: int) -> TokenIndex:
-    """Returns rows of scenes and padding with tokens in a random order; groups have random sizes, some are empty."""
-    leaves = np.zeros((2, rows, length), np.int32)
-    for row in range(rows):
-        cuts = np.sort(rng.integers(0, length + 1, 7))
-        for group, (start, end) in enumerate(itertools.pairwise(cuts)):
-            leaves[:, row, start:end] = [[1 + group // 3], [group % 3]]
-        leaves[:, row] = leaves[:, row, rng.permutation(length)]
-    scene, shot = leaves
-    return TokenIndex(scene, shot, np.zeros_like(scene), np.zeros((rows, length, 3), np.int32))
-
-
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Makes blocks so small that a tiny sequence has many of them, some of which no query sees."""
     monkeypatch.setattr(chunked, "QUERY_BLOCK", 8)
     monkeypatch.setattr(chunked, "KEY_BLOCK", 6)
-    monkeypatch.setattr(splash, "BLOCK", splash.LANES)
+    monkeypatch.setattr(splash, "BLOCK", blocks.LANES)
+    monkeypatch.setattr(mosaic, "BLOCK", blocks.LANES)
     monkeypatch.setattr(triton, "BLOCK", 16)
 
 
-# float32, and bfloat16 against float32 of the same numbers: scores, weights and results round by 2**-9 each.
-TOLERANCES = {"float32": 3e-6, "bfloat16": 3e-2}
-
-
-@functools.partial(jax.jit, static_argnames="context")
-def _spans_and_mask(query: TokenIndex, key: TokenIndex, context: str):
-    return find_spans(query, key, context), visible(query, key, context)
-
-
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("kernel", ["chunked", "splash", "triton"])
+@pytest.mark.parametrize("kernel", ["chunked", "mosaic", "splash", "triton"])
 def test_kernels_equal_dense_attention(kernel, dtype, small_blocks):
     """One program takes boundaries and context at run time; lengths are no multiple of blocks, and keys outnumber
     queries.
@@ -180,41 +159,19 @@ def test_kernels_equal_dense_attention(kernel, dtype, small_blocks):
     Values, log-sum-exp, and gradients of both are compared.
     """
     rng = np.random.default_rng(0)
-    check = functools.partial(np.testing.assert_allclose, atol=TOLERANCES[dtype])
-
-    def values_and_gradients(mix, q, k, v, weights):
-        weigh = lambda qkv: sum((w * x).sum() for w, x in zip(weights, mix(*qkv), strict=True))
-        return mix(q, k, v), jax.grad(weigh)((q, k, v))
-
-    @jax.jit
-    def both(spans, seen, q, k, v, weights):
-        finite = lambda out: out._replace(lse=jnp.where(out.lse == MASKED, 0.0, out.lse))
-        dense = lambda q, k, v: finite(attend_dense(q, k, v, seen))
-
-        def fast(q, k, v):
-            q, k, v = (x.astype(dtype) for x in (q, k, v))
-            return finite(attend(q, k, v, spans=spans, kernel=kernel))
-
-        return [values_and_gradients(mix, q, k, v, weights) for mix in (fast, dense)]
-
-    for context in ("full", "causal") * 3:
-        query = _random_index(rng, rows=2, length=150)
-        key = _random_index(rng, rows=2, length=300)
-        shapes = [(2, 2, length, 4) for length in (150, 300, 300, 150)]
-        # bfloat16 represents these numbers exactly.
-        q, k, v, *weights = (
-            np.float32(rng.normal(size=shape).astype(jnp.bfloat16))
-            for shape in (*shapes, shapes[0][:-1])
+    run = lambda q, k, v, spans: attend(q, k, v, spans=spans, kernel=kernel)
+    both = compile_comparison(run, dtype)
+    for scope in ("full", "causal") * 3:
+        check_random_rows(
+            both, rng, queries=150, keys=300, scope=scope, tolerance=TOLERANCES[dtype]
         )
-        found, expected = both(*_spans_and_mask(query, key, context), q, k, v, weights)
-        jax.tree.map(lambda a, b: check(np.float32(a), b), found, expected)
     assert both._cache_size() == 1
 
 
 @pytest.mark.parametrize("context", ["full", "causal"])
 def test_key_intervals_equal_the_mask(context):
     rng = np.random.default_rng(1)
-    query, key = (_random_index(rng, rows=3, length=length) for length in (17, 30))
+    query, key = (draw_index(rng, rows=3, length=length) for length in (17, 30))
     spans = jax.tree.map(np.asarray, find_spans(query, key, context))
     place = np.arange(30)
     seen = (spans.start[..., None] <= place) & (place < spans.end[..., None])
@@ -241,7 +198,7 @@ def test_invisible_key_blocks_are_not_read(small_blocks):
 
 def test_merge_equals_attention_over_both_sets_of_keys():
     rng = np.random.default_rng(2)
-    query, key = (_random_index(rng, rows=2, length=length) for length in (12, 20))
+    query, key = (draw_index(rng, rows=2, length=length) for length in (12, 20))
     q, k, v = (rng.normal(size=(2, 2, n, 4)).astype(np.float32) for n in (12, 20, 20))
     parts = [
         attend(q, k[:, :, s], v[:, :, s], spans=find_spans(query, _slice(key, s), "causal"))
@@ -259,6 +216,7 @@ def _slice(index: TokenIndex, part: slice) -> TokenIndex:
 # The largest array of each: a tile of scores, or the tile of a kernel that is interpreted here (filled to 16 wide).
 LARGEST = {
     "chunked": chunked.QUERY_BLOCK * chunked.KEY_BLOCK,
+    "mosaic": mosaic.BLOCK * mosaic.COMPUTE,
     "splash": splash.BLOCK * splash.BLOCK,
     "triton": 4096 * triton.SMALLEST_WIDTH,
 }

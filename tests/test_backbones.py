@@ -5,6 +5,8 @@ A family is tested by adding its small config to `scenes.FAMILIES`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,10 @@ from causal_scene import (
 )
 from flax import nnx
 from gradient import check_near, compile_gradient
-from scenes import FAMILIES, Scene, TinyModel, make_scenes, pack_scenes, split_scenes
+from scenes import FAMILIES, LORA, Scene, TinyModel, make_scenes, pack_scenes, split_scenes
 
 from lct_jax.attention.mask import visible
+from lct_jax.backbones.lora import is_low_rank
 from lct_jax.backbones.registry import build_abstract, count_costs, describe, find_family
 from lct_jax.config import NetworkConfig, TrainingConfig
 from lct_jax.config.network import change
@@ -34,10 +37,17 @@ from lct_jax.types import TokenIndex, Tokens
 CONTEXTS = ("full", "causal")
 
 
-@pytest.fixture(params=FAMILIES, scope="module")
+WITH_LORA = {f"{name} with a LoRA": replace(config, lora=LORA) for name, config in FAMILIES.items()}
+NETWORKS = FAMILIES | WITH_LORA
+
+
+@pytest.fixture(
+    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in WITH_LORA)],
+    scope="module",
+)
 def model(request) -> TinyModel:
-    """The small network of a family, with random weights everywhere."""
-    return TinyModel(FAMILIES[request.param])
+    """The small network of a family, with random weights everywhere; in the slow tier also with a LoRA."""
+    return TinyModel(NETWORKS[request.param])
 
 
 def make_rows(model: TinyModel) -> list[list[Scene]]:
@@ -133,7 +143,7 @@ def test_costs_agree_with_the_compiler(model):
 
 def test_every_parameter_has_one_published_name(model):
     names = find_family(model.config).name_weights(model.config)
-    assert set(names) == set(name_leaves(model.params))
+    assert set(names) == {name for name in name_leaves(model.params) if not is_low_rank(name)}
     assert len({published.name for published in names.values()}) == len(names)
 
 

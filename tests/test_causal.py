@@ -162,7 +162,7 @@ def test_int8_cache_changes_velocities_by_about_a_hundredth():
     for kept_as in ("model", "int8"):
         scene = make_sampling_scene(make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as))
         cache = make_cache(scene, plan, draw_clean(scene.request), make_denoiser())
-        own = cache.pack(3, scene.draw_noise(3))
+        own = cache.pack(3, scene.start(3, {})).batch
         history = cache.gather(3)
         stored = jax.tree.leaves(history.k)
         assert stored[0].dtype == {"model": np.float32, "int8": np.int8}[kept_as]

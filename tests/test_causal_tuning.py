@@ -23,6 +23,7 @@ from uncached_pass import UncachedPass
 import lct_jax
 from lct_jax.backbones.mmdit.names import decays
 from lct_jax.backbones.registry import build_abstract
+from lct_jax.base import find_base
 from lct_jax.config import Config
 from lct_jax.config.network import change, sections
 from lct_jax.distributed.sharding import make_mesh
@@ -86,6 +87,7 @@ def start(config: Config, workdir: Path):
             make_optimizer(config.training, decays=decays),
             make_mesh(devices=jax.devices()[:1]),
             initialize=lambda: pytest.fail("random weights"),
+            read=find_base(meta, checkpoints).read_trained,
         )
     finally:
         checkpoints.close()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lct_jax.config import SamplingConfig
+from lct_jax.errors import InputError
 from lct_jax.sampling.history import choose_history
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
 
@@ -105,3 +106,22 @@ def test_relevant_history_by_shared_characters():
     ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), ShotLinks(), cast("Ana", "Bo")]
     config = dataclasses.replace(RELEVANT, history_shots=2)
     assert choose_history(make_request(ties), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2
+
+
+def test_a_history_that_the_script_names_is_taken_as_it_is():
+    links = [ShotLinks(), ShotLinks(), ShotLinks(), ShotLinks(history=(2, 0), goes_on=True)]
+    assert choose_history(make_request(links), 3, RELEVANT) == (0, 2)
+    links[3] = ShotLinks(history=())
+    assert choose_history(make_request(links), 3, CONFIG) == ()
+
+
+def test_pictures_of_whom_a_shot_names_are_seen_besides_a_named_history():
+    ties = [ShotLinks(), ShotLinks(characters=frozenset({"Ana"}), history=(0,))]
+    pictures = [ShotLinks(picture_of="Ana"), ShotLinks(picture_of="Rui")]
+    assert choose_history(make_request([*ties, *pictures]), 1, CONFIG) == (0, 2)
+
+
+def test_a_named_history_longer_than_the_window_is_refused():
+    request = make_request([*[ShotLinks()] * 3, ShotLinks(history=(0, 1, 2))])
+    with pytest.raises(InputError, match=r"shots\[3\].history: found 3 shots and pictures, expec"):
+        choose_history(request, 3, dataclasses.replace(CONFIG, window=3))

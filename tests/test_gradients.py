@@ -228,7 +228,7 @@ def trained(tiny, packed, mesh) -> tuple[TrainState, StepOutput]:
         state = jax.device_put(state, state_sharding(state, mesh))
         batch = place_batch(packed.batch, mesh)
         for _ in range(3):
-            state, metrics = step(state, batch, jax.random.key(3))
+            state, metrics = step(state, None, batch, jax.random.key(3))
     return state, metrics
 
 

@@ -21,7 +21,7 @@ from scenes import TINY
 from lct_jax.attention.cache import grow, make_cache, store
 from lct_jax.backbones.registry import describe
 from lct_jax.sampling.cached_pass import CachedPass
-from lct_jax.sampling.request import is_same
+from lct_jax.sampling.changes import find_affected, is_same
 from lct_jax.sampling.schedule import Window, plan_causal
 from lct_jax.sampling.window import HeldShot, SamplingScene
 from lct_jax.types import KeyValues, TokenIndex
@@ -111,6 +111,12 @@ def test_requests_are_the_same_by_their_values():
     changed = dataclasses.replace(other.shots[1], grid=(1, 1, 1))
     assert not is_same(one, dataclasses.replace(other, shots=(other.shots[0], changed)))
     assert not is_same(one.prompt, None)
+
+
+def test_fixed_shots_hand_no_change_on():
+    assert find_affected({1}, PLAN) == (1, 2, 3, 4)
+    assert find_affected({2}, PLAN) == (2, 4)
+    assert find_affected({0}, PLAN[:3], fixed={1}) == (0, 1)
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])

@@ -68,7 +68,7 @@ def test_a_refused_update_changes_only_the_step():
     """The step descends a linear loss, whose gradient is the batch."""
     optimizer = make_optimizer(TRAINING, decays=lambda _: True)
 
-    def step(state, batch, key):
+    def step(state, frozen, batch, key):
         updates, opt_state = optimizer.update({"w": batch}, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params, step=state.step, decay=0.5)
@@ -104,15 +104,15 @@ def test_a_refused_update_of_a_network_changes_only_the_step():
 def check_that_only_the_step_changes(step, state, batch, *, poisoned) -> None:
     """Checks that a step on a poisoned batch changes nothing but the step, and that the next step does."""
     step, key = jax.jit(step), jax.random.key(0)
-    state, _ = step(state, batch, key)
-    after, _ = step(state, poisoned, key)
+    state, _ = step(state, None, batch, key)
+    after, _ = step(state, None, poisoned, key)
     assert int(after.guard.in_a_row) == int(after.guard.skipped) == 1
     assert int(after.step) == int(state.step) + 1
     for name in ("params", "ema", "opt_state"):
         before_and_after = (jax.tree.leaves(getattr(s, name)) for s in (state, after))
         for before, kept in zip(*before_and_after, strict=True):
             np.testing.assert_array_equal(kept, before)
-    better, _ = step(after, batch, key)
+    better, _ = step(after, None, batch, key)
     assert int(better.guard.in_a_row) == 0
     assert any(
         (np.asarray(a) != np.asarray(b)).any()

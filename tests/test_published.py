@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 from safetensors.numpy import load_file, save_file
-from scenes import TINY, TINY_WAN, TinyModel
+from scenes import TINY, TINY_WAN, TinyModel, place_shapes
 
 from lct_jax.backbones.load import (
     list_places,
@@ -18,7 +18,7 @@ from lct_jax.backbones.load import (
     read_backbone,
     save_published,
 )
-from lct_jax.backbones.registry import count_parameters
+from lct_jax.backbones.registry import build_abstract, count_parameters
 from lct_jax.config import LayoutConfig, NetworkConfig, WanConfig
 from lct_jax.config.network import change
 from lct_jax.distributed.sharding import make_mesh
@@ -64,7 +64,7 @@ def test_names_and_shapes_are_those_of_the_published_models(name):
 
 
 def test_what_is_written_is_read_bit_for_bit_and_written_again(model, folder, tmp_path):
-    found = load_published(folder, SMALL, make_mesh())
+    found = load_published(folder, SMALL, place_shapes(SMALL, make_mesh()))
     check_equal(found, model.params)
     assert read_backbone(folder) == SMALL.backbone
     save_published(tmp_path / "again", found, SMALL)
@@ -75,11 +75,11 @@ def test_what_is_written_is_read_bit_for_bit_and_written_again(model, folder, tm
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sixteen_bits_come_back_as_they_were(model, dtype, tmp_path):
     save_published(tmp_path / "one", model.params, SMALL, dtype=dtype)
-    wide = load_published(tmp_path / "one", SMALL, make_mesh())
+    wide = load_published(tmp_path / "one", SMALL, place_shapes(SMALL, make_mesh()))
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(wide)} == {"float32"}
     save_published(tmp_path / "two", wide, SMALL, dtype=dtype)
     assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
-    narrow = load_published(tmp_path / "one", SMALL, make_mesh(), dtype=dtype)
+    narrow = load_published(tmp_path / "one", SMALL, place_shapes(SMALL, make_mesh(), dtype=dtype))
     check_equal(narrow, jax.tree.map(lambda x: x.astype(dtype), wide))
 
 
@@ -91,7 +91,7 @@ def test_many_files_onto_eight_devices_and_out_again(model, mesh, tmp_path):
     index = json.loads((tmp_path / "base" / f"{WEIGHTS}.index.json").read_text())
     assert index["metadata"]["total_size"] == 4 * count_parameters(SMALL)
     with jax.set_mesh(mesh):
-        found = load_published(tmp_path / "base", SMALL, mesh)
+        found = load_published(tmp_path / "base", SMALL, place_shapes(SMALL, mesh))
         save_published(tmp_path / "again", found, SMALL, shard_bytes=30_000)
     check_equal(found, model.params)
     kernel = name_leaves(found)["video_in.kernel"]
@@ -139,7 +139,7 @@ def rewrite(folder: Path, **changes: np.ndarray | None) -> None:
 def test_tensors_that_differ_are_listed(folder, change, expected):
     rewrite(folder, **change)
     with pytest.raises(InputError, match="tensors differ from what is expected") as caught:
-        load_published(folder, SMALL, make_mesh())
+        load_published(folder, SMALL, place_shapes(SMALL, make_mesh()))
     assert expected in str(caught.value)
 
 
@@ -165,7 +165,7 @@ def test_another_network_is_refused_by_what_differs(folder, values, expected):
 def test_a_base_that_is_not_the_config_is_named_by_its_field(folder):
     config = NetworkConfig(WanConfig(), OWN)
     with pytest.raises(InputError, match=r"^backbone\.width: found 1536, expected 32 of "):
-        load_published(folder, config, make_mesh())
+        load_published(folder, config, build_abstract(config).params)
 
 
 def test_a_frame_rate_is_chosen_by_the_config_and_not_by_the_base(tmp_path):
@@ -177,13 +177,13 @@ def test_a_frame_rate_is_chosen_by_the_config_and_not_by_the_base(tmp_path):
     assert values["_class_name"] == "SkyReelsV2Transformer3DModel"
     assert values["inject_sample_info"] is True
     assert read_backbone(tmp_path) == change(config, fps=24).backbone
-    check_equal(load_published(tmp_path, config, make_mesh()), params)
+    check_equal(load_published(tmp_path, config, place_shapes(config, make_mesh())), params)
     with pytest.raises(InputError, match=r"^backbone\.fps: found 0, expected 24 of "):
-        load_published(tmp_path, change(config, fps=0), make_mesh())
+        load_published(tmp_path, change(config, fps=0), build_abstract(config).params)
     with pytest.raises(
         InputError, match=r"^backbone\.release: found 'wan', expected 'skyreels_v2'"
     ):
-        load_published(tmp_path, SMALL, make_mesh())
+        load_published(tmp_path, SMALL, build_abstract(SMALL).params)
 
 
 def test_a_pipeline_is_read_by_its_transformer_and_two_networks_are_refused(model, tmp_path):
@@ -191,7 +191,7 @@ def test_a_pipeline_is_read_by_its_transformer_and_two_networks_are_refused(mode
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"transformer_2": [None, None], "boundary_ratio": None}))
     assert read_backbone(tmp_path) == SMALL.backbone
-    check_equal(load_published(tmp_path, SMALL, make_mesh()), model.params)
+    check_equal(load_published(tmp_path, SMALL, place_shapes(SMALL, make_mesh())), model.params)
     index.write_text(json.dumps({"boundary_ratio": 0.875}))
     with pytest.raises(InputError, match=r"boundary_ratio: found 0.875, expected none: one of two"):
         read_backbone(tmp_path)
@@ -215,6 +215,6 @@ def test_half_a_folder_is_never_left(model, tmp_path, monkeypatch):
 def test_bfloat16_files_are_read_as_such(folder):
     tensors = load_file(folder / WEIGHTS)
     rewrite(folder, **{"proj_out.bias": tensors["proj_out.bias"].astype(bfloat16)})
-    found = name_leaves(load_published(folder, SMALL, make_mesh()))
+    found = name_leaves(load_published(folder, SMALL, place_shapes(SMALL, make_mesh())))
     expected = tensors["proj_out.bias"].astype(bfloat16).astype(np.float32)
     np.testing.assert_array_equal(found["video_out.bias"], expected)

@@ -10,6 +10,7 @@ import pytest
 
 from lct_jax.directing.prompts import render_global
 from lct_jax.directing.prompts import render_shot as write_shot
+from lct_jax.directing.save_script import save_script
 from lct_jax.directing.script import load_script
 from lct_jax.puppets import palette
 from lct_jax.puppets.render import HORIZON, distance_of, follow, render_shot
@@ -26,7 +27,7 @@ from lct_jax.puppets.scene import (
     PuppetShot,
     draw_scene,
 )
-from lct_jax.puppets.words import save_script, write_script
+from lct_jax.puppets.words import write_script
 
 ANY = Drawing(shots=(1, 9))
 

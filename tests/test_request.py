@@ -16,6 +16,7 @@ from lct_jax.directing.script import Script
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampling.encode_script import list_texts, make_request
+from lct_jax.sampling.request import ShotLatents
 
 MODEL = change(TINY, scene_span=10, shot_span=9)
 BESIDE = change(TINY_WAN, text_places=19, scene_span=10, shot_span=9)
@@ -36,11 +37,13 @@ def request(
     return make_request(
         script,
         encode=ENCODER.encode,
-        given={int(number.removeprefix("shot_")): latent for number, latent in given.items()},
+        latents=[
+            ShotLatents(latent.shape[:3], latent) if latent is not None else ShotLatents((3, 4, 8))
+            for latent in (given.get(f"shot_{n}") for n in range(len(script.shots)))
+        ],
         spec=describe(network),
         layout=network.layout,
         sampling=sampling,
-        stride=(4, 8, 8),
     )
 
 
@@ -63,6 +66,7 @@ def test_prompts_and_negative_prompts_are_encoded():
         (Script(PROMPT, (ShotPrompt("Rain."), ShotPrompt("Fog.", cut=False))), 5),
         (Script(None, (ShotPrompt("Rain."), ShotPrompt("Fog."))), 5),
         (Script(None, (ShotPrompt("Rain."),)), 3),
+        (Script(None, (ShotPrompt("Rain.", negative="dry"),)), 4),
     ],
 )
 def test_the_listed_texts_are_those_of_which_a_request_asks_tokens(script, count):
@@ -75,23 +79,28 @@ def test_the_listed_texts_are_those_of_which_a_request_asks_tokens(script, count
     make_request(
         script,
         encode=encode,
-        given={},
+        latents=[ShotLatents((3, 4, 8))] * len(script.shots),
         spec=describe(MODEL),
         layout=MODEL.layout,
         sampling=SAMPLING,
-        stride=(4, 8, 8),
     )
     assert list_texts(script, SAMPLING) == asked
     assert len(asked) == count
 
 
-def test_sizes_are_those_of_the_config_the_script_or_the_picture():
-    shots = (ShotPrompt("a", cut=False), ShotPrompt("b", frames=5), ShotPrompt("c", cut=False))
+def test_grids_and_given_latents_become_tokens():
     latent = np.arange(1 * 6 * 2 * 2.0).reshape(1, 6, 2, 2)
-    found = request(Script(PROMPT, shots), shot_2=latent)
-    assert [shot.grid for shot in found.shots] == [(3, 2, 4), (2, 2, 4), (1, 3, 1)]
-    assert [shot.given is None for shot in found.shots] == [True, True, False]
-    assert found.shots[2].given.shape == (3, found.channels) == (3, MODEL.backbone.patch_channels)
+    found = request(Script(PROMPT, (ShotPrompt("a"), ShotPrompt("b", seed=7))), shot_0=latent)
+    assert [shot.grid for shot in found.shots] == [(1, 3, 1), (3, 2, 4)]
+    assert found.shots[1].given is None
+    assert found.shots[0].given.shape == (3, found.channels) == (3, MODEL.backbone.patch_channels)
+    assert [shot.seed for shot in found.shots] == [None, 7]
+
+
+def test_a_shot_may_have_a_negative_prompt_of_its_own():
+    found = request(Script(PROMPT, (ShotPrompt("a", negative="so bad"), ShotPrompt("b"))))
+    check_text(found.shots[0].prompt.negative, "so bad")
+    check_text(found.shots[1].prompt.negative, "bad")
 
 
 def test_a_scene_without_a_global_prompt_gets_an_empty_one():
@@ -120,8 +129,6 @@ def test_beside_video_a_shot_reads_the_global_prompt_and_its_own():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"height": 40}, r"^sampling\.height: found 40, expected a multiple of 16"),
-        ({"width": 72}, r"^sampling\.width: found 72, expected a multiple of 16"),
         ({"negative_scene": "so " * 9}, r"^sampling\.negative_scene: found 11 .* at most 10"),
         ({"negative_shot": "so " * 9}, r"^sampling\.negative_shot: found 11 .* at most 9"),
     ],
@@ -133,8 +140,17 @@ def test_settings_that_do_not_fit_are_named(change, expected):
 
 
 def test_texts_over_their_spans_are_named():
-    with pytest.raises(InputError, match=r"^script: shots\[1\]\.prompt: found 10 .* at most 9"):
+    with pytest.raises(
+        InputError, match=r"^script: shots\[1\]\.prompt: found 10 .* at most 9: shorten it by 1, or"
+    ):
         request(Script(PROMPT, (ShotPrompt("a"), ShotPrompt("a b c d e f g h", cut=False))))
     long = dataclasses.replace(PROMPT, story="a b c d e f g")
     with pytest.raises(InputError, match=r"^script: global prompt: found .* at most 10"):
         request(Script(long, (ShotPrompt("a"),)))
+
+
+def test_texts_over_their_spans_are_cut_only_when_asked():
+    sampling = dataclasses.replace(SAMPLING, long_prompts="cut")
+    long = ShotPrompt("a b c d e f g h i", cut=False)
+    found = request(Script(PROMPT, (long,)), sampling=sampling).shots[0].prompt.text
+    np.testing.assert_array_equal(found, ENCODER.encode([long.text])[0][:9])

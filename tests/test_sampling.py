@@ -70,14 +70,16 @@ class Recorder:
         return self._calls
 
 
-def make_job(request: SceneRequest, *, config=CONFIG, seed=0) -> SamplingScene:
+def make_job(request: SceneRequest, *, config=CONFIG, seed=0, **more) -> SamplingScene:
     return SamplingScene(
-        request, config, layout=MODEL.layout, keeps_text=True, key=jax.random.key(seed)
+        request, config, layout=MODEL.layout, keeps_text=True, key=jax.random.key(seed), **more
     )
 
 
-def run(request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None):
-    job = make_job(request, config=config, seed=seed)
+def run(
+    request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None, **more
+):
+    job = make_job(request, config=config, seed=seed, **more)
     executor = FullPass(Partial(backbone), job, time_grid(config.steps, shift))
     shots = sample_scene(executor, job, plan, on_step=on_step or (lambda: None))
     return {shot.number: shot.tokens for shot in shots}

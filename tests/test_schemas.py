@@ -66,7 +66,16 @@ def test_required_keys_are_those_of_the_documents():
         for name, kind in KINDS.items()
     }
     assert required == {
-        "script": {"lct_jax script": ["format", "shots"], "ShotFields": ["prompt"]},
+        "script": {
+            "lct_jax script": ["format", "shots"],
+            "ShotFields": ["prompt"],
+            "CharacterFields": ["text"],
+            "ConditionFields": ["file"],
+            "EdgeFields": ["file"],
+            "PictureFields": ["file"],
+            "PlaceFields": [],
+            "SamplerFields": [],
+        },
         "scenes": {
             "lct_jax scene file": ["format", "film", "cast", "scenes"],
             "FilmFields": ["file", "title", "credit", "licence", "fps"],

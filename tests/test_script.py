@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lct_jax.directing.prompts import (
+    Condition,
     GlobalPrompt,
     ShotPrompt,
     find_characters,
@@ -65,8 +66,8 @@ def test_loads_every_field(tmp_path):
     script = _load(tmp_path, _script(shots=shots))
     assert script.prompt == GlobalPrompt({"1": "A tall man."}, "A quay.", "Character 1 leaves.")
     assert script.shots == (
-        ShotPrompt("Rain.", cut=True, given=str(tmp_path / "x.png"), frames=None),
-        ShotPrompt("Sun.", cut=False, given="", frames=5),
+        ShotPrompt("Rain.", cut=True, given=Condition(str(tmp_path / "x.png"))),
+        ShotPrompt("Sun.", cut=False, frames=5),
     )
 
 
@@ -133,7 +134,7 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         ),
         (
             {"shots": [{"prompt": "Rain."}, {"prompt": "Sun.", "refers": [2]}]},
-            "shots[1].refers[0]: found 2, expected an earlier or a given shot, counted from 1",
+            "shots[1].refers[0]: found 2, expected an earlier, a given or a key shot, counted from 1",
         ),
         (
             {"shots": [{"prompt": "Rain.", "refers": ["quay"]}]},
@@ -153,7 +154,7 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         ),
         (
             {"shots": [{"prompt": "Rain.", "frames": 17, "given": "x.png"}]},
-            "shots[0].frames: found beside 'given', whose picture or video has its own length",
+            "shots[0].frames: found beside 'given', whose picture or video has its own",
         ),
         (
             {"shots": [{"prompt": "Rain.", "given": ""}]},
@@ -166,10 +167,10 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         (
             {"mood": ""},
             "top level: unknown key 'mood', expected one of format, characters, "
-            "environment, story, shots, $schema",
+            "places, environment, story, sampler, shots, $schema",
         ),
         ({"enviroment": ""}, "top level: unknown key 'enviroment', did you mean 'environment'?"),
-        ({"format": "x/2"}, "format: found 'x/2', expected 'lct_jax.script/1'"),
+        ({"format": "x/2"}, "format: found 'x/2', expected 'lct_jax.script/2'"),
     ],
 )
 def test_refuses_with_file_and_field(tmp_path, changes, expected):

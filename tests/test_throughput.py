@@ -19,9 +19,9 @@ from lct_jax.costs.flops import (
     count_attention,
     count_block_pairs,
     count_computed,
-    count_forward,
     count_linear,
 )
+from lct_jax.costs.flops import count_useful as count_scene_useful
 from lct_jax.costs.step import (
     GroupSizes,
     Program,
@@ -88,7 +88,10 @@ def test_sizes_of_groups_are_those_of_the_plans(sizes):
 def test_useful_work_is_that_of_the_scenes_alone(sizes, context):
     found = count_useful(sizes, count_costs(TINY), context=context)
     expected = [
-        sum(count_forward(count_costs(TINY), scene.plan, context=context).total for scene in row)
+        sum(
+            count_scene_useful(count_costs(TINY), scene.plan, context=context).total
+            for scene in row
+        )
         for row in ROWS
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -166,8 +169,10 @@ def test_the_meter_counts_what_the_plan_counts(family):
         ).total
         for row in rows
     ]
-    useful = [count_forward(costs, s.plan, context="causal").total for row in rows for s in row]
-    np.testing.assert_allclose([work.computed, work.useful], [sum(computed), 3 * sum(useful)])
+    useful = [count_scene_useful(costs, s.plan, context="causal") for row in rows for s in row]
+    np.testing.assert_allclose(
+        [work.computed, work.useful], [sum(computed), sum(work.total for work in useful)]
+    )
 
 
 def test_fill_is_by_tokens_and_by_the_row_of_most_work(sizes):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from collectives import list_collectives
-from compile_for_tpu import LONG, MODEL, ROWS, TEXT, VIDEO
+from compile_for_tpu import ATTENTION, LONG, MODEL, ROWS, TEXT, VIDEO
 
 from lct_jax.backbones.layers import MODULATIONS
 
@@ -37,17 +37,20 @@ def programs(tmp_path_factory) -> dict[str, str]:
 
 
 def _count_kernels(program: str) -> list[int]:
-    """Returns the calls of the splash kernels: forward, gradient of queries, gradients of keys and values."""
+    """Returns the calls of the attention kernels: forward, and gradients of queries, keys and values in one."""
     calls = [line for line in program.splitlines() if " custom-call(" in line]
-    return [sum(f"splash_mha_{phase}" in line for line in calls) for phase in ("fwd", "dq", "dkv")]
+    names = ("mosaic_forward", "mosaic_backward")
+    return [sum(name in line.split(" = ")[0] for line in calls) for name in names]
 
 
-@pytest.mark.parametrize("name", ["step", "attention"])
-def test_attention_runs_three_kernels_and_none_twice(programs, name):
-    assert _count_kernels(programs[name]) == [1, 1, 1]
+@pytest.mark.parametrize("name", ["step", *ATTENTION])
+def test_attention_runs_two_kernels_and_none_twice(programs, name):
+    assert _count_kernels(programs[name]) == [1, 1]
 
 
-@pytest.mark.parametrize(("name", "length"), [("step", TOKENS), ("attention", LONG)])
+@pytest.mark.parametrize(
+    ("name", "length"), [("step", TOKENS), *((name, LONG) for name in ATTENTION)]
+)
 def test_no_array_has_the_size_of_all_token_pairs(programs, name, length):
     shapes = re.findall(r"(?:f32|s32|u32|pred|bf16|s8)\[([\d,]+)\]", programs[name])
     assert max(math.prod(map(int, shape.split(","))) for shape in shapes) < length**2

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lct_jax.attention import splash
+from lct_jax.attention import blocks, mosaic
 from lct_jax.attention.attend import attend
 from lct_jax.attention.mask import find_spans
 from lct_jax.attention.ulysses import Streams, join, part
@@ -24,10 +24,10 @@ def test_join_orders_tokens_by_device(mesh):
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kernel", ["chunked", "splash"])
+@pytest.mark.parametrize("kernel", ["chunked", "mosaic"])
 def test_attention_on_a_mesh_equals_one_device(mesh, kernel, monkeypatch):
     """Every row has two scenes of two shots, with bounds and padding of its own."""
-    monkeypatch.setattr(splash, "BLOCK", splash.LANES)
+    monkeypatch.setattr(mosaic, "BLOCK", blocks.LANES)
     rng = np.random.default_rng(0)
     bounds = np.sort(rng.integers(1, 160, (4, 4)), axis=1)
     group = (np.arange(160)[None, :, None] >= bounds[:, None]).sum(-1)  # 0 .. 4, and 4 is padding

@@ -7,7 +7,7 @@ import pytest
 from gradient import check_near, compile_gradient
 from scenes import TINY_WAN, Scene, TinyModel, make_scene, make_scenes, pack_scenes, split_scenes
 
-from lct_jax.attention import splash
+from lct_jax.attention import blocks, mosaic
 from lct_jax.config import Config, LayoutConfig, NetworkConfig, TrainingConfig, WanConfig
 from lct_jax.config.network import change
 from lct_jax.errors import InputError
@@ -43,9 +43,9 @@ def test_zeros_behind_a_prompt_count_as_if_they_were_written_out(model, length):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["splash", "triton"])
+@pytest.mark.parametrize("kernel", ["mosaic", "triton"])
 def test_kernels_agree_in_velocity_and_gradient(model, kernel, monkeypatch):
-    monkeypatch.setattr(splash, "BLOCK", splash.LANES)
+    monkeypatch.setattr(mosaic, "BLOCK", blocks.LANES)
     scenes = make_scenes(config=TINY_WAN)
     packed = pack_scenes([[scenes["trio"], scenes["pair"]], [scenes["single"]]], config=TINY_WAN)
     other = TinyModel(change(TINY_WAN, kernel=kernel))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.cached_pass import CachedPass, drop_padding
 from lct_jax.sampling.euler import run_steps
 from lct_jax.sampling.schedule import Window
-from lct_jax.sampling.window import SamplingScene
+from lct_jax.sampling.window import SamplingScene, put_back
 
 
 class UncachedPass(CachedPass):
@@ -29,20 +29,28 @@ class UncachedPass(CachedPass):
     ) -> None:
         super().__init__(backbone, scene, plan, times, retain="all")
 
-    def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
+    def _run(
+        self,
+        window: Window,
+        clean: Mapping[int, np.ndarray],
+        on_step: Callable[[], None],
+        *,
+        keeps: bool,
+    ) -> np.ndarray:
         shot = window.shots[-1]
-        batch = self.cache.pack(shot, self.scene.draw_noise(shot))
-        inputs, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
+        start = self.scene.start(shot, clean)
+        batch, inputs = self._start(shot, start)
+        noisy_LC = jnp.asarray(batch.video.value[0])
         for step in np.arange(len(self.times) - 1, dtype=np.int32):
             if keeps and self._reuses and step == self._step_to_keep():
-                self._hold_step(shot, batch, noisy_LC, step)
+                self._hold_step(start, shot, batch, noisy_LC, step)
             self.cache.drop(self.cache.list())
             for other in self._rests_on(window):
                 self.cache.make(other)
             velocity = self.backbone.denoise(self.cache.gather(shot))
             noisy_LC = run_steps(velocity, inputs, noisy_LC, step, step + np.int32(1))
             on_step()
-        return drop_padding(batch, noisy_LC)
+        return put_back(drop_padding(batch, noisy_LC), start.parts)
 
     def _rests_on(self, window: Window) -> list[int]:
         """Returns the shots whose entries a window sees, and those that these saw, in order of the plan."""

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from lct_jax.attention import ulysses
 from lct_jax.attention.chunked import MASKED, AttentionOutput, attend_chunked
 from lct_jax.attention.mask import KeySpans, reorder
+from lct_jax.attention.mosaic import attend_mosaic
 from lct_jax.attention.splash import attend_splash
 from lct_jax.attention.triton import attend_triton
 from lct_jax.config import Kernel
 from lct_jax.distributed.sharding import find_platform
 
 # The kernel of each platform; all others use chunks.
-BEST = {"tpu": "splash", "gpu": "triton"}
+BEST = {"tpu": "mosaic", "gpu": "triton"}
 
 
 def attend(
@@ -52,6 +53,8 @@ def _choose(kernel: Kernel) -> ulysses.Kernel:
     def run(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans) -> AttentionOutput:
         if kernel == "splash":
             return attend_splash(q, k, v, spans, platform != "tpu")
+        if kernel == "mosaic":
+            return attend_mosaic(q, k, v, spans.start, spans.end, platform != "tpu")
         if kernel == "triton":
             return attend_triton(q, k, v, spans.start, spans.end, platform != "gpu")
         return attend_chunked(q, k, v, spans.start, spans.end)

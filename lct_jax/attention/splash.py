@@ -11,8 +11,7 @@ multiple of a block, queries that see nothing, and the log-sum-exp with its grad
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +19,11 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 
+from lct_jax.attention.blocks import block_size, fill_up, map_rows, scale_queries
 from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
 from lct_jax.attention.mask import KeySpans
 from lct_jax.jax_internals import splash_backward_keys, splash_backward_queries
 
-# Lanes of a vector unit; the sizes of blocks are multiples of it.
-LANES = 128
 # The largest number of queries or keys of a block, and of keys that are computed at once.
 BLOCK, COMPUTE = 1024, 512
 # The segment of keys that only pad a block.
@@ -58,23 +56,15 @@ def attend_splash(
     Args:
         interpret: whether the kernel runs as plain operations, slowly, on any platform.
     """
-    sizes = _Sizes(_block_size(q_BHLK.shape[2]), _block_size(k_BHMK.shape[2]))
+    sizes = _Sizes(block_size(q_BHLK.shape[2], BLOCK), block_size(k_BHMK.shape[2], BLOCK))
     run = functools.partial(_attend_row, sizes=sizes, interpret=interpret)
-    value, lse = _map_rows(run, _fill(q_BHLK, k_BHMK, v_BHMK, spans, sizes))
+    value, lse = map_rows(run, _fill(q_BHLK, k_BHMK, v_BHMK, spans, sizes))
     length = q_BHLK.shape[2]
     seen = (spans.start < spans.end)[:, None]
     return AttentionOutput(
         jnp.where(seen[..., None], value[:, :, :length], 0),
         jnp.where(seen, lse[:, :, :length], MASKED),
     )
-
-
-def _map_rows(run: Callable[[Any], Any], rows: Any) -> Any:
-    """Applies `run` to row after row; a batch of one row is not copied in and out of a loop."""
-    if jax.tree.leaves(rows)[0].shape[0] > 1:
-        return jax.lax.map(run, rows)
-    one = run(jax.tree.map(lambda x: x[0], rows))
-    return jax.tree.map(lambda x: x[None], one)
 
 
 def _attend_row(row: _Row, *, sizes: _Sizes, interpret: bool) -> tuple[jax.Array, jax.Array]:
@@ -93,7 +83,7 @@ def _attend_row(row: _Row, *, sizes: _Sizes, interpret: bool) -> tuple[jax.Array
         mask_function=_is_before,
         interpret=interpret,
     )
-    value, (lse,) = attend(_scaled(row.q), row.k, row.v, segment_ids=_segments(row))
+    value, (lse,) = attend(scale_queries(row.q), row.k, row.v, segment_ids=_segments(row))
     return value, lse
 
 
@@ -105,18 +95,18 @@ def _save(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans, interpret: 
 
 def _backward(interpret: bool, saved: tuple, gradient: AttentionOutput) -> tuple:
     q, k, v, spans, attended = saved
-    sizes = _Sizes(_block_size(q.shape[2]), _block_size(k.shape[2]))
+    sizes = _Sizes(block_size(q.shape[2], BLOCK), block_size(k.shape[2], BLOCK))
     seen = (spans.start < spans.end)[:, None]
     # The gradient of a score is weight * (gradient of the weight - mean); log-sum-exp contributes to the mean.
     mean = (attended.value.astype(FLOAT) * gradient.value.astype(FLOAT)).sum(-1) - gradient.lse
     mean = jnp.where(seen, mean, 0.0)
     # A log-sum-exp this high makes the weights of a query that sees nothing zero.
     lse = jnp.where(seen, attended.lse, -MASKED)
-    fill = functools.partial(_fill_up, multiple=sizes.q, axis=2)
-    lse = _fill_up(lse, sizes.q, axis=2, value=-MASKED)
+    fill = functools.partial(fill_up, multiple=sizes.q, axis=2)
+    lse = fill_up(lse, sizes.q, axis=2, value=-MASKED)
     rows = _fill(q, k, v, spans, sizes), lse, fill(mean), fill(gradient.value.astype(q.dtype))
     run = functools.partial(_backward_row, sizes=sizes, interpret=interpret)
-    dq, dk, dv = _map_rows(run, rows)
+    dq, dk, dv = map_rows(run, rows)
     return dq[:, :, : q.shape[2]], dk[:, :, : k.shape[2]], dv[:, :, : k.shape[2]], None
 
 
@@ -124,7 +114,7 @@ def _backward_row(
     inputs: tuple[_Row, jax.Array, jax.Array, jax.Array], *, sizes: _Sizes, interpret: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     row, lse, mean, d_value = inputs
-    given = (_scaled(row.q), row.k, row.v, _segments(row), None, lse, d_value, mean)
+    given = (scale_queries(row.q), row.k, row.v, _segments(row), None, lse, d_value, mean)
     shared = {
         "bq": sizes.q,
         "bkv": sizes.k,
@@ -143,7 +133,7 @@ def _backward_row(
         **shared,
     )
     dq = splash_backward_queries(*given, mask_info=_mask(row, sizes, over=1), **shared)
-    return _scaled(dq), dk, dv
+    return scale_queries(dq), dk, dv
 
 
 attend_splash.defvjp(_save, _backward)
@@ -184,33 +174,17 @@ def _segments(row: _Row) -> kernels.SegmentIds:
     return kernels.SegmentIds(row.segment, row.key_segment)
 
 
-def _scaled(q_HLK: jax.Array) -> jax.Array:
-    return q_HLK * q_HLK.shape[-1] ** -0.5
-
-
 def _fill(q: jax.Array, k: jax.Array, v: jax.Array, spans: KeySpans, sizes: _Sizes) -> _Row:
     """Returns the row padded to whole blocks with queries that see nothing and keys that nothing sees."""
     return _Row(
-        q=_fill_up(q, sizes.q, axis=2),
-        k=_fill_up(k, sizes.k, axis=2),
-        v=_fill_up(v, sizes.k, axis=2),
-        start=_fill_up(spans.start, sizes.q, axis=1),
-        end=_fill_up(spans.end, sizes.q, axis=1),
-        segment=_fill_up(spans.query_segment, sizes.q, axis=1),
-        key_segment=_fill_up(spans.key_segment, sizes.k, axis=1, value=NO_SEGMENT),
+        q=fill_up(q, sizes.q, axis=2),
+        k=fill_up(k, sizes.k, axis=2),
+        v=fill_up(v, sizes.k, axis=2),
+        start=fill_up(spans.start, sizes.q, axis=1),
+        end=fill_up(spans.end, sizes.q, axis=1),
+        segment=fill_up(spans.query_segment, sizes.q, axis=1),
+        key_segment=fill_up(spans.key_segment, sizes.k, axis=1, value=NO_SEGMENT),
     )
-
-
-def _fill_up(x: jax.Array, multiple: int, *, axis: int, value: float = 0) -> jax.Array:
-    missing = -x.shape[axis] % multiple
-    widths = [(0, missing if a == axis else 0) for a in range(x.ndim)]
-    return jnp.pad(x, widths, constant_values=value) if missing else x
-
-
-def _block_size(length: int) -> int:
-    """Returns the size of equal blocks of a length, of which little is padding."""
-    blocks = -(-length // BLOCK)
-    return -(-length // (blocks * LANES)) * LANES
 
 
 def _compute_size(block: int) -> int:

@@ -16,16 +16,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lct_jax.backbones.protocol import Published, Turn
 from lct_jax.backbones.registry import build_abstract, find_family, find_publisher
 from lct_jax.config import BackboneConfig, NetworkConfig
-from lct_jax.distributed.sharding import fetch, state_sharding
+from lct_jax.distributed.sharding import fetch
 from lct_jax.errors import InputError
 from lct_jax.files import replace_folder
-from lct_jax.tensors import find_shards, iter_rows, name_leaves, read_config, save_tensors
+from lct_jax.tensors import (
+    find_shards,
+    iter_rows,
+    name_leaves,
+    read_config,
+    save_tensors,
+)
 
 DTYPES = frozenset({"F32", "F16", "BF16"})  # scaled 8-bit weights are no base to tune
 SHARD_BYTES = 2 * 2**30  # of a file that is written, at most
@@ -95,9 +101,9 @@ def list_places(config: NetworkConfig) -> dict[str, Place]:
     """
     published = find_published(config)
     names, turns = find_family(config).name_weights(config), published.make_turns(config.backbone)
-    places = {}
-    for ours, leaf in name_leaves(build_abstract(config).params).items():
-        name, turn = names[ours].name, turns[names[ours].turn]
+    places, leaves = {}, name_leaves(build_abstract(config).params)
+    for ours, (name, rule) in names.items():
+        leaf, turn = leaves[ours], turns[rule]
         layered = _LAYER in name
         single = jax.ShapeDtypeStruct(leaf.shape[layered:], leaf.dtype)
         shape = jax.eval_shape(turn.save, single).shape
@@ -106,36 +112,38 @@ def list_places(config: NetworkConfig) -> dict[str, Place]:
     return places
 
 
-def load_published(
-    folder: str | Path, config: NetworkConfig, mesh: Mesh, *, dtype: str = "float32"
-) -> Any:
-    """Returns the parameters of a network from published weights, sharded over a mesh.
+def check_backbone(folder: str | Path, backbone: BackboneConfig) -> None:
+    """Raises InputError that names the first field in which published weights are of another network."""
+    published, found = _read(folder)
+    for field in type(found).__dataclass_fields__:
+        ours, theirs = getattr(backbone, field, None), getattr(found, field)
+        if field in published.chosen and ours and theirs:
+            continue
+        if ours != theirs:
+            raise InputError(f"backbone.{field}: found {ours!r}, expected {theirs!r} of {folder}")
+
+
+def load_published(folder: str | Path, config: NetworkConfig, shapes: Any) -> Any:
+    """Returns the parameters of a network from published weights, in the tree and the dtypes of `shapes`.
 
     Args:
         folder: of the network, or of a pipeline. config: of the network, which must be the one in the folder.
-        dtype: of the parameters.
+        shapes: abstract parameters, without those of a LoRA. A leaf that has a sharding is made there; one that has
+            none is a numpy array.
 
     Raises:
         InputError: another network, or tensors that are missing, unexpected, in two files or of another shape or dtype.
     """
-    _check_same(folder, config.backbone)
-    params = build_abstract(config).params
-    shardings = name_leaves(state_sharding(params, mesh))
-    leaves = {
-        name: _make_zeros(leaf.shape, dtype, shardings[name])
-        for name, leaf in name_leaves(params).items()
-    }
-    places, published = list_places(config), find_published(config)
+    check_backbone(folder, config.backbone)
+    leaves = {name: _make_zeros(leaf) for name, leaf in name_leaves(shapes).items()}
+    wanted, places, published = name_leaves(shapes), list_places(config), find_published(config)
     for name, array in _iter_whole(find_shards(find_folder(folder), published.stem), places):
         place = places[name]
-        sharding = shardings[place.ours]
-        if place.layer is None:
-            leaves[place.ours] = _place(place.turn.load(array), dtype, sharding)
-            continue
-        sharding = NamedSharding(mesh, P(*sharding.spec[1:]))
-        piece = _place(place.turn.load(array), dtype, sharding)
-        leaves[place.ours] = _put(leaves[place.ours], piece, place.layer)
-    return jax.tree.unflatten(jax.tree.structure(params), list(leaves.values()))
+        leaf, layer = wanted[place.ours], place.layer
+        piece = _place(place.turn.load(array), leaf, layered=layer is not None)
+        whole = leaves[place.ours]
+        leaves[place.ours] = piece if layer is None else _put(whole, piece, layer)
+    return jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
 
 
 def save_published(
@@ -186,16 +194,6 @@ def _check_pipeline(path: Path, published: Published) -> None:
             raise InputError(f"{path}: {name}: found {found!r}, expected none: {reason}")
 
 
-def _check_same(folder: str | Path, backbone: BackboneConfig) -> None:
-    published, found = _read(folder)
-    for field in type(found).__dataclass_fields__:
-        ours, theirs = getattr(backbone, field, None), getattr(found, field)
-        if field in published.chosen and ours and theirs:
-            continue
-        if ours != theirs:
-            raise InputError(f"backbone.{field}: found {ours!r}, expected {theirs!r} of {folder}")
-
-
 def _iter_whole(paths: list[Path], places: Mapping[str, Place]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields one tensor after another: its pieces, put together."""
     shapes = {name: place.shape for name, place in places.items()}
@@ -208,18 +206,33 @@ def _iter_whole(paths: list[Path], places: Mapping[str, Place]) -> Iterator[tupl
             yield name, whole
 
 
-def _place(array: np.ndarray, dtype: str, sharding: NamedSharding) -> jax.Array:
-    kind = jnp.dtype(dtype)
-    cut = lambda index: np.ascontiguousarray(array[index], kind)
-    return jax.make_array_from_callback(array.shape, sharding, cut)
+def _place(
+    array: np.ndarray, leaf: jax.ShapeDtypeStruct, *, layered: bool
+) -> jax.Array | np.ndarray:
+    """Returns an array, or one layer of it, placed as a leaf."""
+    cut = lambda index: np.ascontiguousarray(array[index], leaf.dtype)
+    if leaf.sharding is None:
+        return cut(...)
+    spec = leaf.sharding.spec[1:] if layered else leaf.sharding.spec
+    place = NamedSharding(leaf.sharding.mesh, P(*spec))
+    return jax.make_array_from_callback(array.shape, place, cut)
 
 
-def _make_zeros(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.Array:
-    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+def _make_zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array | np.ndarray:
+    if leaf.sharding is None:
+        return np.zeros(leaf.shape, leaf.dtype)
+    return jax.jit(lambda: jnp.zeros(leaf.shape, leaf.dtype), out_shardings=leaf.sharding)()
+
+
+def _put(stack: Any, piece: Any, layer: int) -> Any:
+    if isinstance(stack, np.ndarray):
+        stack[layer] = piece
+        return stack
+    return _put_in_place(stack, piece, layer)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _put(stack: jax.Array, piece: jax.Array, layer: jax.Array) -> jax.Array:
+def _put_in_place(stack: jax.Array, piece: jax.Array, layer: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_index_in_dim(stack, piece, layer, 0)
 
 

@@ -16,7 +16,7 @@ from lct_jax.backbones.load import DTYPES, find_folder, list_places, read_backbo
 from lct_jax.backbones.registry import find_publisher
 from lct_jax.config import Config, NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.tensors import check_tensors, find_shards, hash_headers, read_config
+from lct_jax.tensors import check_tensors, find_shards, hash_samples, read_config
 
 # Words in names and configs of checkpoints that were distilled to few steps or to one guidance scale.
 _DISTILLED = re.compile(
@@ -63,7 +63,7 @@ def read_pipeline(folder: str | Path) -> Config:
 def check_weights(folder: str | Path, network: NetworkConfig) -> str:
     """Checks the tensors of a published network by name, shape and dtype, and returns its identity.
 
-    Headers alone are read. The identity is a hash of config.json, of the headers and of the sizes of the files.
+    Headers are read, and samples of the numbers. The identity is a hash of config.json, of these and of the sizes.
 
     Raises:
         InputError: tensors that are missing, unexpected, in two files, or of another shape or dtype.
@@ -74,7 +74,7 @@ def check_weights(folder: str | Path, network: NetworkConfig) -> str:
     files = find_shards(folder, stem)
     shapes = {name: place.shape for name, place in list_places(network).items()}
     check_tensors(*files, shapes=shapes, dtypes=DTYPES)
-    digest = hashlib.sha256(path.read_bytes() + hash_headers(files).encode())
+    digest = hashlib.sha256(path.read_bytes() + hash_samples(files).encode())
     return f"sha256:{digest.hexdigest()[:16]}"
 
 

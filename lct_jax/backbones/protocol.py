@@ -89,6 +89,8 @@ class Published(NamedTuple):
         make_turns: the rules that `PublishedName.turn` names.
         chosen: fields of the config whose value, where there is one, no file says: a config chooses it.
         make_config: how a network is used and tuned: codec, encoder, frame rate, size, shift, guidance, without files.
+        original: the ends of names in the files of the network's authors, by those of the published layers. Files of
+            LoRAs use both.
     """
 
     class_names: tuple[str, ...]
@@ -98,6 +100,7 @@ class Published(NamedTuple):
     write_config: Callable[[BackboneConfig], dict[str, Any]]
     make_turns: Callable[[BackboneConfig], Mapping[str, Turn]]
     make_config: Callable[[BackboneConfig], Config]
+    original: Mapping[str, str]
     chosen: frozenset[str] = frozenset()
 
 

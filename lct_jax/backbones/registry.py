@@ -5,11 +5,13 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
+from lct_jax.backbones.lora import add_lora, is_block_kernel, is_low_rank
 from lct_jax.backbones.protocol import Family, Network
 from lct_jax.config import NetworkConfig
-from lct_jax.costs.flops import Costs
+from lct_jax.costs.flops import BACKWARD, Costs
 from lct_jax.errors import InputError
 from lct_jax.plugins import find_plugin, list_plugins
+from lct_jax.tensors import name_leaves
 from lct_jax.types import BackboneSpec
 
 
@@ -46,21 +48,42 @@ def describe(config: NetworkConfig) -> BackboneSpec:
 
 
 def count_costs(config: NetworkConfig) -> Costs:
-    """Returns what a forward pass of a config's network costs."""
-    return find_family(config).count_costs(config)
+    """Returns what a pass of a config's network costs, its LoRA included.
+
+    The matrices of a LoRA add to the work of the layers in blocks as many FLOPs as they have parameters for each of
+    theirs; that share is taken of the work of every token.
+    """
+    costs = find_family(config).count_costs(config)
+    if not config.lora.rank:
+        return costs
+    sizes = {name: leaf.size for name, leaf in name_leaves(build_abstract(config).params).items()}
+    low_rank = sum(size for name, size in sizes.items() if is_low_rank(name))
+    share = low_rank / sum(size for name, size in sizes.items() if is_block_kernel(name))
+    return costs._replace(
+        video=costs.video * (1.0 + share),
+        text=costs.text * (1.0 + share),
+        # Gradients of inputs alone for what is frozen, and of weights besides for the matrices.
+        backward=(1.0 + BACKWARD * share) / (1.0 + share),
+    )
 
 
 def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:
     """Returns a network with random parameters, from a key or a seed below 2**32."""
-    return Network(*nnx.split(find_family(config).build(config, rngs=nnx.Rngs(key))))
+    return Network(*nnx.split(_make(config, nnx.Rngs(key))))
 
 
 def build_abstract(config: NetworkConfig) -> Network:
     """Returns a network whose parameters are shapes: nothing is allocated."""
-    make = find_family(config).build
-    return Network(*nnx.split(nnx.eval_shape(lambda: make(config, rngs=nnx.Rngs(0)))))
+    return Network(*nnx.split(nnx.eval_shape(lambda: _make(config, nnx.Rngs(0)))))
 
 
 def count_parameters(config: NetworkConfig) -> int:
     """Returns the number of parameters, from shapes alone."""
     return sum(leaf.size for leaf in jax.tree.leaves(build_abstract(config).params))
+
+
+def _make(config: NetworkConfig, rngs: nnx.Rngs) -> nnx.Module:
+    network = find_family(config).build(config, rngs=rngs)
+    if config.lora.rank:
+        add_lora(network, config.lora, rngs=rngs)
+    return network

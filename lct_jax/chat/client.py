@@ -31,6 +31,11 @@ Checked = TypeVar("Checked")
 AGAIN = 2
 
 
+def read_json(reply: Reply) -> Any:
+    """Returns the JSON value in an answer; raises InputError where there is none, or one that is cut off."""
+    return parse_json(reply.text)
+
+
 @dataclass(frozen=True)
 class Piece:
     """Is a piece of an answer as it grows.
@@ -56,10 +61,13 @@ class Chat:
     """Asks an endpoint, keeps accepted answers in a folder and counts tokens.
 
     Args:
-        endpoint: the endpoint to ask. cache: the folder of accepted answers. config: how to ask.
+        endpoint: the endpoint to ask. cache: the folder of accepted answers; None keeps none, so that the same question
+            may get another answer. config: how to ask.
     """
 
-    def __init__(self, endpoint: Endpoint, cache: Path, config: ChatConfig | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, cache: Path | None, config: ChatConfig | None = None
+    ) -> None:
         config = ChatConfig() if config is None else config
         self.endpoint, self.cache, self.usage = endpoint, cache, Usage()
         self._transport, self._dialect = Transport(endpoint, config), Dialect.of(config)
@@ -70,17 +78,20 @@ class Chat:
         messages: Sequence[Message],
         check: Callable[[Any], Checked],
         *,
+        read: Callable[[Reply], Any] = read_json,
         show_fewer: Callable[[int], Sequence[Message]] | None = None,
         on_piece: Callable[[Piece], None] | None = None,
     ) -> Checked:
         """Returns the answer to messages, as `check` returns it.
 
-        An answer that is no JSON, or that `check` refuses, is requested again `AGAIN` times with the complaint. A kept
-        answer that `check` refuses is removed and requested again, too.
+        An answer that cannot be read, or that `check` refuses, is requested again `AGAIN` times with the complaint. A
+        kept answer that `check` refuses is removed and requested again, too.
 
         Args:
             messages: the messages in the endpoint's format; the answer is requested as JSON.
-            check: takes the parsed JSON, raises InputError with what is wrong with it.
+            check: takes what `read` returns, raises InputError with what is wrong with it.
+            read: returns the JSON value in an answer, raises InputError where it finds none; a reader of the caller's
+                own accepts answers in other forms.
             show_fewer: returns the same messages with at most that many pictures, for an endpoint that takes few.
             on_piece: is called with each piece of the answer; the answer is streamed if this is given.
 
@@ -88,9 +99,7 @@ class Chat:
             RefusedAnswer: no answer is accepted. ChatError: there is no answer.
         """
         question = _Question(messages, show_fewer, on_piece)
-        kept = (
-            self.cache / f"{_hash({'model': self.endpoint.model, 'messages': list(messages)})}.json"
-        )
+        kept = self._find_kept(messages)
         self._attempts, tail, complaint = 0, [], ""
         text = _read_kept(kept)
         if text is not None:
@@ -102,7 +111,7 @@ class Chat:
         for _ in range(1 + AGAIN):
             reply = self._complete(question, tail)
             try:
-                answer = parse_json(reply.text)
+                answer = read(reply)
                 checked = check(answer)
             except InputError as error:
                 complaint = (
@@ -112,10 +121,16 @@ class Chat:
                 )
                 tail = _complain(reply.text, complaint)
                 continue
-            with replace_atomically(kept) as unfinished:
-                unfinished.write_text(json.dumps(answer), encoding="utf-8")
+            if kept is not None:
+                with replace_atomically(kept) as unfinished:
+                    unfinished.write_text(json.dumps(answer), encoding="utf-8")
             return checked
         raise RefusedAnswer(f"{1 + AGAIN} answers were refused, the last one because {complaint}")
+
+    def _find_kept(self, messages: Sequence[Message]) -> Path | None:
+        """Returns the path under which the answer to messages is kept."""
+        name = _hash({"model": self.endpoint.model, "messages": list(messages)})
+        return None if self.cache is None else self.cache / f"{name}.json"
 
     def _complete(self, question: _Question, tail: Sequence[Message]) -> Reply:
         """Returns one completion; what the endpoint refuses to accept is left out from then on."""
@@ -171,7 +186,9 @@ def _explain_cut(reply: Reply) -> str:
     return f"it was cut off{tokens} (finish_reason is length; chat.max_tokens, or a shorter answer)"
 
 
-def _read_kept(path: Path) -> str | None:
+def _read_kept(path: Path | None) -> str | None:
+    if path is None:
+        return None
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

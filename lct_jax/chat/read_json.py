@@ -36,7 +36,7 @@ def parse_json(text: str) -> Any:
             raise
         except ValueError as error:
             first = first or error
-    found = _find_objects(_REASONED.sub("", text))
+    found = _find_objects(drop_reasoning(text))
     if found is None:
         raise InputError(f"it is not JSON ({first})")
     return found
@@ -52,9 +52,14 @@ def load_strictly(text: str) -> Any:
     return _check_text(json.loads(text, object_pairs_hook=_unique, strict=False))
 
 
+def drop_reasoning(text: str) -> str:
+    """Returns an answer without the reasoning before it."""
+    return _REASONED.sub("", text).strip()
+
+
 def _find_bodies(text: str) -> Iterator[str]:
     yield text
-    rest = _REASONED.sub("", text).strip()
+    rest = drop_reasoning(text)
     yield rest
     for fence in reversed(list(_FENCE.finditer(rest))):
         yield fence[2]

@@ -7,7 +7,8 @@ nowhere else. [P] is the LCT paper (arXiv 2503.10589), [S] its supplement, [D] o
     backbone   what the weights are, by family        data       which samples are drawn, and how they are packed
     layout     where tokens sit, who sees prompts     training   optimiser and loop
     compute    precision, kernels, devices            sampling   how scenes are sampled
-    flow       diffusion times                        prepare, footage, chat   how films become records
+    lora       which matrices are trained instead     prepare, footage, chat   how films become records
+    flow       diffusion times
 """
 
 from typing import Any
@@ -20,9 +21,10 @@ from lct_jax.config.experiment import Config, editable, freeze, read_beside
 from lct_jax.config.flow import FlowConfig
 from lct_jax.config.footage import FootageConfig
 from lct_jax.config.layout import LayoutConfig
+from lct_jax.config.lora import LoraConfig
 from lct_jax.config.network import NetworkConfig
 from lct_jax.config.prepare import PrepareConfig
-from lct_jax.config.sampling import KVDtype, SamplingConfig
+from lct_jax.config.sampling import KVDtype, Mode, SamplingConfig
 from lct_jax.config.training import TrainingConfig
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "KVDtype",
     "Kernel",
     "LayoutConfig",
+    "LoraConfig",
+    "Mode",
     "NetworkConfig",
     "PrepareConfig",
     "SamplingConfig",

@@ -7,7 +7,7 @@ from typing import Literal
 from lct_jax.config.fields import Positive, settings
 
 Context = Literal["full", "causal"]
-Kernel = Literal["auto", "splash", "triton", "chunked"]
+Kernel = Literal["auto", "mosaic", "splash", "triton", "chunked"]
 Remat = Literal["auto", "none", "block", "save_attention", "offload", "offload_input"]
 
 
@@ -18,8 +18,9 @@ class ComputeConfig:
     Attributes:
         dtype: the dtype of the computation; parameters, norms, softmax, rotary embedding, modulation and loss are
             float32.
-        kernel: the kernel of attention. "splash" is JAX's for TPU, "triton" this project's for GPU (elsewhere they are
-            interpreted, slowly), "chunked" runs anywhere; "auto" takes the one for the platform.
+        kernel: the kernel of attention. "mosaic" is this project's for TPU, "splash" JAX's for TPU, "triton" this
+            project's for GPU (elsewhere they are interpreted, slowly), "chunked" runs anywhere; "auto" takes "mosaic",
+            "triton" or "chunked" for the platform.
         remat: what the backward pass computes again. "none": nothing; "block": each block; "save_attention": each block
             except the results of its attention kernel; "offload": the same, with these results kept in the host's
             memory; "offload_input": each block, with its input kept in the host's memory; "auto": what computes least

@@ -20,6 +20,7 @@ from lct_jax.config.flow import FlowConfig
 from lct_jax.config.footage import FootageConfig
 from lct_jax.config.former import translate
 from lct_jax.config.layout import LayoutConfig
+from lct_jax.config.lora import LoraConfig
 from lct_jax.config.network import NetworkConfig
 from lct_jax.config.prepare import PrepareConfig
 from lct_jax.config.sampling import SamplingConfig
@@ -40,15 +41,14 @@ class Config:
     backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        NetworkConfig(
-            self.backbone, self.layout, self.compute
-        )  # its checks concern several sections
+        _ = self.network  # its checks concern several sections
         if self.data.rows % self.training.accumulate:
             raise InputError(
                 f"training.accumulate: found {self.training.accumulate}, "
@@ -58,7 +58,7 @@ class Config:
     @property
     def network(self) -> NetworkConfig:
         """Returns the sections that the network is built from."""
-        return NetworkConfig(self.backbone, self.layout, self.compute)
+        return NetworkConfig(self.backbone, self.layout, self.compute, self.lora)
 
 
 def editable(config: Any) -> ConfigDict:

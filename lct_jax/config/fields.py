@@ -155,4 +155,7 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         return build(hint, value, path=path)
     if is_path(hint) and isinstance(value, str):
         return local_path(value, path.removeprefix("config."))
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        parts = typing.get_args(hint)
+        return tuple(_read(parts[0] if parts else Any, part, path) for part in value)
+    return value

@@ -1,4 +1,4 @@
-"""Joins the three sections that a network is built from, and sets their fields by name alone."""
+"""Joins the sections that a network is built from, and sets their fields by name alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lct_jax.config.backbone import BackboneConfig, DualStreamConfig
 from lct_jax.config.compute import ComputeConfig
 from lct_jax.config.layout import LayoutConfig
+from lct_jax.config.lora import LoraConfig
 from lct_jax.errors import InputError
 
 Experiment = TypeVar("Experiment")
@@ -16,11 +17,12 @@ Experiment = TypeVar("Experiment")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Says what the weights are, where the tokens sit, and how the network computes."""
+    """Says what the weights are, which of them are trained, where the tokens sit, and how the network computes."""
 
     backbone: BackboneConfig = field(default_factory=DualStreamConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         if self.backbone.text == "beside":

@@ -8,6 +8,7 @@ from lct_jax.config.fields import Count, NonNegativeFloat, Positive, Share, sett
 from lct_jax.errors import InputError
 
 KVDtype = Literal["model", "int8"]
+Mode = Literal["joint", "autoregressive", "causal"]
 
 
 @settings("sampling")
@@ -28,6 +29,8 @@ class SamplingConfig:
             history_shots, history_tokens: the most shots and tokens of a history; 0 tokens sets no limit.
         kv_dtype: the dtype of kept keys and values, the model's or "int8".
         shards: the number of devices over which tokens, and the heads of the cache, are divided.
+        long_prompts: whether a text that is longer than its span is refused ("refuse"), or what fits of it is read
+            ("cut").
         frames, height, width: the size of a shot whose script gives none, in frames and pixels.
         seed: the seed of the noise.
     """
@@ -49,6 +52,7 @@ class SamplingConfig:
     history_tokens: Count = 0
     kv_dtype: KVDtype = "model"
     shards: Positive = 1
+    long_prompts: Literal["refuse", "cut"] = "refuse"
     frames: Positive = 125
     height: Positive = 480
     width: Positive = 480

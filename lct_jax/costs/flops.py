@@ -71,6 +71,8 @@ class Costs(NamedTuple):
         pair: FLOPs of attention for a visible pair of query and key, also of video and the text that it reads.
         activations: bytes for a token; if text stands beside the video, for a video token.
         text_place: where text stands.
+        backward: FLOPs of linear layers in the backward pass over those in the forward pass. The gradient of weights is
+            not computed where these lie frozen, and attention has no weights.
     """
 
     video: float
@@ -79,6 +81,7 @@ class Costs(NamedTuple):
     pair: float
     activations: Activations
     text_place: TextPlace = "joint"
+    backward: float = BACKWARD
 
 
 class Flops(NamedTuple):
@@ -161,7 +164,8 @@ def count_pairs_of(sizes: Sequence[int], context: Context) -> int:
 
 def count_useful(costs: Costs, plan: ScenePlan, *, context: Context) -> Flops:
     """Returns the useful FLOPs of a training step for a scene: those that model FLOPs utilisation counts."""
-    return count_forward(costs, plan, context=context).times(1.0 + BACKWARD)
+    forward = count_forward(costs, plan, context=context)
+    return Flops(forward.linear * (1.0 + costs.backward), forward.attention * (1.0 + BACKWARD))
 
 
 def count_computed(
@@ -199,7 +203,7 @@ def count_computed(
         pairs += count_read_blocks(video_S, text_S, video=video, text=text, kernel=kernel)
     forward = count_attention(costs, pairs)
     return Flops(
-        linear * (1.0 + BACKWARD + again.linear),
+        linear * (1.0 + costs.backward + again.linear),
         forward * (1.0 + kernel.backward / 2 + again.attention),
     )
 

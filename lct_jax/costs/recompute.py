@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lct_jax.attention import chunked, splash, triton
+from lct_jax.attention import chunked, mosaic, splash, triton
 from lct_jax.costs.flops import Activations, Kernel, Recompute
 
 
@@ -45,8 +45,9 @@ POLICIES = {
     "offload_input": Policy(ALL, kept=(), offloaded=("carry",)),
 }
 # `backward` counts the matrix products for a pair in the backward pass. Splash and triton have a kernel for queries (3)
-# and one for keys and values (4), and each computes the scores; in chunks the scores are computed once for both.
+# and one for keys and values (4), and each computes the scores; the others compute the scores once for both.
 KERNELS = {
+    "mosaic": Kernel(mosaic.BLOCK, mosaic.BLOCK, backward=5),
     "splash": Kernel(splash.BLOCK, splash.BLOCK, backward=7),
     "triton": Kernel(triton.BLOCK, triton.BLOCK, backward=7),
     "chunked": Kernel(chunked.QUERY_BLOCK, chunked.KEY_BLOCK, backward=5),

@@ -127,12 +127,12 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
         costs, video=data.video_tokens, text=data.text_tokens, groups=data.groups
     )
     again = program.again
-    computed = linear * (1.0 + BACKWARD + again.linear)
+    computed = linear * (1.0 + costs.backward + again.linear)
     computed += count_attention(costs, pairs) * (
         1.0 + program.kernel.backward / 2 + again.attention
     )
     return Work(
-        useful=float(useful_B.sum()) * (1.0 + BACKWARD),
+        useful=float(useful_B.sum()),
         computed=computed,
         tokens=int(sizes.video.sum()),
         slots=data.rows * data.video_tokens,
@@ -142,7 +142,7 @@ def count_work(sizes: GroupSizes, config: Config, program: Program) -> Work:
 
 
 def count_useful(sizes: GroupSizes, costs: Costs, *, context: Context) -> np.ndarray:
-    """Returns the FLOPs of the forward pass over every row's real tokens and visible pairs, float64[B]."""
+    """Returns the FLOPs over every row's real tokens and visible pairs, forward and backward, float64[B]."""
     tokens_BS = _count_tokens(sizes, costs).astype(np.float64)
     seen_BSS = sizes.scene[:, :, None] == sizes.scene[:, None, :]
     if context == "causal":
@@ -154,7 +154,8 @@ def count_useful(sizes: GroupSizes, costs: Costs, *, context: Context) -> np.nda
     groups_B = (sizes.scene != PADDING_SCENE).sum(axis=1)
     video_B, text_B = sizes.video.sum(axis=1), sizes.text.sum(axis=1)
     linear_B = count_linear(costs, video=video_B, text=text_B, groups=groups_B)
-    return linear_B + count_attention(costs, pairs_B)
+    attention_B = count_attention(costs, pairs_B)
+    return linear_B * (1.0 + costs.backward) + attention_B * (1.0 + BACKWARD)
 
 
 def _count_tokens(sizes: GroupSizes, costs: Costs) -> np.ndarray:

@@ -6,6 +6,8 @@ is checked by the reader of that kind of file inside of `Source.at`. Every compl
 file has several, the field, what was found and what was expected:
 
     station.json: line 9: shots[1].frames: found 20, expected 4n+1 frames: 17 or 21
+
+Files are JSON, or YAML where their names end so; both are read to the same values.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args
 
 import pydantic
 
+from lct_jax.directing.yaml_text import find_yaml_line, parse_yaml
 from lct_jax.errors import InputError
 
 Step = str | int
+
+YAML_SUFFIXES = (".yaml", ".yml")
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _KINDS = {
@@ -81,11 +86,13 @@ class Source:
 
     Attributes:
       name: path of the file, or what stands for it, such as "answer".
-      text: the JSON document, in which the lines of fields are found; "" where no line is named.
+      text: the document, in which the lines of fields are found; "" where no line is named.
+      syntax: what the document is written in.
     """
 
     name: str
     text: str = ""
+    syntax: Literal["json", "yaml"] = "json"
 
     @contextmanager
     def at(self, *path: Step) -> Iterator[None]:
@@ -98,7 +105,8 @@ class Source:
     def refuse(self, path: tuple[Step, ...], complaint: str) -> NoReturn:
         """Raises the `InputError` about the field at `path`."""
         several = "\n" in self.text.strip()
-        line = f"line {find_line(self.text, path)}: " if path and several else ""
+        find = find_line if self.syntax == "json" else find_yaml_line
+        line = f"line {find(self.text, path)}: " if path and several else ""
         raise InputError(f"{self.name}: {line}{_write_path(path)}: {complaint}")
 
     def check(self, kind: type[Kind], value: object) -> Kind:
@@ -110,36 +118,34 @@ class Source:
         self.refuse(path, complaint)
 
     def parse(self, kind: type[FileKind]) -> FileKind:
-        """Returns the JSON document in `text` as the fields of `kind`.
+        """Returns the document in `text` as the fields of `kind`.
 
         Raises:
-          InputError: it is no JSON, has another format, or a field does not fit.
+          InputError: it is no JSON or YAML, has another format, or a field does not fit.
         """
         try:
-            value = json.loads(self.text, object_pairs_hook=_unique)
+            value = _parse_json(self.text) if self.syntax == "json" else parse_yaml(self.text)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise InputError(f"{self.name}: not JSON at {place}: {error.msg}") from None
-        self._check_format(value, get_args(kind.model_fields["format"].annotation)[0])
+        self._check_format(value, get_args(kind.model_fields["format"].annotation))
         return self.check(kind, value)
 
-    def _check_format(self, value: object, expected: str) -> None:
+    def _check_format(self, value: object, known: tuple[str, ...]) -> None:
         # Before anything else: a file of another format would only be blamed for its keys.
         if not isinstance(value, dict):
             self.refuse((), f"found {show(value)}, expected {_KINDS[dict]}")
         if "format" not in value:
-            self.refuse((), f"key 'format' is missing, expected {expected!r}")
-        if value["format"] != expected:
-            self.refuse(("format",), f"found {show(value['format'])}, expected {expected!r}")
+            self.refuse((), f"key 'format' is missing, expected {known[0]!r}")
+        if value["format"] not in known:
+            self.refuse(("format",), f"found {show(value['format'])}, expected {known[0]!r}")
 
 
 def open_source(path: str | Path) -> Source:
     """Returns the text of a file; raises InputError where it cannot be read or is not UTF-8."""
     file = str(path)
+    syntax = "yaml" if Path(path).suffix.lower() in YAML_SUFFIXES else "json"
     try:
-        return Source(file, Path(path).read_text(encoding="utf-8-sig"))
+        return Source(file, Path(path).read_text(encoding="utf-8-sig"), syntax)
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except OSError as error:
@@ -254,6 +260,14 @@ def _write_path(path: tuple[Step, ...]) -> str:
     """Returns a path as people write it, such as `shots[2].prompt`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".") or "top level"
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"not JSON at {place}: {error.msg}") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

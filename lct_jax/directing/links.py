@@ -24,24 +24,39 @@ Reference = Annotated[
 
 
 def check_refers(
-    source: Source, shots: Sequence[ShotPrompt], *, characters: Collection[str]
+    source: Source,
+    shots: Sequence[ShotPrompt],
+    *,
+    characters: Collection[str],
+    places: Collection[str] = (),
 ) -> None:
     """Raises InputError where a shot refers to what is not there when its turn comes.
 
-    A shot may refer to shots before it, to given ones, to characters that are described, and to places that a shot has.
+    A shot may refer to shots before it, to given ones, to key shots unless it is one itself, to characters that are
+    described, and to places that a shot has. Its history is of such shots, too.
     """
-    names = {*characters, *(shot.place for shot in shots if shot.place)}
+    names = {*characters, *places, *(shot.place for shot in shots if shot.place)}
     for own, shot in enumerate(shots, start=1):
         ready = {
-            n for n, other in enumerate(shots, start=1) if n < own or (n > own and other.given)
+            n
+            for n, other in enumerate(shots, start=1)
+            if n != own
+            and (other.given or (n < own and other.key >= shot.key) or other.key > shot.key)
         }
         for i, item in enumerate(shot.refers):
             with source.at("shots", own - 1, "refers", i):
                 _check_reference(item, names=names, ready=ready)
+        for i, item in enumerate(shot.history or ()):
+            with source.at("shots", own - 1, "history", i):
+                _check_reference(item, names=names, ready=ready)
+                if item in shot.history[:i]:
+                    raise InputError(f"found {item} again, expected each shot once")
 
 
 def _check_reference(item: int | str, *, names: Collection[str], ready: Collection[int]) -> None:
     if isinstance(item, str) and item not in names:
         raise InputError(f"found {item!r}, a character or place that no shot has")
     if isinstance(item, int) and item not in ready:
-        raise InputError(f"found {item}, expected an earlier or a given shot, counted from 1")
+        raise InputError(
+            f"found {item}, expected an earlier, a given or a key shot, counted from 1"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -19,6 +19,7 @@ from lct_jax.errors import InputError
 SHOT_CUT_TAG = "[SHOT CUT]"
 
 _CHARACTER = re.compile(r"\bCharacter (\w+)")
+_BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 _HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
 
 
@@ -38,24 +39,63 @@ class GlobalPrompt:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A picture, a video or latents that sampling holds at a low time while it denoises the rest.
+
+    Attributes:
+      file: its path.
+      time: the diffusion time at which it is held, from 0 (clean) to 1 (noise); None leaves it to the sampler.
+      frames: how many of its frames are held at the start or the end of a shot; None takes those of a picture.
+      tensor: which latents of a safetensors file; empty for those named after the shot, or the only ones.
+    """
+
+    file: str
+    time: float | None = None
+    frames: int | None = None
+    tensor: str = ""
+
+
+@dataclass(frozen=True)
 class ShotPrompt:
     """One shot.
 
     Attributes:
       text: the prompt, without any tag.
       cut: True when the shot starts with a cut, False when it goes on from the shot before it.
-      given: path of an image or video used in place of a generated shot; empty to generate it.
-      frames: length in frames, 4n+1; None leaves it to the sampler.
+      given: what is used in place of a generated shot; None to generate it.
+      first, last: what is held as the first and the last frames of the shot, while the others are generated.
+      overlap: how many frames at the end of the shot before are held as the first frames of this one, 4n+1; 0 for none.
+      frames: length in frames, 4n+1; None leaves it to `seconds`, or to the sampler.
+      seconds: length in seconds.
+      aspect: width to height as "16:9"; empty leaves it to `size`, to pictures, or to the sampler.
+      size: height and width in pixels.
+      negative: the negative prompt; None leaves it to the sampler.
+      seed: the seed of the shot's noise; None takes that of the scene.
+      key: whether the shot is sampled before those that are no key shots, so that they can see it.
+      shown: False leaves the shot out of the film, as one that others are only to see.
       place: name of where it plays; empty if the script does not say.
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
+      history: the shots that it sees where shots are sampled one after another, by number (from 1), besides pictures of
+          whom and what it names; None lets the sampler choose.
     """
 
     text: str
     cut: bool = True
-    given: str = ""
+    given: Condition | None = None
+    first: Condition | None = None
+    last: Condition | None = None
+    overlap: int = 0
     frames: int | None = None
+    seconds: float | None = None
+    aspect: str = ""
+    size: tuple[int, int] | None = None
+    negative: str | None = None
+    seed: int | None = None
+    key: bool = False
+    shown: bool = True
     place: str = ""
     refers: tuple[int | str, ...] = ()
+    history: tuple[int, ...] | None = None
 
 
 def render_global(prompt: GlobalPrompt, story: bool = True) -> str:
@@ -97,6 +137,15 @@ def check_text(text: str) -> str:
         half = text[error.start]
         raise InputError(f"found {half!r}, half of a surrogate pair, expected Unicode") from None
     return text.strip()
+
+
+def join_lines(value: Any) -> Any:
+    """Returns a JSON value in which every line break inside of a text, of whatever kind, is one space."""
+    if isinstance(value, str):
+        return _BREAK.sub(" ", value.strip())
+    if isinstance(value, dict):
+        return {key: join_lines(inner) for key, inner in value.items()}
+    return [join_lines(inner) for inner in value] if isinstance(value, list) else value
 
 
 def check_not_empty(text: str) -> str:

@@ -1,144 +1,266 @@
-"""Scripts: what a director writes of one scene, a global prompt and shots in order, read from a JSON file.
+"""Scripts: what a director writes of one scene, a global prompt and shots in order, read from a JSON or a YAML file.
 
 A script is the one input of sampling that is typed by hand, so a typo must cost one line on the screen and not a scene
-without its main character. The classes under `Fields` are the file's objects and give docs/schemas/script.schema.json;
-`Script` is what the rest of the project works with.
+without its main character. The file's objects are the classes of `script_fields.py`; `Script` is what the rest of the
+project works with. `save_script.py` writes the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
-from pydantic import AfterValidator, ConfigDict, Field
-
-from lct_jax.directing.field_reader import Fields, FileFields, Source, open_source, require_one
-from lct_jax.directing.links import Reference, check_refers
+from lct_jax.directing.field_reader import Source, Step, open_source
+from lct_jax.directing.links import check_refers
 from lct_jax.directing.prompts import (
-    Characters,
+    Condition,
     GlobalPrompt,
-    Prompt,
     ShotPrompt,
-    Text,
-    check_descriptions,
     check_mentions,
+    find_characters,
     make_global,
 )
-from lct_jax.errors import InputError
+from lct_jax.directing.script_fields import (
+    CharacterFields,
+    ConditionFields,
+    EdgeFields,
+    PictureFields,
+    ScriptFields,
+    ShotFields,
+)
 
-SCRIPT_FORMAT = "lct_jax.script/1"
+SCRIPT_FORMAT = "lct_jax.script/2"
+
+# What a shot with `given` cannot have, since it is what its file is.
+_OF_GENERATED = (
+    "frames",
+    "seconds",
+    "first",
+    "last",
+    "overlap",
+    "aspect",
+    "height",
+    "width",
+)
+
+
+@dataclass(frozen=True)
+class CastPicture:
+    """A picture of a character or a place, which becomes a given shot of one frame.
+
+    Attributes:
+      condition: the picture.
+      text: the prompt of that shot.
+      character: the ID of the character; empty for a place.
+      place: the name of the place; empty for a character.
+      path: where it stands in its script, for messages.
+    """
+
+    condition: Condition
+    text: str
+    character: str = ""
+    place: str = ""
+    path: tuple[Step, ...] = field(default=(), compare=False)
+
+    @property
+    def owner(self) -> str:
+        """The character or place."""
+        return self.character or self.place
+
+    def as_shot(self) -> ShotPrompt:
+        """Returns the given shot that it becomes."""
+        return ShotPrompt(self.text, given=self.condition, shown=False, place=self.place)
 
 
 @dataclass(frozen=True)
 class Script:
-    """Describes one scene: the global prompt (None if there is none) and its shots in order."""
+    """Describes one scene.
+
+    Attributes:
+      prompt: the global prompt; None if there is none.
+      shots: the shots in order.
+      pictures: pictures of characters and places.
+      sampler: the settings of sampling that the script sets: "mode" and fields of `SamplingConfig`.
+      source: where it was read, for messages about it.
+    """
 
     prompt: GlobalPrompt | None
     shots: tuple[ShotPrompt, ...]
+    pictures: tuple[CastPicture, ...] = ()
+    sampler: Mapping[str, Any] = field(default_factory=dict)
+    source: Source = field(default=Source("script"), compare=False, repr=False)
 
+    def list_shots(self) -> tuple[ShotPrompt, ...]:
+        """Returns all shots that sampling works with: those of the script, then the pictures that any of them names."""
+        return (*self.shots, *(picture.as_shot() for picture in self.list_pictures()))
 
-def check_frames(frames: int) -> int:
-    """Returns a number of frames; raises InputError where it is not 4n+1, which the video codecs need."""
-    below = (frames - 1) // 4 * 4 + 1
-    if frames < 1:
-        raise InputError(f"found {frames}, expected 4n+1 frames, at least 1")
-    if frames != below:
-        raise InputError(f"found {frames}, expected 4n+1 frames: {below} or {below + 4}")
-    return frames
+    def list_pictures(self) -> list[CastPicture]:
+        """Returns the pictures of characters and places that a shot names."""
+        named: set[str] = set()
+        for shot in self.shots:
+            named |= {*find_characters(shot.text), shot.place}
+            named |= {item for item in shot.refers if isinstance(item, str)}
+        return [picture for picture in self.pictures if picture.owner in named]
 
+    def picture_of(self, number: int) -> str:
+        """Returns the character or place of which shot `number` of `list_shots` is a picture; "" for a shot."""
+        own = len(self.shots)
+        return "" if number < own else self.list_pictures()[number - own].owner
 
-def _check_given(name: str) -> str:
-    if not name:
-        raise InputError("is empty, leave the key out to generate the shot")
-    return name
-
-
-Frames = Annotated[int, AfterValidator(check_frames), Field(json_schema_extra={"minimum": 1})]
-Given = Annotated[str, AfterValidator(_check_given), Field(json_schema_extra={"minLength": 1})]
-
-
-class ShotFields(Fields):
-    """One shot."""
-
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["frames", "given"]}})
-
-    prompt: Prompt
-    """What is seen and done. People are named as "Character ID", by the IDs described in `characters`."""
-    cut: bool = True
-    """True if the shot starts with a cut, false if it goes on from the shot before it."""
-    frames: Frames | None = None
-    """Length in frames, 4n+1. Left out, it is the sampling config's. A shot with `given` has none."""
-    given: Given | None = None
-    """Path, relative to the script, of an image or a video that stands in for a generated shot."""
-    place: str = ""
-    """Name of where the shot plays, by which other shots may refer to it."""
-    refers: list[Reference] = Field(default_factory=list)
-    """What the shot should agree with: earlier or given shots by number from 1, characters by ID, places by name."""
-
-
-class ScriptFields(FileFields):
-    """A script for lct_jax: one scene of one or more shots."""
-
-    model_config = ConfigDict(title="lct_jax script")
-
-    format: Literal["lct_jax.script/1"]
-    """Name of this format."""
-    characters: Characters = Field(default_factory=dict)
-    """Who appears: an ID of letters, digits and _, and a description of the looks."""
-    environment: Text = ""
-    """Where and when the scene plays."""
-    story: Text = ""
-    """What happens over the whole scene."""
-    shots: Annotated[
-        list[ShotFields], require_one("shot"), Field(json_schema_extra={"minItems": 1})
-    ]
-    """The shots in order."""
+    @contextmanager
+    def at(self, number: int, *names: Step) -> Iterator[None]:
+        """Names the script and a field of shot `number` of `list_shots` in every `InputError` that the block raises."""
+        own = len(self.shots)
+        path = ("shots", number) if number < own else self.list_pictures()[number - own].path
+        with self.source.at(*path, *names):
+            yield
 
 
 def load_script(path: str | Path) -> Script:
-    """Returns a script that was read from a JSON file and checked.
+    """Returns a script that was read from a file and checked.
 
-    The file is `{"format": "lct_jax.script/1", "characters": {"1": "..."}, "environment": "...",
-    "story": "...", "shots": [{"prompt": "...", "cut": true, "frames": 17, "given": "x.png",
-    "place": "quay", "refers": [1, "quay"]}]}`, of which `format`, `shots` and each `prompt` are
-    required. `given` is relative to the script. A shot may refer to shots before it and to given ones.
+    The file is YAML if its name ends in .yaml or .yml, else JSON, in the format "lct_jax.script/2" of
+    docs/schemas/script.schema.json, or in the former one. Paths in it are relative to it. A shot may refer to shots
+    before it and to given ones.
 
     Raises:
-      InputError: the script is not valid; the message names the file and the field, such as `shots[2].prompt`.
+      InputError: the script is not valid; the message names the file, the line and the field, such as
+          `shots[2].prompt`.
     """
-    source = open_source(path)
+    return read_script(open_source(path), folder=Path(path).parent)
+
+
+def read_script(source: Source, *, folder: Path) -> Script:
+    """Returns the script that a source holds; its paths are relative to `folder`. Errors are those of `load_script`."""
     fields = source.parse(ScriptFields)
-    characters = fields.characters
-    check_descriptions(source, "characters", characters=characters)
+    described = {
+        name: who.text if isinstance(who, CharacterFields) else who
+        for name, who in fields.characters.items()
+    }
+    for name, who in fields.characters.items():
+        place = (name, "text") if isinstance(who, CharacterFields) else (name,)
+        with source.at("characters", *place):
+            check_mentions(described[name], described)
     prompt = make_global(
-        source, characters=characters, environment=fields.environment, story=fields.story
+        source, characters=described, environment=fields.environment, story=fields.story
     )
     shots = tuple(
-        _make_shot(source, number, shot, characters=characters, folder=Path(path).parent)
+        _make_shot(source, number, shot, characters=described, folder=folder)
         for number, shot in enumerate(fields.shots)
     )
-    check_refers(source, shots, characters=characters)
-    return Script(prompt=prompt, shots=shots)
+    for number, (before, shot) in enumerate(itertools.pairwise(shots), start=1):
+        if shot.overlap and shot.key and not (before.key or before.given):
+            complaint = "found in a key shot, expected the shot before to be a key shot too"
+            source.refuse(("shots", number, "overlap"), complaint)
+    pictures = _read_pictures(source, fields, characters=described, folder=folder)
+    check_refers(source, shots, characters=described, places=fields.places)
+    sampler = fields.sampler.model_dump(exclude_none=True)
+    return Script(prompt, shots, pictures, sampler, source)
 
 
 def _make_shot(
     source: Source, number: int, fields: ShotFields, *, characters: Collection[str], folder: Path
 ) -> ShotPrompt:
-    with source.at("shots", number, "prompt"):
+    at = ("shots", number)
+    with source.at(*at, "prompt"):
         check_mentions(fields.prompt, characters)
-    if fields.frames is not None and fields.given is not None:
-        complaint = "found beside 'given', whose picture or video has its own length"
-        source.refuse(("shots", number, "frames"), complaint)
-    given = "" if fields.given is None else folder / fields.given
-    if given and not given.is_file():
-        source.refuse(("shots", number, "given"), f"no such file: {str(given)!r}")
+    _check_together(source, at, fields, number)
+    size = None if fields.height is None else (fields.height, fields.width)
+    edge = {
+        name: _make_condition(source, (*at, name), getattr(fields, name), folder=folder)
+        for name in ("given", "first", "last")
+    }
     return ShotPrompt(
         text=fields.prompt,
         cut=fields.cut,
-        given=str(given),
+        **edge,
+        overlap=fields.overlap or 0,
         frames=fields.frames,
+        seconds=fields.seconds,
+        aspect=fields.aspect or "",
+        size=size,
+        negative=fields.negative,
+        seed=fields.seed,
+        key=fields.key,
+        shown=fields.shown,
         place=fields.place.strip(),
         refers=tuple(fields.refers),
+        history=None if fields.history is None else tuple(fields.history),
     )
+
+
+def _check_together(source: Source, at: tuple, fields: ShotFields, number: int) -> None:
+    """Raises InputError for fields of a shot that do not go together."""
+    found = lambda name: getattr(fields, name) is not None
+    refuse = lambda name, complaint: source.refuse((*at, name), complaint)
+    for name in _OF_GENERATED:
+        if found("given") and found(name):
+            refuse(name, "found beside 'given', whose picture or video has its own")
+    if found("frames") and found("seconds"):
+        refuse("seconds", "found beside 'frames', expected one of the two")
+    for name, other in (("height", "width"), ("width", "height")):
+        if found(name) and not found(other):
+            refuse(name, f"found without {other!r}, expected both or none")
+    if found("aspect") and found("height"):
+        refuse("aspect", "found beside 'height' and 'width', expected one or the other")
+    pictured = next((name for name in ("first", "last", "overlap") if found(name)), None)
+    for name in ("aspect", "height"):
+        if pictured and found(name):
+            refuse(name, f"found beside {pictured!r}, whose pictures have a size of their own")
+    if found("overlap"):
+        if found("first"):
+            refuse("overlap", "found beside 'first', expected one of the two")
+        if number == 0:
+            refuse("overlap", "found in the first shot, expected a shot before it")
+        if fields.cut:
+            refuse("overlap", "found where the shot starts with a cut, expected 'cut' false")
+
+
+def _make_condition(
+    source: Source, at: tuple, fields: ConditionFields | PictureFields | str | None, *, folder: Path
+) -> Condition | None:
+    if fields is None:
+        return None
+    named = isinstance(fields, str)
+    file = folder / (fields if named else fields.file)
+    if not file.is_file():
+        source.refuse(at if named else (*at, "file"), f"no such file: {str(file)!r}")
+    if named:
+        return Condition(str(file))
+    frames = fields.frames if isinstance(fields, EdgeFields) else None
+    wrong = 1 if at[-1] == "first" else 0
+    if frames is not None and frames % 4 != wrong:
+        expected = "4n+1 first frames" if wrong else "4n last frames"
+        source.refuse((*at, "frames"), f"found {frames}, expected {expected}")
+    return Condition(str(file), fields.time, frames, getattr(fields, "tensor", ""))
+
+
+def _read_pictures(
+    source: Source, fields: ScriptFields, *, characters: Collection[str], folder: Path
+) -> tuple[CastPicture, ...]:
+    """Returns the pictures of characters, then those of places."""
+    used = {shot.place.strip() for shot in fields.shots}
+    for name in fields.places:
+        if name not in used:
+            source.refuse(("places", name), "no shot has this 'place'")
+    groups = [
+        ("characters", n, who, f"A close-up of Character {n}.")
+        for n, who in fields.characters.items()
+    ]
+    groups += [("places", n, place, f"A wide shot of {n}.") for n, place in fields.places.items()]
+    made = []
+    for part, name, owner, text in groups:
+        for number, picture in enumerate([] if isinstance(owner, str) else owner.images):
+            at = (part, name, "images", number)
+            own = None if isinstance(picture, str) else picture.prompt
+            if own is not None:
+                with source.at(*at, "prompt"):
+                    check_mentions(own, characters)
+            condition = _make_condition(source, at, picture, folder=folder)
+            whose = {"character" if part == "characters" else "place": name}
+            made.append(CastPicture(condition, own or text, path=at, **whose))
+    return tuple(made)

@@ -122,7 +122,9 @@ def read_shape(path: str | Path) -> Shape:
     return shape
 
 
-def fit_size(height: int, width: int, *, area: int, multiple: tuple[int, int]) -> tuple[int, int]:
+def fit_size(
+    height: float, width: float, *, area: int, multiple: tuple[int, int]
+) -> tuple[int, int]:
     """Returns height and width of about `area` pixels in the given aspect ratio, each a multiple; nothing is
     cropped."""
     scale = (area / (height * width)) ** 0.5

@@ -89,13 +89,13 @@ def read_video(path: str | Path) -> Video:
     return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
 
 
-def read_moments(path: str | Path, fps: float, *, longest: int) -> np.ndarray:
+def read_moments(path: str | Path, fps: float, *, longest: int | None) -> np.ndarray:
     """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
 
     Frames are upright, with transparent parts over white.
 
     Args:
-      longest: the largest number of frames that are read.
+      longest: the largest number of frames that are read; None reads all.
 
     Raises:
       InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
@@ -125,6 +125,18 @@ def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     if frames.shape[-3:-1] == (height, width):
         return frames
     return _resize(frames, height, width, Image.Resampling.LANCZOS)
+
+
+def fit_inside(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes uint8 frames [T, X, Y, 3] to the largest that fits in [T, height, width, 3], and pads with black."""
+    scale = min(height / frames.shape[1], width / frames.shape[2])
+    inner = [
+        min(side, round(own * scale))
+        for own, side in zip(frames.shape[1:3], (height, width), strict=True)
+    ]
+    missing = height - inner[0], width - inner[1]
+    before_after = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.pad(resize(frames, *inner), ((0, 0), *before_after, (0, 0)))
 
 
 def write_video(

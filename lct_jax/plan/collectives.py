@@ -65,23 +65,22 @@ def _list_weights(
     scattered = micro * parameters.gradient_bytes * others(shards.data)
     # An all-reduce over a ring sends twice what a reduce-scatter does, here of the shard that is left.
     summed = 2 * micro * parameters.gradient_bytes / shards.data * others(shards.seq)
-    leaves = parameters.leaves
     return [
         Collective(
             *("all-gather", "weights", "data"),
-            passes * leaves,
+            passes * parameters.leaves,
             gathered,
             gather_seconds(chip, data, gathered),
         ),
         Collective(
             *("reduce-scatter", "gradients", "data"),
-            micro * leaves,
+            micro * parameters.trained_leaves,
             scattered,
             gather_seconds(chip, data, scattered),
         ),
         Collective(
             *("all-reduce", "gradients", "seq"),
-            micro * leaves,
+            micro * parameters.trained_leaves,
             summed,
             gather_seconds(chip, seq, summed),
         ),

@@ -54,10 +54,11 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     tokens = rows / micro * (data.video_tokens + text) / shards.seq
     size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
     policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
-    layer = parameters.blocks / depth
+    layer, own_layer = parameters.blocks / depth, parameters.trained_blocks / depth
     return Memory(
         {
             "parameters": parameters.params,
+            **({"frozen base": parameters.frozen} if parameters.frozen else {}),
             "optimiser": parameters.optimiser,
             "EMA": parameters.ema,
             "gradients": parameters.params * (1 + (micro > 1)),
@@ -65,8 +66,8 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "saved activations": depth * tokens * policy.sum_kept(bytes_of),
             "layer temporaries": bytes_of.block * tokens,
             "moved to the host": IN_FLIGHT * tokens * policy.sum_offloaded(bytes_of),
-            "weights to compute with": parameters.blocks / shards.data * size,
-            "gathered weights": PREFETCHED * layer * size + layer * FLOAT,
+            "weights to compute with": parameters.cast_blocks / shards.data * size,
+            "gathered weights": PREFETCHED * layer * size + own_layer * FLOAT,
         },
         host=depth * tokens * policy.sum_offloaded(bytes_of),
     )

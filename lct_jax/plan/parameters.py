@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,9 @@ from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.config import ComputeConfig, NetworkConfig, TrainingConfig
 from lct_jax.distributed.sharding import AXES, state_sharding
 from lct_jax.plan.links import Shards
+from lct_jax.tensors import name_leaves
 from lct_jax.training.optimizer import make_optimizer
-from lct_jax.training.state import TrainState, init_state
+from lct_jax.training.state import TrainState, init_state, split_params
 
 # Bytes of a parameter between steps, and of its gradient.
 FLOAT = 4
@@ -29,10 +31,11 @@ class Parameters(NamedTuple):
     """Parameters of a model on a mesh; bytes are those of one device.
 
     Attributes:
-        count: parameters of the whole model.
-        blocks: parameters in its blocks.
-        leaves: the number of arrays.
-        params, optimiser, ema: bytes between steps.
+        count, blocks, leaves: parameters of the whole model, those in its blocks, and the number of arrays.
+        trained, trained_blocks, trained_leaves: the same of what is trained: all of it, or a LoRA.
+        cast_blocks: parameters in blocks that are kept in another dtype than is computed with.
+        params, optimiser, ema: bytes between steps of what is trained.
+        frozen: bytes of the base under a LoRA.
         gathered_bytes: bytes of all weights, as a pass gathers them.
         gradient_bytes: bytes of all gradients before they are scattered.
     """
@@ -40,7 +43,12 @@ class Parameters(NamedTuple):
     count: int
     blocks: int
     leaves: int
+    trained: int
+    trained_blocks: int
+    trained_leaves: int
+    cast_blocks: int
     params: float
+    frozen: float
     optimiser: float
     ema: float
     gathered_bytes: float
@@ -61,33 +69,49 @@ def place_parameters(network: NetworkConfig, shards: Shards) -> Parameters:
 
 @functools.cache
 def _place(network: NetworkConfig, shards: Shards) -> Parameters:
-    state = _abstract_state(network)
-    local = jax.tree.map(_shard_bytes, state, state_sharding(state, make_abstract_mesh(shards)))
-    total = lambda tree: float(sum(jax.tree.leaves(tree)))
-    blocks = jax.tree.leaves(state.params["blocks"])
-    leaves = jax.tree.leaves(state.params)
-    count, inside = (sum(leaf.size for leaf in tree) for tree in (leaves, blocks))
-    compute = jnp.dtype(network.compute.dtype).itemsize
+    state, frozen = _abstract_state(network)
+    mesh, dtype = make_abstract_mesh(shards), jnp.dtype(network.compute.dtype)
+
+    def measure(tree: Any) -> float:
+        local = jax.tree.map(_shard_bytes, tree, state_sharding(tree, mesh))
+        return float(sum(jax.tree.leaves(local)))
+
+    trained = name_leaves(state.params)
+    whole = trained | name_leaves(frozen)
+    count, learned = (sum(leaf.size for leaf in tree.values()) for tree in (whole, trained))
+    blocks, own = (_list_blocks(tree) for tree in (whole, trained))
+    inside, own_inside = (sum(leaf.size for leaf in tree) for tree in (blocks, own))
+    # Weights of blocks are gathered in the compute dtype, and their gradients scattered in it; those of time stay
+    # float32.
+    sent = lambda inside, count: float(dtype.itemsize * inside + FLOAT * (count - inside))
     return Parameters(
         count=count,
         blocks=inside,
-        leaves=len(leaves),
-        params=total(local.params),
-        optimiser=total(local.opt_state),
-        ema=total(local.ema),
-        # Weights of blocks are gathered in the compute dtype, and their gradients scattered in it; those of time stay
-        # float32.
-        gathered_bytes=float(compute * inside + FLOAT * (count - inside)),
-        gradient_bytes=float(compute * inside + FLOAT * (count - inside)),
+        leaves=len(whole),
+        trained=learned,
+        trained_blocks=own_inside,
+        trained_leaves=len(trained),
+        cast_blocks=sum(leaf.size for leaf in blocks if leaf.dtype != dtype),
+        params=measure(state.params),
+        frozen=measure(frozen),
+        optimiser=measure(state.opt_state),
+        ema=measure(state.ema),
+        gathered_bytes=sent(inside, count),
+        gradient_bytes=sent(own_inside, learned),
     )
 
 
 @functools.cache
-def _abstract_state(network: NetworkConfig) -> TrainState:
-    """Returns a training state as shapes, which do not depend on how it is trained."""
+def _abstract_state(network: NetworkConfig) -> tuple[TrainState, Any]:
+    """Returns a training state and what is frozen beside it as shapes, which do not depend on how it is trained."""
     optimizer = make_optimizer(TrainingConfig(), decays=find_family(network).decays)
-    shapes = build_abstract(network).params
-    return jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
+    parts = split_params(build_abstract(network).params)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), parts.trained)
+    return state, parts.frozen
+
+
+def _list_blocks(leaves: Mapping[str, Any]) -> list[Any]:
+    return [leaf for name, leaf in leaves.items() if name.startswith("blocks.")]
 
 
 def _shard_bytes(leaf: Any, sharding: Any) -> float:

@@ -22,7 +22,7 @@ from lct_jax.backbones.denoiser import Denoiser
 from lct_jax.backbones.protocol import Network
 from lct_jax.backbones.registry import build_abstract, describe, find_family
 from lct_jax.config import Config
-from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, state_sharding
+from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, with_sharding
 from lct_jax.errors import InputError
 from lct_jax.plan.sampling import SamplingPlan, make_scene
 from lct_jax.plan.topology import Topology
@@ -33,7 +33,7 @@ from lct_jax.sampling.window import pack_group, pack_window
 from lct_jax.training.guard import guard_step
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.report.metrics import measure_step
-from lct_jax.training.state import init_state
+from lct_jax.training.state import init_state, split_params
 from lct_jax.training.step import jit_step, make_step
 from lct_jax.types import History, PackedBatch, Quantised, TokenIndex, Tokens
 
@@ -108,8 +108,9 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     training = config.training
     graph, shapes = build_abstract(config.network)
     optimizer = make_optimizer(training, decays=find_family(config.network).decays)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
-    placed = jax.tree.map(_place, state, state_sharding(state, mesh))
+    parts = split_params(shapes)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), parts.trained)
+    placed, frozen = with_sharding(state, mesh), with_sharding(parts.frozen, mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = make_step(
         graph,
@@ -122,7 +123,7 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     )
     step = measure_step(guard_step(step, spike=training.spike), slots=config.data.groups)
     with jax.set_mesh(mesh):
-        return jit_step(step, state, mesh).lower(placed, abstract_batch(config, mesh), key)
+        return jit_step(step, state, mesh).lower(placed, frozen, abstract_batch(config, mesh), key)
 
 
 def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
@@ -130,7 +131,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
     config = plan.config
     mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
     graph, shapes = build_abstract(config.network)
-    params = jax.tree.map(_place, shapes, state_sharding(shapes, mesh))
+    params = with_sharding(shapes, mesh)
     causal = plan.mode == "causal"
     denoiser = Denoiser(
         Network(graph, params),
@@ -140,7 +141,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
     with jax.set_mesh(mesh):
         batch = _pack_longest(plan)
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
-        inputs = make_loop_inputs(batch, held={}, moving={1}, times=times, guidance=1.0)
+        inputs = make_loop_inputs(batch, held={}, times=times, guidance=1.0)
         loop = abstract((inputs, batch.video.value[0]))
         if not causal:
             return {"euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1))}
@@ -197,10 +198,6 @@ def abstract_batch(config: Config, mesh: Mesh) -> PackedBatch:
         video=tokens(data.video_tokens, config.backbone.patch_channels),
         text=tokens(data.text_tokens, config.backbone.text_width),
     )
-
-
-def _place(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _find_cpus(topology: Topology) -> list[Any]:

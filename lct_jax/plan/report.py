@@ -13,6 +13,7 @@ from lct_jax.plan.collectives import Collective
 from lct_jax.plan.hlo import rank_cycles
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
+from lct_jax.plan.parameters import Parameters
 from lct_jax.plan.sampling import SamplingPlan
 from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
@@ -51,7 +52,7 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
             [
                 (
                     "parameters",
-                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays",
+                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays{_describe_lora(parameters)}",
                 ),
                 *describe_workload(plan.workload),
                 ("batch", describe_batch(plan)),
@@ -293,3 +294,9 @@ def _no_time(topology: Topology) -> str:
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
     return [f"  {name:24s} {text}" for name, text in rows]
+
+
+def _describe_lora(parameters: Parameters) -> str:
+    if not parameters.frozen:
+        return ""
+    return f", {parameters.trained / 1e6:,.1f} million of them trained as a LoRA"

@@ -90,7 +90,11 @@ def bound_step(
     if not chip.flops:
         return None
     state = parameters.params + parameters.optimiser + parameters.ema
-    moved = 2 * state + micro * (2 * parameters.gathered_bytes + parameters.gradient_bytes)
+    moved = (
+        2 * state
+        + parameters.frozen
+        + micro * (2 * parameters.gathered_bytes + parameters.gradient_bytes)
+    )
     return Roofline(
         compute=work.computed.total / (topology.chips * chip.flops),
         memory=moved * chip.devices / chip.bandwidth,

@@ -187,7 +187,7 @@ def _estimate(
     passing = BRANCHES * tokens / devices
     return Memory(
         {
-            "parameters": parameters.params,
+            "parameters": parameters.params + parameters.frozen,
             "gathered weights": 2 * parameters.blocks / config.backbone.depth * size,
             "layer temporaries": passing * count_costs(config.network).activations.forward,
             "cache": kept.cache / devices,

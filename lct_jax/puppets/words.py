@@ -7,14 +7,12 @@ its caption says everything. Prompts are short, because text tokens cost as much
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
-from lct_jax.directing.script import SCRIPT_FORMAT, Script
+from lct_jax.directing.script import Script
 from lct_jax.puppets.scene import Character, PuppetScene, PuppetShot
 
 _FRAMINGS = {
@@ -66,19 +64,6 @@ def write_script(scene: PuppetScene) -> Script:
     named = {n: f"Character {NAMES[n]}" for n in range(1, len(scene.characters) + 1)}
     shots = (_shot_prompt(s, _happening(rng, s, named) + ".", cut=s.cut) for s in scene.shots)
     return Script(prompt=prompt, shots=tuple(shots))
-
-
-def script_json(script: Script) -> dict[str, Any]:
-    """Returns a script as the JSON object that `lct_jax.directing.script.load_script` reads."""
-    shots = [{"prompt": s.text, "cut": s.cut, "frames": s.frames} for s in script.shots]
-    prompt = script.prompt
-    written = {} if prompt is None else vars(prompt)
-    return {"format": SCRIPT_FORMAT, **written, "shots": shots}
-
-
-def save_script(path: Any, script: Script) -> None:
-    """Writes a script as a file."""
-    path.write_text(json.dumps(script_json(script), indent=1) + "\n", encoding="utf-8")
 
 
 def _shot_prompt(shot: PuppetShot, text: str, *, cut: bool) -> ShotPrompt:

@@ -19,6 +19,7 @@ from lct_jax.distributed.sharding import fetch
 from lct_jax.errors import InputError
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.cache_slots import needed_after
+from lct_jax.sampling.changes import find_affected, find_changed, is_same
 from lct_jax.sampling.euler import (
     LoopInputs,
     both_rows,
@@ -28,10 +29,10 @@ from lct_jax.sampling.euler import (
     times_of_groups,
 )
 from lct_jax.sampling.passes import Shot, run_all_steps
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest, is_same
+from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.shot_cache import ShotCache
-from lct_jax.sampling.window import HeldShot, SamplingScene
+from lct_jax.sampling.window import HeldShot, SamplingScene, put_back
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch
 
 
@@ -68,7 +69,7 @@ class CachedPass:
         self.cache.drop({shot + 1})
         for other in window.shots[:-1]:
             self._ensure(other, clean)
-        made = {shot: self._run(window, on_step, keeps=keeps)} if window.denoised else {}
+        made = {shot: self._run(window, clean, on_step, keeps=keeps)} if window.denoised else {}
         if keeps:
             if not (window.denoised and self._reuses):
                 self.cache.held[shot] = self.scene.hold(shot, made.get(shot, clean.get(shot)))
@@ -115,12 +116,10 @@ class CachedPass:
             the plan; new ones are among them.
         """
         held = held or {}
-        saw = self._find_changed(scene, plan, held)
-        for window in plan:
-            if saw & set(window.shots):
-                saw.add(window.shots[-1])
-        affected = tuple(window.shots[-1] for window in plan if window.shots[-1] in saw)
-        kept = {window.shots[-1] + 1 for window in plan if window.shots[-1] not in saw}
+        changed = find_changed((self.scene.request, self.plan), (scene.request, plan))
+        changed |= {n for n, shot in held.items() if shot is not self.cache.held.get(n)}
+        affected = find_affected(changed, plan)
+        kept = {window.shots[-1] + 1 for window in plan} - {shot + 1 for shot in affected}
         if is_same(scene.request.prompt, self.scene.request.prompt):
             kept.add(GLOBAL_SHOT)
         self.plan = tuple(plan)
@@ -145,25 +144,6 @@ class CachedPass:
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
 
-    def _find_changed(
-        self, scene: SamplingScene, plan: Sequence[Window], held: Mapping[int, HeldShot]
-    ) -> set[int]:
-        """Returns the shots of a plan that differ from those of the plan before."""
-        before, after = self.scene.request, scene.request
-        if not is_same(before.prompt, after.prompt):
-            return {window.shots[-1] for window in plan}
-        seen = {window.shots[-1]: window.shots for window in self.plan}
-
-        def is_changed(window: Window) -> bool:
-            shot = window.shots[-1]
-            if seen.get(shot) != window.shots:
-                return True
-            if shot in held and held[shot] is not self.cache.held.get(shot):
-                return True
-            return not is_same(_without_ties(before, shot), _without_ties(after, shot))
-
-        return {window.shots[-1] for window in plan if is_changed(window)}
-
     def _ensure(self, shot: int, clean: Mapping[int, np.ndarray]) -> None:
         """Makes the entry of a finished shot, and those that it sees, where the cache has none."""
         if shot + 1 in self.cache.list():
@@ -175,38 +155,48 @@ class CachedPass:
             self.cache.held[shot] = self.scene.hold(shot, clean[shot])
         self.cache.make(shot)
 
-    def _run(self, window: Window, on_step: Callable[[], None], *, keeps: bool) -> np.ndarray:
+    def _run(
+        self,
+        window: Window,
+        clean: Mapping[int, np.ndarray],
+        on_step: Callable[[], None],
+        *,
+        keeps: bool,
+    ) -> np.ndarray:
         """Runs all Euler steps of a window; where the cache stores one of them, that step's pass is not repeated."""
         shot, first = window.shots[-1], np.int32(0)
-        batch = self.cache.pack(shot, self.scene.draw_noise(shot))
-        inputs, noisy_LC = self._start(batch), jnp.asarray(batch.video.value[0])
+        start = self.scene.start(shot, clean)
+        batch, inputs = self._start(shot, start)
+        noisy_LC = jnp.asarray(batch.video.value[0])
         history = self.cache.gather(shot)
         velocity = self.backbone.denoise(history)
         if keeps and self._reuses:
             kept = self._step_to_keep()
             noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept)
-            self._hold_step(shot, batch, noisy_LC, kept)
+            self._hold_step(start, shot, batch, noisy_LC, kept)
             time_BS = times_of_groups(inputs, self.times[kept])
             video = both_rows(inputs, noisy_LC)
             seen = self.backbone.prefill(history, video, batch.text, time_BS)
             self.cache.store(shot + 1, batch, seen.kept)
             noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept), kept + 1
         done = run_all_steps(velocity, inputs, noisy_LC, on_step, first=first)
-        return drop_padding(batch, done)
+        return put_back(drop_padding(batch, done), start.parts)
 
-    def _start(self, batch: PackedBatch) -> LoopInputs:
-        moving = {int(batch.video.index.shot[0, 0])}
+    def _start(self, shot: int, start: HeldShot) -> tuple[PackedBatch, LoopInputs]:
+        batch, held = self.cache.pack(shot, start)
         guidance = self.scene.config.guidance
-        return make_loop_inputs(batch, held={}, moving=moving, times=self.times, guidance=guidance)
+        return batch, make_loop_inputs(batch, held=held, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:
         """Returns the Euler step whose time, always above 0, is nearest to the time of a history."""
         return np.int32(np.abs(self.times[:-1] - self.scene.config.history_time).argmin())
 
-    def _hold_step(self, shot: int, batch: PackedBatch, noisy_LC: jax.Array, step: int) -> None:
+    def _hold_step(
+        self, start: HeldShot, shot: int, batch: PackedBatch, noisy_LC: jax.Array, step: int
+    ) -> None:
         # The tokens stay on the device, so that the host does not wait for them.
         tokens = noisy_LC[: _count(batch)]
-        self.cache.held[shot] = HeldShot(float(self.times[step]), tokens)
+        self.cache.held[shot] = HeldShot(float(self.times[step]), tokens, start.parts)
 
     def _replace(self, shot: int | None, prompt: Prompt) -> object:
         request = self.scene.request
@@ -217,11 +207,6 @@ class CachedPass:
         if request.prompt is None:
             raise InputError("global prompt: found none in this scene, expected one to edit")
         return dataclasses.replace(request, prompt=prompt)
-
-
-def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
-    """Returns a shot without its links to others, which count by the windows that were chosen by them."""
-    return dataclasses.replace(request.shots[shot], ties=ShotLinks())
 
 
 def drop_padding(batch: PackedBatch, tokens_LC: jax.Array) -> np.ndarray:

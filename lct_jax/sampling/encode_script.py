@@ -3,69 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
+from typing import Any
 
 import numpy as np
 
 from lct_jax.config import LayoutConfig, SamplingConfig
+from lct_jax.config.fields import build
 from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.layout import patchify, token_grid
-from lct_jax.sampling.request import Prompt, SceneRequest, ShotLinks, ShotRequest
+from lct_jax.sampling.request import (
+    HeldTokens,
+    Prompt,
+    SceneRequest,
+    ShotLatents,
+    ShotLinks,
+    ShotRequest,
+)
 from lct_jax.types import BackboneSpec
 
 Encode = Callable[[Sequence[str]], list[np.ndarray]]
+
+
+def choose_settings(
+    script: Script, sampling: SamplingConfig, settings: Mapping[str, Any]
+) -> SamplingConfig:
+    """Returns the settings of a scene: the config's, in place of them the script's, in place of these `settings`.
+
+    Raises:
+        InputError: a field does not exist, or a value does not fit.
+    """
+    own = {name: value for name, value in script.sampler.items() if name != "mode"}
+    return build(SamplingConfig, {**asdict(sampling), **own, **settings}, path="sampling")
 
 
 def make_request(
     script: Script,
     *,
     encode: Encode,
-    given: Mapping[int, np.ndarray],
+    latents: Sequence[ShotLatents],
     spec: BackboneSpec,
     layout: LayoutConfig,
     sampling: SamplingConfig,
-    stride: tuple[int, int, int],
 ) -> SceneRequest:
-    """Returns the request of a script, with its texts encoded and the sizes of its shots decided.
+    """Returns the request of a script, with its texts encoded.
 
     Args:
         script: the script.
         encode: the text encoder's function.
-        given: latents [T X Y c] by 0-based shot number, for the shots whose pictures are given.
+        latents: size of every shot of `Script.list_shots`, and what is known of it.
         spec: the network's spec.
         layout: the spans of texts.
-        sampling: the default size and negative prompts.
-        stride: the stride of the video codec.
+        sampling: the default negative prompts, and whether texts are cut to their spans.
 
     Raises:
-        InputError: a text is longer than its span, or codec and patch cannot divide a size.
+        InputError: a text is longer than its span.
     """
+    read = _Reader(encode, cut=sampling.long_prompts == "cut")
     negative_scene, negative_shot = encode([sampling.negative_scene, sampling.negative_shot])
-    _check("sampling.negative_scene", negative_scene, layout.scene_span)
-    _check("sampling.negative_shot", negative_shot, layout.shot_span)
+    negative_scene = read.fit("sampling.negative_scene", negative_scene, layout.scene_span)
+    negative_shot = read.fit("sampling.negative_shot", negative_shot, layout.shot_span)
     if spec.text == "beside" and not sampling.negative_scene:
         # As in training, where a sample without words has the empty prompt of its shot alone.
         negative_scene = negative_scene[:0]
     prompt, written = None, _write_global(script)
     if written is not None:
-        text = _check("script: global prompt", encode([written])[0], layout.scene_span)
+        text = read(f"{script.source.name}: global prompt", written, layout.scene_span)
         prompt = Prompt(text=text, negative=negative_scene)
-    shots, size = [], _latent_size(sampling, stride=stride, patch=spec.patch)
-    for number, shot in enumerate(script.shots):
-        text = _check(
-            f"script: shots[{number}].prompt", encode([render_shot(shot)])[0], layout.shot_span
-        )
-        own = Prompt(text=text, negative=negative_shot)
-        latent = given.get(number)
-        grid = latent.shape[:3] if latent is not None else size(shot.frames or sampling.frames)
+    shots = []
+    for number, (shot, known) in enumerate(zip(script.list_shots(), latents, strict=True)):
+        with script.at(number, "prompt"):
+            text = read("", render_shot(shot), layout.shot_span)
+        negative = negative_shot
+        if shot.negative is not None:
+            with script.at(number, "negative"):
+                negative = read("", shot.negative, layout.shot_span)
+        own = Prompt(text=text, negative=negative)
         shots.append(
-            ShotRequest(
-                prompt=_join(prompt, own) if prompt and spec.text == "beside" else own,
-                grid=token_grid(grid, spec.patch),
-                given=None if latent is None else patchify(latent, spec.patch),
-                ties=_find_ties(shot),
+            _make_shot(
+                _join(prompt, own) if prompt and spec.text == "beside" else own,
+                shot,
+                known,
+                patch=spec.patch,
+                picture_of=script.picture_of(number),
             )
         )
     return SceneRequest(
@@ -76,12 +98,40 @@ def make_request(
     )
 
 
+def _make_shot(
+    prompt: Prompt,
+    shot: ShotPrompt,
+    known: ShotLatents,
+    *,
+    patch: tuple[int, int, int],
+    picture_of: str,
+) -> ShotRequest:
+    grid = token_grid(known.grid, patch)
+    row = grid[1] * grid[2]
+    held = [
+        HeldTokens(part.start // patch[0] * row, patchify(part.latent, patch), part.time)
+        for part in known.held
+    ]
+    return ShotRequest(
+        prompt=prompt,
+        grid=grid,
+        given=None if known.given is None else patchify(known.given, patch),
+        ties=_find_ties(shot, picture_of),
+        time=known.time,
+        held=tuple(held),
+        overlap=known.overlap // patch[0],
+        seed=shot.seed,
+    )
+
+
 def list_texts(script: Script, sampling: SamplingConfig) -> list[str]:
     """Returns the texts of which `make_request` asks tokens: negative prompts, the global prompt, those of shots."""
     written = _write_global(script)
     shared = [] if written is None else [written]
-    negative = [sampling.negative_scene, sampling.negative_shot]
-    return [*negative, *shared, *map(render_shot, script.shots)]
+    texts = [sampling.negative_scene, sampling.negative_shot, *shared]
+    for shot in script.list_shots():
+        texts += [render_shot(shot), *([] if shot.negative is None else [shot.negative])]
+    return texts
 
 
 def _write_global(script: Script) -> str | None:
@@ -89,7 +139,7 @@ def _write_global(script: Script) -> str | None:
     if script.prompt is not None:
         return render_global(script.prompt)
     # A scene without a global prompt gets an empty one, as in training.
-    return "" if len(script.shots) > 1 else None
+    return "" if len(script.list_shots()) > 1 else None
 
 
 def _join(shared: Prompt, own: Prompt) -> Prompt:
@@ -99,33 +149,34 @@ def _join(shared: Prompt, own: Prompt) -> Prompt:
     )
 
 
-def _find_ties(shot: ShotPrompt) -> ShotLinks:
+def _find_ties(shot: ShotPrompt, picture_of: str) -> ShotLinks:
     return ShotLinks(
         characters=frozenset(find_characters(shot.text)),
         place=shot.place,
         shots=tuple(item - 1 for item in shot.refers if isinstance(item, int)),
         named=frozenset(item for item in shot.refers if isinstance(item, str)),
         goes_on=not shot.cut,
+        is_key=shot.key,
+        picture_of=picture_of,
+        history=None if shot.history is None else tuple(n - 1 for n in shot.history),
     )
 
 
-def _latent_size(
-    sampling: SamplingConfig, *, stride: tuple[int, int, int], patch: tuple[int, int, int]
-) -> Callable[[int], tuple[int, int, int]]:
-    """Returns the latent grid of a shot of so many frames; raises InputError where codec and patch cannot divide it."""
-    for field, side, step in (
-        ("sampling.height", sampling.height, stride[1] * patch[1]),
-        ("sampling.width", sampling.width, stride[2] * patch[2]),
-    ):
-        if side % step:
-            raise InputError(f"{field}: found {side}, expected a multiple of {step}")
-    rows, columns = sampling.height // stride[1], sampling.width // stride[2]
-    return lambda frames: ((frames - 1) // stride[0] + 1, rows, columns)
+class _Reader:
+    """Encodes texts and holds them to their spans; `cut` takes what fits of one that is too long."""
 
+    def __init__(self, encode: Encode, *, cut: bool) -> None:
+        self.encode, self.cut = encode, cut
 
-def _check(field: str, text: np.ndarray, span: int) -> np.ndarray:
-    if len(text) > span:
+    def __call__(self, field: str, text: str, span: int) -> np.ndarray:
+        return self.fit(field, self.encode([text])[0], span)
+
+    def fit(self, field: str, tokens: np.ndarray, span: int) -> np.ndarray:
+        """Returns the tokens of a text, cut where that is asked for; raises InputError if they are too many."""
+        if len(tokens) <= span or self.cut:
+            return tokens[:span]
+        where = f"{field}: " if field else ""
         raise InputError(
-            f"{field}: found {len(text)} tokens of text, expected at most {span}: shorten it"
+            f"{where}found {len(tokens)} tokens of text, expected at most {span}: shorten it by "
+            f"{len(tokens) - span}, or set sampling.long_prompts to 'cut'"
         )
-    return text

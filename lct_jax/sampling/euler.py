@@ -7,6 +7,7 @@ windows of one shape share the program, and the host waits for nothing between s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jax.tree_util import Partial
 
 from lct_jax.flow import shift_time
 from lct_jax.sampling.guidance import BRANCHES, guide
-from lct_jax.types import PackedBatch, TokenIndex, Tokens
+from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
 
 
 class LoopInputs(NamedTuple):
@@ -45,25 +46,19 @@ def time_grid(steps: int, shift: float) -> np.ndarray:
 
 
 def make_loop_inputs(
-    batch: PackedBatch,
-    *,
-    held: dict[int, float],
-    moving: set[int],
-    times: np.ndarray,
-    guidance: float,
+    batch: PackedBatch, *, held: Mapping[int, float], times: np.ndarray, guidance: float
 ) -> LoopInputs:
     """Returns the inputs of the loop for a packed window.
 
     Args:
-        held: the constant time of each group that is not denoised, by number within the window.
-        moving: the numbers of the groups that are denoised.
+        held: the constant time of every slot that is not denoised; that of the global prompt is always 0.
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1
     held_S, moving_S = np.zeros(slots, np.float32), np.zeros(slots, bool)
-    for slot, number in {*zip(index.slot[0].tolist(), index.shot[0].tolist(), strict=True)}:
-        moving_S[slot] |= number in moving
-        held_S[slot] += held.get(number, 0.0)
+    moving_S[index.slot[0][index.shot[0] != GLOBAL_SHOT]] = True
+    for slot, time in held.items():
+        held_S[slot], moving_S[slot] = time, False
     return LoopInputs(batch.text, index, moving_S, held_S, times, np.float32(guidance))
 
 

@@ -1,10 +1,11 @@
 """Which shots a new shot sees: the most recent or the most relevant ones, within a budget.
 
-Candidates are the shots before it and given ones after it. "recent" takes the shot before, then given pictures, which
+Candidates are the given shots and those that are sampled before it; of the pictures of characters and places, those of
+whom and what it names. "recent" takes the shot before, then given pictures, which
 show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
 shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
 refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
-In the paper, people choose the history by hand [LCT section 3.4]; this ranking is ours.
+In the paper, people choose the history by hand [LCT section 3.4], as a script may, too; this ranking is ours.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from lct_jax.config import SamplingConfig
+from lct_jax.errors import InputError
 from lct_jax.sampling.request import SceneRequest, ShotRequest
 
 
@@ -19,8 +21,13 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     """Returns the shots (from 0, in order) that a shot is to see.
 
     They are the best ones that fit `history_shots`, the window and `history_tokens`; a shot that is too large for what
-    is left of the tokens is skipped.
+    is left of the tokens is skipped. A history that the script names is taken as it is, with pictures of what it names.
+
+    Raises:
+        InputError: a history that the script names does not fit the window.
     """
+    if (named := request.shots[shot].ties.history) is not None:
+        return _take_named(request, shot, named, config)
     room = min(config.history_shots, config.window - 1)
     tokens = config.history_tokens or float("inf")
     chosen = []
@@ -32,20 +39,54 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     return tuple(sorted(chosen))
 
 
+def _take_named(
+    request: SceneRequest, shot: int, named: tuple[int, ...], config: SamplingConfig
+) -> tuple[int, ...]:
+    pictures = {
+        other
+        for other, known in enumerate(request.shots)
+        if known.ties.picture_of and other != shot and _may_see(request, shot, other)
+    }
+    seen = sorted(pictures | {*named})
+    if len(seen) >= config.window:
+        raise InputError(
+            f"script: shots[{shot}].history: found {len(seen)} shots and pictures, expected at most "
+            f"{config.window - 1} (sampling.window)"
+        )
+    return tuple(seen)
+
+
 def count_tokens(shot: ShotRequest) -> int:
     """Returns the tokens of text and video that a shot adds to a history."""
     return len(shot.prompt.text) + int(np.prod(shot.grid))
 
 
+def sampling_order(request: SceneRequest) -> list[int]:
+    """Returns all shots in the order of sampling: key shots first, then the others, each in the script's order."""
+    return sorted(range(len(request.shots)), key=lambda s: not request.shots[s].ties.is_key)
+
+
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     """Returns the candidates in the order of "recent".
 
-    It is the shot before, then given pictures, then the other shots before and given videos after, each nearest first.
+    It is the shot before, then given pictures, then the other shots before and those after, each nearest first.
     """
-    after = range(shot + 1, len(request.shots))
-    given = [other for other in after if request.shots[other].given is not None]
-    nearest = [*reversed(range(shot)), *given]
-    return sorted(nearest, key=lambda o: (o != shot - 1, not is_picture(request.shots[o])))
+    order = sampling_order(request)
+    ready = {*order[: order.index(shot)]} | {
+        other for other, known in enumerate(request.shots) if known.given is not None
+    }
+    ready = {other for other in ready - {shot} if _may_see(request, shot, other)}
+    nearest = [*reversed(range(shot)), *range(shot + 1, len(request.shots))]
+    return sorted(
+        (other for other in nearest if other in ready),
+        key=lambda o: (o != shot - 1, not is_picture(request.shots[o])),
+    )
+
+
+def _may_see(request: SceneRequest, shot: int, other: int) -> bool:
+    """Returns whether another shot is one of the film, or a picture of whom or what a shot names."""
+    owner, ties = request.shots[other].ties.picture_of, request.shots[shot].ties
+    return not owner or owner in ties.characters | ties.named | {ties.place}
 
 
 def is_picture(shot: ShotRequest) -> bool:

@@ -20,7 +20,8 @@ from jax.tree_util import Partial
 from lct_jax.distributed.sharding import fetch
 from lct_jax.sampling.euler import LoopInputs, make_loop_inputs, run_steps
 from lct_jax.sampling.schedule import Window
-from lct_jax.sampling.window import SamplingScene, pack_window
+from lct_jax.sampling.window import SamplingScene, pack_window, put_back, separate_parts
+from lct_jax.types import GLOBAL_SHOT
 
 # The steps of a window are dispatched in this many parts, so that a progress bar can move.
 SEGMENTS = 8
@@ -77,23 +78,26 @@ class FullPass:
     ) -> dict[int, np.ndarray]:
         """Returns clean tokens of the denoised shots.
 
-        These start as noise and share a time that goes from 1 to 0; the others keep their low time.
+        These start as noise and share a time that goes from 1 to 0, but for parts that are held; the others keep their
+        low time.
         """
         scene, numbers = self.scene, {s: n for n, s in enumerate(window.shots, start=1)}
+        first = GLOBAL_SHOT if scene.request.prompt is not None else 1
+        starts = {s: scene.start(s, clean) for s in window.denoised}
         held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
-        video = [held[s].tokens if s in held else scene.draw_noise(s) for s in window.shots]
-        batch = pack_window(scene, window.shots, video)
+        video = [(starts | held)[s].tokens for s in window.shots]
+        packed = pack_window(scene, window.shots, video)
+        batch, held_parts = separate_parts(packed, {numbers[s]: x.parts for s, x in starts.items()})
         inputs = make_loop_inputs(
             batch,
-            held={numbers[s]: h.time for s, h in held.items()},
-            moving={numbers[s] for s in window.denoised},
+            held={numbers[s] - first: h.time for s, h in held.items()} | held_parts,
             times=self.times,
             guidance=scene.config.guidance,
         )
         noisy_LC = jnp.asarray(batch.video.value[0])
         done = run_all_steps(self.forward, inputs, noisy_LC, on_step)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
-        return {s: tokens_LC[shot_L == numbers[s]] for s in window.denoised}
+        return {s: put_back(tokens_LC[shot_L == numbers[s]], x.parts) for s, x in starts.items()}
 
 
 def run_all_steps(

@@ -5,14 +5,45 @@ The sampler takes nothing else, so it does not depend on scripts, files, codecs 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from lct_jax.config import TextPlace
 from lct_jax.layout import GroupPlan, ScenePlan
+
+
+class HeldLatent(NamedTuple):
+    """Latent frames that are held inside of a shot while the rest of it is denoised.
+
+    Attributes:
+        start: the first of them in the shot.
+        latent: float32[T X Y c].
+        time: the time at which they are held; None takes the config's.
+    """
+
+    start: int
+    latent: np.ndarray
+    time: float | None = None
+
+
+class ShotLatents(NamedTuple):
+    """What is known of a shot before sampling.
+
+    Attributes:
+        grid: its size as a latent (T, X, Y).
+        given: float32[T X Y c] of a given shot, None for one to generate.
+        time: the time at which a given shot is held; None takes the config's.
+        held: frames that are held inside of it.
+        overlap: how many latent frames at its start are those of the end of the shot before.
+    """
+
+    grid: tuple[int, int, int]
+    given: np.ndarray | None = None
+    time: float | None = None
+    held: tuple[HeldLatent, ...] = ()
+    overlap: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,6 +64,9 @@ class ShotLinks:
         shots: numbers (from 0) of the shots that it refers to.
         named: characters and places that it refers to.
         goes_on: whether it goes on from the shot before it.
+        is_key: whether it is sampled before those that are no key shots.
+        history: the shots (from 0) that it sees besides pictures; None where they are to be chosen.
+        picture_of: the character or place of which it is a picture: shots that name neither do not see it; "" for none.
     """
 
     characters: frozenset[str] = frozenset()
@@ -40,6 +74,18 @@ class ShotLinks:
     shots: tuple[int, ...] = ()
     named: frozenset[str] = frozenset()
     goes_on: bool = False
+    is_key: bool = False
+    picture_of: str = ""
+    history: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class HeldTokens:
+    """Tokens that are held inside of a shot: its clean tokens from `start` on, float32[L C], and their time."""
+
+    start: int
+    tokens: np.ndarray
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,26 +97,20 @@ class ShotRequest:
         grid: token grid (T, X, Y).
         given: clean tokens float32[T X Y, C] of a given image or video, None for a shot to generate.
         ties: its links to other shots.
+        time: the time at which it is held if it is given; None takes the config's.
+        held: latents that are held inside of it.
+        overlap: how many rows of tokens along time at its start are made of the end of the shot before.
+        seed: of its own noise; None for noise of the scene's key.
     """
 
     prompt: Prompt
     grid: tuple[int, int, int]
     given: np.ndarray | None = None
     ties: ShotLinks = ShotLinks()
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Returns whether two requests, or parts of them, ask for the same, arrays compared by their values."""
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.shape == other.shape and bool((one == other).all())
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    if not dataclasses.is_dataclass(one):
-        return bool(one == other)
-    names = [field.name for field in dataclasses.fields(one)]
-    return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
+    time: float | None = None
+    held: tuple[HeldTokens, ...] = ()
+    overlap: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

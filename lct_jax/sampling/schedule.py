@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lct_jax.config import SamplingConfig
 from lct_jax.errors import InputError
-from lct_jax.sampling.history import choose_history
+from lct_jax.sampling.history import choose_history, sampling_order
 from lct_jax.sampling.request import SceneRequest
 
 
@@ -32,7 +32,7 @@ def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, .
     """Returns one window of all shots, in which given shots are conditions.
 
     Raises:
-        InputError: more shots than a window holds.
+        InputError: more shots than a window holds, or one that needs the end of another before it begins.
     """
     if len(request.shots) > config.window:
         raise InputError(
@@ -40,7 +40,13 @@ def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, .
             "at once (sampling.window); autoregressive sampling takes any number"
         )
     _check_some(request)
-    shots = tuple(range(len(request.shots)))
+    for number, shot in enumerate(request.shots):
+        if shot.overlap and request.shots[number - 1].given is None:
+            raise InputError(
+                f"script: shots[{number}].overlap: the shot before is not finished when this one is sampled jointly "
+                "with it, expected a given one, or autoregressive or causal sampling"
+            )
+    shots = _in_window(request, range(len(request.shots)))
     return (Window(shots=shots, denoised=_to_generate(request, shots)),)
 
 
@@ -48,13 +54,13 @@ def plan_autoregressive(request: SceneRequest, config: SamplingConfig) -> tuple[
     """Returns a window for each new shot, in which it and its history stand in the order of the script.
 
     Given shots that come later in the script may be part of a history: an image at the end of a script can lead the
-    shots to it.
+    shots to it. Pictures of characters and places come before the shots.
     """
     _check_some(request)
     plans = []
-    for shot in _to_generate(request, range(len(request.shots))):
+    for shot in _to_generate(request, sampling_order(request)):
         seen = choose_history(request, shot, config)
-        plans.append(Window(shots=tuple(sorted((*seen, shot))), denoised=(shot,)))
+        plans.append(Window(shots=_in_window(request, (*seen, shot)), denoised=(shot,)))
     return tuple(plans)
 
 
@@ -67,17 +73,24 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
     """
     _check_some(request)
     plans, made = [], []
-    for shot in range(len(request.shots)):
+    for shot in sampling_order(request):
         if shot in made:
             continue
         is_given = request.shots[shot].given is not None
         seen = choose_history(request, shot, config)
         early = [] if is_given else [other for other in seen if other not in made]
         for new in (*early, shot):
-            before = sorted((o for o in made if o in seen), key=lambda o: (o < new, o))
+            before = sorted(
+                _in_window(request, [o for o in made if o in seen]), key=lambda o: o < new
+            )
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
     return tuple(plans)
+
+
+def _in_window(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
+    """Returns shots in the order in which they stand in a window: pictures of the cast, then the script's order."""
+    return tuple(sorted(shots, key=lambda s: (not request.shots[s].ties.picture_of, s)))
 
 
 def _to_generate(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:

@@ -19,9 +19,11 @@ from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import (
     HeldShot,
     SamplingScene,
+    Separated,
     lay_out_branches,
     make_dummy,
     pack_group,
+    separate_parts,
 )
 from lct_jax.types import GLOBAL_SHOT, History, KeyValues, PackedBatch, Prediction
 
@@ -86,8 +88,10 @@ class ShotCache:
         if shot + 1 in self.list():
             return
         held = self.held[shot]
-        batch, history = self.pack(shot, held.tokens), self.gather(shot)
-        self.store(shot + 1, batch, self._prefill(history, batch, held.time).kept)
+        (batch, parts), history = self.pack(shot, held), self.gather(shot)
+        # The shot itself is in slot 0 of its own pass.
+        times = {0: held.time} | parts
+        self.store(shot + 1, batch, self._prefill(history, batch, times).kept)
 
     def store(self, entry: int, batch: PackedBatch, kept: KeyValues) -> None:
         """Writes the keys and values of a group into free slots."""
@@ -109,18 +113,18 @@ class ShotCache:
         before = {number: other + 1 for number, other in enumerate(shots[:-1], start=1)}
         return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
 
-    def pack(self, shot: int, video_LC: np.ndarray) -> PackedBatch:
-        """Returns a shot alone as a batch, with its position in its window."""
+    def pack(self, shot: int, video: HeldShot) -> Separated:
+        """Returns a shot alone as a batch, with its position in its window, and the times of its held parts."""
         shots = self._windows[shot]
-        return pack_group(self.scene, shots, len(shots), video_LC)
+        batch = pack_group(self.scene, shots, len(shots), video.tokens)
+        return separate_parts(batch, {len(shots): video.parts})
 
     def _make_global(self) -> None:
         """Makes the entry of the global prompt, which sees no history."""
         shots = self.plan[0].shots
         batch = pack_group(self.scene, shots, GLOBAL_SHOT, make_dummy(self.scene.request))
-        self.store(
-            GLOBAL_SHOT, batch, self._prefill(self._gather_groups(shots, {}), batch, 0.0).kept
-        )
+        seen = self._prefill(self._gather_groups(shots, {}), batch, {0: 0.0})
+        self.store(GLOBAL_SHOT, batch, seen.kept)
 
     def _gather_groups(self, shots: Sequence[int], groups: dict[int, int]) -> History:
         layouts = lay_out_branches(self.scene, shots)
@@ -133,6 +137,6 @@ class ShotCache:
         )
         return self.backbone.gather(self._cache, *found)
 
-    def _prefill(self, history: History, batch: PackedBatch, time: float) -> Prediction:
-        time_BS = np.full((BRANCHES, 1), time, np.float32)
+    def _prefill(self, history: History, batch: PackedBatch, times: dict[int, float]) -> Prediction:
+        time_BS = np.array([[times[slot] for slot in sorted(times)]] * BRANCHES, np.float32)
         return self.backbone.prefill(history, batch.video, batch.text, time_BS)

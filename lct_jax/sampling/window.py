@@ -7,9 +7,10 @@ in training; a pass with a cache takes one group out of the same layout.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ import numpy as np
 from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
-from lct_jax.sampling.request import Prompt, SceneRequest
-from lct_jax.types import GLOBAL_SHOT, Array, PackedBatch, TokenIndex
+from lct_jax.sampling.request import HeldTokens, Prompt, SceneRequest
+from lct_jax.seeds import make_key
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, Array, PackedBatch, TokenIndex
 
 # The text of a window is padded to a multiple of this, so that windows of one shape share a compiled program.
 TEXT_MULTIPLE = 32
@@ -32,10 +34,12 @@ class HeldShot:
     Attributes:
         time: the low time.
         tokens: [L C], on the device.
+        parts: parts of it that stay at times of their own, where it is a shot on its way.
     """
 
     time: float
     tokens: jax.Array
+    parts: tuple[HeldTokens, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class SamplingScene:
         layout: spans, stride and positions.
         keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`).
         key: the key of all noise.
+        take_over: makes the first tokens of a shot, which it is called with, from the clean tokens of the shot before.
     """
 
     request: SceneRequest
@@ -55,6 +60,7 @@ class SamplingScene:
     layout: LayoutConfig
     keeps_text: bool
     key: jax.Array
+    take_over: Callable[[int, np.ndarray], np.ndarray] | None = None
 
     @property
     def shot_text(self) -> int:
@@ -68,16 +74,83 @@ class SamplingScene:
         shape = (length, self.request.channels)
         return jax.random.normal(self._keys(shot)[0], shape)
 
+    def start(self, shot: int, clean: Mapping[int, np.ndarray]) -> HeldShot:
+        """Returns a shot as its denoising starts: noise, but for the parts that are held at their low times.
+
+        Args:
+            clean: clean tokens of given and finished shots.
+        """
+        tokens, parts = self.draw_noise(shot), self.find_parts(shot, clean)
+        for part in parts:
+            span = slice(part.start, part.start + len(part.tokens))
+            noise = jax.random.normal(self._keys(shot)[1], tokens.shape)[span]
+            tokens = tokens.at[span].set((1.0 - part.time) * part.tokens + part.time * noise)
+        return HeldShot(1.0, tokens, parts)
+
+    def find_parts(self, shot: int, clean: Mapping[int, np.ndarray]) -> tuple[HeldTokens, ...]:
+        """Returns the parts of a shot that are held while the rest is denoised, each with its time."""
+        request, parts = self.request.shots[shot], []
+        if request.overlap:
+            parts.append(HeldTokens(0, self.take_over(shot, clean[shot - 1])))
+        usual = self.config.condition_time
+        return tuple(
+            replace(part, time=usual if part.time is None else part.time)
+            for part in (*parts, *request.held)
+        )
+
     def hold(self, shot: int, clean: np.ndarray) -> HeldShot:
         """Returns a given or finished shot at the low time t_c of conditions [LCT section 3.3]."""
-        given = self.request.shots[shot].given is not None
-        time = self.config.condition_time if given else self.config.history_time
+        request = self.request.shots[shot]
+        time = self.config.history_time if request.given is None else self.config.condition_time
+        time = time if request.time is None else request.time
         noise = jax.random.normal(self._keys(shot)[1], clean.shape)
         return HeldShot(time, (1.0 - time) * clean + time * noise)
 
     def _keys(self, shot: int) -> jax.Array:
         """Returns two keys: of the noise that a shot starts from, and of the noise of its condition."""
-        return jax.random.split(jax.random.fold_in(self.key, shot))
+        seed = self.request.shots[shot].seed
+        key = self.key if seed is None else make_key(seed)
+        return jax.random.split(jax.random.fold_in(key, shot))
+
+
+class Separated(NamedTuple):
+    """A batch whose held parts have slots of their own, so that they have times of their own.
+
+    Attributes:
+        batch: the batch.
+        held: the constant time of these slots.
+    """
+
+    batch: PackedBatch
+    held: dict[int, float]
+
+
+def separate_parts(batch: PackedBatch, parts: Mapping[int, Sequence[HeldTokens]]) -> Separated:
+    """Gives parts of shots slots behind those of the groups; mask and positions do not depend on slots.
+
+    Args:
+        batch: a window or one group of it.
+        parts: the parts by number of the shot within the window.
+    """
+    index, held = batch.video.index, {}
+    slot_BL = index.slot.copy()
+    for number, spans in parts.items():
+        first = int(np.argmax((index.shot[0] == number) & (index.scene[0] != PADDING_SCENE)))
+        for part in spans:
+            slot = int(slot_BL.max()) + 1
+            start = first + part.start
+            slot_BL[:, start : start + len(part.tokens)] = slot
+            held[slot] = part.time
+    video = batch.video._replace(index=index._replace(slot=slot_BL))
+    return Separated(batch._replace(video=video), held)
+
+
+def put_back(tokens_LC: np.ndarray, parts: Sequence[HeldTokens]) -> np.ndarray:
+    """Returns the finished tokens of a shot with its held parts as they were given."""
+    tokens_LC = np.array(tokens_LC)
+    for part in parts:
+        tokens_LC[part.start : part.start + len(part.tokens)] = part.tokens
+    return tokens_LC
 
 
 def lay_out_branches(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:

@@ -74,12 +74,12 @@ def guard_step(step: Callable[..., Any], *, spike: float) -> Callable[..., Any]:
     """Returns a step whose bad updates are not made; the guard is part of the state that it takes and returns.
 
     Args:
-        step: (state, batch, key) -> (state, output), where the output has a loss and a gradient norm.
+        step: (state, frozen, batch, key) -> (state, output), where the output has a loss and a gradient norm.
         spike: a loss above this many running means is refused.
     """
 
-    def guarded(state: Any, batch: Any, key: jax.Array) -> Any:
-        new, output = step(state, batch, key)
+    def guarded(state: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
+        new, output = step(state, frozen, batch, key)
         good, guard = judge(state.guard, loss=output.loss, norm=output.gradient_norm, spike=spike)
         choose = lambda new, old: jnp.where(good, new, old)
         kept = jax.tree.map(

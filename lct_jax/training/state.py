@@ -1,4 +1,4 @@
-"""The training state, and its moving average."""
+"""The training state, its moving average, and which parameters are trained at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 from lct_jax.training.guard import Guard, init_guard
 
@@ -16,7 +17,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         step: int32, the number of batches that were taken.
-        params: float32 pytree.
+        params: float32 pytree of what is trained: all parameters, or those of a LoRA.
         ema: its moving average.
         opt_state: the state of the optax optimiser.
         guard: the state of the guard against bad updates.
@@ -27,6 +28,24 @@ class TrainState(NamedTuple):
     ema: Any
     opt_state: Any
     guard: Guard
+
+
+class Parts(NamedTuple):
+    """The parameters of a network: those that are trained, and those that lie frozen (None where all are trained)."""
+
+    trained: Any
+    frozen: Any
+
+
+def split_params(params: Any) -> Parts:
+    """Returns the trained and the frozen parameters of a network, as arrays or shapes: a LoRA is trained alone."""
+    trained, frozen = nnx.split_state(params, nnx.LoRAParam, ...)
+    return Parts(trained, frozen) if jax.tree.leaves(trained) else Parts(params, None)
+
+
+def merge_params(trained: Any, frozen: Any) -> Any:
+    """Returns the parameters of a whole network from those of `split_params`."""
+    return trained if frozen is None else nnx.merge_state(trained, frozen)
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:

@@ -1,7 +1,8 @@
 """One step of Long Context Tuning: the method on one screen.
 
-The step is a pure function `(state, batch, key) -> (state, output)`, to be jitted with donation. What watches it is
-elsewhere: the guard (`guard.py`) refuses bad updates, and the meter (`report/meter.py`) counts and reports.
+The step is a pure function `(state, frozen, batch, key) -> (state, output)`, to be jitted with donation of the state;
+`frozen` is the base under a LoRA, or None. What watches the step is elsewhere: the guard (`guard.py`) refuses bad
+updates, and the meter (`report/meter.py`) counts and reports.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from jax.sharding import Mesh
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
 from lct_jax.distributed.sharding import replicated, state_sharding
-from lct_jax.training.state import TrainState, update_ema
+from lct_jax.training.state import TrainState, merge_params, update_ema
 from lct_jax.types import PackedBatch
 
-Step = Callable[[TrainState, PackedBatch, jax.Array], tuple[TrainState, Any]]
+Step = Callable[[TrainState, Any, PackedBatch, jax.Array], tuple[TrainState, Any]]
 
 
 class StepOutput(NamedTuple):
@@ -70,7 +71,7 @@ def make_step(
     """
 
     def step(
-        state: TrainState, batch: PackedBatch, key: jax.Array
+        state: TrainState, frozen: Any, batch: PackedBatch, key: jax.Array
     ) -> tuple[TrainState, StepOutput]:
         # Every shot has its own time, and every token its own noise [LCT sections 3.1 and 3.3].
         key = jax.random.fold_in(key, state.step)
@@ -78,7 +79,9 @@ def make_step(
         # The loss is the mean over a shot's tokens, then over a sample's shots, then over samples.
         weight_BL = flow.loss_weights(batch.video.index, slots)
         part = Part(batch, added, weight_BL)
-        gradient, error_BL = find_gradient(graph, state.params, part, training, samples=samples)
+        gradient, error_BL = find_gradient(
+            graph, state.params, frozen, part, training, samples=samples
+        )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params, step=state.step, decay=training.ema)
@@ -95,15 +98,21 @@ def make_step(
 
 
 def find_gradient(
-    graph: nnx.GraphDef, params: Any, whole: Part, training: TrainingConfig, *, samples: float
+    graph: nnx.GraphDef,
+    params: Any,
+    frozen: Any,
+    whole: Part,
+    training: TrainingConfig,
+    *,
+    samples: float,
 ) -> tuple[Any, jax.Array]:
-    """Returns the gradient of the weighted errors' sum over `samples`, and the errors, float32[B L].
+    """Returns the gradient of the weighted errors' sum over `samples` by `params`, and the errors, float32[B L].
 
     With `training.accumulate` above 1, the rows are processed in that many micro-batches.
     """
 
     def objective(params: Any, part: Part) -> tuple[jax.Array, jax.Array]:
-        backbone = make_backbone(graph, params, training.context)
+        backbone = make_backbone(graph, merge_params(params, frozen), training.context)
         error_BL = flow.token_errors(backbone, part.batch, part.added)
         return (part.weight * error_BL).sum() / samples, error_BL
 

@@ -11,32 +11,25 @@ import jax.numpy as jnp
 
 from lct_jax.attention.chunked import MASKED, AttentionOutput
 from lct_jax.attention.mask import KeySpans, find_spans
-from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, TokenIndex
+from lct_jax.types import TokenIndex
 
 
-def find_context(
-    video: TokenIndex, text: TokenIndex, *, slots: int, places: int
-) -> tuple[KeySpans, jax.Array]:
-    """Returns which text every video token reads.
+def find_context(video: TokenIndex, text: TokenIndex, *, places: int) -> tuple[KeySpans, jax.Array]:
+    """Returns which text every video token reads: that of its own group.
 
     Args:
         video, text: the indices of whole rows.
-        slots: S, the group slots of a row.
         places: the number of text tokens and zeros together that a video token reads.
 
     Returns:
         The spans of text in which each video token finds its own group's, and float32[B L], the logarithm of how many
         zeros stand behind it (`MASKED` for none).
     """
-    spans = find_spans(_by_slot(video), _by_slot(text), "full")
-    member_BLS = (text.slot[..., None] == jnp.arange(slots)[None, None]) & (
-        text.scene[..., None] != PADDING_SCENE
-    )
-    missing_BS = places - member_BLS.sum(axis=1)
-    log_BS = jnp.where(
-        missing_BS > 0, jnp.log(jnp.maximum(missing_BS, 1).astype(jnp.float32)), MASKED
-    )
-    return spans, jnp.take_along_axis(log_BS, video.slot, axis=1, mode="clip")
+    spans = find_spans(video, text, "own")
+    count_BL = jnp.take_along_axis(spans.end - spans.start, spans.query.inverse, axis=1)
+    missing_BL = places - count_BL
+    log_BL = jnp.log(jnp.maximum(missing_BL, 1).astype(jnp.float32))
+    return spans, jnp.where(missing_BL > 0, log_BL, MASKED)
 
 
 def attend_to_zeros(
@@ -53,12 +46,3 @@ def attend_to_zeros(
     lse_BHL = score_BHL * q_BHLK.shape[-1] ** -0.5 + missing_BL[:, None]
     value = jnp.broadcast_to(v_1H1K, q_BHLK.shape).astype(q_BHLK.dtype)
     return AttentionOutput(value, jnp.maximum(lse_BHL, MASKED))
-
-
-def _by_slot(index: TokenIndex) -> TokenIndex:
-    """Returns an index in which a group is a scene of its own, so that a token sees its group and nothing else."""
-    real = index.scene != PADDING_SCENE
-    return index._replace(
-        scene=jnp.where(real, index.slot + 1, PADDING_SCENE),
-        shot=jnp.full_like(index.shot, GLOBAL_SHOT),
-    )

@@ -21,6 +21,21 @@ _TOP = {
     "time.project": ("condition_embedder.time_proj", "kernel"),
     "video_out": ("proj_out", "kernel"),
 }
+# The layers of diffusers' layout in the original files, whose names most LoRAs for other programs have.
+ORIGINAL = {
+    **{f"attn1.to_{layer}": f"self_attn.{layer}" for layer in "qkv"},
+    **{f"attn2.to_{layer}": f"cross_attn.{layer}" for layer in "qkv"},
+    "attn1.to_out.0": "self_attn.o",
+    "attn2.to_out.0": "cross_attn.o",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+    "condition_embedder.time_proj": "time_projection.1",
+    "proj_out": "head.head",
+}
 _RATE = {"rate_in": "fps_projection.net.0.proj", "rate_out": "fps_projection.net.2"}
 _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0"}
 _MLP = {"up": "ffn.net.0.proj", "down": "ffn.net.2"}

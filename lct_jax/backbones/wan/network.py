@@ -126,9 +126,7 @@ class Wan(nnx.Module):
         # Every device of a row has the whole index, so that sorting is sharded over rows alone.
         rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
         whole, text_index = rows(index), rows(text.index)
-        context_spans, missing_BL = find_context(
-            whole, text_index, slots=modulation.shape[1], places=backbone.text_places
-        )
+        context_spans, missing_BL = find_context(whole, text_index, places=backbone.text_places)
         empty = jnp.zeros((1, 1, backbone.text_width), self.dtype)
         return BlockInput(
             modulation=modulation,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lct_jax.backbones.protocol import Published, Turn
+from lct_jax.backbones.wan.names import ORIGINAL
 from lct_jax.backbones.wan.usage import make_config
 from lct_jax.config import BackboneConfig, WanConfig
 from lct_jax.config.backbone import FRAME_RATES
@@ -130,5 +131,6 @@ PUBLISHED = Published(
     write_config=write_config,
     make_turns=make_turns,
     make_config=make_config,
+    original=ORIGINAL,
     chosen=frozenset({"fps"}),
 )

@@ -21,7 +21,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +41,13 @@ from lct_jax.directing.prompts import (
     Text,
     check_descriptions,
     check_mentions,
+    join_lines,
     make_global,
 )
 from lct_jax.errors import InputError
 
 Range = tuple[int, int]
 _DELIMITERS = ",;\t"
-_BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
 
 INSTRUCTION = """\
 You describe a scene of a film for people who will film it anew without having seen it. You are shown a few frames of
@@ -125,15 +124,6 @@ def read_lines(path: Path) -> list[Line]:
     return [
         _read_line(Source(f"{path}: line {number}"), join_lines(value)) for number, value in rows
     ]
-
-
-def join_lines(value: Any) -> Any:
-    """Returns a JSON value in which every line break inside of a text, of whatever kind, is one space."""
-    if isinstance(value, str):
-        return _BREAK.sub(" ", value.strip())
-    if isinstance(value, dict):
-        return {key: join_lines(inner) for key, inner in value.items()}
-    return [join_lines(inner) for inner in value] if isinstance(value, list) else value
 
 
 def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: float) -> Caption:

@@ -69,6 +69,14 @@ def seal(checkpoint: Path) -> None:
         unfinished.write_text(text)
 
 
+def identify(checkpoint: Path) -> str:
+    """Returns a SHA-256 of all that a complete checkpoint holds; its manifest has it, where there is one."""
+    try:
+        return json.loads((checkpoint / MANIFEST).read_bytes())["digest"]
+    except FileNotFoundError:
+        return _digest({name: [size, digest] for name, size, digest in _examine(checkpoint)})
+
+
 def find_damage(checkpoint: Path) -> str | None:
     """Returns what is wrong with a checkpoint: the file, what was found, what was expected. None if it is whole."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from jax.sharding import Mesh
 from lct_jax.config import TrainingConfig
 from lct_jax.distributed.sharding import state_sharding, with_sharding
 from lct_jax.errors import InputError
-from lct_jax.tensors import check_tensors, name_leaves
+from lct_jax.tensors import check_tensors, hash_file, name_leaves
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.integrity import identify
 from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
 from lct_jax.training.state import TrainState, init_state
 
@@ -28,6 +30,7 @@ class TrainedWeights:
 
     Attributes:
         meta: of the weights.
+        step: of the checkpoint; None for a file.
 
     Raises:
         InputError: there is no such file or checkpoint, or it is damaged.
@@ -38,8 +41,9 @@ class TrainedWeights:
         self._checkpoints = Checkpoints(path) if self.path.is_dir() else None
         if self._checkpoints is None:
             self.meta: Meta = read_weights_meta(self.path)
+            self.step: int | None = None
         else:
-            self.meta = self._checkpoints.read_meta()
+            self.meta, self.step = self._checkpoints.read_meta(), self._checkpoints.latest
 
     def check(self, shapes: Any) -> None:
         """Raises InputError unless a file has the tensors of `shapes`; those of a run are checked as they are read."""
@@ -60,13 +64,20 @@ class TrainedWeights:
             return load_weights(self.path, shapes)
         return self._checkpoints.restore_weights(self.which, shapes)
 
+    def identify(self) -> str:
+        """Returns a hash by which these weights are told from any others."""
+        if self._checkpoints is None:
+            return hash_file(self.path)
+        digest = identify(self._checkpoints.folder / str(self.step))
+        return hashlib.sha256(f"{self.which} of {digest}".encode()).hexdigest()
+
     def describe(self) -> str:
         """Returns where the weights come from: of a folder the run's name, EMA or not, and the step."""
         config = self.meta.config
         made = f"{config.name}, context {config.training.context}"
         if self._checkpoints is None:
             return f"{self.path} ({made})"
-        return f"{self.path} ({made}, {self.which} of step {self._checkpoints.latest})"
+        return f"{self.path} ({made}, {self.which} of step {self.step})"
 
 
 def start_state(
@@ -78,22 +89,21 @@ def start_state(
     mesh: Mesh,
     *,
     initialize: Callable[[], Any],
-    read_base: Callable[[], Any] | None = None,
+    read: Callable[[Any], Any] | None,
 ) -> TrainState:
-    """Returns the state that a run starts from: its own latest checkpoint, else `training.init_from`, else random.
+    """Returns the state that a run starts from: its own latest checkpoint, else what `read` reads, else random.
 
     Args:
         checkpoints: the run's checkpoints.
         meta: the run's meta.
-        shapes: abstract parameters.
+        shapes: abstract parameters, those that are trained.
         mesh: the mesh on which the state is placed.
         initialize: makes random parameters of those shapes; it is traced, so that each is made where it will be placed.
-        read_base: reads them from the published weights that `training.init_from` names, sharded as they will be
-            placed; None if it names weights of ours.
+        read: reads parameters from their shapes, which have shardings; None starts from random ones.
 
     Raises:
-        InputError: the checkpoint or the weights belong to another model, codec or encoder; the checkpoint is later
-            than the last step of the run.
+        InputError: the checkpoint belongs to another model, codec or encoder, or is later than the last step of the
+            run; or what is read is damaged.
     """
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     shardings = state_sharding(abstract, mesh)
@@ -109,13 +119,7 @@ def start_state(
         for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
             print(f"changed since: {change}")
         return checkpoints.restore(with_sharding(abstract, mesh))
-    if not training.init_from:
+    if read is None:
         return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
-    if read_base is not None:
-        params, origin = read_base(), f"{training.init_from} (published weights)"
-    else:
-        weights = TrainedWeights(training.init_from, which=training.init_weights)
-        weights.meta.check_same(training.init_from, meta, starting=True)
-        params, origin = weights.read(with_sharding(shapes, mesh)), weights.describe()
-    print(f"starting from {origin}")
+    params = read(with_sharding(shapes, mesh))
     return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)

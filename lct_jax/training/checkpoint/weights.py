@@ -23,6 +23,23 @@ from lct_jax.tensors import check_tensors, name_leaves, read_part, save_tensors
 
 
 @dataclass(frozen=True)
+class Base:
+    """The weights that a run starts from, or that its LoRA lies on.
+
+    Attributes:
+        path: of published weights, or of weights or a run of ours, none of which is a LoRA; "" for random weights.
+        which: "ema" or "params", of a run.
+        merged: paths of the LoRAs that are added to them, in order.
+        identity: a hash of all of these; "" where it was not stored.
+    """
+
+    path: str = ""
+    which: str = "ema"
+    merged: tuple[str, ...] = ()
+    identity: str = ""
+
+
+@dataclass(frozen=True)
 class Meta:
     """What weights mean.
 
@@ -32,6 +49,7 @@ class Meta:
         fps: frames a second.
         credit: the credit of the footage, shown with samples.
         prepared: identity of the set that a run was trained on; "" for files from before it was stored.
+        base: what the run started from, or what its LoRA lies on.
     """
 
     config: Config
@@ -40,17 +58,20 @@ class Meta:
     fps: float
     credit: str
     prepared: str = ""
+    base: Base = Base()
 
     @classmethod
     def from_json(cls, values: dict[str, Any], *, where: str) -> Meta:
         """Returns the meta of values from `to_json`; raises InputError that names `where` they were."""
         fields = {field.name for field in dataclasses.fields(cls)}
-        values = {"prepared": "", **values}
+        values = {"prepared": "", "base": {}, **values}
         if values.keys() != fields:
             differing = ", ".join(sorted(values.keys() ^ fields))
             raise InputError(f"{where}: its meta has missing or unknown keys: {differing}")
         try:
-            return cls(**{**values, "config": freeze(values["config"])})
+            base = Base(**values["base"])
+            base = dataclasses.replace(base, merged=tuple(base.merged))
+            return cls(**{**values, "config": freeze(values["config"]), "base": base})
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
 
@@ -62,9 +83,9 @@ class Meta:
         """Raises InputError naming the first way in which `other` is of another model or other data.
 
         How a network computes may always change. Where a new run is `starting` from the weights, the layout may change
-        as well, since the run learns anew how shots relate.
+        as well, since the run learns anew how shots relate, and so may what is trained.
         """
-        for section in ("backbone",) if starting else ("backbone", "layout"):
+        for section in ("backbone",) if starting else ("backbone", "layout", "lora"):
             mine, theirs = (
                 dataclasses.asdict(getattr(meta.config, section)) for meta in (self, other)
             )
@@ -86,6 +107,10 @@ class Meta:
             for field, value in fields.items()
             if mine[section][field] != value
         ]
+        if self.base.identity and other.base.identity != self.base.identity:
+            changes.append(
+                f"what training.init_from holds: {other.base.identity[:12]} instead of {self.base.identity[:12]}"
+            )
         if self.prepared and other.prepared != self.prepared:
             changes.append(f"prepared set {other.prepared!r} instead of {self.prepared!r}")
         return changes

@@ -33,8 +33,10 @@ class Metrics(NamedTuple):
 def measure_step(step: Callable[..., Any], *, slots: int) -> Callable[..., Any]:
     """Returns a step whose output is its `Metrics`; `step` returns a `StepOutput`, and `slots` is S."""
 
-    def measured(state: Any, batch: PackedBatch, key: jax.Array) -> tuple[Any, Metrics]:
-        state, output = step(state, batch, key)
+    def measured(
+        state: Any, frozen: Any, batch: PackedBatch, key: jax.Array
+    ) -> tuple[Any, Metrics]:
+        state, output = step(state, frozen, batch, key)
         index = batch.video.index
         return state, Metrics(
             loss=output.loss,

@@ -1,6 +1,6 @@
-"""Reads the pictures that are given to sampling, and writes what it makes.
+"""Writes what sampling makes.
 
-Given images and videos are read and encoded. Finished shots are written as an mp4 a shot, the scene cut together, a
+Finished shots are written as an mp4 a shot, the scene cut together, a
 storyboard, and the latents themselves.
 """
 
@@ -8,79 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import SamplingConfig
+from lct_jax.directing.prompts import render_global, render_shot
 from lct_jax.directing.script import Script
+from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
-from lct_jax.media.frames import VIDEO_SUFFIXES, fit_size, iter_at_rate
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
-from lct_jax.media.video import read_moments, resize, write_video
+from lct_jax.media.video import fit_inside, write_video
+from lct_jax.scene_files.conditions import Given
 from lct_jax.tensors import save_tensors
 
 # Small videos are enlarged by a whole factor to about this height, so that players show them well.
 PLAYER_HEIGHT = 480
-
-
-@dataclass(frozen=True)
-class Given:
-    """A given shot as its frames, uint8 [T, height, width, 3], and its latent, float32 [T X Y c]."""
-
-    frames: np.ndarray
-    latent: np.ndarray
-
-
-def read_given(
-    script: Script,
-    *,
-    codec: VideoCodec,
-    sampling: SamplingConfig,
-    multiple: tuple[int, int, int],
-    fps: float,
-) -> dict[int, Given]:
-    """Returns the given images and videos of a script, read and encoded, by 0-based shot number.
-
-    Pictures keep their aspect ratio at the pixel area of the sampling config. A video is read at `fps` by its
-    timestamps and cut to 4n + 1 frames, at most `sampling.frames`: to its last frames where the next shot goes on from
-    it without a cut, else to its first ones.
-
-    Args:
-        script: the script.
-        codec: the video codec.
-        sampling: the config's sampling section.
-        multiple: what frames - 1, height and width must be multiples of, from codec and patch.
-        fps: frames a second.
-
-    Raises:
-        InputError: a file cannot be read as what its name says.
-    """
-    given = {}
-    for number, shot in enumerate(script.shots):
-        if not shot.given:
-            continue
-        following = script.shots[number + 1 : number + 2]
-        frames = _read_pictures(
-            Path(shot.given), fps=fps, longest=sampling.frames, step=multiple[0],
-            at_end=any(not after.cut for after in following),
-        )  # fmt: skip
-        height, width = fit_size(
-            *frames.shape[1:3], area=sampling.height * sampling.width, multiple=multiple[1:]
-        )
-        frames = resize(frames, height, width)
-        given[number] = encode_given(frames, codec=codec)
-    return given
-
-
-def encode_given(frames: np.ndarray, *, codec: VideoCodec) -> Given:
-    """Returns frames, uint8 [T, height, width, 3] of a size that the codec takes, as a given shot."""
-    return Given(frames=frames, latent=codec.encode(frames))
 
 
 class SceneWriter:
@@ -104,9 +48,11 @@ class SceneWriter:
         credit: str,
     ) -> None:
         self.folder, self.script, self.fps, self.credit = folder, script, fps, credit
-        self._frames = {number: shot.frames for number, shot in given.items()}
-        self._latents = {number: shot.latent for number, shot in given.items()}
-        self._given = frozenset(given)
+        # Pictures of the cast come behind the shots of the script.
+        own = {number: shot for number, shot in given.items() if number < len(script.shots)}
+        self._frames = {number: shot.frames for number, shot in own.items()}
+        self._latents = {number: shot.latent for number, shot in own.items()}
+        self._given = frozenset(own)
         # A folder that cannot be made is an error now, and not after all is sampled.
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -128,15 +74,30 @@ class SceneWriter:
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
         self._remove_older_shots()
         settings = {"mode": mode, "sampling": dataclasses.asdict(sampling), "credit": self.credit}
+        prompt = self.script.prompt
+        settings["script"] = [
+            *([render_global(prompt)] if prompt else []),
+            *(render_shot(shot) for shot in self.script.shots),
+        ]
         with replace_atomically(made) as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n")
         return [scene, board, latents, made]
 
     def _cut_together(self) -> np.ndarray:
-        """Returns all shots in order, at the size of the first; given stills are conditions and are left out."""
-        shots = [x for n, x in sorted(self._frames.items()) if n not in self._given or len(x) > 1]
+        """Returns the film: all shots in order, at the size of the first.
+
+        Given stills are conditions and are left out, as are shots that are not to be shown, and the frames that a shot
+        takes over from the one before.
+        """
+        shots = [
+            self._frames[number][shot.overlap :]
+            for number, shot in enumerate(self.script.shots)
+            if shot.shown and (number not in self._given or len(self._frames[number]) > 1)
+        ]
+        if not shots:
+            raise InputError("script: no shot is shown, expected at least one for the film")
         height, width = shots[0].shape[1:3]
-        return np.concatenate([resize(shot, height, width) for shot in shots])
+        return np.concatenate([fit_inside(shot, height, width) for shot in shots])
 
     def _remove_older_shots(self) -> None:
         """Removes shots of a longer scene that was sampled into this folder before."""
@@ -163,17 +124,3 @@ class SceneWriter:
     def _write(self, path: Path, frames: np.ndarray) -> None:
         scale = max(1, round(PLAYER_HEIGHT / frames.shape[1]))
         write_video(path, frames, self.fps, credit=self.credit, scale=scale)
-
-
-def _read_pictures(path: Path, *, fps: float, longest: int, step: int, at_end: bool) -> np.ndarray:
-    """Returns step * n + 1 frames of an image, or of a video or an animated image at `fps`: uint8 [T, X, Y, 3].
-
-    Of a longer video these are the first frames, or with `at_end` the last ones.
-    """
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        stream = iter_at_rate(path, fps)
-        frames = list(deque(stream, maxlen=longest) if at_end else islice(stream, longest))
-    else:
-        frames = read_moments(path, fps, longest=longest)
-    count = (len(frames) - 1) // step * step + 1
-    return np.stack(frames[-count:] if at_end else frames[:count])

@@ -1,0 +1,148 @@
+"""Low-rank matrices beside the linear layers of any network (LoRA, arXiv 2106.09685).
+
+Layers are replaced in a network that its family has built, so that no family knows of it. A stacked layer has one pair
+of matrices for each block, with the same leading layer axis. Initial values are PEFT's: A is uniform, B is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lct_jax.config import LoraConfig
+from lct_jax.errors import InputError
+from lct_jax.tensors import name_leaves
+
+STACK = "blocks"  # the module that has the blocks of a network
+_A, _B = ".lora.lora_a", ".lora.lora_b"
+
+
+class LoRALinear(nnx.LoRALinear):
+    """A linear layer plus `scale` times its low-rank matrices; made of a layer, whose parameters it takes over."""
+
+    def __init__(self, layer: nnx.Linear, lora: LoraConfig, *, rngs: nnx.Rngs) -> None:
+        stack = layer.kernel.shape[:-2]
+        bound = layer.in_features**-0.5
+        super().__init__(
+            layer.in_features,
+            layer.out_features,
+            lora_rank=lora.rank,
+            lora_dtype=layer.dtype,
+            a_initializer=lambda key, shape, dtype: jax.random.uniform(
+                key, (*stack, *shape), dtype, minval=-bound, maxval=bound
+            ),
+            b_initializer=lambda _, shape, dtype: jnp.zeros((*stack, *shape), dtype),
+            use_bias=layer.use_bias,
+            dtype=layer.dtype,
+            precision=layer.precision,
+            rngs=rngs,
+        )
+        self.kernel, self.bias, self.scale = layer.kernel, layer.bias, lora.scale
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns W x + b + scale B A x."""
+        return nnx.Linear.__call__(self, x) + self.scale * self.lora(x)
+
+
+class LowRank(NamedTuple):
+    """The matrices of one layer, of all blocks where it is stacked; the scale is a factor of `b`.
+
+    Attributes:
+        a: float32[... D R]. b: float32[... R F].
+    """
+
+    a: Any
+    b: Any
+
+
+def add_lora(network: nnx.Module, lora: LoraConfig, *, rngs: nnx.Rngs) -> None:
+    """Gives the linear layers that `lora.targets` name their matrices, and casts the kernels of blocks.
+
+    Raises:
+        InputError: a target names no linear layer.
+    """
+    layers = dict(_list_linear(network))
+    targeted = set()
+    for target in lora.targets:
+        found = {path for path in layers if f".{target}." in f".{'.'.join(path)}."}
+        if not found:
+            there = ", ".join(sorted(".".join(path) for path in layers))
+            raise InputError(
+                f"lora.targets: found {target!r}, expected a linear layer or a part of its name; there are {there}"
+            )
+        targeted |= found
+    for path, layer in layers.items():
+        if path[0] == STACK:
+            layer.kernel.set_value(layer.kernel[...].astype(lora.base_dtype))
+        if path in targeted:
+            parent = network
+            for name in path[:-1]:
+                parent = getattr(parent, name)
+            setattr(parent, path[-1], LoRALinear(layer, lora, rngs=rngs))
+
+
+def is_low_rank(name: str) -> bool:
+    """Returns whether a parameter is a matrix of a LoRA."""
+    return name.endswith((_A, _B))
+
+
+def is_block_kernel(name: str) -> bool:
+    """Returns whether a parameter is a kernel of the blocks, which lies frozen in `lora.base_dtype`."""
+    return name.startswith(f"{STACK}.") and name.endswith(".kernel")
+
+
+def find_low_rank(trained: Any, lora: LoraConfig) -> dict[str, LowRank]:
+    """Returns the matrices in the trained part of a network's parameters, by the name of their layer."""
+    leaves = name_leaves(trained)
+    layers = [name.removesuffix(_A) for name in leaves if name.endswith(_A)]
+    return {
+        layer: LowRank(leaves[f"{layer}{_A}"], leaves[f"{layer}{_B}"] * lora.scale)
+        for layer in layers
+    }
+
+
+def merge_low_rank(
+    params: Any, matrices: Mapping[str, LowRank], *, dtype: str | None = None
+) -> Any:
+    """Returns the parameters of a network with W + A B in place of W, summed in float32 and placed as they were.
+
+    Args:
+        params: of a network without LoRA; they may be donated and must not be used afterwards.
+        matrices: by the name of their layer.
+        dtype: of all parameters that are returned; None keeps that of each.
+    """
+    kernels = {f"{layer}.kernel": pair for layer, pair in matrices.items()}
+
+    def merge(name: str, leaf: Any) -> Any:
+        kind = jnp.dtype(dtype or leaf.dtype)
+        return _add(leaf, kernels.pop(name), kind) if name in kernels else leaf.astype(kind)
+
+    merged = [merge(*item) for item in name_leaves(params).items()]
+    assert not kernels, f"no kernels {sorted(kernels)}"
+    return jax.tree.unflatten(jax.tree.structure(params), merged)
+
+
+def _add(kernel: Any, pair: LowRank, kind: jnp.dtype) -> jax.Array:
+    """Adds the matrices of one layer, block by block where it is stacked."""
+
+    def add(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        w, a, b = part
+        low = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        return (w.astype(jnp.float32) + low).astype(kind)
+
+    stacked, placed = kernel.ndim == 3, isinstance(kernel, jax.Array)
+    return jax.jit(
+        lambda *parts: jax.lax.map(add, parts) if stacked else add(parts),
+        donate_argnums=(0,) if placed and kernel.dtype == kind else (),
+        out_shardings=kernel.sharding if placed else None,
+    )(kernel, *pair)
+
+
+def _list_linear(network: nnx.Module) -> Iterator[tuple[tuple[str, ...], nnx.Linear]]:
+    for path, module in nnx.iter_modules(network):
+        if isinstance(module, nnx.Linear):
+            yield tuple(map(str, path)), module

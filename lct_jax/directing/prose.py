@@ -1,0 +1,89 @@
+"""Reads a script that a language model wrote as prose under lettered headings, as models do that write no JSON.
+
+The layout is the one in which the LCT paper has its scripts written (supplement, Table 1): a global part with the
+characters, the environment and the storyline, and a part with a numbered text for each shot. Headings are found by
+their words, with or without letters, numbers and Markdown, so that these all begin the same section:
+
+    A.2 Environment          **A.2 Environment:** A bookshop.          ### Environment
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lct_jax.errors import InputError
+
+# Emphasis and headings of Markdown anywhere, and the marks of quotes and lists at the start.
+_MARKS = re.compile(r"[*`#]+|__|^[\s>•-]+")
+# A letter, with or without a number: "A.", "A.1", "B)".
+_LETTER = r"(?:[A-Z](?:\.\d+)?[.):]?\s+)?"
+_HEADINGS = {
+    "characters": rf"{_LETTER}characters?(?:\s+descriptions?)?",
+    "environment": rf"{_LETTER}(?:environment|setting)(?:\s+description)?",
+    "story": rf"{_LETTER}(?:story ?line|story|plot)(?:\s+overview)?",
+    "": rf"{_LETTER}(?:global|per[- ]shot|shot)\s+(?:descriptions?|prompts?)",
+}
+_HEADING = {
+    name: re.compile(rf"{pattern}\s*(?::\s*(?P<text>.*)|$)", re.IGNORECASE)
+    for name, pattern in _HEADINGS.items()
+}
+_CHARACTER = re.compile(r"character\s+\[?(\w+)\]?\s*(?:\([^)]*\)\s*)?[:.–—-]\s*(.*)", re.IGNORECASE)
+_SHOT = re.compile(r"shot\s+\[?(\d+)\]?\s*(?:\([^)]*\)\s*)?[:.–—-]\s*(.*)|shot\s+(\d+)$", re.I)
+
+
+def read_prose(text: str) -> dict[str, Any]:
+    """Returns the script in a text as the object that a model is asked for: characters, environment, story, shots.
+
+    Raises:
+        InputError: the text has no numbered shots, or they are not numbered 1, 2, ...
+    """
+    characters: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {"environment": [], "story": []}
+    shots: list[list[str]] = []
+    # What is said before the first heading, and between headings that have no text, is nowhere.
+    place: list[str] = []
+    for line in text.splitlines():
+        line = _strip_marks(line)
+        if shots and not line and any(place):
+            # A paragraph ends a shot, so that what a model adds at the end is no part of the last one.
+            place = []
+        elif shot := _SHOT.fullmatch(line):
+            number = int(shot[1] or shot[3])
+            if number != len(shots) + 1:
+                raise InputError(f"found Shot {number}, expected Shot {len(shots) + 1}")
+            place = [shot[2] or ""]
+            shots.append(place)
+        elif not shots and (character := _CHARACTER.fullmatch(line)):
+            place = characters.setdefault(character[1], [])
+            place.append(character[2])
+        elif (heading := _find_heading(line)) is not None:
+            name, rest = heading
+            place = sections.get(name, [])
+            place.append(rest)
+        else:
+            place.append(line)
+    if not shots:
+        raise InputError("found no JSON object, and no lines that begin with Shot 1, Shot 2, ...")
+    return {
+        "characters": {name: _join(lines) for name, lines in characters.items()},
+        **{name: _join(lines) for name, lines in sections.items()},
+        "shots": [_join(lines) for lines in shots],
+    }
+
+
+def _find_heading(line: str) -> tuple[str, str] | None:
+    """Returns the section that a line begins, "" for one without a text, and what stands behind the heading."""
+    for name, pattern in _HEADING.items():
+        if found := pattern.fullmatch(line):
+            return name, found["text"] or ""
+    return None
+
+
+def _strip_marks(line: str) -> str:
+    """Returns a line without the marks of Markdown."""
+    return _MARKS.sub("", _MARKS.sub("", line).strip())
+
+
+def _join(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())

@@ -1,0 +1,177 @@
+"""A scene that is sampled as it is iterated over, and its finished shots."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.config import SamplingConfig
+from lct_jax.directing.script import Script
+from lct_jax.distributed.sharding import make_mesh
+from lct_jax.layout import patchify, unpatchify
+from lct_jax.media.video import write_video
+from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.modes import MODES
+from lct_jax.sampling.passes import Shot, sample_scene
+from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.window import SamplingScene
+from lct_jax.scene_files.conditions import Given
+from lct_jax.scene_files.writer import SceneWriter
+
+if TYPE_CHECKING:
+    from lct_jax.generator import Generator
+
+# Small videos are enlarged by a whole factor to about this height in a notebook.
+NOTEBOOK_HEIGHT = 240
+
+
+class FinishedShot:
+    """A shot that was sampled.
+
+    Attributes:
+        number: its number from 0, in the order of the script.
+        latent: float32[T X Y c].
+        text: its prompt.
+        fps: frames a second.
+    """
+
+    def __init__(
+        self, number: int, latent: np.ndarray, codec: VideoCodec, *, text: str, fps: float
+    ) -> None:
+        self.number, self.latent, self._codec = number, latent, codec
+        self.text, self.fps = text, fps
+
+    @functools.cached_property
+    def frames(self) -> np.ndarray:
+        """The decoded shot, uint8[frames, height, width, 3]."""
+        # Each process decodes for itself, on its own devices.
+        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
+            return self._codec.decode(self.latent)
+
+    def _repr_html_(self) -> str:
+        """Returns the shot as a video with its prompt, for a notebook."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "shot.mp4"
+            scale = max(1, round(NOTEBOOK_HEIGHT / self.frames.shape[1]))
+            write_video(path, self.frames, self.fps, scale=scale)
+            data = base64.b64encode(path.read_bytes()).decode()
+        video = f'<video controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>'
+        caption = f"shot {self.number + 1}: {html.escape(self.text)}"
+        return f"<figure>{video}<figcaption>{caption}</figcaption></figure>"
+
+
+class SampledScene:
+    """A scene that is sampled as it is iterated over; finished shots are kept.
+
+    Attributes:
+        script, request, given, mode, sampling: what it is made from.
+        windows: its windows, in the order of sampling.
+        inputs, times, placed: what its windows share, the times of Euler steps, and the network on its devices.
+        shots: the finished shots, by number.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        script: Script,
+        request: SceneRequest,
+        given: Mapping[int, Given],
+        *,
+        mode: str,
+        sampling: SamplingConfig,
+        key: jax.Array,
+        on_step: Callable[[], Any],
+    ) -> None:
+        self.generator, self.script, self.request, self.given = generator, script, request, given
+        self.mode, self.sampling = mode, sampling
+        self.windows = MODES[mode].plan(request, sampling)
+        self.placed = generator.place(sampling.shards)
+        self.shots: dict[int, FinishedShot] = {}
+        self.inputs = SamplingScene(
+            request,
+            sampling,
+            layout=generator.config.layout,
+            keeps_text=generator.spec.cache.keeps_text,
+            key=key,
+            take_over=self._take_over,
+        )
+        shift = sampling.shift or generator.config.flow.shift
+        self.times = time_grid(sampling.steps, shift)
+        self._tokens = self._sample(on_step)
+
+    @property
+    def steps(self) -> int:
+        """The Euler steps of the whole scene, for a progress bar."""
+        return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
+
+    def __iter__(self) -> Iterator[FinishedShot]:
+        """Yields every sampled shot, the finished ones first."""
+        yield from list(self.shots.values())
+        while (shot := self._next()) is not None:
+            yield shot
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Samples the missing shots and writes the scene; returns the paths.
+
+        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
+        """
+        if jax.process_index():
+            for _ in self:
+                pass
+            return []
+        writer = SceneWriter(
+            Path(folder),
+            self.script,
+            given=self.given,
+            fps=self.generator.meta.fps,
+            credit=self.generator.meta.credit,
+        )
+        for shot in self:
+            writer.add(shot.number, latent=shot.latent, frames=shot.frames)
+        return writer.finish(mode=self.mode, sampling=self.sampling)
+
+    def finish(self, number: int, tokens: np.ndarray) -> FinishedShot:
+        """Takes the clean tokens of a shot, and returns it as it is kept in `shots`."""
+        grid = self.request.shots[number].grid
+        latent = unpatchify(tokens, grid, self.generator.spec.patch)
+        generator, text = self.generator, self.script.shots[number].text
+        self.shots[number] = FinishedShot(
+            number, latent, generator.codec, text=text, fps=generator.meta.fps
+        )
+        return self.shots[number]
+
+    def _sample(self, on_step: Callable[[], Any]) -> Iterator[Shot]:
+        execute = MODES[self.mode].execute
+        executor = execute(self.placed.denoiser, self.inputs, self.windows, self.times)
+        yield from sample_scene(executor, self.inputs, self.windows, on_step=on_step)
+
+    def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
+        """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are
+        given.
+        """
+        codec, patch = self.generator.codec, self.generator.spec.patch
+        given = self.given.get(number - 1)
+        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
+            if given is not None:
+                frames = given.frames
+            else:
+                frames = codec.decode(
+                    unpatchify(before, self.request.shots[number - 1].grid, patch)
+                )
+            overlap = self.script.shots[number].overlap
+            return patchify(codec.encode(frames[-overlap:]), patch)
+
+    def _next(self) -> FinishedShot | None:
+        # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
+        with jax.set_mesh(self.placed.mesh):
+            shot = next(self._tokens, None)
+        return None if shot is None else self.finish(shot.number, shot.tokens)

@@ -1,0 +1,66 @@
+"""What a change of a scene concerns: the shots that differ, and those that saw them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from lct_jax.sampling.request import SceneRequest, ShotLinks, ShotRequest
+from lct_jax.sampling.schedule import Window
+
+
+def find_changed(
+    before: tuple[SceneRequest, Sequence[Window]], after: tuple[SceneRequest, Sequence[Window]]
+) -> set[int]:
+    """Returns the shots of a scene that differ from those of the scene before, each given as its request and plan.
+
+    A shot differs in its prompt, its size, what is given of it, its seed, or the shots that it sees. Where the global
+    prompt differs, all shots do.
+    """
+    (old, old_plan), (new, plan) = before, after
+    if not is_same(old.prompt, new.prompt):
+        return {window.shots[-1] for window in plan}
+    seen = {window.shots[-1]: window.shots for window in old_plan}
+    return {
+        window.shots[-1]
+        for window in plan
+        if seen.get(window.shots[-1]) != window.shots
+        or not is_same(_without_ties(old, window.shots[-1]), _without_ties(new, window.shots[-1]))
+    }
+
+
+def find_affected(
+    changed: Collection[int], plan: Sequence[Window], *, fixed: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Returns the changed shots and those that saw them, directly or through others, in order of the plan.
+
+    Args:
+        fixed: shots that stay as they are, so that those who see them alone are not affected.
+    """
+    saw = set(changed)
+    for window in plan:
+        if (saw - set(fixed)) & set(window.shots[:-1]):
+            saw.add(window.shots[-1])
+    return tuple(window.shots[-1] for window in plan if window.shots[-1] in saw)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Returns whether two requests, or parts of them, ask for the same, arrays compared by their values."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and bool((one == other).all())
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if not dataclasses.is_dataclass(one):
+        return bool(one == other)
+    names = [field.name for field in dataclasses.fields(one)]
+    return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
+    """Returns a shot without its links to others, which count by the windows that were chosen by them."""
+    return dataclasses.replace(request.shots[shot], ties=ShotLinks())

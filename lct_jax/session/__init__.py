@@ -1,0 +1,1 @@
+"""Directs a scene shot by shot, with the model and its cache in memory."""

@@ -1,0 +1,320 @@
+"""Tests the layouts of other projects: what is read of them, what is written, and what is named as without a place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lct_jax.directing.formats import (
+    read_holocine,
+    read_shots,
+    read_story,
+    read_table,
+    write_holocine,
+    write_story,
+    write_table,
+)
+from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
+from lct_jax.directing.save_script import save_script
+from lct_jax.directing.script import Script, load_script
+from lct_jax.errors import InputError
+
+CAST = {"1": "A baker in a white apron.", "2": "A girl with a blue scarf."}
+SCRIPT = Script(
+    GlobalPrompt(CAST, "A bakery before dawn.", "Character 1 feeds Character 2."),
+    (
+        ShotPrompt("Character 1 opens the oven.", frames=37, place="oven"),
+        ShotPrompt("Character 1 turns to Character 2.", cut=False, frames=41, place="oven"),
+        ShotPrompt("Character 2 eats a roll.", frames=21, place="counter"),
+    ),
+)
+TEXTS = [shot.text for shot in SCRIPT.shots]
+HOLOCINE = {
+    "prompt": "[global caption] [character1] is a baker in a white apron. His arms are floury. "
+    "The light is low. A girl, [character2], waits with a blue scarf. This scene contains 3 shots. "
+    "[per shot caption] [character1] opens the oven. [shot cut] [character1] turns to [character2]. "
+    "[shot cut] [character2] eats a roll.",
+    "num_frames": 97,
+    "shot_cut_frames": [37, 77],
+}
+
+
+def texts_of(script: Script) -> list[str]:
+    return [shot.text for shot in script.shots]
+
+
+def lengths_of(script: Script) -> list[int | None]:
+    return [shot.frames for shot in script.shots]
+
+
+# ---- HoloCine --------------------------------------------------------------------------------------
+
+
+def test_a_prompt_of_holocine_is_taken_apart():
+    script, notes = read_holocine({**HOLOCINE, "seed": 4, "fps": 15})
+    assert script.prompt == GlobalPrompt(
+        {
+            "1": "A baker in a white apron. His arms are floury.",
+            "2": "A girl, Character 2, waits with a blue scarf.",
+        },
+        "The light is low.",
+        "",
+    )
+    assert texts_of(script) == TEXTS
+    assert lengths_of(script) == [37, 41, 21]  # 37, 40 and 20 frames of one video
+    assert script.sampler == {"seed": 4}
+    assert notes == (
+        "fps: has no place in a script",
+        "shot_cut_frames: shots of 37, 40, 20 frames last 37, 41, 21, which are 4n + 1 here",
+    )
+
+
+def test_a_prompt_of_holocine_alone_and_captions_apart_are_read():
+    script, notes = read_holocine(HOLOCINE["prompt"])
+    assert (texts_of(script), lengths_of(script), notes) == (TEXTS, [None] * 3, ())
+    apart = {"global_caption": "A bakery.", "shot_captions": ["A.", "[character1] waves."]}
+    script, notes = read_holocine({**apart, "num_frames": 41})
+    assert lengths_of(script) == [21, 21]
+    assert script.prompt == GlobalPrompt({"1": "Somebody."}, "A bakery.", "")
+    assert notes[0] == "Character 1: is described nowhere"
+
+
+def test_a_script_is_written_as_holocine_reads_it():
+    files, notes = write_holocine(SCRIPT, "bakery")
+    assert json.loads(files["bakery.json"]) == {
+        "prompt": "[global caption] [character1] is a baker in a white apron. "
+        "[character2] is a girl with a blue scarf. A bakery before dawn. "
+        "[character1] feeds [character2]. This scene contains 3 shots. [per shot caption] "
+        "[character1] opens the oven. [shot cut] [character1] turns to [character2]. "
+        "[shot cut] [character2] eats a roll.",
+        "num_frames": 97,
+        "shot_cut_frames": [37, 77],
+    }
+    assert notes == (
+        "place: of shots 1, 2, 3: has no place in HoloCine",
+        "cut: of shots 2: has no place in HoloCine",
+    )
+    again, _ = read_holocine(json.loads(files["bakery.json"]))
+    assert (again.prompt.characters, texts_of(again), lengths_of(again)) == (
+        CAST,
+        TEXTS,
+        [37, 41, 21],
+    )
+
+
+# ---- tables ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "header", "row", "first"),
+    [
+        (
+            "shotstream",
+            "shot_num_from_caption,json_path,frame_number",
+            '3,{}.captions.json,"[[0, 37], [37, 78], [78, 99]]"',
+            "shot1",
+        ),
+        (
+            "multishotmaster",
+            "gemini_caption,shot_groups",
+            '{}.captions.json,"[[0, 37], [37, 78], [78, 99]]"',
+            "shot0",
+        ),
+    ],
+)
+def test_a_table_is_written_and_read(tmp_path, layout, header, row, first):
+    files, notes = write_table(SCRIPT, "bakery", layout=layout)
+    assert files["bakery.csv"] == f"{header}\n{row.format('bakery')}\n"
+    captions = json.loads(files["bakery.captions.json"])
+    assert list(captions)[:2] == ["global_caption", first]
+    assert notes[0] == f"place: of shots 1, 2, 3: has no place in {layout}"
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    ((script, notes),) = read_table(tmp_path / "bakery.csv")
+    assert (texts_of(script), lengths_of(script)) == (TEXTS, [37, 41, 21])
+    assert (script.prompt, notes) == (SCRIPT.prompt, ())
+
+
+def test_a_table_of_several_scenes_names_files_from_a_folder_above(tmp_path):
+    folder = tmp_path / "demo/testdata"
+    folder.mkdir(parents=True)
+    for name in "ab":
+        captions = {"global_caption": "A quay.", "shot1": f"{name}.", "shot2": "A gull."}
+        (folder / f"{name}.json").write_text(json.dumps({"video_path": "x.mp4", **captions}))
+    rows = [f'2,demo/testdata/{name}.json,x.mp4,"[[0, 56], [60, 81]]"' for name in "ab"]
+    table = folder / "set.csv"
+    table.write_text(
+        "\n".join(["shot_num_from_caption,json_path,video_path,frame_number", *rows]) + "\n"
+    )
+    found = list(read_table(table))
+    assert [texts_of(script) for script, _ in found] == [["a.", "A gull."], ["b.", "A gull."]]
+    assert lengths_of(found[0].script) == [57, 21]
+    assert found[0].notes == (
+        f"{table}: line 2: video_path: has no place in a script",
+        "video_path: has no place in a script",
+        "global_caption: is one text, and stands whole in the environment",
+        "frames: shots of 56, 21 frames last 57, 21, which are 4n + 1 here",
+    )
+
+
+def test_shots_without_a_length_get_one_in_a_table():
+    script = Script(None, (ShotPrompt("A gull lands."),))
+    files, notes = write_table(script, "x", layout="shotstream")
+    assert "[[0, 81]]" in files["x.csv"]
+    assert notes == ("frames: shots 1 have none and get 81",)
+
+
+# ---- stories ---------------------------------------------------------------------------------------
+
+STORYMEM: dict[str, Any] = {
+    "story_name": "Bread",
+    "story_overview": "A baker feeds a girl.",
+    "scenes": [
+        {
+            "scene_num": 1,
+            "video_prompts": ["A baker opens the oven.", "He turns."],
+            "first_frame_prompt": ["An oven.", "A face."],
+            "cut": [True, "False"],
+        },
+        {"scene_num": 2, "video_prompts": ["A girl eats."], "cut": [True]},
+    ],
+}
+ENTITYBENCH: dict[str, Any] = {
+    "story_name": "e1",
+    "story_overview": "Ana Lima visits Ana at The Mill.",
+    "scenes": [
+        {
+            "scene_num": 1,
+            "video_prompts": ["Ana: A tall woman.\n\nAna waits in The Mill.", "x"],
+            "action_descriptions": ["Ana waits in The Mill.", "Ana Lima nods to Ana's dog."],
+            "cut": [True, False],
+        }
+    ],
+    "entity_descriptions": {
+        "Character 1": {"name": "Ana", "label": "Character 1", "description": "A tall woman."},
+        "Gen_Lima": {"name": "Ana Lima", "label": "Gen_Lima", "description": "An old woman."},
+        "Location 1": {"name": "The Mill", "label": "Location 1", "description": "A stone mill"},
+        "Object 1": {"name": "the sack", "label": "Object 1", "description": "A sack."},
+    },
+    "entity_schedule": {
+        "1:1": {"characters": ["Ana", "Ana Lima"], "places": ["The Mill"], "objects": []},
+        "1:2": {"characters": ["Ana"], "places": [], "objects": ["the sack"]},
+    },
+    "_num_scenes": 1,
+}
+
+
+def test_a_story_of_storymem_is_read():
+    script, notes = read_story(STORYMEM)
+    assert script.prompt == GlobalPrompt({}, "", "A baker feeds a girl.")
+    assert [(shot.text, shot.cut, shot.place) for shot in script.shots] == [
+        ("A baker opens the oven.", True, "scene 1"),
+        ("He turns.", False, "scene 1"),
+        ("A girl eats.", True, "scene 2"),
+    ]
+    assert notes == (
+        "story_name: has no place in a script",
+        "scenes[].first_frame_prompt: has no place in a script",
+    )
+
+
+def test_names_of_entitybench_become_ids():
+    script, notes = read_story(ENTITYBENCH)
+    assert script.prompt == GlobalPrompt(
+        {"1": "A tall woman.", "Gen_Lima": "An old woman."},
+        "The Mill: A stone mill.",
+        "Character Gen_Lima visits Character 1 at The Mill.",
+    )
+    assert script.shots == (
+        ShotPrompt("Character 1 waits in The Mill.", place="The Mill", refers=("Gen_Lima",)),
+        ShotPrompt("Character Gen_Lima nods to Character 1's dog.", cut=False),
+    )
+    assert notes == (
+        "story_name: has no place in a script",
+        "entity_descriptions, entity_schedule: 1 objects have no place in a script",
+    )
+
+
+def test_a_script_is_written_as_a_story():
+    files, notes = write_story(SCRIPT, "bread", layout="storymem")
+    story = json.loads(files["bread.json"])
+    assert [(scene["scene_num"], scene["cut"]) for scene in story["scenes"]] == [
+        (1, [True, False]),
+        (2, [True]),
+    ]
+    assert story["scenes"][1]["video_prompts"] == [
+        "Character 2: A girl with a blue scarf.\nEnvironment: A bakery before dawn.\n\n"
+        "Character 2 eats a roll."
+    ]
+    assert notes == ("frames: of shots 1, 2, 3: has no place in storymem",)
+
+
+def test_a_script_survives_entitybench():
+    files, _ = write_story(SCRIPT, "bread", layout="entitybench")
+    story = json.loads(files["bread.json"])
+    assert story["entity_schedule"]["1:2"] == {
+        "characters": ["Character 1", "Character 2"],
+        "places": ["oven"],
+        "objects": [],
+    }
+    again, _ = read_story(story)
+    assert again.prompt.characters == CAST
+    assert again.prompt.story == SCRIPT.prompt.story
+    shown = lambda script: [(shot.text, shot.cut, shot.place) for shot in script.shots]
+    assert shown(again) == shown(SCRIPT)
+
+
+# ---- all of them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "script",
+    [read_holocine(HOLOCINE).script, read_story(STORYMEM).script, read_story(ENTITYBENCH).script],
+    ids=["holocine", "storymem", "entitybench"],
+)
+def test_what_is_read_is_a_script_that_loads(tmp_path: Path, script):
+    save_script(tmp_path / "a.yaml", script)
+    assert load_script(tmp_path / "a.yaml") == script
+
+
+def test_conditions_are_named_where_they_have_no_place():
+    shots = (ShotPrompt("A face.", given=Condition("a.png")), ShotPrompt("A gull.", seed=3))
+    script = Script(None, shots, sampler={"guidance": 4.0})
+    assert write_story(script, "x", layout="storymem").notes == (
+        "given: of shots 1: has no place in storymem",
+        "seed: of shots 2: has no place in storymem",
+        "sampler.guidance: has no place in storymem",
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "said"),
+    [
+        (read_holocine, "A cat.", "prompt: found 'A cat.', expected [global caption]"),
+        (
+            read_holocine,
+            {**HOLOCINE, "shot_cut_frames": [37]},
+            "shot_cut_frames: found [37] for 3 shots of 97 frames, expected 2 that rise",
+        ),
+        (
+            read_shots,
+            {"global_caption": "x", "shot2": "A."},
+            "found shots [2], expected shot0 or shot1",
+        ),
+        (read_shots, {"shot1": "A.", "shot3": "B."}, "found shots [1, 3]"),
+        (read_story, {"scenes": []}, "scenes: found [], expected a list of scenes"),
+        (
+            read_story,
+            {"scenes": [{"video_prompts": ["A.", "B."], "cut": [True]}]},
+            "scenes[0].cut: found [True], expected one for each of the prompts",
+        ),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_what_has_not_the_layout_is_one_line(read, value, said):
+    with pytest.raises(InputError) as caught:
+        read(value)
+    assert said in str(caught.value)
