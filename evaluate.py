@@ -12,6 +12,7 @@ A scene that is sampled is in `DIR/samples` and is not sampled again, so the sam
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from lct_jax.evaluation.sample_row import RowSampler, choose_pictures
 from lct_jax.evaluation.samples import SampledShots, see_shots
 from lct_jax.evaluation.scenes import load_scenes
 from lct_jax.generator import Generator
+from lct_jax.sampling.encode_script import list_texts
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 WEIGHTS = {
@@ -59,11 +61,20 @@ def main(argv: Sequence[str]) -> None:
     # ---- what is sampled, and what measures it ---------------------------------------------------
     paths = {name: flag.value for name, flag in WEIGHTS.items() if flag.value is not None}
     rows = choose_rows(ROWS.value, weights=paths)
-    load = lambda name: Generator.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
-    generators = {name: load(name) for name in dict.fromkeys(row.weights for row in rows.values())}
+    generators = {}
+    for name in dict.fromkeys(row.weights for row in rows.values()):
+        generators[name] = Generator.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
+        # One text encoder is in memory at a time, and none beside a network.
+        generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
     scenes = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value)[: COUNT.value]
+    for generator in generators.values():
+        sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())
+        generator.encoder.encode(
+            [t for scene in scenes for t in list_texts(scene.script, sampling)]
+        )
+        generator.free_encoder()
     features = load_features(FEATURES.value, folder=out / "weights")
     judges = [load_judge(name, folder=out) for name in JUDGES.value]
     instruments = load_instruments(

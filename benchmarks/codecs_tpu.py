@@ -1,9 +1,10 @@
-"""Asks the compiler for the memory of the Wan 2.1 VAE on one TPU chip; no TPU is needed.
+"""Asks the compiler for the memory of the VAEs of Wan 2.1 and Wan 2.2 on one TPU chip; no TPU is needed.
 
     TPU_SKIP_MDS_QUERY=1 JAX_PLATFORMS=cpu python -m benchmarks.codecs_tpu --topology=v6e:2x2 --dtype=bfloat16
+    TPU_SKIP_MDS_QUERY=1 JAX_PLATFORMS=cpu python -m benchmarks.codecs_tpu --codec=wan22_vae --height=704 --width=1280
 
 The program needs libtpu. A clip is decoded and encoded one chunk (one latent frame, four frames) at a time, so a clip
-of any length takes the memory of one chunk; the 125 frames of 480x832 themselves stay on the host. The program compiles
+of any length takes the memory of one chunk; its frames themselves stay on the host. The program compiles
 the second chunk and prints the parts of the chip's memory: weights, the memory between chunks, and working space.
 """
 
@@ -20,8 +21,12 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from lct_jax.codecs.causal_conv import Past, Slots
-from lct_jax.codecs.wan_network import WanConfig, WanNetwork
-from lct_jax.codecs.wan_vae import abstract_network
+from lct_jax.codecs.wan22_vae import Wan22VAE
+from lct_jax.codecs.wan_network import WanNetwork
+from lct_jax.codecs.wan_vae import WanVAE, abstract_network
+
+CODECS = {codec.kind: codec for codec in (WanVAE, Wan22VAE)}
+CODEC = flags.DEFINE_enum("codec", "wan_vae", [*CODECS], "Which VAE.")
 
 TOPOLOGY = flags.DEFINE_string("topology", "v6e:2x2", "Kind of chip; one chip of it is used.")
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "To compute in.")
@@ -34,7 +39,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY.value).devices[0]
     place = SingleDeviceSharding(device)
-    config = WanConfig()
+    codec = CODECS[CODEC.value]
+    config, side = codec.published, codec.stride[1]
     graph, params = abstract_network(config)
 
     def decode(params: nnx.State, x: jax.Array, slots: Slots | None) -> tuple[jax.Array, Slots]:
@@ -47,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
     rows, columns = HEIGHT.value, WIDTH.value
     shapes = {
-        "decode": (decode, (1, 1, rows // 8, columns // 8, config.z_dim), 1),
+        "decode": (decode, (1, 1, rows // side, columns // side, config.z_dim), 1),
         "encode": (encode, (1, 4, rows, columns, 3), 1),
     }
     for name in WHAT.value:
@@ -71,7 +77,9 @@ def main(argv: Sequence[str]) -> None:
             "working space": memory.temp_size_in_bytes,
             "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         }
-        print(f"{name} a chunk of {rows}x{columns}, {DTYPE.value}, one chip of {TOPOLOGY.value}:")
+        print(
+            f"{codec.kind}: {name} a chunk of {rows}x{columns}, {DTYPE.value}, one chip of {TOPOLOGY.value}:"
+        )
         for part, size in parts.items():
             print(f"  {part:24s} {size / 2**30:7.2f} GiB")
         total = parts["arguments"] + parts["working space"] + parts["results"]

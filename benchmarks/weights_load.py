@@ -3,11 +3,14 @@
     python -m benchmarks.weights_load --config=configs/lct_3b.py --folder=runs/weights_load
     python -m benchmarks.weights_load --config=configs/lct_3b.py --folder=runs/weights_load --config.backbone.depth=4 \
         --kind=run
+    python -m benchmarks.weights_load --config=configs/wan_14b.py --folder=runs/weights_load --config.backbone.depth=2 \
+        --kind=base --dtype=float32
 
-Writes random weights of the config's network as a file (bfloat16, float16 or float32), or as a run with a checkpoint
-in float32, and reads them in a process of its own that simulates eight CPU devices, whose memory is the host's. Prints
-how far that process rises above what it held before, at its peak and afterwards, over the bytes of the float32
-parameters. A whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and
+Writes random weights of the config's network as a file (bfloat16, float16 or float32), as a run with a checkpoint in
+float32, or as a folder in the published layout, and reads them in a process of its own that simulates eight CPU
+devices, whose memory is the host's. Prints how far that process rises above what it held before, at its peak and
+afterwards, over the bytes of the float32 parameters; and how many of the largest tensors the peak is above these. A
+whole copy on the host beside the devices would make it 2. The first command takes 5.8 GB of disk and
 12 GB of memory; the folder is removed.
 """
 
@@ -34,7 +37,7 @@ from lct_jax.config import Config, freeze
 
 CONFIG = define_config()
 FOLDER = flags.DEFINE_string("folder", None, "Where to write; must not be there.", required=True)
-KIND = flags.DEFINE_enum("kind", "file", ["file", "run"], "What the weights are read from.")
+KIND = flags.DEFINE_enum("kind", "file", ["file", "run", "base"], "What the weights are read from.")
 NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", list(NAMES), "Of the numbers in a file.")
 WORKER = flags.DEFINE_bool("worker", False, "Read and measure (internal).")
@@ -57,13 +60,30 @@ def make_meta(config: Config) -> Any:
 
 
 def write_file(path: Path, config: Config) -> None:
-    """Writes a safetensors file of repeated noise, as it is made: it is never in memory."""
+    """Writes a file of ours."""
     from lct_jax.tensors import name_leaves
 
-    dtype = np.dtype(getattr(ml_dtypes, DTYPE.value, DTYPE.value))
     shapes = {name: leaf.shape for name, leaf in name_leaves(list_shapes(config)).items()}
-    header = make_header(shapes, dtype)
-    text = json.dumps({"__metadata__": {"meta": json.dumps(make_meta(config).to_json())}, **header})
+    write_noise(path, shapes, {"meta": json.dumps(make_meta(config).to_json())})
+
+
+def write_base(folder: Path, config: Config) -> None:
+    """Writes a folder in the published layout."""
+    from lct_jax.backbones.load import find_published, list_places
+
+    folder.mkdir()
+    published = find_published(config.network)
+    (folder / "config.json").write_text(json.dumps(published.write_config(config.backbone)))
+    shapes = {name: place.shape for name, place in list_places(config.network).items()}
+    write_noise(folder / f"{published.stem}.safetensors", shapes, {"format": "pt"})
+
+
+def write_noise(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
+) -> None:
+    """Writes a safetensors file of repeated noise, as it is made: it is never in memory."""
+    dtype = np.dtype(getattr(ml_dtypes, DTYPE.value, DTYPE.value))
+    text = json.dumps({"__metadata__": metadata, **make_header(shapes, dtype)})
     noise = np.random.default_rng(0).normal(0, 0.02, 2**22).astype(dtype).tobytes()
     with path.open("wb") as file:
         file.write(len(text.encode()).to_bytes(8, "little") + text.encode())
@@ -114,35 +134,51 @@ def read(path: Path, config: Config) -> None:
     """Reads the weights into a mesh of eight devices, and prints a line of JSON."""
     import jax
 
+    from lct_jax.backbones.load import load_published
     from lct_jax.distributed.sharding import make_mesh, with_sharding
     from lct_jax.training.checkpoint.start import TrainedWeights
 
     mesh, shapes = make_mesh(), list_shapes(config)
     # What JAX itself takes, and the libraries that read, are not the weights'.
     jax.numpy.zeros(1).block_until_ready()
-    trained = TrainedWeights(path)
+    if KIND.value == "base":
+        make = lambda: load_published(path, config.network, with_sharding(shapes, mesh))
+    else:
+        trained = TrainedWeights(path)
+        make = lambda: trained.read(with_sharding(shapes, mesh))
     before, began = forget_peak(), time.perf_counter()
-    params = jax.block_until_ready(trained.read(with_sharding(shapes, mesh)))
+    params = jax.block_until_ready(make())
     answer = {
         "seconds": time.perf_counter() - began,
         "before": before,
         "peak": read_status("VmHWM") - before,
         "held": read_status("VmRSS") - before,
         "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
+        "largest": measure_largest(config),
         "devices": mesh.size,
     }
     print(json.dumps(answer))
 
 
+def measure_largest(config: Config) -> int:
+    """Returns the float32 bytes of the largest tensor that is read in one piece."""
+    from lct_jax.backbones.load import list_places
+    from lct_jax.tensors import name_leaves
+
+    if KIND.value == "base":
+        return max(4 * math.prod(place.shape) for place in list_places(config.network).values())
+    return max(4 * leaf.size for leaf in name_leaves(list_shapes(config)).values())
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     config, folder = freeze(CONFIG.value), Path(FOLDER.value)
-    path = folder / ("weights.safetensors" if KIND.value == "file" else "run")
+    path = folder / {"file": "weights.safetensors"}.get(KIND.value, KIND.value)
     if WORKER.value:
         return read(path, config)
     folder.mkdir(parents=True)
     try:
-        (write_file if KIND.value == "file" else write_run)(path, config)
+        {"file": write_file, "run": write_run, "base": write_base}[KIND.value](path, config)
         command = [sys.executable, "-m", "benchmarks.weights_load", *sys.argv[1:], "--worker"]
         environment = {**os.environ, "XLA_FLAGS": SIMULATED, "JAX_PLATFORMS": "cpu"}
         process = subprocess.run(
@@ -156,6 +192,8 @@ def main(argv: Sequence[str]) -> None:
         print(
             f"{what} {answer[what] / 2**30:7.2f} GiB, {answer[what] / answer['bytes']:.3f} copies"
         )
+    above = answer["peak"] - answer["bytes"]
+    print(f"above {above / 2**30:6.2f} GiB, {above / answer['largest']:.2f} of the largest tensor")
 
 
 if __name__ == "__main__":

@@ -150,6 +150,11 @@ class Generator:
             on_step=on_step,
         )
 
+    def free_encoder(self) -> None:
+        """Frees the weights of the text encoder; they are read again for a text that was not encoded before."""
+        if isinstance(self.encoder, FreeableEncoder):
+            self.encoder.free()
+
     def session(
         self,
         script: str | Path | Script | None = None,
@@ -209,8 +214,7 @@ class Generator:
         if self._placed is None or self._placed.shards != shards:
             # The weights of the placement before, and those of a large encoder, may not fit beside the new ones.
             self._placed = None
-            if isinstance(self.encoder, FreeableEncoder):
-                self.encoder.free()
+            self.free_encoder()
             self._placed = place_denoiser(
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )

@@ -105,13 +105,13 @@ class SampledScene:
             take_over=self._take_over,
         )
         shift = sampling.shift or generator.config.flow.shift
-        self.times = time_grid(sampling.steps, shift)
+        self.times = time_grid(sampling.steps, shift, sampling.solver)
         self._tokens = self._sample(on_step)
 
     @property
     def steps(self) -> int:
-        """The Euler steps of the whole scene, for a progress bar."""
-        return sum(bool(window.denoised) for window in self.windows) * self.sampling.steps
+        """The steps of the whole scene, for a progress bar."""
+        return sum(bool(window.denoised) for window in self.windows) * (len(self.times) - 1)
 
     def __iter__(self) -> Iterator[FinishedShot]:
         """Yields every sampled shot, the finished ones first."""

@@ -114,6 +114,7 @@ ENTRY_POINTS = (
     "model_files",
     "encode_texts",
     "direct",
+    "interactive",
     "directing/convert",
     "directing/review",
     "check_base",

@@ -80,7 +80,7 @@ def run(
     request: SceneRequest, plan, backbone, *, config=CONFIG, shift=1.0, seed=0, on_step=None, **more
 ):
     job = make_job(request, config=config, seed=seed, **more)
-    executor = FullPass(Partial(backbone), job, time_grid(config.steps, shift))
+    executor = FullPass(Partial(backbone), job, time_grid(config.steps, shift, config.solver))
     shots = sample_scene(executor, job, plan, on_step=on_step or (lambda: None))
     return {shot.number: shot.tokens for shot in shots}
 

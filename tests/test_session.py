@@ -124,7 +124,7 @@ def test_a_kept_shot_stays_and_is_given_in_the_saved_script(mode, tmp_path):
     script = load_script(tmp_path / "script.yaml")
     assert paths[-1] == tmp_path / "script.yaml"
     assert script.shots[1].given == Condition(
-        str(tmp_path / "latents.safetensors"), time=0.2, tensor="shot_02"
+        str(tmp_path / "kept.safetensors"), time=0.2, tensor="shot_02"
     )
     kept = {n: latent for n, latent in latents_of(session).items() if n != 1}
     check_same(kept, sample(script))

@@ -57,7 +57,7 @@ def write_arguments(folder: Path, *more: str) -> list[str]:
 
 
 def tune(folder: Path, *more: str) -> Result:
-    return run_program(*write_arguments(folder, *more))
+    return run_program(*write_arguments(folder, "--until=export", *more))
 
 
 def find_states(result: Result) -> dict[str, str]:
@@ -90,7 +90,7 @@ def test_a_base_becomes_a_scene_model_in_one_command_that_is_killed_once(tmp_pat
 
     # Training reads records alone: the text encoder is not there.
     (base / "text_encoder").rename(tmp_path / "away")
-    kill_in_scenes(start_program(*write_arguments(tmp_path)), out)
+    kill_in_scenes(start_program(*write_arguments(tmp_path, "--until=export")), out)
     (tmp_path / "away").rename(base / "text_encoder")
 
     result = tune(tmp_path)
@@ -127,7 +127,7 @@ def test_the_command_holds_no_chip(tmp_path):
     """With no backend that could be initialised, the parent still prints what it would run."""
     write_footage(tmp_path)
     shutil.copytree(shared_base(), tmp_path / "base")
-    arguments = write_arguments(tmp_path, "--dry-run")
+    arguments = write_arguments(tmp_path, "--dry-run", "--until=export")
     process = start_program(*arguments, environment={"JAX_PLATFORMS": "none_such"})
     said, complaints = process.communicate(timeout=60)
     assert process.returncode == 0, complaints

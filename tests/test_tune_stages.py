@@ -26,8 +26,9 @@ def request_(tmp_path) -> Request:
         config=None,
         script=None,
         topology=None,
+        lora=False,
         causal=False,
-        until="export",
+        until="evaluate",
         edits=("--config.training.steps=7",),
     )
 
@@ -39,15 +40,35 @@ def find_done(request: Request) -> list[str]:
 def test_a_stage_is_done_again_with_another_command_or_other_footage(request_):
     for stage in list_stages(request_):
         mark_done(request_.out, stage)
-    every = ["check", "plan", "prepare", "scenes", "sample", "export"]
+    every = ["check", "plan", "prepare", "scenes", "sample", "export", "evaluate"]
     assert find_done(request_) == every
     edited = dataclasses.replace(request_, edits=("--config.training.steps=8",))
-    assert find_done(edited) == ["check", "sample", "export"]
+    assert find_done(edited) == ["check", "sample", "export", "evaluate"]
     path = Path(request_.scenes)
     path.write_text(path.read_text().replace("Rain on", "Snow on"))
     assert find_done(request_) == [name for name in every if name != "prepare"]
     forget(request_.out, "prepare")
     assert find_done(request_) == ["check", "plan"]
+
+
+def test_a_lora_is_exported_alone(request_):
+    find = lambda request: [s.command[4:] for s in list_stages(request) if s.name == "export"]
+    out = request_.out / "weights"
+    assert find(request_) == [("--layout=diffusers", f"--out={out / 'transformer'}")]
+    lora = dataclasses.replace(request_, lora=True)
+    assert find(lora) == [("--layout=peft", f"--out={out / 'lora.safetensors'}")]
+
+
+def test_what_is_evaluated_can_be_sampled_jointly(request_, tmp_path):
+    find = lambda request: list_stages(request)[-1].command[3]
+    assert find(request_) == f"--scenes={request_.scenes}"
+    mine = str(tmp_path / "mine.json")
+    Path(mine).write_text("{}")
+    assert find(dataclasses.replace(request_, script=mine)) == f"--scenes={mine}"
+    for window, expected in ((1, request_.scenes), (0, request_.out / "script.json")):
+        request_.out.mkdir(exist_ok=True)
+        (request_.out / "config.json").write_text(json.dumps({"sampling": {"window": window}}))
+        assert find(request_) == f"--scenes={expected}"
 
 
 def test_new_videos_are_prepared(request_, tmp_path):

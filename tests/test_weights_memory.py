@@ -30,3 +30,20 @@ def test_the_host_holds_no_second_copy_of_weights_in_a_file(tmp_path, dtype):
     assert answer["bytes"] > 1.09e9
     assert answer["bytes"] < answer["held"] <= answer["peak"] < 1.25 * answer["bytes"]
     assert not folder.exists()
+
+
+def test_reading_a_published_base_takes_the_parameters_and_a_tensor_or_two(tmp_path):
+    """One block of the 14B's width: 2.3 GB, whose largest tensor has 0.63."""
+    folder = tmp_path / "weights"
+    size = ("--config=configs/wan_14b.py", "--config.backbone.depth=1", "--dtype=float32")
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.weights_load", f"--folder={folder}", *size, "--kind=base"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    answer = json.loads(result.stdout.splitlines()[0])
+    assert answer["largest"] == 4 * 5120 * 6 * 5120
+    assert answer["bytes"] > 2.3e9
+    assert answer["peak"] - answer["bytes"] < 2 * answer["largest"]

@@ -48,7 +48,9 @@ class UncachedPass(CachedPass):
             for other in self._rests_on(window):
                 self.cache.make(other)
             velocity = self.backbone.denoise(self.cache.gather(shot))
-            noisy_LC = run_steps(velocity, inputs, noisy_LC, step, step + np.int32(1))
+            noisy_LC = run_steps(
+                velocity, inputs, noisy_LC, step, step + np.int32(1), self.scene.scheme
+            )
             on_step()
         return put_back(drop_padding(batch, noisy_LC), start.parts)
 

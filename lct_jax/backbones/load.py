@@ -135,15 +135,18 @@ def load_published(folder: str | Path, config: NetworkConfig, shapes: Any) -> An
         InputError: another network, or tensors that are missing, unexpected, in two files or of another shape or dtype.
     """
     check_backbone(folder, config.backbone)
-    leaves = {name: _make_zeros(leaf) for name, leaf in name_leaves(shapes).items()}
     wanted, places, published = name_leaves(shapes), list_places(config), find_published(config)
+    leaves: dict[str, Any] = {}
     for name, array in _iter_whole(find_shards(find_folder(folder), published.stem), places):
         place = places[name]
         leaf, layer = wanted[place.ours], place.layer
         piece = _place(place.turn.load(array), leaf, layered=layer is not None)
-        whole = leaves[place.ours]
-        leaves[place.ours] = piece if layer is None else _put(whole, piece, layer)
-    return jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
+        if layer is not None:
+            # A stack is made with its first layer, so that nothing is allocated twice.
+            whole = leaves.pop(place.ours) if place.ours in leaves else _make_zeros(leaf)
+            piece = _put(whole, piece, layer)
+        leaves[place.ours] = piece
+    return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
 
 
 def save_published(

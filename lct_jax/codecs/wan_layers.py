@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import nnx
 
@@ -152,7 +153,8 @@ def average_down(x: jax.Array, features: int, *, times: int, sides: int) -> jax.
 
     A block of `times` frames, `sides` rows and `sides` columns gives each of its numbers, channel by channel, to one of
     the new channels, which is the mean of those that it gets. At the start of a video, where a frame is missing, zeros
-    stand before it.
+    stand before it. It is written as a convolution with a constant kernel: on TPU an axis of two places as the last one
+    would take the room of 128.
 
     Args:
         x: [B T X Y c]; c times the places of a block is a multiple of `features`.
@@ -160,25 +162,37 @@ def average_down(x: jax.Array, features: int, *, times: int, sides: int) -> jax.
     Returns:
         [B, ceil(T / times), X / sides, Y / sides, features].
     """
+    channels, places = x.shape[-1], times * sides**2
+    number = np.arange(channels * places)  # of a number in its block, channel by channel
+    share = channels * places // features
+    kernel = np.zeros((channels * places, features), np.float32)
+    kernel[number, number // share] = 1 / share
+    kernel = rearrange(
+        kernel, "(c i j k) d -> i j k c d", c=channels, i=times, j=sides, k=sides
+    ).astype(x.dtype)
     x = jnp.pad(x, ((0, 0), (-x.shape[1] % times, 0), (0, 0), (0, 0), (0, 0)))
-    blocks = rearrange(x, "B (T i) (X j) (Y k) c -> B T X Y (c i j k)", i=times, j=sides, k=sides)
-    return blocks.reshape(*blocks.shape[:-1], features, -1).mean(-1)
+    parts = [
+        convolve_frames(x[:, i::times], kernel[i], stride=sides, padding="VALID")
+        for i in range(times)
+    ]
+    return sum(parts[1:], start=parts[0])
 
 
 def repeat_up(x: jax.Array, features: int, *, times: int, sides: int, at_start: bool) -> jax.Array:
     """Repeats numbers to more places, the shortcut of Wan 2.2 beside an upsampling and the reverse of `average_down`.
 
     Args:
-        x: [B T X Y c]; `features` times the places of a block is a multiple of c.
+        x: [B T X Y c]; c is a multiple of `features`, and the places of a block are a multiple of c / features.
         at_start: whether x begins with the first frame of the video, which is not repeated in time.
 
     Returns:
         [B, T times - (times - 1 at the start), X sides, Y sides, features].
     """
-    repeated = jnp.repeat(x, features * times * sides**2 // x.shape[-1], axis=-1)
-    made = rearrange(
-        repeated, "B T X Y (c i j k) -> B (T i) (X j) (Y k) c", i=times, j=sides, k=sides
-    )
+    step = x.shape[-1] // features
+    places = times * sides**2
+    # The channels of a block's place are every `step`-th one, and its neighbours share them.
+    parts = [x[..., place * step // places :: step] for place in range(places)]
+    made = rearrange(parts, "(i j k) B T X Y c -> B (T i) (X j) (Y k) c", i=times, j=sides, k=sides)
     return made[:, times - 1 :] if at_start else made
 
 

@@ -16,8 +16,13 @@ class SamplingConfig:
     """Says how scenes are sampled [S: A.2].
 
     Attributes:
-        steps: the number of Euler steps. guidance: the scale of text-only classifier-free guidance.
+        steps: the number of steps, that is, of evaluations of the network. solver: "euler" [S], or "heun", of second
+            order, which takes half as many steps with two evaluations each.
+        guidance: the scale of text-only classifier-free guidance.
         shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
+        guidance_from, guidance_to: the interval of times in which guidance is applied; outside of it the prompted
+            velocity is taken as it is. guidance_rescale: the share in which a guided velocity is rescaled to the spread
+            of the prompted one.
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
         condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:
@@ -36,7 +41,11 @@ class SamplingConfig:
     """
 
     steps: Positive = 32
+    solver: Literal["euler", "heun"] = "euler"
     guidance: NonNegativeFloat = 7.5
+    guidance_from: Share = 0.0
+    guidance_to: Share = 1.0
+    guidance_rescale: Share = 0.0
     shift: NonNegativeFloat = 0.0
     negative_scene: str = (
         "Low quality film, blurred, noisy, overexposed, washed-out colours, compression artefacts, "
@@ -61,3 +70,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.frames % 4 != 1:
             raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")
+        if self.solver == "heun" and self.cache == "reuse":
+            raise InputError(
+                "sampling.solver: found 'heun', expected 'euler' with sampling.cache 'reuse'"
+            )

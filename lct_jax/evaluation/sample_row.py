@@ -26,8 +26,9 @@ from lct_jax.evaluation.rows import Row
 from lct_jax.evaluation.samples import SampledShots
 from lct_jax.evaluation.scenes import EvaluatedScene, Pictures
 from lct_jax.files import replace_folder
-from lct_jax.generator import FinishedShot, Generator
-from lct_jax.scene_files import SceneWriter
+from lct_jax.generator import Generator
+from lct_jax.sampled_scene import FinishedShot
+from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.seeds import make_key
 from lct_jax.tensors import load_tensors_of
 

@@ -28,6 +28,7 @@ from lct_jax.sampling.euler import (
     take_step,
     times_of_groups,
 )
+from lct_jax.sampling.guidance import scale_steps
 from lct_jax.sampling.passes import Shot, run_all_steps
 from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.schedule import Window
@@ -165,26 +166,26 @@ class CachedPass:
     ) -> np.ndarray:
         """Runs all Euler steps of a window; where the cache stores one of them, that step's pass is not repeated."""
         shot, first = window.shots[-1], np.int32(0)
-        start = self.scene.start(shot, clean)
+        start, scheme = self.scene.start(shot, clean), self.scene.scheme
         batch, inputs = self._start(shot, start)
         noisy_LC = jnp.asarray(batch.video.value[0])
         history = self.cache.gather(shot)
         velocity = self.backbone.denoise(history)
         if keeps and self._reuses:
             kept = self._step_to_keep()
-            noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept)
+            noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept, scheme)
             self._hold_step(start, shot, batch, noisy_LC, kept)
             time_BS = times_of_groups(inputs, self.times[kept])
             video = both_rows(inputs, noisy_LC)
             seen = self.backbone.prefill(history, video, batch.text, time_BS)
             self.cache.store(shot + 1, batch, seen.kept)
-            noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept), kept + 1
-        done = run_all_steps(velocity, inputs, noisy_LC, on_step, first=first)
+            noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept, scheme), kept + 1
+        done = run_all_steps(velocity, inputs, noisy_LC, on_step, scheme=scheme, first=first)
         return put_back(drop_padding(batch, done), start.parts)
 
     def _start(self, shot: int, start: HeldShot) -> tuple[PackedBatch, LoopInputs]:
         batch, held = self.cache.pack(shot, start)
-        guidance = self.scene.config.guidance
+        guidance = scale_steps(self.scene.config, self.times)
         return batch, make_loop_inputs(batch, held=held, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:

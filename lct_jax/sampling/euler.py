@@ -1,4 +1,4 @@
-"""The Euler loop: one compiled program for all steps of a window, whatever its plan and its model.
+"""The loop of steps: one compiled program for all steps of a window, whatever its plan and its model.
 
 The model is a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument of the
 program as the parameters are. Both guidance branches are rows of one call. Which steps are run is decided at run time:
@@ -7,6 +7,7 @@ windows of one shape share the program, and the host waits for nothing between s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,8 +17,23 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lct_jax.flow import shift_time
-from lct_jax.sampling.guidance import BRANCHES, guide
+from lct_jax.sampling.guidance import BRANCHES, guide, rescale
 from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
+
+
+class Scheme(NamedTuple):
+    """How a step is taken; every scheme has a program of its own.
+
+    Attributes:
+        solver: "euler", or "heun", which averages the velocities at both ends of a step.
+        rescale: the share in which a guided velocity is rescaled to the spread of the prompted one, 0 for none.
+    """
+
+    solver: str = "euler"
+    rescale: float = 0.0
+
+
+EULER = Scheme()
 
 
 class LoopInputs(NamedTuple):
@@ -29,7 +45,7 @@ class LoopInputs(NamedTuple):
         moving: bool[S], the groups that are denoised.
         held: float32[S], the constant time of the other groups.
         times: float32[steps + 1] from 1 to 0.
-        guidance: the guidance scale.
+        guidance: float32[steps], the guidance scale of every step.
     """
 
     text: Tokens
@@ -37,21 +53,31 @@ class LoopInputs(NamedTuple):
     moving: np.ndarray
     held: np.ndarray
     times: np.ndarray
-    guidance: np.float32
+    guidance: np.ndarray
 
 
-def time_grid(steps: int, shift: float) -> np.ndarray:
-    """Returns float32[steps + 1] times from 1 to 0, shifted by a factor as those of training are."""
-    return np.asarray(shift_time(np.linspace(1.0, 0.0, steps + 1), shift), np.float32)
+def time_grid(steps: int, shift: float, solver: str = "euler") -> np.ndarray:
+    """Returns times from 1 to 0, float32, shifted by a factor as those of training are.
+
+    There are `steps` intervals for Euler. Heun's, which take two evaluations each and the last one, are as many as
+    `steps` evaluations allow.
+    """
+    intervals = steps if solver == "euler" else (steps + 1) // 2
+    return np.asarray(shift_time(np.linspace(1.0, 0.0, intervals + 1), shift), np.float32)
 
 
 def make_loop_inputs(
-    batch: PackedBatch, *, held: Mapping[int, float], times: np.ndarray, guidance: float
+    batch: PackedBatch,
+    *,
+    held: Mapping[int, float],
+    times: np.ndarray,
+    guidance: np.ndarray | float,
 ) -> LoopInputs:
     """Returns the inputs of the loop for a packed window.
 
     Args:
         held: the constant time of every slot that is not denoised; that of the global prompt is always 0.
+        guidance: the scale, or one for every step.
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1
@@ -59,7 +85,8 @@ def make_loop_inputs(
     moving_S[index.slot[0][index.shot[0] != GLOBAL_SHOT]] = True
     for slot, time in held.items():
         held_S[slot], moving_S[slot] = time, False
-    return LoopInputs(batch.text, index, moving_S, held_S, times, np.float32(guidance))
+    scales = np.broadcast_to(np.asarray(guidance, np.float32), len(times) - 1)
+    return LoopInputs(batch.text, index, moving_S, held_S, times, scales)
 
 
 def times_of_groups(inputs: LoopInputs, time: jax.Array) -> jax.Array:
@@ -74,26 +101,67 @@ def both_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
     return Tokens(jnp.stack([noisy_LC] * BRANCHES), inputs.index)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="scheme")
 def run_steps(
-    velocity: Partial, inputs: LoopInputs, noisy_LC: jax.Array, first: int, last: int
+    velocity: Partial,
+    inputs: LoopInputs,
+    noisy_LC: jax.Array,
+    first: int,
+    last: int,
+    scheme: Scheme = EULER,
 ) -> jax.Array:
-    """Runs Euler steps first..last - 1 of a window and returns the tokens; those of conditions do not change."""
+    """Runs steps first..last - 1 of a window and returns the tokens; those of conditions do not change."""
+
+    def ask(noisy_LC: jax.Array, time: jax.Array) -> jax.Array:
+        times = times_of_groups(inputs, time)
+        return velocity(both_rows(inputs, noisy_LC), inputs.text, times)
 
     def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
-        times = times_of_groups(inputs, inputs.times[number])
-        answer_BLC = velocity(both_rows(inputs, noisy_LC), inputs.text, times)
-        return take_step(inputs, noisy_LC, answer_BLC, number)
+        answer_BLC = ask(noisy_LC, inputs.times[number])
+        moved_LC = take_step(inputs, noisy_LC, answer_BLC, number, scheme)
+        if scheme.solver == "euler":
+            return moved_LC
+
+        def correct() -> jax.Array:
+            end_BLC = ask(moved_LC, inputs.times[number + 1])
+            mean_LC = (
+                _guide(inputs, answer_BLC, number, scheme)
+                + _guide(inputs, end_BLC, number + 1, scheme)
+            ) / 2  # fmt: skip
+            return _move(inputs, noisy_LC, mean_LC, number)
+
+        # There is nothing to correct with at time 0, where no noise is left to tell from the picture.
+        return jax.lax.cond(inputs.times[number + 1] > 0, correct, lambda: moved_LC)
 
     return jax.lax.fori_loop(first, last, step, noisy_LC)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="scheme")
 def take_step(
-    inputs: LoopInputs, noisy_LC: jax.Array, velocity_BLC: jax.Array, number: jax.Array
+    inputs: LoopInputs,
+    noisy_LC: jax.Array,
+    velocity_BLC: jax.Array,
+    number: jax.Array,
+    scheme: Scheme = EULER,
 ) -> jax.Array:
     """Takes one Euler step along the guided velocity and returns the tokens."""
+    return _move(inputs, noisy_LC, _guide(inputs, velocity_BLC, number, scheme), number)
+
+
+def _guide(
+    inputs: LoopInputs, velocity_BLC: jax.Array, number: jax.Array, scheme: Scheme
+) -> jax.Array:
+    """Returns the guided velocity [L C] of step `number`."""
+    guided_LC = guide(velocity_BLC, inputs.guidance[number])
+    if not scheme.rescale:
+        return guided_LC
+    slot_L, slots = inputs.index.slot[0], inputs.moving.shape[0]
+    return rescale(guided_LC, velocity_BLC[0], slot_L, slots=slots, share=scheme.rescale)
+
+
+def _move(
+    inputs: LoopInputs, noisy_LC: jax.Array, velocity_LC: jax.Array, number: jax.Array
+) -> jax.Array:
     moving_L1 = inputs.moving[inputs.index.slot[0]][:, None]
     length = inputs.times[number + 1] - inputs.times[number]
-    moved_LC = noisy_LC + length * guide(velocity_BLC, inputs.guidance)
-    return jnp.where(moving_L1, moved_LC, noisy_LC)
+    return jnp.where(moving_L1, noisy_LC + length * velocity_LC, noisy_LC)

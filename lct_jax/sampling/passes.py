@@ -18,7 +18,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lct_jax.distributed.sharding import fetch
-from lct_jax.sampling.euler import LoopInputs, make_loop_inputs, run_steps
+from lct_jax.sampling.euler import LoopInputs, Scheme, make_loop_inputs, run_steps
+from lct_jax.sampling.guidance import scale_steps
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene, pack_window, put_back, separate_parts
 from lct_jax.types import GLOBAL_SHOT
@@ -92,10 +93,10 @@ class FullPass:
             batch,
             held={numbers[s] - first: h.time for s, h in held.items()} | held_parts,
             times=self.times,
-            guidance=scene.config.guidance,
+            guidance=scale_steps(scene.config, self.times),
         )
         noisy_LC = jnp.asarray(batch.video.value[0])
-        done = run_all_steps(self.forward, inputs, noisy_LC, on_step)
+        done = run_all_steps(self.forward, inputs, noisy_LC, on_step, scheme=scene.scheme)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
         return {s: put_back(tokens_LC[shot_L == numbers[s]], x.parts) for s, x in starts.items()}
 
@@ -106,9 +107,10 @@ def run_all_steps(
     noisy_LC: jax.Array,
     on_step: Callable[[], None],
     *,
+    scheme: Scheme,
     first: int = 0,
 ) -> jax.Array:
-    """Runs all Euler steps from `first` on; the host dispatches all of them and then waits only to report progress.
+    """Runs all steps from `first` on; the host dispatches all of them and then waits only to report progress.
 
     Steps before `first` are reported with the others.
     """
@@ -116,7 +118,7 @@ def run_all_steps(
     cuts = np.linspace(first, steps, min(SEGMENTS, steps - first) + 1).round().astype(np.int32)
     parts = []
     for start, end in itertools.pairwise(cuts):
-        noisy_LC = run_steps(velocity, inputs, noisy_LC, start, end)
+        noisy_LC = run_steps(velocity, inputs, noisy_LC, start, end, scheme)
         parts.append((noisy_LC, end - start))
     for _ in range(first):
         on_step()

@@ -19,6 +19,7 @@ import numpy as np
 from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
+from lct_jax.sampling.euler import Scheme
 from lct_jax.sampling.request import HeldTokens, Prompt, SceneRequest
 from lct_jax.seeds import make_key
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, Array, PackedBatch, TokenIndex
@@ -67,6 +68,11 @@ class SamplingScene:
         """The most tokens in the text of a shot; beside the video, the global prompt is a part of it."""
         shared = self.layout.scene_span if self.request.text == "beside" else 0
         return shared + self.layout.shot_span
+
+    @property
+    def scheme(self) -> Scheme:
+        """How steps are taken."""
+        return Scheme(self.config.solver, self.config.guidance_rescale)
 
     def draw_noise(self, shot: int) -> jax.Array:
         """Returns the noise, float32[L C] on the device, from which a shot is denoised."""

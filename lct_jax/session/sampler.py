@@ -76,10 +76,15 @@ class ChangeSampler:
     Args:
         generator: the model.
         on_step: is called once an Euler step.
+
+    Attributes:
+        planned: the Euler steps of the change that is under way, or of the last one.
+        cached: the cache of the causal mode, once there is one.
     """
 
     def __init__(self, generator: Generator, *, on_step: Callable[[], Any]) -> None:
         self.generator, self.on_step = generator, on_step
+        self.planned = 0
         self.cached: CachedPass | None = None
 
     def change(self, state: State, script: Script) -> Change:
@@ -94,6 +99,7 @@ class ChangeSampler:
             return Change(State(script), ())
         scene = self.generator.sample(script)
         anew = _find_anew(state, scene)
+        self.planned = len(anew) * scene.sampling.steps
         takes = {number: take for number, take in state.takes.items() if number not in anew}
         clean = {n: x.given for n, x in enumerate(scene.request.shots) if x.given is not None}
         clean |= {number: take.tokens for number, take in takes.items()}

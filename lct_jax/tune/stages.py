@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lct_jax.data.scene_file import load_scene_file
 from lct_jax.files import replace_atomically
 from lct_jax.tensors import hash_file
 
-STAGES = ("check", "plan", "prepare", "scenes", "causal", "sample", "export")
+STAGES = ("check", "plan", "prepare", "scenes", "causal", "sample", "export", "evaluate")
+# Scenes that are evaluated, each sampled in two or three ways.
+EVALUATED = 4
 # Where `lct_jax.plan` gets a topology that is not known yet.
 UNKNOWN = "CHIPS"
 ROOT = Path(__file__).parents[2]
@@ -27,6 +30,7 @@ class Request:
         config: the config to tune with; None takes that of the base's family.
         script: the script to sample; None makes one of a held-out scene.
         topology: the chips to plan for; None takes those that the check found.
+        lora: whether a LoRA is trained, and exported alone.
         causal: whether the network is tuned with causal context after that.
         until: the last stage.
         edits: flags `--config.SECTION.FIELD=VALUE` for every stage that takes a config.
@@ -39,6 +43,7 @@ class Request:
     config: str | None
     script: str | None
     topology: str | None
+    lora: bool
     causal: bool
     until: str
     edits: tuple[str, ...]
@@ -118,11 +123,27 @@ def list_stages(request: Request) -> list[Stage]:
         Stage(
             "export",
             (
-                *("-m", "lct_jax.export", f"--checkpoint={out / last}", "--layout=diffusers"),
-                *("--dtype=bfloat16", f"--out={out / 'weights/transformer'}"),
+                *("-m", "lct_jax.export", f"--checkpoint={out / last}", "--dtype=bfloat16"),
+                *(
+                    ("--layout=peft", f"--out={out / 'weights/lora.safetensors'}")
+                    if request.lora
+                    else ("--layout=diffusers", f"--out={out / 'weights/transformer'}")
+                ),
             ),
         ),
     ]
+    stages.append(
+        Stage(
+            "evaluate",
+            (
+                *(str(ROOT / "evaluate.py"), f"--checkpoint={out / 'scenes'}"),
+                *((f"--causal={out / 'causal'}",) if request.causal else ()),
+                f"--rows=independent,joint{',causal' if request.causal else ''}",
+                *(f"--scenes={_find_evaluated(request)}", f"--count={EVALUATED}"),
+                f"--out={out / 'evaluation'}",
+            ),
+        )
+    )
     wanted = STAGES[: STAGES.index(request.until) + 1]
     skipped = () if request.causal else ("causal",)
     return [stage for stage in stages if stage.name in wanted and stage.name not in skipped]
@@ -167,6 +188,18 @@ def _find_topology(request: Request) -> str:
     if found is None and about.is_file():
         found = json.loads(about.read_text())["topology"]
     return found or UNKNOWN
+
+
+def _find_evaluated(request: Request) -> str | Path:
+    """Returns the scene file, where its held-out scenes can be sampled jointly, else the script that is sampled."""
+    if request.script is not None or request.scenes is None:
+        return request.script or request.out / "script.json"
+    scenes = load_scene_file(request.scenes).scenes
+    sizes = [len(scene.script.shots) for scene in scenes if scene.split == "held_out"]
+    known = (request.out / "config.json").is_file()
+    if not sizes or (known and max(sizes) > int(request.find_setting("sampling", "window"))):
+        return request.out / "script.json"
+    return request.scenes
 
 
 def _identify_footage(request: Request) -> str:

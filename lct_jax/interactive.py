@@ -1,0 +1,261 @@
+"""Directs a scene shot by shot at a prompt: a line is the next shot, and a word changes what was done.
+
+    python -m lct_jax.interactive --checkpoint=DIR [--codec=FILE] [--script=FILE] [--mode=causal] [--out=DIR]
+
+The model, and in causal mode its cache, stay in memory. A finished shot is written to `--out` at once, and so is the
+script of what was done, from which `sample.py` makes the same latents. `help` lists the words; Ctrl-C during a shot
+goes back to the prompt, and nothing is lost. Without `--script`, `environment TEXT` (or `story`, or `character 1 TEXT`)
+comes first: it says what all shots share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from tqdm import tqdm
+
+import lct_jax
+from lct_jax.cli import define_path, define_sampling, run
+from lct_jax.directing.prompts import Condition
+from lct_jax.directing.save_script import to_plain
+from lct_jax.directing.yaml_text import write_yaml
+from lct_jax.errors import InputError, make_folder
+from lct_jax.sampled_scene import FinishedShot
+from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.session.session import Session
+from lct_jax.startup import define_compilation_cache, use_compilation_cache
+
+CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
+CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
+ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
+SCRIPT = define_path("script", "Script to begin with (YAML or JSON); its shots are sampled first.")
+OUT = define_path("out", "Folder to write to; default: a new one, runs/session.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    None,
+    ["autoregressive", "causal"],
+    "How shots are sampled; default: as the weights were trained.",
+)
+WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
+define_compilation_cache()
+SETTINGS = define_sampling()
+
+HELP = """\
+TEXT               the next shot, after a cut; `shot TEXT` where TEXT begins with one of these words
++ TEXT             the next shot, which goes on from the one before it
+given FILE TEXT    an image or a video as the next shot
+redo [N]           shot N, or the last one, from another seed
+edit N TEXT        another prompt for shot N
+undo               takes the last change back
+keep [N]           no later change makes shot N, or the last one, anew
+character ID TEXT  who plays; environment TEXT, story TEXT: where, and what happens
+history N N ..     the shots that the next shot sees; `history` alone: those that the model chooses
+seed N             the seed of the next shot, or of the next redo
+frames N           the length of the shots to come; `frames` alone: the usual one
+script             shows what was done; save [DIR]: writes it and the whole scene
+quit               ends"""
+
+
+class Director:
+    """Does what the lines of a person say.
+
+    Args:
+        session: the session.
+        out: the folder to write to.
+        say: shows a line.
+    """
+
+    def __init__(self, session: Session, out: Path, *, say: Callable[[str], Any] = print) -> None:
+        self.session, self.out, self.say = session, out, say
+        self._history: tuple[int, ...] | None = None
+        self._seed: int | None = None
+        self._frames: int | None = None
+        self._written: dict[int, FinishedShot] = {}
+        self._words: dict[str, Callable[[str], None]] = {
+            "+": lambda text: self._shoot(text, cut=False),
+            "shot": self._shoot,
+            "given": self._give,
+            "redo": self._redo,
+            "edit": self._edit,
+            "undo": self._undo,
+            "keep": self._keep,
+            "character": self._describe,
+            "environment": lambda text: self._set_scene(environment=text),
+            "story": lambda text: self._set_scene(story=text),
+            "history": self._choose_history,
+            "seed": self._choose_seed,
+            "frames": self._choose_frames,
+            "script": lambda _: self.say(write_yaml(to_plain(session.script, folder=out))),
+            "save": self._save,
+            "help": lambda _: self.say(HELP),
+        }
+
+    def do(self, line: str) -> bool:
+        """Does what a line says, and returns whether to go on; mistakes and Ctrl-C are shown and change nothing."""
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            return True
+        if word in ("quit", "exit"):
+            return False
+        before = self.session.script
+        try:
+            self._words.get(word, lambda _: self._shoot(line.strip()))(rest.strip())
+        except InputError as error:
+            self.say(f"error: {error}")
+        except KeyboardInterrupt:
+            if self.session.script is before:
+                self.say("stopped: the scene is as before")
+            else:
+                self.say("the scene was changed before it could be stopped; undo takes it back")
+                self.show()
+        return True
+
+    def _shoot(self, text: str, *, cut: bool = True) -> None:
+        self.session.shot(
+            text, cut=cut, history=self._history, seed=self._seed, frames=self._frames
+        )
+        self._history = self._seed = None
+        self.show()
+
+    def _give(self, rest: str) -> None:
+        try:
+            file, *words = shlex.split(rest)
+        except ValueError:
+            raise InputError("given: expected FILE TEXT, a name with spaces in quotes") from None
+        self.session.shot(" ".join(words), given=Condition(file))
+        self.show()
+
+    def _redo(self, rest: str) -> None:
+        self.session.redo(_read_number(rest, "redo"), seed=self._seed)
+        self._seed = None
+        self.show()
+
+    def _edit(self, rest: str) -> None:
+        number, _, text = rest.partition(" ")
+        self.session.edit(_read_number(number, "edit N TEXT", needed=True), text)
+        self.show()
+
+    def _undo(self, _: str) -> None:
+        if not self.session.undo():
+            raise InputError("undo: nothing was done")
+        self.show()
+
+    def _keep(self, rest: str) -> None:
+        self.session.keep(_read_number(rest, "keep"))
+        self.show()
+
+    def _describe(self, rest: str) -> None:
+        name, _, text = rest.partition(" ")
+        self.session.describe(characters={name: text})
+        self.show()
+
+    def _set_scene(self, **texts: str) -> None:
+        self.session.describe(**texts)
+        self.show()
+
+    def _choose_history(self, rest: str) -> None:
+        numbers = rest.replace(",", " ").split()
+        self._history = tuple(_read_number(n, "history", needed=True) for n in numbers) or None
+
+    def _choose_seed(self, rest: str) -> None:
+        self._seed = _read_number(rest, "seed")
+
+    def _choose_frames(self, rest: str) -> None:
+        self._frames = _read_number(rest, "frames")
+
+    def _save(self, rest: str) -> None:
+        for path in self.session.save(rest or self.out):
+            self.say(str(path))
+
+    def show(self) -> None:
+        """Writes shots that are not yet there and the script as it is now, and says where new shots are."""
+        make_folder(self.out)
+        meta, script = self.session.generator.meta, self.session.script
+        writer = SceneWriter(self.out, script, given={}, fps=meta.fps, credit=meta.credit)
+        shots = {shot.number: shot for shot in self.session.shots}
+        for number, shot in shots.items():
+            if self._written.get(number) is shot:
+                continue
+            path = writer.add(number, latent=shot.latent, frames=shot.frames)
+            seen = script.shots[number].history
+            sees = f", sees {', '.join(map(str, seen))}" if seen else ""
+            self.say(f"shot {number + 1}: {path}{sees}")
+        self._written = shots
+        if script.shots:
+            self.session.save_script(self.out)
+
+
+class Progress:
+    """A progress bar for each change, whose number of steps the session knows once it begins."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self._bar: tqdm | None = None
+
+    def step(self) -> None:
+        """Counts an Euler step."""
+        if self._bar is None:
+            total = None if self.session is None else self.session.planned
+            self._bar = tqdm(total=total, unit="step", leave=False)
+        self._bar.update()
+
+    def say(self, line: str) -> None:
+        """Shows a line in place of the bar."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+        print(line)
+
+
+def find_folder() -> Path:
+    """Returns the first of runs/session, runs/session_2, .. that is not there yet."""
+    folder, number = Path("runs/session"), 1
+    while folder.exists():
+        number += 1
+        folder = Path(f"runs/session_{number}")
+    return folder
+
+
+def _read_number(text: str, word: str, *, needed: bool = False) -> int | None:
+    if not text and not needed:
+        return None
+    if not text.isdecimal():
+        raise InputError(f"{word}: found {text!r}, expected a number")
+    return int(text)
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    use_compilation_cache()
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  arrow keys and earlier lines at the prompt
+    generator = lct_jax.load(
+        CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value, weights=WEIGHTS.value
+    )
+    progress = Progress()
+    session = generator.session(SCRIPT.value, mode=MODE.value, on_step=progress.step, **SETTINGS())
+    progress.session = session
+    out = Path(OUT.value) if OUT.value else find_folder()
+    director = Director(session, out, say=progress.say)
+    if session.shots:
+        director.show()
+    progress.say(f"{session.script.sampler['mode']}, into {out}; help lists the words")
+    going = True
+    while going:
+        try:
+            line = input("> ")
+        except KeyboardInterrupt:
+            print()
+            continue
+        except EOFError:
+            break
+        going = director.do(line)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,195 @@
+"""The prompt of the interactive program: what its words do, and the program itself in a terminal of its own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tiny_film import ROOT, run_program
+from tiny_generator import CODEC, make_generator, write_weights
+
+from lct_jax.directing.script import load_script
+from lct_jax.interactive import HELP, Director
+
+WORDS = """\
+environment A harbour.
+A wide quay.
++ A boat leaves.
+history 1
+seed 9
+frames 5
+shot undo the ropes.
+redo 2
+edit 3 A gull lands.
+undo
+keep
+"""
+
+
+def direct(out: Path, *lines: str) -> tuple[Director, list[str]]:
+    """Returns a director who did what the lines say, and what was shown."""
+    said: list[str] = []
+    session = make_generator("full").session()
+    director = Director(session, out, say=said.append)
+    for line in lines:
+        assert director.do(line)
+    return director, said
+
+
+def test_words_direct_a_scene(tmp_path):
+    director, said = direct(tmp_path, *WORDS.splitlines())
+    shots = tmp_path / "shots"
+    assert said == [
+        f"shot 1: {shots / 'shot_01.mp4'}",
+        f"shot 2: {shots / 'shot_02.mp4'}, sees 1",
+        f"shot 3: {shots / 'shot_03.mp4'}, sees 1",
+        f"shot 2: {shots / 'shot_02.mp4'}, sees 1",
+        f"shot 3: {shots / 'shot_03.mp4'}, sees 1",
+        f"shot 3: {shots / 'shot_03.mp4'}, sees 1",
+    ]
+    first, second, third = load_script(tmp_path / "script.yaml").shots
+    assert (first.text, second.text, second.cut, second.seed) == (
+        "A wide quay.",
+        "A boat leaves.",
+        False,
+        10,
+    )
+    assert (third.text, third.given.tensor) == ("undo the ropes.", "shot_03")
+    assert director.session.script.shots[2].frames == 5
+    assert not director.do(" quit ")
+
+
+def test_what_was_done_and_the_words_are_shown(tmp_path):
+    _, said = direct(tmp_path, "help", "environment A harbour.", "", "A wide quay.", "script")
+    assert said[0] == HELP
+    assert "environment: A harbour." in said[-1]
+    assert "history: []" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("A wide quay.", "error: environment: is empty, expected an environment, a story or char"),
+        ("redo", "error: found no shots, expected the number of a shot"),
+        ("edit one A quay.", "error: edit N TEXT: found 'one', expected a number"),
+        ("history one", "error: history: found 'one', expected a number"),
+        ("seed -1", "error: seed: found '-1', expected a number"),
+        ("given 'a.png A wall.", "error: given: expected FILE TEXT, a name with spaces in quotes"),
+        ("undo", "error: undo: nothing was done"),
+        ("save", "error: found no shots to save, expected at least one"),
+    ],
+)
+def test_a_mistake_is_shown_and_the_prompt_goes_on(tmp_path, line, said):
+    (found,) = direct(tmp_path, line)[1]
+    assert found.startswith(said)
+
+
+def test_ctrl_c_is_told_by_what_it_stopped(tmp_path, monkeypatch):
+    director, said = direct(tmp_path, "environment A harbour.")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(director.session._sampler, "on_step", stop)
+    assert director.do("A wide quay.")
+    assert said == ["stopped: the scene is as before"]
+    monkeypatch.undo()
+    monkeypatch.setattr(director.session, "save_script", lambda _: stop())
+    with pytest.raises(KeyboardInterrupt):  # the second time, by the same stand-in
+        director.do("A wide quay.")
+    assert said[-1] == "the scene was changed before it could be stopped; undo takes it back"
+
+
+class Terminal:
+    """The interactive program in a terminal of its own, which is its controlling one, so that Ctrl-C reaches it."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, 80))  # without a width no progress bar is drawn
+        # The leader of a session gets the first terminal that it opens as its own.
+        program = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execv(sys.executable, sys.argv[1:])"
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                program,
+                sys.executable,
+                "-m",
+                "lct_jax.interactive",
+                *arguments,
+            ],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "TERM": "dumb"},
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.shown = ""
+
+    def write(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def wait_for(self, text: str, *, seconds: float = 120.0) -> str:
+        """Returns what was shown up to a text, and forgets it."""
+        end = time.monotonic() + seconds
+        while text not in self.shown:
+            ready, _, _ = select.select([self._master], [], [], max(end - time.monotonic(), 0.0))
+            assert ready, f"waited for {text!r}, and was shown {self.shown!r}"
+            try:
+                self.shown += os.read(self._master, 4096).decode(errors="replace")
+            except OSError:  # the program has ended
+                self.shown += ""
+                assert text in self.shown, self.shown
+        before, _, self.shown = self.shown.partition(text)
+        return before + text
+
+
+@pytest.mark.programs
+def test_the_program_in_a_terminal(tmp_path, request):
+    """Ctrl-C during a shot goes back to the prompt; `sample.py` samples what was done to the same bits."""
+    weights = write_weights(tmp_path / "weights.safetensors", "causal")
+    out = tmp_path / "out"
+    model = [f"--checkpoint={weights}", f"--codec={CODEC}"]
+    terminal = Terminal(*model, f"--out={out}", "--steps=800", "--seed=3")
+    request.addfinalizer(terminal.process.kill)
+    assert "causal, into" in terminal.wait_for("> ")
+    for line in ("environment A harbour.", "A wide quay.", "A boat leaves."):
+        terminal.write(f"{line}\n")
+        terminal.wait_for("> ")
+    terminal.write("A gull lands.\n")
+    terminal.wait_for("0/800 [")  # the first steps are done
+    terminal.write("\x03")
+    terminal.wait_for("stopped: the scene is as before")
+    terminal.wait_for("> ")
+    for line in ("A man waves.", "redo 1", "edit 2 A ship leaves.", "save"):
+        terminal.write(f"{line}\n")
+        terminal.wait_for("> ")
+    terminal.write("\x03")  # at the prompt
+    terminal.wait_for("> ")
+    terminal.write("quit\n")
+    assert terminal.process.wait(timeout=60) == 0
+    script = load_script(out / "script.yaml")
+    assert [shot.text for shot in script.shots] == [
+        "A wide quay.",
+        "A ship leaves.",
+        "A man waves.",
+    ]
+    found = run_program(
+        "sample.py", *model, f"--script={out / 'script.yaml'}", f"--out={tmp_path / 'again'}"
+    )
+    assert found.code == 0, found.stderr
+    done, again = (load_file(f / "latents.safetensors") for f in (out, tmp_path / "again"))
+    assert done.keys() == again.keys()
+    for name, latent in done.items():
+        np.testing.assert_array_equal(again[name], latent)
