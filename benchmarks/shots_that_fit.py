@@ -69,7 +69,7 @@ def describe(config: Config, topology: Topology) -> str:
             host = f" (and {best.host / GIB:.1f} on the host)" if best.host else ""
             return (
                 f"{start}| {shots} | {row.data.video_tokens:,} | {best.seq} | {best.remat} "
-                f"| {best.memory / GIB:.1f}{host} | {best.seconds / row.data.rows:.0f} |"
+                f"| {best.memory / GIB:.1f}{host} | {best.seconds / row.data.rows:.1f} |"
             )
     return f"{start}| none | | | | | |"
 
