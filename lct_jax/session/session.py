@@ -72,6 +72,7 @@ class Session:
             raise InputError("characters: found pictures, expected given shots in their place")
         self.generator = generator
         self._sampler = ChangeSampler(generator, on_step=on_step)
+        self._highest_seed = 0
         sampler = {**script.sampler, **settings, "mode": mode}
         self._states = [State(dataclasses.replace(script, shots=(), sampler=sampler))]
         for shot in script.shots:
@@ -148,8 +149,10 @@ class Session:
         shot = self.script.shots[place]
         if shot.given is not None:
             raise InputError(f"shot {place + 1}: is given, expected one that was sampled")
-        used = [self.sampling.seed, *(x.seed or 0 for s in self._states for x in s.script.shots)]
+        # Takes that were undone count, too: another take is one that was not seen before.
+        used = (self._highest_seed, self.sampling.seed, *(x.seed or 0 for x in self.script.shots))
         seed = max(used) + 1 if seed is None else seed
+        self._highest_seed = max(*used, seed)
         return self._change(self._replace(place, dataclasses.replace(shot, seed=seed)))
 
     def edit(self, number: int, text: str) -> tuple[FinishedShot, ...]:
