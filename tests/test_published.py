@@ -195,6 +195,12 @@ def test_a_pipeline_is_read_by_its_transformer_and_two_networks_are_refused(mode
     index.write_text(json.dumps({"boundary_ratio": 0.875}))
     with pytest.raises(InputError, match=r"boundary_ratio: found 0.875, expected none: one of two"):
         read_backbone(tmp_path)
+    index.unlink()
+    (tmp_path / "transformer_2").mkdir()
+    with pytest.raises(
+        InputError, match=r"transformer_2: found a folder, expected none: one of two"
+    ):
+        read_backbone(tmp_path)
 
 
 def test_a_family_that_nobody_publishes_is_refused(model, tmp_path):

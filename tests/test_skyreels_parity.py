@@ -12,6 +12,7 @@ from test_wan_parity import (
     TEXT_WIDTH,
     Both,
     ShotCase,
+    check_gradients,
     check_near,
     cut,
     draw_shot,
@@ -75,6 +76,11 @@ def test_shots_with_a_time_each_are_one_clip_with_a_time_a_frame(both):
     found = np.concatenate(cut(both, found[0], shots))
     assert found.shape[-1] == CHANNELS
     check_near(found, run_frames(both.theirs, shots))
+
+
+def test_gradients_are_those_of_torch(both):
+    """Those of the frame rate's weights too; the row of the other rate has none."""
+    check_gradients(both, fps=[1])
 
 
 @pytest.mark.parametrize("both", [True], indirect=True, ids=["told the rate"])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 
+import jax
 import numpy as np
 import pytest
+from t5_files import write_folder
 
 from lct_jax.encoders.stand_in import StandInEncoder
 from lct_jax.encoders.text_file import FreeableEncoder, TextFile, save_texts
+from lct_jax.encoders.umt5 import UMT5Encoder
 from lct_jax.errors import InputError
 from lct_jax.tensors import save_tensors
 
@@ -65,6 +68,18 @@ def test_a_freed_encoder_is_gone_and_what_it_encoded_stays():
     (snow,) = StandInEncoder(4).encode(["snow"])
     np.testing.assert_array_equal(encoder.encode(["snow"])[0], snow)
     assert len(load.made) == 2
+
+
+def test_a_freed_umt5_leaves_no_array_on_the_devices(tmp_path):
+    folder = write_folder(tmp_path)
+    before = len(jax.live_arrays())
+    encoder = FreeableEncoder(lambda: UMT5Encoder(folder, dtype="float32"))
+    (tokens,) = encoder.encode(["a dog in the rain"])
+    assert tokens.shape == (6, 16)
+    assert len(jax.live_arrays()) > before + 10
+    encoder.free()
+    gc.collect()
+    assert len(jax.live_arrays()) == before
 
 
 def test_an_encoder_that_changed_while_it_was_freed_is_refused():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from published_base import NETWORK, shared_base
+from safetensors.numpy import load_file
 from tiny_film import ROOT, Result, run_program, start_program
 
 from lct_jax.backbones.load import load_published
@@ -31,6 +32,7 @@ SIZES = {
     | {"save_every": 3, "log_every": 3, "eval_batches": 0, "keep": 1},
     "sampling": {"steps": 1, "frames": 5, "height": 32, "width": 64, "window": 2},
 }
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 EDITS = [
     f"--config.{section}.{field}={value}"
     for section, fields in SIZES.items()
@@ -121,6 +123,40 @@ def test_a_base_becomes_a_scene_model_in_one_command_that_is_killed_once(tmp_pat
     again = tune(tmp_path)
     assert again.code == 0, again.stderr
     assert set(find_states(again).values()) == {"done before"}
+
+
+def kill_in_stage(process: subprocess.Popen[str], name: str) -> bool:
+    """Kills the command soon after a stage was begun; returns False where it ended before."""
+    for line in process.stdout:
+        if line.startswith(f"==== {name}: python"):
+            time.sleep(0.5)
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_in_every_stage_gives_the_same_weights(tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        # Both have one base, whose place is in what they write.
+        (tmp_path / name / "base").symlink_to(shared_base())
+        write_footage(tmp_path / name)
+    whole = tune(tmp_path / "whole")
+    assert whole.code == 0, whole.stderr
+    for stage in ("check", "plan", "prepare", "scenes", "causal", "sample", "export"):
+        process = start_program(*write_arguments(tmp_path / "killed", "--until=export"))
+        assert kill_in_stage(process, stage), stage
+    killed = tune(tmp_path / "killed")
+    assert killed.code == 0, killed.stderr
+    first, second = (
+        load_file(tmp_path / name / "out/weights/transformer" / WEIGHTS)
+        for name in ("whole", "killed")
+    )
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(second[name], tensor, err_msg=name)
 
 
 def test_the_command_holds_no_chip(tmp_path):

@@ -237,8 +237,8 @@ def test_what_diffusers_saves_comes_back_bit_for_bit(both, tmp_path):
         assert torch.equal(found[name], tensor), name
 
 
-def test_gradients_are_those_of_torch(both):
-    """Of the mean square of the velocity, for what comes in and for weights of every kind."""
+def check_gradients(both: Both, **inputs: Any) -> None:
+    """Compares gradients of the square of the velocity, for weights of every kind; `inputs` are more of theirs."""
     import torch
 
     shot = draw_shot(5, (2, 6, 10), 13, 0.7)
@@ -255,7 +255,8 @@ def test_gradients_are_those_of_torch(both):
     padded[0, :13] = shot.text
     both.theirs.zero_grad()
     latent = torch.from_numpy(shot.latent).permute(3, 0, 1, 2)[None]
-    out = both.theirs(latent, torch.tensor([shot.time * 1000]), torch.from_numpy(padded)).sample
+    time = torch.tensor([shot.time * 1000])
+    out = both.theirs(latent, time, torch.from_numpy(padded), **inputs).sample
     out.square().sum().backward()
     expected = {name: p.grad.numpy() for name, p in both.theirs.named_parameters()}
     leaves = name_leaves(ours)
@@ -265,6 +266,10 @@ def test_gradients_are_those_of_torch(both):
         # Keys have a bias that no softmax hears of; what is left of its gradient is rounding.
         scale = max(np.abs(expected[name]).max(), 1e-3 * np.abs(expected["proj_out.bias"]).max())
         assert np.abs(found - expected[name]).max() <= 1e-4 * scale, name
+
+
+def test_gradients_are_those_of_torch(both):
+    check_gradients(both)
 
 
 def test_kernels_of_accelerators_give_the_published_velocity(both):

@@ -65,9 +65,7 @@ def _read(folder: str | Path) -> tuple[Published, BackboneConfig]:
     path = find_folder(folder) / "config.json"
     values = read_config(path)
     published = find_publisher(values.get("_class_name"), str(path)).published
-    pipeline = path.parent.parent / "model_index.json"
-    if pipeline.exists():
-        _check_pipeline(pipeline, published)
+    _check_pipeline(path.parent.parent, published)
     return published, published.read_config(values, str(path))
 
 
@@ -185,16 +183,17 @@ def save_published(
             path.write_text(f"{json.dumps(index, indent=2)}\n")
 
 
-def _check_pipeline(path: Path, published: Published) -> None:
+def _check_pipeline(root: Path, published: Published) -> None:
     """Raises InputError where a pipeline has a part that this network alone would not make up for."""
-    values = read_config(path)
+    path = root / "model_index.json"
+    values = read_config(path) if path.exists() else {}
     for name, reason in published.refused.items():
         found = values.get(name)
-        if found is not None and found != [
-            None,
-            None,
-        ]:  # so a pipeline writes a part that it does not have
+        # A pair of None is how a pipeline writes a part that it does not have.
+        if found not in (None, [None, None]):
             raise InputError(f"{path}: {name}: found {found!r}, expected none: {reason}")
+        if (root / name).is_dir():
+            raise InputError(f"{root / name}: found a folder, expected none: {reason}")
 
 
 def _iter_whole(paths: list[Path], places: Mapping[str, Place]) -> Iterator[tuple[str, np.ndarray]]:
