@@ -92,6 +92,9 @@ def test_undo_goes_back_and_the_scene_goes_on_from_there(mode):
     assert session.undo()
     assert session.undo()
     check_same(latents_of(session), first)
+    session.redo(1)
+    assert session.script.shots[0].seed == 2  # the take of seed 1 was undone
+    session.undo()
     session.shot(TEXTS[2])
     check_same(latents_of(session), sample(session.script))
     assert [session.undo() for _ in range(4)] == [True, True, True, False]

@@ -15,13 +15,14 @@ from pathlib import Path
 from absl import flags
 
 from lct_jax.cli import define_path, run
+from lct_jax.directing.save_script import save_script
 from lct_jax.errors import make_folder
 from lct_jax.evaluation.puppets import DRAWING, SEED
-from lct_jax.files import replace_atomically, replace_folder
+from lct_jax.files import replace_folder
 from lct_jax.media.video import write_video
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import draw_scene
-from lct_jax.puppets.words import save_script, write_script
+from lct_jax.puppets.words import write_script
 
 FPS = 12.0  # of the puppet configs
 # Pixels are enlarged by this factor, so that hardly anything of them is lost in a video.
@@ -36,8 +37,7 @@ def write_scene(folder: Path, number: int, *, shots: int) -> None:
         for place, shot in enumerate(scene.shots):
             path = unfinished / f"shot_{place + 1:02d}.mp4"
             write_video(path, render_shot(scene, shot), FPS, scale=SCALE, upscaler="nearest")
-    with replace_atomically(folder / f"{name}.json") as unfinished:
-        save_script(unfinished, write_script(scene))
+    save_script(folder / f"{name}.json", write_script(scene))
 
 
 def main(argv: Sequence[str]) -> None:
