@@ -89,6 +89,7 @@ demo: $(DEMO)/shipped/storyboard.png $(DEMO)/joint/storyboard.png $(DEMO)/autore
 
 # The first picture needs no training, so it comes first, also where make runs several commands at once.
 $(DEMO)/shipped/storyboard.png: $(PUPPETS)/puppets.safetensors $(PUPPETS)/patch_codec.safetensors $(WALK) | $(INSTALLED)
+	@rm -rf $(DEMO)/shipped
 	$(BIN)/python sample.py --checkpoint=$(PUPPETS)/puppets.safetensors --codec=$(PUPPETS)/patch_codec.safetensors \
 	    --script=$(WALK) --mode=joint --out=$(DEMO)/shipped
 	@echo "A scene of six shots from shipped weights is in $@. Next, a model is tuned on a film, which takes minutes."
@@ -105,6 +106,7 @@ $(DEMO)/tuned/done: $(DEMO)/film/card.json $(CONFIG) $(BASE) | $(INSTALLED)
 	@touch $@
 
 $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
+	@rm -rf $(DEMO)/$*
 	$(BIN)/python sample.py --checkpoint=$(DEMO)/tuned --script=$(SCRIPT) --mode=$* --out=$(DEMO)/$*
 
 # ---- checks -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ samples shot after shot with cached keys and values, from weights tuned with cau
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 from absl import flags
@@ -19,8 +20,12 @@ from tqdm import tqdm
 
 import lct_jax
 from lct_jax.cli import define_path, define_sampling, run
+from lct_jax.directing.script import load_script
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
+from lct_jax.errors import InputError
+from lct_jax.retake import draw_preview, preview_script, reproduce, retake
+from lct_jax.sampled_scene import SampledScene
 from lct_jax.sampling.modes import MODES
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
@@ -30,7 +35,12 @@ CODEC = define_path("codec", "Codec weights; default: those in the run's folder.
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
 BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
-SCRIPT = define_path("script", "Script of the scene (YAML or JSON).", required=True)
+SCRIPT = define_path("script", "Script of the scene (YAML or JSON).")
+MANIFEST = define_path(
+    "manifest", "Manifest of a scene, to sample all of it again, in place of a script."
+)
+REDO = flags.DEFINE_list("redo", None, "Shots of --out to sample again, such as 3 or 3,4.")
+PREVIEW = flags.DEFINE_bool("preview", False, "Draw one frame of every shot in OUT/preview.png.")
 MODE = flags.DEFINE_enum(
     "mode", None, sorted(MODES), "How shots are denoised; default: as the script says, or joint."
 )
@@ -51,15 +61,55 @@ def main(argv: Sequence[str]) -> None:
         weights=WEIGHTS.value,
         base=BASE.value,
     )
-    # What does not fit is said before a bar is drawn; shots are sampled as they are saved.
-    scene = generator.sample(
-        SCRIPT.value, mode=MODE.value, on_step=lambda: bar.update(), **SETTINGS()
-    )
+    settings, out = SETTINGS(), Path(OUT.value)
+    shots = check_choice(settings)
     hidden = jax.process_index() > 0
-    with tqdm(desc=scene.mode, unit="step", total=scene.steps, disable=hidden) as bar:
-        paths = scene.save(OUT.value)
+    with tqdm(unit="step", total=0, disable=hidden) as bar:
+        progress = {"on_step": bar.update, "watch": lambda scene: extend(bar, scene)}
+        if MANIFEST.value is not None:
+            paths = reproduce(generator, Path(MANIFEST.value), out, **progress)
+        elif shots:
+            paths = retake(generator, out, shots, seed=settings.get("seed"), **progress)
+        else:
+            script = load_script(SCRIPT.value)
+            if PREVIEW.value:
+                script = preview_script(script)
+            scene = generator.sample(script, mode=MODE.value, on_step=bar.update, **settings)
+            if PREVIEW.value:
+                extend(bar, scene)
+                paths = [draw_preview(scene, out)]
+            else:
+                paths = scene.save(out, watch=progress["watch"])
     for path in paths:
         print(path)
+
+
+def check_choice(settings: dict[str, object]) -> list[int]:
+    """Returns the shots of --redo; raises InputError unless one thing is asked for, with what belongs to it."""
+    chosen = {"--script": SCRIPT.value, "--manifest": MANIFEST.value, "--redo": REDO.value}
+    named = [name for name, value in chosen.items() if value is not None]
+    if len(named) != 1:
+        found = " and ".join(named) or "none of them"
+        raise InputError(f"--script, --manifest, --redo: found {found}, expected one of the three")
+    allowed = {"--manifest": set(), "--redo": {"seed"}}.get(named[0], settings.keys())
+    other = [*sorted(settings.keys() - allowed), *(["mode"] if MODE.value else [])]
+    if named[0] != "--script" and (other or PREVIEW.value):
+        name = (other or ["preview"])[0]
+        raise InputError(f"--{name}: found beside {named[0]}, expected none: the manifest has it")
+    try:
+        return sorted({int(number) for number in REDO.value or []})
+    except ValueError:
+        raise InputError(
+            f"--redo: found {','.join(REDO.value)!r}, expected numbers of shots, such as 3 or 3,4"
+        ) from None
+
+
+def extend(bar: tqdm, scene: SampledScene) -> None:
+    """Adds the steps of a scene to a bar."""
+    made = sum(len(window.denoised) for window in scene.windows)
+    bar.set_description(f"{scene.mode}, {made - len(scene.shots)} of {made} shots")
+    bar.total += scene.missing_steps
+    bar.refresh()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Generator:
             again when the number of shards changes, so that the host keeps no copy of what the devices hold.
         codec, encoder: those that it was trained with.
         origin: where the weights come from, for messages.
+        identify: returns what tells these weights from others, without reading all of large ones.
 
     Attributes:
         config: the run's config; `sample` may override fields of its `sampling` section.
@@ -62,11 +63,12 @@ class Generator:
         codec: VideoCodec,
         encoder: TextEncoder,
         origin: str = "the network",
+        identify: Callable[[], str] = lambda: "",
     ) -> None:
         self.meta, self.codec, self.encoder, self.origin = meta, codec, encoder, origin
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
-        self._read, self._placed = read, None
+        self._read, self._identify, self._placed = read, identify, None
 
     @classmethod
     def load(
@@ -184,6 +186,14 @@ class Generator:
         trained = "causal" if self.config.training.context == "causal" else "autoregressive"
         mode = mode or script.sampler.get("mode", trained)
         return Session(self, script, mode=mode, settings=settings, on_step=on_step)
+
+    def identify(self) -> dict[str, str]:
+        """Returns what tells the weights, the codec and the text encoder from others."""
+        return {
+            "weights": self._identify(),
+            "codec": self.codec.identity,
+            "encoder": self.encoder.identity,
+        }
 
     @property
     def multiple(self) -> tuple[int, int, int]:

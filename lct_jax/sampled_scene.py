@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
+import hashlib
 import html
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +17,7 @@ import numpy as np
 
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import SamplingConfig
+from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
@@ -25,7 +28,9 @@ from lct_jax.sampling.passes import Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
+from lct_jax.scene_files.record import MANIFEST, SceneRecord, Take
 from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.versions import read_versions
 
 if TYPE_CHECKING:
     from lct_jax.generator import Generator
@@ -96,6 +101,7 @@ class SampledScene:
         self.windows = MODES[mode].plan(request, sampling)
         self.placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
+        self._done: dict[int, np.ndarray] = {}
         self.inputs = SamplingScene(
             request,
             sampling,
@@ -119,40 +125,109 @@ class SampledScene:
         while (shot := self._next()) is not None:
             yield shot
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Samples the missing shots and writes the scene; returns the paths.
+    def save(
+        self, folder: str | Path, *, watch: Callable[[SampledScene], Any] = lambda scene: None
+    ) -> list[Path]:
+        """Samples the missing shots and writes the scene; returns the paths of the film and what belongs to it.
 
-        A shot is written as soon as it is finished. All processes sample, and the first one decodes and writes.
+        A shot is on disk as soon as it is finished, and a folder in which the same was sampled before is gone on with:
+        only what is missing is sampled, to the same latents. All processes sample, and the first one decodes and
+        writes; with several of them all shots are sampled again.
+
+        Args:
+            watch: is called with the scene before its missing shots are sampled, such as to tell a progress bar.
+
+        Raises:
+            InputError: something else was sampled into the folder, or it cannot be written to.
         """
         if jax.process_index():
+            watch(self)
             for _ in self:
                 pass
             return []
+        folder = Path(folder)
+        record = SceneRecord.open(folder, self._describe(folder), read_versions())
+        finished = [n for n, takes in record.takes.items() if takes[0].redo < 0]
+        if jax.process_count() == 1:
+            self.restore({n - 1: record.load(n, 1) for n in finished})
+        watch(self)
+        meta = self.generator.meta
         writer = SceneWriter(
-            Path(folder),
-            self.script,
-            given=self.given,
-            fps=self.generator.meta.fps,
-            credit=self.generator.meta.credit,
+            folder, self.script, given=self.given, fps=meta.fps, credit=meta.credit
         )
         for shot in self:
-            writer.add(shot.number, latent=shot.latent, frames=shot.frames)
-        return writer.finish(mode=self.mode, sampling=self.sampling)
+            number = shot.number + 1
+            if number not in record.takes:
+                record.add(number, shot.latent, Take(self.find_seen(shot.number)))
+            for take in range(1, len(record.takes[number]) + 1):
+                if take > 1:
+                    shot = self._decode(shot.number, record.load(number, take))
+                chosen = record.chosen[number] == take
+                writer.add(
+                    shot.number, latent=shot.latent, frames=shot.frames, take=take, chosen=chosen
+                )
+        saw = {n: takes[record.chosen[n] - 1].saw for n, takes in record.takes.items()}
+        paths = writer.finish(mode=self.mode, sampling=self.sampling, saw=saw)
+        return [*paths, folder / MANIFEST]
+
+    def restore(self, latents: Mapping[int, np.ndarray]) -> None:
+        """Takes shots that were finished before, by number from 0, so that they are not sampled again.
+
+        A window of which not all shots are finished is sampled as a whole, since its shots see each other. With the
+        cache "reuse", which is made of a step on the way, all are sampled again.
+        """
+        if self.mode == "causal" and self.sampling.cache == "reuse":
+            return
+        for window in self.windows:
+            if {*window.denoised} <= latents.keys():
+                for number in window.denoised:
+                    self._done[number] = patchify(latents[number], self.generator.spec.patch)
+                    self.shots[number] = self._decode(number, latents[number])
+
+    def find_seen(self, number: int) -> tuple[int, ...]:
+        """Returns the shots that a shot saw, by number from 1; those of its window, without pictures of the cast."""
+        window = next(window for window in self.windows if number in window.denoised)
+        own = (other + 1 for other in window.shots if other < len(self.script.shots))
+        return tuple(sorted(other for other in own if other != number + 1))
+
+    @property
+    def missing_steps(self) -> int:
+        """The steps that are left, for a progress bar."""
+        left = [w for w in self.windows if w.denoised and not {*w.denoised} <= self._done.keys()]
+        return len(left) * (len(self.times) - 1)
+
+    def _describe(self, folder: Path) -> dict[str, Any]:
+        """Returns what the latents depend on, as JSON values."""
+        return {
+            "script": to_plain(self.script, folder=folder),
+            "mode": self.mode,
+            "sampling": dataclasses.asdict(self.sampling),
+            "key": jax.random.key_data(self.inputs.key).tolist(),
+            "given": {
+                str(number + 1): hashlib.sha256(shot.latent.tobytes()).hexdigest()
+                for number, shot in sorted(self.given.items())
+            },
+            "model": self.generator.identify(),
+        }
+
+    def _decode(self, number: int, latent: np.ndarray) -> FinishedShot:
+        generator, text = self.generator, self.script.shots[number].text
+        return FinishedShot(number, latent, generator.codec, text=text, fps=generator.meta.fps)
 
     def finish(self, number: int, tokens: np.ndarray) -> FinishedShot:
         """Takes the clean tokens of a shot, and returns it as it is kept in `shots`."""
         grid = self.request.shots[number].grid
-        latent = unpatchify(tokens, grid, self.generator.spec.patch)
-        generator, text = self.generator, self.script.shots[number].text
-        self.shots[number] = FinishedShot(
-            number, latent, generator.codec, text=text, fps=generator.meta.fps
+        self.shots[number] = self._decode(
+            number, unpatchify(tokens, grid, self.generator.spec.patch)
         )
         return self.shots[number]
 
     def _sample(self, on_step: Callable[[], Any]) -> Iterator[Shot]:
         execute = MODES[self.mode].execute
         executor = execute(self.placed.denoiser, self.inputs, self.windows, self.times)
-        yield from sample_scene(executor, self.inputs, self.windows, on_step=on_step)
+        yield from sample_scene(
+            executor, self.inputs, self.windows, on_step=on_step, done=self._done
+        )
 
     def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
         """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are

@@ -109,6 +109,7 @@ MAY_IMPORT = {
 ENTRY_POINTS = (
     "generator",
     "sampled_scene",
+    "retake",
     "session",
     "base",
     "model_files",

@@ -101,7 +101,8 @@ def test_an_entry_that_was_freed_is_made_again_when_a_shot_needs_it():
     cached, clean = make_session()
     expected = clean[4]
     cached.cache.drop({0, 1, 2, 3, 4})
-    found = cached.denoise(PLAN[4], clean, lambda: None)
+    before = {number: tokens for number, tokens in clean.items() if number != 4}
+    found = cached.denoise(PLAN[4], before, lambda: None)
     np.testing.assert_array_equal(found[4], expected)
 
 

@@ -79,7 +79,10 @@ def _sample_scene(folder: Path) -> None:
     assert result.code == 0, result.stderr
     assert result.stdout.split() == [
         str(folder / "joint" / name)
-        for name in ("scene.mp4", "storyboard.png", "latents.safetensors", "sample.json")
+        for name in (
+            *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json"),
+            "manifest.json",
+        )
     ]
 
 

@@ -10,9 +10,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 from test_conditions import SAMPLING, FoldingCodec, make_script, read
 
-from lct_jax.directing.prompts import ShotPrompt
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
+from lct_jax.media.storyboard import StoryboardRow
 from lct_jax.media.video import read_video
+from lct_jax.scene_files.page import PageShot, make_page
 from lct_jax.scene_files.writer import SceneWriter
 
 CREDIT = "Film (c) somebody"
@@ -68,8 +70,36 @@ def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> N
     made = json.loads((tmp_path / "out/sample.json").read_text())
     assert (made["mode"], made["sampling"]["frames"], made["credit"]) == ("joint", 9, CREDIT)
     assert sorted(path.name for path in paths) == [
+        "index.html",
         "latents.safetensors",
         "sample.json",
         "scene.mp4",
         "storyboard.png",
     ]
+
+
+def test_the_page_has_videos_prompts_and_histories_and_needs_nothing_else(tmp_path: Path) -> None:
+    shots = (ShotPrompt("A <quay>."), ShotPrompt("Fog.", cut=False), ShotPrompt("Sun."))
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    rows = [
+        StoryboardRow(frames, shot.text, 12.0, "given" if n == 0 else "generated", shot.cut)
+        for n, shot in enumerate(shots)
+    ]
+    saw = ((), (1,), (1, 2))
+    page = make_page(
+        "Three",
+        [PageShot(row, b"mp4", seen) for row, seen in zip(rows, saw, strict=True)],
+        b"film",
+        prompt=GlobalPrompt({"1": "A & B."}, "", "They meet."),
+        credit=CREDIT,
+    )
+    assert page.count("data:video/mp4;base64,bXA0") == 3
+    assert page.count("data:video/mp4;base64,ZmlsbQ==") == 1
+    assert "A &lt;quay&gt;." in page and "A &amp; B." in page and "<quay>" not in page
+    assert page.count("<path ") == 3  # 2 saw 1; 3 saw 1 and 2
+    assert page.count('class="given"') == 1
+    assert "generated · 5 frames, 0.4 s · no cut · saw 1<" in page
+    assert CREDIT in page
+    assert "http" not in page and "<script" not in page
+    plain = make_page("One", [PageShot(rows[0], b"mp4", ())], b"", prompt=None, credit="")
+    assert "<path" not in plain and "<footer" not in plain

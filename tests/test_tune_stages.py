@@ -11,7 +11,7 @@ from tiny_film import write_scenes
 
 from lct_jax.directing.script import load_script
 from lct_jax.errors import InputError
-from lct_jax.tune.held_out import write_held_out
+from lct_jax.tune.held_out import find_scene_files, write_held_out
 from lct_jax.tune.stages import Request, forget, has_all_steps, is_done, list_stages, mark_done
 
 
@@ -109,3 +109,11 @@ def test_the_script_is_of_a_held_out_scene(tmp_path):
     ]
     with pytest.raises(InputError, match=r"script\.json: no scene in the footage"):
         write_held_out(path, [], shots=2)
+
+
+def test_scene_files_of_a_folder_of_videos_are_found(tmp_path):
+    folder = tmp_path / "work" / "0123"
+    folder.mkdir(parents=True)
+    write_scenes(folder / "scenes-a.json")
+    (folder / "scenes-a.report.json").write_text('{"shots": {"kept": 3}}')
+    assert find_scene_files(tmp_path) == [folder / "scenes-a.json"]

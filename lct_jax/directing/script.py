@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,16 @@ def read_script(source: Source, *, folder: Path) -> Script:
     check_refers(source, shots, characters=described, places=fields.places)
     sampler = fields.sampler.model_dump(exclude_none=True)
     return Script(prompt, shots, pictures, sampler, source)
+
+
+def give_shots(script: Script, given: Mapping[int, Condition]) -> Script:
+    """Returns a script in which shots, by number from 0, are given in place of sampled."""
+    names = ("text", "cut", "negative", "seed", "key", "shown", "place", "refers", "history")
+    shots = list(script.shots)
+    for place, condition in given.items():
+        own = {name: getattr(shots[place], name) for name in names}
+        shots[place] = ShotPrompt(**own, given=condition)
+    return replace(script, shots=tuple(shots))
 
 
 def _make_shot(

@@ -103,8 +103,11 @@ class RowSampler:
     def _read(self, folder: Path, count: int) -> list[np.ndarray]:
         names = [f"shot_{number + 1:02d}" for number in range(count)]
         latents = load_tensors_of(folder / "latents.safetensors", names)
-        codec = self.generator.codec
-        return [FinishedShot(n, latents[name], codec).frames for n, name in enumerate(names)]
+        codec, fps = self.generator.codec, self.generator.meta.fps
+        return [
+            FinishedShot(n, latents[name], codec, text="", fps=fps).frames
+            for n, name in enumerate(names)
+        ]
 
 
 def choose_pictures(generator: Generator, settings: Mapping[str, Any]) -> Pictures:

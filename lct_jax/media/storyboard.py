@@ -39,6 +39,7 @@ class StoryboardRow:
       fps: frames a second, for the length in seconds.
       label: the origin of the frames, such as "generated" or "given".
       cut: False when the shot continues the one before it.
+      saw: the numbers, from 1, of the shots that it was sampled to agree with.
     """
 
     frames: np.ndarray
@@ -46,6 +47,7 @@ class StoryboardRow:
     fps: float
     label: str = "generated"
     cut: bool = True
+    saw: tuple[int, ...] = ()
 
 
 def draw_storyboard(
@@ -88,6 +90,20 @@ def draw_storyboard(
         page.save(unfinished, format="PNG", pnginfo=comment)
 
 
+def describe_numbers(numbers: Sequence[int]) -> str:
+    """Returns numbers in order, runs of three and more as "2-5"."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    shown = [
+        f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
+    ]
+    return ", ".join(shown)
+
+
 def pick_evenly(count: int, wanted: int) -> list[int]:
     """Returns the numbers of at most `wanted` of `count` frames, evenly spaced, with the first and the last."""
     return np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
@@ -113,15 +129,18 @@ def _draw_header(title: str, prompt: GlobalPrompt | None) -> Image.Image:
 def _draw_row(number: int, row: StoryboardRow, columns: int) -> Image.Image:
     strip = _draw_strip(row.frames, columns)
     lines = wrap(row.prompt, 32, _MEASURE)
-    block, draw = _blank(max(strip.height + 22 + 46 * len(lines), 204) + _ROW_SPACE)
-    block.paste(strip, (_MARGIN + _GUTTER, 0))
-    _write(draw, lines, (_MARGIN + _GUTTER, strip.height + 22), 32, 46, _BRIGHT)
     count = len(row.frames)
     length = "still image" if count == 1 else f"{count} frames, {count / row.fps:.1f} s"
+    notes = wrap(length, 24, _GUTTER - 24) + ([] if row.cut else ["no cut"])
+    if row.saw:
+        notes += wrap(f"saw {describe_numbers(row.saw)}", 24, _GUTTER - 24)
+    beside = 130 + 34 * max(len(notes), 2)
+    block, draw = _blank(max(strip.height + 22 + 46 * len(lines), beside) + _ROW_SPACE)
+    block.paste(strip, (_MARGIN + _GUTTER, 0))
+    _write(draw, lines, (_MARGIN + _GUTTER, strip.height + 22), 32, 46, _BRIGHT)
     # The digits' ink starts below the top of their line; this brings it level with the frames.
     draw_line(draw, (_MARGIN - 3, -18), str(number), 84, _BRIGHT)
     draw_line(draw, (_MARGIN, 92), row.label, 28, _color(row.label))
-    notes = wrap(length, 24, _GUTTER - 24) + ([] if row.cut else ["no cut"])
     _write(draw, notes, (_MARGIN, 130), 24, 34, _MUTED)
     return block
 

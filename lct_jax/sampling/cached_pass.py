@@ -70,9 +70,10 @@ class CachedPass:
         self.cache.drop({shot + 1})
         for other in window.shots[:-1]:
             self._ensure(other, clean)
-        made = {shot: self._run(window, clean, on_step, keeps=keeps)} if window.denoised else {}
+        runs = window.denoised and shot not in clean
+        made = {shot: self._run(window, clean, on_step, keeps=keeps)} if runs else {}
         if keeps:
-            if not (window.denoised and self._reuses):
+            if shot not in made or not self._reuses:
                 self.cache.held[shot] = self.scene.hold(shot, made.get(shot, clean.get(shot)))
             self.cache.make(shot)
         if self.retain == "needed":
@@ -133,7 +134,8 @@ class CachedPass:
         """Samples the latents of generated shots again, and their entries with them, in order of the plan."""
         for window in self.plan:
             if set(window.denoised) & set(shots):
-                for number, tokens in self.denoise(window, clean, lambda: None).items():
+                others = {n: tokens for n, tokens in clean.items() if n not in window.denoised}
+                for number, tokens in self.denoise(window, others, lambda: None).items():
                     yield Shot(number, tokens)
 
     @property

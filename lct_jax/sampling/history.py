@@ -69,7 +69,8 @@ def sampling_order(request: SceneRequest) -> list[int]:
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     """Returns the candidates in the order of "recent".
 
-    It is the shot before, then given pictures, then the other shots before and those after, each nearest first.
+    It is the shot before, then given pictures, then the shot behind, then the other shots before and those after, each
+    nearest first.
     """
     order = sampling_order(request)
     ready = {*order[: order.index(shot)]} | {
@@ -79,7 +80,7 @@ def rank_recent(request: SceneRequest, shot: int) -> list[int]:
     nearest = [*reversed(range(shot)), *range(shot + 1, len(request.shots))]
     return sorted(
         (other for other in nearest if other in ready),
-        key=lambda o: (o != shot - 1, not is_picture(request.shots[o])),
+        key=lambda o: (o != shot - 1, not is_picture(request.shots[o]), o != shot + 1),
     )
 
 

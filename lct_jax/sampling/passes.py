@@ -42,7 +42,10 @@ class Executor(Protocol):
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
-        """Returns clean tokens of the shots that a window denoises; `clean` has those of given and earlier shots."""
+        """Returns clean tokens of the shots that a window denoises; `clean` has those of given and finished shots.
+
+        A shot that is in `clean` already is finished: it is not denoised.
+        """
         ...
 
 
@@ -52,9 +55,16 @@ def sample_scene(
     plan: Sequence[Window],
     *,
     on_step: Callable[[], None] = lambda: None,
+    done: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[Shot]:
-    """Runs a plan and yields each shot when its window is done; `on_step` is called once an Euler step."""
+    """Runs a plan and yields each shot when its window is done.
+
+    Args:
+        on_step: is called once a step.
+        done: clean tokens of shots that were finished before; they are not sampled again, nor yielded.
+    """
     clean = {n: s.given for n, s in enumerate(scene.request.shots) if s.given is not None}
+    clean |= done or {}
     for window in plan:
         made = executor.denoise(window, clean, on_step)
         clean |= made
@@ -84,8 +94,10 @@ class FullPass:
         """
         scene, numbers = self.scene, {s: n for n, s in enumerate(window.shots, start=1)}
         first = GLOBAL_SHOT if scene.request.prompt is not None else 1
-        starts = {s: scene.start(s, clean) for s in window.denoised}
-        held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in window.denoised}
+        starts = {s: scene.start(s, clean) for s in window.denoised if s not in clean}
+        if not starts:
+            return {}
+        held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in starts}
         video = [(starts | held)[s].tokens for s in window.shots]
         packed = pack_window(scene, window.shots, video)
         batch, held_parts = separate_parts(packed, {numbers[s]: x.parts for s, x in starts.items()})

@@ -1,14 +1,15 @@
 """Writes what sampling makes.
 
-Finished shots are written as an mp4 a shot, the scene cut together, a
-storyboard, and the latents themselves.
+Finished shots are written as an mp4 a shot, the scene cut together, a storyboard, a page on which all of it plays, and
+the latents themselves.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from lct_jax.files import replace_atomically
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.media.video import fit_inside, write_video
 from lct_jax.scene_files.conditions import Given
+from lct_jax.scene_files.page import PageShot, make_page
+from lct_jax.scene_files.record import name_take
 from lct_jax.tensors import save_tensors
 
 # Small videos are enlarged by a whole factor to about this height, so that players show them well.
@@ -52,25 +55,50 @@ class SceneWriter:
         own = {number: shot for number, shot in given.items() if number < len(script.shots)}
         self._frames = {number: shot.frames for number, shot in own.items()}
         self._latents = {number: shot.latent for number, shot in own.items()}
+        self._videos: dict[int, Path] = {}
         self._given = frozenset(own)
         # A folder that cannot be made is an error now, and not after all is sampled.
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, number: int, *, latent: np.ndarray, frames: np.ndarray) -> Path:
-        """Writes one finished shot; it stays when a later one fails."""
-        self._latents[number], self._frames[number] = latent, frames
-        path = self.folder / "shots" / f"shot_{number + 1:02d}.mp4"
-        self._write(path, self._frames[number])
+    def add(
+        self,
+        number: int,
+        *,
+        latent: np.ndarray,
+        frames: np.ndarray,
+        take: int = 1,
+        chosen: bool = True,
+    ) -> Path:
+        """Writes one finished shot; it stays when a later one fails.
+
+        Args:
+            take: which sampling of the shot it is, from 1. chosen: whether the film has it.
+        """
+        path = self.folder / "shots" / f"{name_take(number + 1, take)}.mp4"
+        if chosen:
+            self._latents[number], self._frames[number] = latent, frames
+            self._videos[number] = path
+        self._write(path, frames)
         return path
 
-    def finish(self, *, mode: str, sampling: SamplingConfig) -> list[Path]:
-        """Writes the scene, the storyboard, the latents and how they were made; returns the paths."""
-        scene, board, latents, made = (
-            self.folder / name
-            for name in ("scene.mp4", "storyboard.png", "latents.safetensors", "sample.json")
-        )
+    def finish(
+        self,
+        *,
+        mode: str,
+        sampling: SamplingConfig,
+        saw: Mapping[int, Sequence[int]] | None = None,
+    ) -> list[Path]:
+        """Writes the scene, the storyboard, the page, the latents and how they were made; returns the paths.
+
+        Args:
+            saw: the shots that a shot saw when it was sampled, all by number from 1.
+        """
+        names = ("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json")
+        scene, board, page, latents, made = (self.folder / name for name in names)
         self._write(scene, self._cut_together())
-        draw_storyboard(board, self._title(mode), self._rows(), self.credit, self.script.prompt)
+        rows = self._rows(saw or {})
+        draw_storyboard(board, self._title(mode), rows, self.credit, self.script.prompt)
+        self._write_page(page, scene, rows, title=self._title(mode), saw=saw or {})
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
         self._remove_older_shots()
         settings = {"mode": mode, "sampling": dataclasses.asdict(sampling), "credit": self.credit}
@@ -81,7 +109,31 @@ class SceneWriter:
         ]
         with replace_atomically(made) as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n")
-        return [scene, board, latents, made]
+        return [scene, board, page, latents, made]
+
+    def _write_page(
+        self,
+        page: Path,
+        scene: Path,
+        rows: Sequence[StoryboardRow],
+        *,
+        title: str,
+        saw: Mapping[int, Sequence[int]],
+    ) -> None:
+        """Writes the page with all videos in it; those of given shots are written for it."""
+        shots = []
+        with tempfile.TemporaryDirectory() as folder:
+            for number, row in enumerate(rows):
+                video = self._videos.get(number)
+                if video is None:
+                    video = Path(folder) / f"{number}.mp4"
+                    self._write(video, row.frames)
+                shots.append(PageShot(row, video.read_bytes(), tuple(saw.get(number + 1, ()))))
+            text = make_page(
+                title, shots, scene.read_bytes(), prompt=self.script.prompt, credit=self.credit
+            )
+        with replace_atomically(page) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
 
     def _cut_together(self) -> np.ndarray:
         """Returns the film: all shots in order, at the size of the first.
@@ -106,7 +158,7 @@ class SceneWriter:
             if number.isdigit() and int(number) - 1 not in self._frames.keys() - self._given:
                 path.unlink()
 
-    def _rows(self) -> list[StoryboardRow]:
+    def _rows(self, saw: Mapping[int, Sequence[int]]) -> list[StoryboardRow]:
         return [
             StoryboardRow(
                 frames=self._frames[number],
@@ -114,6 +166,7 @@ class SceneWriter:
                 fps=self.fps,
                 label="given" if number in self._given else "generated",
                 cut=shot.cut,
+                saw=tuple(saw.get(number + 1, ())),
             )
             for number, shot in enumerate(self.script.shots)
         ]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from lct_jax.config import SamplingConfig
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
 from lct_jax.directing.save_script import save_script
-from lct_jax.directing.script import Script
+from lct_jax.directing.script import Script, give_shots
 from lct_jax.errors import InputError
 from lct_jax.sampled_scene import FinishedShot
 from lct_jax.sampling.encode_script import choose_settings
@@ -216,15 +216,12 @@ class Session:
 
     def _give_kept(self, latents: Path) -> Script:
         """Returns the script in which kept shots are given by their latents, at the time at which others saw them."""
-        shots, time = list(self.script.shots), self.sampling.history_time
-        for place in self._states[-1].kept:
-            file = Condition(str(latents), time=time, tensor=f"shot_{place + 1:02d}")
-            own = {
-                name: getattr(shots[place], name)
-                for name in ("text", "cut", "negative", "seed", "place", "refers", "history")
-            }
-            shots[place] = ShotPrompt(**own, given=file)
-        return dataclasses.replace(self.script, shots=tuple(shots))
+        time = self.sampling.history_time
+        kept = {
+            place: Condition(str(latents), time=time, tensor=f"shot_{place + 1:02d}")
+            for place in self._states[-1].kept
+        }
+        return give_shots(self.script, kept)
 
     def _repr_html_(self) -> str:
         """Returns the shots, in order, for a notebook."""
