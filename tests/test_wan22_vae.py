@@ -99,6 +99,7 @@ def test_pixels_are_folded_colour_by_colour_and_columns_before_rows():
     assert unfold_pixels(folded, 2).tolist() == video.tolist()
 
 
+@pytest.mark.slow
 def test_a_video_in_chunks_equals_the_whole_video(vae):
     """To rounding, which differs with the length of a chunk (`winograd.py`)."""
     graph, params = fill_network(CONFIG, draw_tensors())
@@ -115,17 +116,17 @@ def test_a_video_in_chunks_equals_the_whole_video(vae):
     assert made.std() > 1e-3
 
 
-def test_sizes_statistics_and_tiles(vae):
-    video = np.random.default_rng(1).integers(0, 256, (9, 16, 32, 3), np.uint8)
+def test_sizes_statistics_and_tiles(vae, monkeypatch):
+    video = np.random.default_rng(1).integers(0, 256, (1, 16, 32, 3), np.uint8)
     latent = vae.encode(video)
-    assert latent.shape == (3, 1, 2, 3)
+    assert latent.shape == (1, 1, 2, 3)
     assert vae.decode(latent).shape == video.shape
     floats = vae.encode_floats(video / np.float32(127.5) - 1)
     np.testing.assert_allclose(latent * CONFIG.latents_std + CONFIG.latents_mean, floats, atol=1e-5)
     with pytest.raises(InputError, match="found 24x32 pixels, expected multiples of 16"):
         vae.encode(np.zeros((1, 24, 32, 3), np.uint8))
-    tiled = Wan22VAE(CONFIG, draw_tensors(), tiling=Tiling(side=2, overlap=1))
-    assert tiled.encode(video[:1, :, :16].repeat(3, axis=2)).shape == (1, 1, 3, 3)
+    monkeypatch.setattr(vae, "_tiling", Tiling(side=2, overlap=1))  # tiles of a compiled size
+    assert vae.encode(video[:, :, :16].repeat(3, axis=2)).shape == (1, 1, 3, 3)
 
 
 def test_save_and_load(vae, tmp_path, folder):
