@@ -92,6 +92,8 @@ def make_shipped(
 make_3b = functools.partial(make_shipped, "lct_3b")
 make_wan = functools.partial(make_shipped, "wan_1_3b")
 make_14b = functools.partial(make_shipped, "wan_14b")
+make_5b = functools.partial(make_shipped, "wan22_5b")
+make_lora = functools.partial(make_shipped, "wan_1_3b_lora", rank=16)
 # One row of so many video tokens, which is what one or two chips hold.
 row_of = lambda tokens, rows=1: {
     "rows": rows,
@@ -154,6 +156,23 @@ PAIRS = {
         lambda n: make_wan(n, seq_shards=4, remat="none", data=row_of(32_768, rows=4)),
         "v6e:4x4",
     ),
+    "lora_v5e_1": (lambda n: make_lora(n, data=row_of(32_768)), "v5e:1x1"),
+    "lora_v5e_2": (lambda n: make_lora(n, data=row_of(65_536)), "v5e:1x1"),
+    "lora_v5e_2_input": (
+        lambda n: make_lora(n, data=row_of(65_536), remat="offload_input"),
+        "v5e:1x1",
+    ),
+    "lora_v5e_9": (lambda n: make_lora(n, data=row_of(46_720)), "v5e:1x1"),
+    "lora_v5e_4": (lambda n: make_lora(n, data=row_of(56_192)), "v5e:1x1"),
+    "lora_v6e_9_offload": (
+        lambda n: make_lora(n, seq_shards=4, remat="offload", data=row_of(294_912)),
+        "v6e:2x2",
+    ),
+    "wan22_5b_v6e": (
+        lambda n: make_5b(n, seq_shards=4, rank=16, data=row_of(245_760), remat="offload_input"),
+        "v6e:2x2",
+    ),
+    "lora_v6e_3": (lambda n: make_lora(n, data=row_of(98_304)), "v6e:1x1"),
     "wan_14b_v5p": (lambda n: make_14b(n), "v5p:4x4x4"),
 }
 
@@ -239,7 +258,7 @@ def describe(results: dict[str, Any]) -> str:
         "| configuration | topology, mesh | tokens a device at a time | remat | estimated, GiB | compiled, GiB | off |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, r in results.items():
+    for name, r in ((name, results[name]) for name in PAIRS if name in results):
         data, seq = r["shards"].values()
         estimated, compiled = estimate(name), sum(r["compiled"].values())
         at_once = r["rows"] / data / r["accumulate"] * r["tokens"] / seq

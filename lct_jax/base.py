@@ -7,6 +7,7 @@ of a LoRA run nothing else of it: it is read again to go on, to sample and to ex
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable
@@ -157,15 +158,28 @@ def _find_origin(meta: Meta) -> tuple[Base, str, TrainedWeights | None]:
 
 
 def _find_again(meta: Meta, checkpoints: Checkpoints) -> Base:
-    """Returns the base of a run that goes on, as it is now; only a LoRA must find it as it was."""
+    """Returns the base of a run that goes on: that of a LoRA where it is now, otherwise the one that was stored."""
     saved, config = checkpoints.read_meta().base, meta.config
     named = bool(config.training.init_from) and Path(config.training.init_from).exists()
     if not config.lora.rank:
-        return _find_origin(meta)[0] if named and saved.identity else saved
+        if named and saved.identity:
+            _report_other(meta, saved)
+        return saved
     found = _find_origin(meta)[0] if named else _locate(saved, config.network)
     if found.identity != saved.identity:
         raise InputError(_describe_other(found, saved, str(checkpoints.folder)))
     return found
+
+
+def _report_other(meta: Meta, saved: Base) -> None:
+    """Prints a line where a run that has its own weights by now started from others than are there today."""
+    with contextlib.suppress(InputError):  # nothing of the base is needed any more
+        found = _find_origin(meta)[0]
+        if found.identity != saved.identity:
+            print(
+                f"changed since: {found.path} has the hash {found.identity[:12]} instead of {saved.identity[:12]}; "
+                "the run goes on from its own weights"
+            )
 
 
 def _check_continued(meta: Meta, before: Meta, path: str) -> None:

@@ -38,7 +38,7 @@ keep
 def direct(out: Path, *lines: str) -> tuple[Director, list[str]]:
     """Returns a director who did what the lines say, and what was shown."""
     said: list[str] = []
-    session = make_generator("full").session()
+    session = make_generator("causal").session()
     director = Director(session, out, say=said.append)
     for line in lines:
         assert director.do(line)

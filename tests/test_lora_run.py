@@ -201,19 +201,22 @@ def begin(config: Config, folder: Path):
 @pytest.mark.slow
 def test_a_lora_is_merged_into_what_another_stage_starts_from(tmp_path):
     """All weights are tuned from there on, or another LoRA lies on top."""
-    merged = open_weights(export(shared_low(), tmp_path / "whole.safetensors"))
+    whole = open_weights(export(shared_low(), tmp_path / "whole.safetensors"))
     shapes = build_abstract(WAN.network).params
-    expected = merged.read(shapes)
+    expected = whole.read(shapes)
     full = dataclasses.replace(make_config(shared_low()), lora=LoraConfig())
     start = begin(full, tmp_path / "full")
     assert start.base.merged == (str(shared_low()),)
     check_near(start.read_trained(shapes), expected)
-    config = make_config(
-        shared_weights(), rank=2, base_dtype="float32", merged=(str(shared_low()),)
-    )
-    start = begin(config, tmp_path / "top")
-    assert start.read_trained is None
-    check_near(start.read_frozen(shapes), expected)
+    file = export(shared_low(), tmp_path / "peft.safetensors", "--layout=peft")
+    for merged in ((str(shared_low()),), (str(file),), ()):
+        config = make_config(shared_weights(), rank=2, base_dtype="float32", merged=merged)
+        start = begin(config, tmp_path / "top")
+        assert start.read_trained is None
+        if merged:
+            check_near(start.read_frozen(shapes), expected)
+    with pytest.raises(AssertionError):
+        check_near(start.read_frozen(shapes), expected)
 
 
 def check_near(found, expected) -> None:
@@ -251,8 +254,14 @@ def test_a_full_run_knows_its_base_and_says_where_it_changed(tmp_path):
     shutil.copytree(shared_weights(), base)
     config = dataclasses.replace(make_config(base), lora=LoraConfig())
     assert train(tmp_path, config, "--config.training.steps=2").code == 0
-    assert len(TrainedWeights(tmp_path / "run").meta.base.identity) == 64
+    before = TrainedWeights(tmp_path / "run").meta.base
+    assert len(before.identity) == 64
     spoil(base)
     result = train(tmp_path, config, "--config.training.steps=3")
     assert result.code == 0, result.stderr
-    assert "changed since: what training.init_from holds: " in result.stdout
+    assert f"changed since: {base} has the hash " in result.stdout
+    assert TrainedWeights(tmp_path / "run").meta.base == before
+    (base / WEIGHTS).unlink()
+    result = train(tmp_path, config, "--config.training.steps=4")
+    assert result.code == 0, result.stderr
+    assert f"changed since: {base}" not in result.stdout

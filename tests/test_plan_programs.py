@@ -15,11 +15,11 @@ pytestmark = pytest.mark.programs
 ROOT = Path(__file__).parents[1]
 
 
-def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_plan(*arguments: str, config: str = "lct_3b") -> subprocess.CompletedProcess[str]:
     """Runs the program in a process of its own, without the flags that tests give to JAX."""
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     return subprocess.run(
-        [sys.executable, "-m", "lct_jax.plan", "--config=configs/lct_3b.py", *arguments],
+        [sys.executable, "-m", "lct_jax.plan", f"--config=configs/{config}.py", *arguments],
         cwd=ROOT,
         env=clean,
         capture_output=True,
@@ -61,19 +61,22 @@ def test_a_program_too_large_for_a_tpu_gives_a_result():
 
 
 @pytest.mark.slow
-def test_one_chip_keeps_the_inputs_of_blocks_on_its_host():
-    """A slice of one chip, which the compiler does not know by name; in bfloat16, of width 2048."""
+def test_a_lora_of_wan_on_two_long_shots_fits_on_one_small_chip():
+    """A slice of one chip, which the compiler does not know by name; the inputs of blocks lie on its host."""
     done = run_plan(
-        *("--topology=v5e:1x1", "--compile", "--json", "--shots=1", "--frames=61"),
-        *("--config.data.rows=1", "--config.data.video_tokens=16384"),
-        *("--config.data.text_tokens=1024", "--config.compute.seq_shards=1"),
-        *("--config.backbone.depth=2", "--config.training.accumulate=1"),
-        "--config.compute.remat=offload_input",
+        *("--topology=v5e:1x1", "--compile", "--json", "--shots=2", "--frames=81"),
+        *("--config.data.rows=1", "--config.data.video_tokens=65536"),
+        *("--config.data.text_tokens=2048", "--config.data.max_shots=2"),
+        *("--config.prepare.height=480", "--config.prepare.width=832"),
+        *("--config.training.accumulate=1", "--config.lora.rank=16"),
+        config="wan_1_3b_lora",
     )
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
-    assert plan["memory"]["host"] == 2 * (16_384 + 1_024) * 2048 * 2
-    assert plan["fits"] and abs(plan["estimate"] / plan["total"] - 1) < 0.15
+    assert plan["fits"] and plan["remat"] == "offload_input"
+    assert plan["memory"]["host"] == 30 * 65_536 * 1536 * 2
+    assert plan["total"] < 12.0 * 2**30
+    assert abs(plan["estimate"] / plan["total"] - 1) < 0.15
 
 
 @pytest.mark.slow

@@ -18,7 +18,10 @@ from lct_jax.session.session import Session
 
 MODES = {"autoregressive": "full", "causal": "causal"}
 TEXTS = ("A wide quay.", "A boat leaves.", "A gull lands.", "A man waves.")
-both = pytest.mark.parametrize("mode", MODES)
+# The mode without a cache runs the same lines but for the cache's, and compiles for seconds.
+both = pytest.mark.parametrize(
+    "mode", ["causal", pytest.param("autoregressive", marks=pytest.mark.slow)]
+)
 
 
 def make_session(mode: str, texts: tuple[str, ...] = (), **settings: object) -> Session:
@@ -175,8 +178,9 @@ def test_ctrl_c_during_a_shot_leaves_the_session_as_it_was(mode):
     check_same(latents_of(session), sample(session.script))
 
 
+@pytest.mark.slow  # shots of two more sizes are compiled
 def test_a_shot_goes_on_with_the_end_of_the_one_before():
-    session = make_session("autoregressive", TEXTS[:1])
+    session = make_session("causal", TEXTS[:1])
     session.shot(TEXTS[1], cut=False, overlap=5, frames=9)
     session.redo(1)
     check_same(latents_of(session), sample(session.script))
@@ -187,7 +191,7 @@ def test_a_shot_goes_on_with_the_end_of_the_one_before():
 
 
 def test_a_shot_is_shown_in_a_notebook():
-    session = make_session("autoregressive", TEXTS[:1])
+    session = make_session("causal", TEXTS[:1])
     html = session.shots[0]._repr_html_()
     assert html.startswith('<figure><video controls autoplay loop muted src="data:video/mp4;base64')
     assert "shot 1" in html
@@ -206,7 +210,7 @@ def test_a_shot_is_shown_in_a_notebook():
     ids=["nobody", "frames", "history", "prompt", "number", "nothing shared"],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(act, said):
-    session = make_session("autoregressive", TEXTS[:1])
+    session = make_session("causal", TEXTS[:1])
     script = session.script
     with pytest.raises(InputError) as caught:
         act(session)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import jax
 from flax import nnx
 
 from lct_jax.backbones.lora import add_lora, is_block_kernel, is_low_rank
 from lct_jax.backbones.protocol import Family, Network
-from lct_jax.config import NetworkConfig
+from lct_jax.config import ComputeConfig, NetworkConfig
 from lct_jax.costs.flops import BACKWARD, Costs
 from lct_jax.errors import InputError
 from lct_jax.plugins import find_plugin, list_plugins
@@ -56,15 +59,22 @@ def count_costs(config: NetworkConfig) -> Costs:
     costs = find_family(config).count_costs(config)
     if not config.lora.rank:
         return costs
-    sizes = {name: leaf.size for name, leaf in name_leaves(build_abstract(config).params).items()}
-    low_rank = sum(size for name, size in sizes.items() if is_low_rank(name))
-    share = low_rank / sum(size for name, size in sizes.items() if is_block_kernel(name))
+    # A plan asks for many ways to compute one network, which differ in nothing that is counted here.
+    share = _find_low_rank_share(dataclasses.replace(config, compute=ComputeConfig()))
     return costs._replace(
         video=costs.video * (1.0 + share),
         text=costs.text * (1.0 + share),
         # Gradients of inputs alone for what is frozen, and of weights besides for the matrices.
         backward=(1.0 + BACKWARD * share) / (1.0 + share),
     )
+
+
+@functools.cache
+def _find_low_rank_share(config: NetworkConfig) -> float:
+    """Returns the parameters of the low-rank matrices over those of the layers in blocks."""
+    sizes = {name: leaf.size for name, leaf in name_leaves(build_abstract(config).params).items()}
+    low_rank = sum(size for name, size in sizes.items() if is_low_rank(name))
+    return low_rank / sum(size for name, size in sizes.items() if is_block_kernel(name))
 
 
 def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:

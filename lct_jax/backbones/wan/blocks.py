@@ -19,7 +19,6 @@ from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation
 from lct_jax.backbones.layers import (
     MODULATIONS,
-    QKNorm,
     attend_with_history,
     gated,
     gelu,
@@ -28,6 +27,7 @@ from lct_jax.backbones.layers import (
     modulated_norm,
     project_tokens,
     recomputed,
+    rms_norm,
 )
 from lct_jax.backbones.wan.context import attend_to_zeros
 from lct_jax.config import NetworkConfig
@@ -75,25 +75,40 @@ class Attention(nnx.Module):
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
         backbone = config.backbone
         dense = lambda: _dense(config, backbone.width, backbone.width, rngs=rngs)
-        norm = lambda: QKNorm("all", heads=backbone.heads, head_dim=backbone.head_dim)
+        norm = lambda: WidthNorm(backbone.heads, backbone.head_dim)
         self.heads = backbone.heads
         self.q, self.k, self.v, self.o = dense(), dense(), dense(), dense()
         self.q_norm, self.k_norm = norm(), norm()
 
     def queries(self, x_BLD: jax.Array) -> jax.Array:
         """Returns normalised queries [B H L K]."""
-        return self.q_norm(self._split(self.q, x_BLD))
+        return self._split(self.q_norm(project_tokens(self.q, x_BLD)))
 
     def keys_and_values(self, x_BLD: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns normalised keys and values [B H L K]."""
-        return self.k_norm(self._split(self.k, x_BLD)), self._split(self.v, x_BLD)
+        keys = self.k_norm(project_tokens(self.k, x_BLD))
+        return self._split(keys), self._split(project_tokens(self.v, x_BLD))
 
     def output(self, mixed_BHLK: jax.Array) -> jax.Array:
         """Returns the output of attention, [B L D]."""
         return project_tokens(self.o, rearrange(mixed_BHLK, "B H L K -> B L (H K)"))
 
-    def _split(self, layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
-        return rearrange(project_tokens(layer, x_BLD), "B L (H K) -> B H L K", H=self.heads)
+    def _split(self, x_BLD: jax.Array) -> jax.Array:
+        return rearrange(x_BLD, "B L (H K) -> B H L K", H=self.heads)
+
+
+class WidthNorm(nnx.Module):
+    """Learned RMSNorm of queries or keys over all heads, before these are split.
+
+    On the split array it would be computed on float32 copies that a TPU pads from 12 heads to 16.
+    """
+
+    def __init__(self, heads: int, head_dim: int) -> None:
+        self.scale = nnx.Param(jnp.ones((heads, 1, head_dim)))
+
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        norm = recomputed(lambda x, scale: rms_norm(x) * scale)
+        return norm(x_BLD, self.scale[...].reshape(1, 1, -1)).astype(x_BLD.dtype)
 
 
 class AffineNorm(nnx.Module):

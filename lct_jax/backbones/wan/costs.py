@@ -8,9 +8,12 @@ from lct_jax.backbones.layers import MODULATIONS
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Activations, Costs
 
-# Arrays [video tokens, width] that a block takes, in the compute dtype, as in the MMDiT's costs. A block at its widest
-# was read off a program of the 1.3B network compiled for TPU; the others are scaled from the MMDiT's.
-BLOCK_ARRAYS, WHOLE_ARRAYS = 47, 36
+# Arrays [video tokens, width] that a block takes, in the compute dtype, as in the MMDiT's costs: at its widest in the
+# backward pass, and what it keeps where nothing is recomputed. Both are fitted to programs compiled for TPU, all of a
+# network or a LoRA trained (benchmarks/README.md).
+BLOCK_ARRAYS, WHOLE_ARRAYS = 28, 30
+# The same for arrays [video tokens, hidden] of the MLP.
+BLOCK_HIDDEN, WHOLE_HIDDEN = 3, 1
 FORWARD_ARRAYS, FORWARD_FLOATS = 18, 6
 FLOAT = 4  # bytes
 
@@ -24,7 +27,7 @@ def count_costs(config: NetworkConfig) -> Costs:
     text = width * (backbone.text_width + width) + backbone.depth * 2 * width**2
     time = width * (backbone.time_features + width + MODULATIONS * width)
     pair = 2.0 * 2.0 * backbone.depth * width  # scores and weighted values, in all heads and blocks
-    array = width * size
+    array, hidden = width * size, backbone.hidden * size
     return Costs(
         video=2.0 * (backbone.depth * block + 2 * backbone.patch_channels * width),
         text=2.0 * text,
@@ -33,8 +36,8 @@ def count_costs(config: NetworkConfig) -> Costs:
         activations=Activations(
             carry=array,
             attended=2 * array,
-            block=BLOCK_ARRAYS * array,
-            whole=WHOLE_ARRAYS * array,
+            block=BLOCK_ARRAYS * array + BLOCK_HIDDEN * hidden,
+            whole=WHOLE_ARRAYS * array + WHOLE_HIDDEN * hidden,
             forward=FORWARD_ARRAYS * array + FORWARD_FLOATS * width * FLOAT,
         ),
         text_place=backbone.text,

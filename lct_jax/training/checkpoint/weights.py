@@ -107,10 +107,6 @@ class Meta:
             for field, value in fields.items()
             if mine[section][field] != value
         ]
-        if self.base.identity and other.base.identity != self.base.identity:
-            changes.append(
-                f"what training.init_from holds: {other.base.identity[:12]} instead of {self.base.identity[:12]}"
-            )
         if self.prepared and other.prepared != self.prepared:
             changes.append(f"prepared set {other.prepared!r} instead of {self.prepared!r}")
         return changes
