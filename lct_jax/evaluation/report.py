@@ -95,6 +95,7 @@ THEMES = (
     ),
 )
 OTHERS = "Judges"
+NOT_PORTED = "VBench's aesthetic and imaging quality, whose networks are not ported"
 
 
 def to_markdown(results: Results, notes: Sequence[str]) -> str:
@@ -132,7 +133,7 @@ def describe_notes(
             "The Frechet distance is far above zero at small counts, whatever is compared: between two random halves of"
             f" the filmed shots it is {bias:.2f}. Only rows of one table may be compared."
         )
-    return notes + [f"Not measured: {line}." for line in instruments.missing]
+    return notes + [f"Not measured: {line}." for line in (*instruments.missing, NOT_PORTED)]
 
 
 def write_report(

@@ -21,6 +21,7 @@ from lct_jax.config import SamplingConfig
 from lct_jax.config.fields import build
 from lct_jax.data.sources import describe_alone
 from lct_jax.directing.script import Script
+from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
 from lct_jax.evaluation.rows import Row
 from lct_jax.evaluation.samples import SampledShots
@@ -40,16 +41,19 @@ class RowSampler:
 
     Args:
         settings: fields of the sampling config that are used in place of the run's.
+        told: whether the prompt of a single shot describes the characters that it names.
     """
 
-    def __init__(self, generator: Generator, row: Row, settings: Mapping[str, Any]) -> None:
-        self.generator, self.row = generator, row
+    def __init__(
+        self, generator: Generator, row: Row, settings: Mapping[str, Any], *, told: bool
+    ) -> None:
+        self.generator, self.row, self.told = generator, row, told
         self.settings = {**settings, **row.fields}
         fields = dataclasses.asdict(generator.config.sampling) | self.settings
         self.sampling = build(SamplingConfig, fields, path="sampling")
         self._made = {
             "weights": fingerprint_of(generator.place(self.sampling.shards).params),
-            "row": {"mode": row.mode, "alone": row.alone},
+            "row": {"mode": row.mode, "alone": row.alone, "told": row.alone and told},
             "sampling": dataclasses.asdict(self.sampling),
         }
 
@@ -90,24 +94,20 @@ class RowSampler:
     def _iter_shots(self, script: Script, key: jax.Array) -> Iterator[tuple[int, FinishedShot]]:
         sample = self.generator.sample
         if not self.row.alone:
-            for shot in sample(script, mode=self.row.mode, given={}, key=key, **self.settings):
+            for shot in sample(script, mode=self.row.mode, key=key, **self.settings):
                 yield shot.number, shot
             return
-        singles_from_scenes = self.generator.config.data.singles_from_scenes
         for number in range(len(script.shots)):
             own = jax.random.fold_in(key, number)
-            single = make_single(script, number, told=not singles_from_scenes)
-            (shot,) = sample(single, mode=self.row.mode, given={}, key=own, **self.settings)
+            single = make_single(script, number, told=self.told)
+            (shot,) = sample(single, mode=self.row.mode, key=own, **self.settings)
             yield number, shot
 
     def _read(self, folder: Path, count: int) -> list[np.ndarray]:
         names = [f"shot_{number + 1:02d}" for number in range(count)]
         latents = load_tensors_of(folder / "latents.safetensors", names)
-        codec, fps = self.generator.codec, self.generator.meta.fps
-        return [
-            FinishedShot(n, latents[name], codec, text="", fps=fps).frames
-            for n, name in enumerate(names)
-        ]
+        with jax.set_mesh(make_mesh(devices=jax.local_devices())):
+            return [self.generator.codec.decode(latents[name]) for name in names]
 
 
 def choose_pictures(generator: Generator, settings: Mapping[str, Any]) -> Pictures:

@@ -72,7 +72,7 @@ class SeenShots:
 def see_shots(frames: tuple[np.ndarray, ...], features: ImageFeatures) -> SeenShots:
     """Returns the views of shots; features are computed of `SEEN_FRAMES` frames at most."""
     chosen = [choose_frames(shot) for shot in frames]
-    units = [_to_units(features.embed(shot)) for shot in chosen]
+    units = [to_units(features.embed(shot)) for shot in chosen]
     thumbs = [np.stack([_shrink(frame) for frame in shot]) for shot in chosen]
     return SeenShots(tuple(units), tuple(thumbs))
 
@@ -89,7 +89,8 @@ def add_cases(into: Cases, found: Mapping[str, list[float]]) -> None:
         into.setdefault(name, []).extend(values)
 
 
-def _to_units(features: np.ndarray) -> np.ndarray:
+def to_units(features: np.ndarray) -> np.ndarray:
+    """Returns vectors [.., D] at length 1, float32."""
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return (features / np.maximum(length, 1e-12)).astype(np.float32)
 

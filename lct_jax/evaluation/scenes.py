@@ -39,6 +39,11 @@ class EvaluatedScene:
     script: Script
     filmed: tuple[np.ndarray, ...] = ()
 
+    def begin(self, shots: int | None) -> EvaluatedScene:
+        """Returns the scene with so many shots at most, its first ones; None keeps all."""
+        script = dataclasses.replace(self.script, shots=self.script.shots[:shots])
+        return EvaluatedScene(self.id, script, self.filmed[:shots])
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -114,7 +119,7 @@ def _load_script(path: Path, pictures: Pictures) -> EvaluatedScene:
     for number, shot in enumerate(script.shots):
         if shot.given:
             raise InputError(
-                f"{path}: shots[{number}].given: found {shot.given!r}, expected scripts without given shots"
+                f"{path}: shots[{number}].given: found {shot.given.file!r}, expected scripts without given shots"
             )
     folder = path.with_suffix("")
     if not folder.is_dir():
