@@ -13,7 +13,7 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from lct_jax.attention.chunked import merge
 from lct_jax.attention.mask import find_spans
 from lct_jax.backbones.denoiser import Denoiser
 from lct_jax.backbones.registry import build, describe
-from lct_jax.config import SamplingConfig
+from lct_jax.config import NetworkConfig, SamplingConfig
 from lct_jax.config.network import make_network
 from lct_jax.plan.scenes import MODES, make_request, plan_mode
 from lct_jax.sampling.cached_pass import CachedPass
@@ -46,32 +46,52 @@ SAMPLING = SamplingConfig(steps=8, guidance=3.0)
 PAGE = 4096
 
 
+class Sizes(NamedTuple):
+    """What is sampled: the network, the grid and the text tokens of a shot, and how."""
+
+    model: NetworkConfig = MODEL
+    grid: tuple[int, int, int] = GRID
+    text: int = TEXT
+    sampling: SamplingConfig = SAMPLING
+
+
+SMALL = Sizes()
+
+
 class Scene:
     """Is a scene of equal shots and a model with random weights, sampled in any mode."""
 
-    def __init__(self, shots: int) -> None:
-        network = build(MODEL, key=0)
+    def __init__(self, shots: int, sizes: Sizes = SMALL) -> None:
+        self.sizes = sizes
+        network = build(sizes.model, key=0)
         network = network._replace(params=randomise(network.params))
         self.full, self.causal = (
-            Denoiser(network, spec=describe(MODEL), context=context)
+            Denoiser(network, spec=describe(sizes.model), context=context)
             for context in ("full", "causal")
         )
-        sizes = {
-            "grid": GRID,
-            "width": MODEL.backbone.text_width,
-            "channels": MODEL.backbone.patch_channels,
+        of = {
+            "grid": sizes.grid,
+            "width": sizes.model.backbone.text_width,
+            "channels": sizes.model.backbone.patch_channels,
+            "text": sizes.text,
         }
-        self.requests = [
-            make_request(n + 1, text=TEXT, scene_text=TEXT - 1, **sizes) for n in range(shots)
-        ]
-        self.bare = make_request(shots, text=TEXT, scene_text=0, **sizes)
+        self.requests = [make_request(n + 1, scene_text=sizes.text - 1, **of) for n in range(shots)]
+        self.bare = make_request(shots, scene_text=0, **of)
+
+    def make_sampling_scene(self, request: SceneRequest, sampling: SamplingConfig) -> SamplingScene:
+        """Returns a request's scene before it is sampled."""
+        layout = self.sizes.model.layout
+        return SamplingScene(
+            request, sampling, layout=layout, keeps_text=True, key=jax.random.key(0)
+        )
 
     def time_windows(self, mode: str, shots: int) -> list[float]:
         """Returns the seconds of every window of a scene, one after the other."""
         request = self.bare if mode == "independent" else self.requests[shots - 1]
-        sampling_scene = _make_sampling_scene(request)
-        plan = plan_mode(mode, request, SAMPLING)
-        times = time_grid(SAMPLING.steps, 1.0)
+        sampling = self.sizes.sampling
+        sampling_scene = self.make_sampling_scene(request, sampling)
+        plan = plan_mode(mode, request, sampling)
+        times = time_grid(sampling.steps, 1.0)
         executor = (
             CachedPass(self.causal, sampling_scene, plan, times)
             if mode == "causal"
@@ -169,7 +189,7 @@ def measure_int8(shots: int = 4) -> float:
         scene = Scene(shots)
         request = scene.requests[-1]
         config = SamplingConfig(steps=8, guidance=3.0, kv_dtype=kept_as)
-        sampling_scene = SamplingScene(request, config, MODEL, jax.random.key(0))
+        sampling_scene = scene.make_sampling_scene(request, config)
         plan = plan_mode("causal", request, config)
         cached = CachedPass(scene.causal, sampling_scene, plan, time_grid(config.steps, 1.0))
         made[kept_as] = list(sample_scene(cached, sampling_scene, plan))[-1].tokens
@@ -182,12 +202,6 @@ def randomise(params: Any) -> Any:
     fan_in = lambda x: x.shape[-2] if x.ndim > 1 else 25
     return jax.tree.map(
         lambda x: x + rng.normal(size=x.shape).astype("f4") * fan_in(x) ** -0.5, params
-    )
-
-
-def _make_sampling_scene(request: SceneRequest) -> SamplingScene:
-    return SamplingScene(
-        request, SAMPLING, layout=MODEL.layout, keeps_text=True, key=jax.random.key(0)
     )
 
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 KINDS = ("all-gather", "all-to-all", "all-reduce", "reduce-scatter", "collective-permute")
-_LINE = re.compile(rf"= (\(?[^=]*?) ({'|'.join(KINDS)})(?:-start)?\(")
+_LINE = re.compile(rf"= (\(?[^=]*?) ({'|'.join(KINDS)})(-start)?\(")
 _SHAPE = re.compile(r"([a-z]+\d+)\[([\d,]*)\]")
 
 
@@ -28,5 +28,9 @@ def list_collectives(program: str) -> list[Collective]:
                 (dtype, tuple(int(side) for side in sides.split(",") if side))
                 for dtype, sides in _SHAPE.findall(match[1])
             )
+            if match[3] and match[2] != "all-reduce":
+                # One that is begun apart also lists its operands, before the results, and numbers of its own.
+                arrays = [(dtype, shape) for dtype, shape in results if shape]
+                results = tuple(arrays[len(arrays) // 2 :])
             found.append(Collective(match[2], results, "/while/body/" in line))
     return found

@@ -35,7 +35,7 @@ from lct_jax.config.network import make_network
 from lct_jax.distributed.sharding import make_mesh, state_sharding
 from lct_jax.training.optimizer import make_optimizer
 from lct_jax.training.state import init_state
-from lct_jax.training.step import make_step
+from lct_jax.training.step import jit_step, make_step
 from lct_jax.types import PackedBatch, TokenIndex, Tokens
 
 MODEL = make_network(width=256, depth=2, heads=2, text_width=64, remat="save_attention")
@@ -66,9 +66,9 @@ def compile_step(mesh: Mesh) -> jax.stages.Compiled:
         slots=SLOTS,
         samples=float(ROWS),
     )
-    step = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return step.lower(jax.tree.map(place, state, places), None, batch, key).compile()
+    placed = jax.tree.map(place, state, places)
+    return jit_step(step, state, mesh).lower(placed, None, batch, key).compile()
 
 
 def compile_attention(mesh: Mesh) -> jax.stages.Compiled:

@@ -129,6 +129,7 @@ def test_a_kept_shot_stays_and_is_given_in_the_saved_script(mode, tmp_path):
     paths = session.save(tmp_path)
     script = load_script(tmp_path / "script.yaml")
     assert paths[-1] == tmp_path / "script.yaml"
+    assert {"scene.mp4", "storyboard.png", "index.html"} <= {path.name for path in paths}
     assert script.shots[1].given == Condition(
         str(tmp_path / "kept.safetensors"), time=0.2, tensor="shot_02"
     )

@@ -14,6 +14,7 @@ from collectives import list_collectives
 from compile_for_tpu import ATTENTION, LONG, MODEL, ROWS, TEXT, VIDEO
 
 from lct_jax.backbones.layers import MODULATIONS
+from lct_jax.plan.hlo import find_collectives
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
 TOKENS = TEXT + VIDEO
@@ -71,3 +72,13 @@ def test_weights_are_gathered_and_activations_exchanged_in_bfloat16(programs):
     assert {(dtype, math.prod(shape)) for dtype, shape in exchanged} == {("bf16", each)}
     # Forward, backward, and forward again to recompute what surrounds the kernel.
     assert len(exchanged) == 4 + 4 + 4
+
+
+def test_exchanges_and_most_gathers_may_run_beside_computation(programs):
+    """The program begins and ends them apart; without `COMPILER_OPTIONS` it does so for none of them."""
+    found = find_collectives(programs["step"], data=2, seq=2)
+    count = lambda kind, hidden: sum(
+        c.sent for c in found if c.kind == kind and c.hidden in (True, hidden)
+    )
+    assert count("all-to-all", True) == count("all-to-all", False) > 0
+    assert count("all-gather", True) > 0.7 * count("all-gather", False)

@@ -21,6 +21,8 @@ from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
 
 # Queries, or keys, of a block: Triton keeps tiles of this size in registers at 128 dimensions.
 BLOCK = 64
+# Warps of a program, and tiles that are loaded ahead.
+WARPS, STAGES = 4, 2
 # Sides of a matrix product in Triton are powers of two, and at least this.
 SMALLEST_WIDTH = 16
 NONE = jnp.iinfo(jnp.int32).max
@@ -240,7 +242,7 @@ def _call(
         in_specs=[spec(x, kind) for x, kind in zip(inputs, kinds, strict=True)],
         out_specs=[spec(x, "block") for x in outputs],
         out_shape=list(outputs),
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
+        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
     )(*inputs)
 

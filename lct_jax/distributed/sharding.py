@@ -26,6 +26,18 @@ HEADS = {"B": "data", "H": "seq"}
 # Elements of the smallest leaf that is sharded; below, a gather costs more than the memory it saves.
 SMALLEST_SHARDED = 2**12
 
+# What the compiler of a platform is told, so that the collectives of a training step run beside computation: without
+# it every all-to-all and every gather of weights stands alone in the schedule (benchmarks/README.md).
+COMPILER_OPTIONS = {
+    "tpu": {
+        "xla_tpu_enable_async_all_to_all": True,
+        "xla_enable_async_all_gather": True,
+        "xla_tpu_enable_async_collective_fusion": True,
+        "xla_tpu_enable_async_collective_fusion_fuse_all_gather": True,
+        "xla_tpu_overlap_compute_collective_tc": True,
+    }
+}
+
 
 def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
     """Returns a (data, seq) mesh over all devices, `seq` of them along the tokens of a row.

@@ -26,6 +26,8 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     Raises:
         InputError: a history that the script names does not fit the window.
     """
+    if request.shots[shot].ties.picture_of:
+        return ()
     if (named := request.shots[shot].ties.history) is not None:
         return _take_named(request, shot, named, config)
     room = min(config.history_shots, config.window - 1)

@@ -80,9 +80,9 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
         seen = choose_history(request, shot, config)
         early = [] if is_given else [other for other in seen if other not in made]
         for new in (*early, shot):
-            before = sorted(
-                _in_window(request, [o for o in made if o in seen]), key=lambda o: o < new
-            )
+            # A picture of the cast shows its owner alone, whatever was sampled before a shot needs it.
+            ready = [] if request.shots[new].ties.picture_of else [o for o in made if o in seen]
+            before = sorted(_in_window(request, ready), key=lambda o: o < new)
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
     return tuple(plans)

@@ -99,7 +99,7 @@ class ChangeSampler:
             return Change(State(script), ())
         scene = self.generator.sample(script)
         anew = _find_anew(state, scene)
-        self.planned = len(anew) * scene.sampling.steps
+        self.planned = len(anew) * (len(scene.times) - 1)
         takes = {number: take for number, take in state.takes.items() if number not in anew}
         clean = {n: x.given for n, x in enumerate(scene.request.shots) if x.given is not None}
         clean |= {number: take.tokens for number, take in takes.items()}

@@ -187,7 +187,9 @@ class Session:
         return False
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes the scene as `sample.py` does, and the script; returns the paths.
+        """Writes the film and what belongs to it as `sample.py` does, and the script; returns the paths.
+
+        There is no manifest: a folder may be saved to again after any change.
 
         Raises:
             InputError: no shot was sampled, or the folder cannot be written to.
@@ -202,7 +204,8 @@ class Session:
         )
         for number, take in sorted(takes.items()):
             writer.add(number, latent=take.shot.latent, frames=take.shot.frames)
-        paths = writer.finish(mode=scene.mode, sampling=scene.sampling)
+        saw = {number + 1: scene.find_seen(number) for number in takes}
+        paths = writer.finish(mode=scene.mode, sampling=scene.sampling, saw=saw)
         return [*paths, *self.save_script(folder)]
 
     def save_script(self, folder: str | Path) -> list[Path]:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from lct_jax import flow
 from lct_jax.config import FlowConfig, TrainingConfig
-from lct_jax.distributed.sharding import replicated, state_sharding
+from lct_jax.distributed.sharding import COMPILER_OPTIONS, replicated, state_sharding
 from lct_jax.training.state import TrainState, merge_params, update_ema
 from lct_jax.types import PackedBatch
 
@@ -142,6 +142,10 @@ def split_rows(tree: Any, parts: int) -> Any:
 
 def jit_step(step: Step, state: Any, mesh: Mesh) -> jax.stages.Wrapped:
     """Returns the step compiled for a mesh; the state that it is called with is donated, `state` here may be shapes."""
+    platform = mesh.devices.flat[0].platform
     return jax.jit(
-        step, donate_argnums=0, out_shardings=(state_sharding(state, mesh), replicated(mesh))
+        step,
+        donate_argnums=0,
+        out_shardings=(state_sharding(state, mesh), replicated(mesh)),
+        compiler_options=COMPILER_OPTIONS.get(platform),
     )
