@@ -1,10 +1,11 @@
 """Checks the folder of a published pipeline as a base, and writes the settings with which it is tuned on scenes.
 
-    python -m lct_jax.check_base --base=DIR [--config=FILE] [--out=DIR2]
+    python -m lct_jax.check_base --base=DIR [--config=FILE] [--topology=v5e:2x4] [--out=DIR2]
 
 Config, names, shapes and dtypes of the network, the VAE and the tokenizer are read; of the large files headers alone.
 `--out` gets `config.json`, which `--config` of every program takes, and `base.json`, which says which base it was and
-on which chips this ran. Without `--config` the settings are those of the base's family (docs/bases.md). A config.json
+for which chips the settings are: those of `--topology`, or those that this runs on. Without `--config` the settings are
+those of the base's family (docs/bases.md). A config.json
 that is there is kept, so that it may be edited.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+from absl import flags
 
 from lct_jax.backbones.load import list_places
 from lct_jax.backbones.pipeline import check_weights, find_distilled, find_pipeline, read_pipeline
@@ -27,16 +29,18 @@ from lct_jax.costs.chips import CHIPS
 from lct_jax.encoders.registry import load_counter
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
+from lct_jax.plan.topology import parse_topology
 from lct_jax.training.report.throughput import DEVICE_KINDS
 
 BASE = define_path("base", "Folder of the published pipeline.", required=True)
 CONFIG = define_path("config", "Config to tune with; default: that of the base's family.")
 OUT = define_path("out", "Folder for config.json and base.json.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Chips to tune on; default: those found here.")
 CONFIG_FILE, BASE_FILE = "config.json", "base.json"
 
 
-def choose_config(base: Path, given: str | None) -> Config:
-    """Returns the config to tune with: the family's on these devices, or a given one, with the base's files in it.
+def choose_config(base: Path, given: str | None, *, devices: int) -> Config:
+    """Returns the config to tune with: the family's on so many devices, or a given one, with the base's files in it.
 
     Raises:
         InputError: the base or the given config cannot be read, or they are of different networks.
@@ -45,7 +49,7 @@ def choose_config(base: Path, given: str | None) -> Config:
     if given is None:
         # One set of footage gives scenes and single shots.
         data = dataclasses.replace(own.data, singles_from_scenes=True)
-        return divide(dataclasses.replace(own, data=data), devices=jax.device_count())
+        return divide(dataclasses.replace(own, data=data), devices=devices)
     config = freeze(load_config(given))
     for field in dataclasses.fields(own.backbone):
         found, expected = (getattr(c.backbone, field.name, None) for c in (config, own))
@@ -136,15 +140,16 @@ def describe(config: Config, identity: str, codec: str, topology: str) -> str:
         "encoder": f"{prepare.encoder} in {prepare.encoder_from}, tokenizer read",
         "used with": f"{prepare.fps:g} fps, at most {prepare.max_frames} frames of {prepare.width}x{prepare.height}, "
         f"shift {sampling.shift:g}, guidance {sampling.guidance:g}",
-        "chips here": topology or "none that are known",
+        "chips": topology or "none that are known",
     }
     return "\n".join(f"  {name:12s} {text}" for name, text in rows.items())
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    base = Path(BASE.value)
-    config = choose_config(base, CONFIG.value)
+    base, topology = Path(BASE.value), TOPOLOGY.value
+    devices = jax.device_count() if topology is None else parse_topology(topology).devices
+    config = choose_config(base, CONFIG.value, devices=devices)
     identity, prepare = check_weights(base, config.network), config.prepare
     codec = import_codec(
         prepare.codec, Path(prepare.codec_from), channels=config.backbone.channels
@@ -152,7 +157,7 @@ def main(argv: Sequence[str]) -> None:
     load_counter(
         prepare.encoder, width=config.backbone.text_width, folder=prepare.encoder_from
     ).count("")
-    topology = name_topology(jax.devices())
+    topology = name_topology(jax.devices()) if topology is None else topology
     print(f"{find_pipeline(base)}\n{describe(config, identity, codec, topology)}")
     for warning in find_distilled(base):
         print(f"warning: {warning}")

@@ -77,12 +77,19 @@ def _parse_line(line: list[str], partial: bool, operand: str) -> None:
     kept = []
     for argument in line:
         name, equals, value = argument.removeprefix("--").partition("=")
+        # Such a program hands the edits of its config on to others, which check them.
+        handed_on = "config" in flags.FLAGS and flags.FLAGS["config"].flag_type() == "path"
+        if name.startswith("config.") and (handed_on or (equals and PLACEHOLDER.fullmatch(value))):
+            continue
         if equals and PLACEHOLDER.fullmatch(value):
-            if name.startswith("config."):
-                continue
             if name not in flags.FLAGS:
                 raise InputError(f"--{name}: no such flag")
-            if flags.FLAGS[name].flag_type() not in ("string", "path", "prepared sets"):
+            if flags.FLAGS[name].flag_type() not in (
+                "string",
+                "multi string",
+                "path",
+                "prepared sets",
+            ):
                 continue
         for path in filter(_PATHS.fullmatch, value.split(",")):
             if not Path(path).exists():

@@ -64,7 +64,7 @@ def test_a_config_of_the_user_gets_the_files_of_the_base(tmp_path):
     prepare = dataclasses.replace(own.prepare, codec_from="elsewhere", encoder_from="")
     mine = dataclasses.replace(own, prepare=prepare)
     path.write_text(json.dumps(dataclasses.asdict(mine)))
-    made = choose_config(base, str(path))
+    made = choose_config(base, str(path), devices=1)
     assert made.prepare.codec_from == "elsewhere"
     assert made.prepare.encoder_from == str(base / "text_encoder")
     assert made.training.init_from == str(base)
@@ -72,7 +72,7 @@ def test_a_config_of_the_user_gets_the_files_of_the_base(tmp_path):
     with pytest.raises(
         InputError, match=r"mine\.json: backbone\.family: found 'mmdit', expected 'wan' of"
     ):
-        choose_config(base, str(path))
+        choose_config(base, str(path), devices=1)
 
 
 def test_a_config_that_is_there_is_kept_and_another_base_is_refused(tmp_path):

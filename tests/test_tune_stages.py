@@ -51,6 +51,13 @@ def test_a_stage_is_done_again_with_another_command_or_other_footage(request_):
     assert find_done(request_) == ["check", "plan"]
 
 
+def test_the_base_is_checked_for_the_chips_that_are_planned_for(request_):
+    found = [s.command for s in list_stages(dataclasses.replace(request_, topology="v5e:2x2"))]
+    assert ["--topology=v5e:2x2" in command for command in found[:3]] == [True, True, False]
+    found = [s.command for s in list_stages(request_)]
+    assert not any(word.startswith("--topology=v5e") for command in found for word in command)
+
+
 def test_a_lora_is_exported_alone(request_):
     find = lambda request: [s.command[4:] for s in list_stages(request) if s.name == "export"]
     out = request_.out / "weights"

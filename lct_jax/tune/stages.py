@@ -94,7 +94,10 @@ def list_stages(request: Request) -> list[Stage]:
     stages = [
         Stage(
             "check",
-            ("-m", "lct_jax.check_base", f"--base={request.base}", *given, f"--out={out}"),
+            (
+                *("-m", "lct_jax.check_base", f"--base={request.base}", *given, f"--out={out}"),
+                *(() if request.topology is None else (f"--topology={request.topology}",)),
+            ),
             inputs=_hash([request.config]),
         ),
         Stage(
