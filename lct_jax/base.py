@@ -21,7 +21,7 @@ from lct_jax.backbones.pipeline import check_weights
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.tensors import hash_file
+from lct_jax.files import hash_file
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Base, Meta

@@ -23,7 +23,7 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.encoders.text_file import FreeableEncoder, TextFile
 from lct_jax.errors import InputError
-from lct_jax.tensors import hash_file, hash_samples
+from lct_jax.files import hash_file, hash_samples
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import identify
 from lct_jax.training.checkpoint.start import TrainedWeights

@@ -7,10 +7,8 @@ mode: a tensor that the caller has no use for is listed as dropped, with the rea
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +22,8 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-# Bytes of a piece that `hash_samples` reads, and their number.
-_PIECE, _PIECES = 4096, 256
 _NAMES_SHOWN = 8
 _NUMBERS_A_PIECE = 2**24
-_HEADER_BYTES = 100 * 2**20  # the most that safetensors allows
 
 
 def load_tensors(
@@ -203,39 +198,6 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a parameter tree by dotted name, in the order of the tree."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(_names(path)): leaf for path, leaf in flat}
-
-
-def hash_samples(paths: Iterable[Path]) -> str:
-    """Returns a sha256 of the headers and sizes of safetensors files and of samples of their numbers, as 64 hex digits.
-
-    It identifies published weights in no time. The header of a tuned network is that of the one it was tuned from, so
-    pieces that are spread evenly over a file are hashed as well.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(0)
-                length = int.from_bytes(file.read(8), "little")
-                digest.update(f"{path.name} {size} ".encode())
-                digest.update(file.read(min(length, _HEADER_BYTES)))
-                start = min(8 + length, size)
-                for place in np.linspace(start, max(size - _PIECE, start), _PIECES, dtype=int):
-                    file.seek(place)
-                    digest.update(file.read(_PIECE))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read, {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def hash_file(path: str | Path) -> str:
-    """Returns a file's sha256 as 64 hex digits, read in pieces; InputError if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read, {error.strerror}") from error
 
 
 class _Header(NamedTuple):

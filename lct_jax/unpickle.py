@@ -16,7 +16,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from lct_jax.errors import InputError
-from lct_jax.tensors import hash_file, save_tensors
+from lct_jax.files import hash_file
+from lct_jax.tensors import save_tensors
 
 # This is numpy's own function, wherever this version of numpy defines it.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]

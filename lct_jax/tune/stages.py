@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lct_jax.data.scene_file import load_scene_file
-from lct_jax.files import replace_atomically
-from lct_jax.tensors import hash_file
+from lct_jax.files import hash_file, replace_atomically
 
 STAGES = ("check", "plan", "prepare", "scenes", "causal", "sample", "export", "evaluate")
 # Scenes that are evaluated, each sampled in two or three ways.

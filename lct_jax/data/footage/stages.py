@@ -47,9 +47,8 @@ from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size, hash_of
 from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically
+from lct_jax.files import hash_file, replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
-from lct_jax.tensors import hash_file
 
 VERSION = 5  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for

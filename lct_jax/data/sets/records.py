@@ -31,9 +31,9 @@ from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card,
 from lct_jax.data.sets.shards import SceneRecord, ShardAbout, read_about, write_shard
 from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically
+from lct_jax.files import hash_file, replace_atomically
 from lct_jax.layout import token_grid
-from lct_jax.tensors import hash_file, load_tensors_of, save_tensors
+from lct_jax.tensors import load_tensors_of, save_tensors
 
 CODEC_FILE, LENGTHS_FILE = "codec.safetensors", "lengths.safetensors"
 

@@ -30,8 +30,7 @@ import tensorstore
 from jax.experimental import multihost_utils
 
 from lct_jax.errors import InputError
-from lct_jax.files import replace_atomically
-from lct_jax.tensors import hash_file
+from lct_jax.files import hash_file, replace_atomically
 
 MANIFEST = "manifest.json"
 FORMAT = "lct_jax.manifest/1"

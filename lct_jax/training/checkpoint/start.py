@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from lct_jax.config import TrainingConfig
 from lct_jax.distributed.sharding import state_sharding, with_sharding
 from lct_jax.errors import InputError
-from lct_jax.tensors import check_tensors, hash_file, name_leaves
+from lct_jax.files import hash_file
+from lct_jax.tensors import check_tensors, name_leaves
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.integrity import identify
 from lct_jax.training.checkpoint.weights import Meta, load_weights, read_weights_meta
