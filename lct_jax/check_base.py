@@ -32,10 +32,6 @@ from lct_jax.files import replace_atomically
 from lct_jax.plan.topology import parse_topology
 from lct_jax.training.report.throughput import DEVICE_KINDS
 
-BASE = define_path("base", "Folder of the published pipeline.", required=True)
-CONFIG = define_path("config", "Config to tune with; default: that of the base's family.")
-OUT = define_path("out", "Folder for config.json and base.json.")
-TOPOLOGY = flags.DEFINE_string("topology", None, "Chips to tune on; default: those found here.")
 CONFIG_FILE, BASE_FILE = "config.json", "base.json"
 
 
@@ -166,4 +162,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    # The flags are not defined at the top, because a program or test that imports this has flags of its own.
+    BASE = define_path("base", "Folder of the published pipeline.", required=True)
+    CONFIG = define_path("config", "Config to tune with; default: that of the base's family.")
+    OUT = define_path("out", "Folder for config.json and base.json.")
+    TOPOLOGY = flags.DEFINE_string("topology", None, "Chips to tune on; default: those found here.")
     run(main)

@@ -3,13 +3,14 @@
 The block of a `with` writes to a temporary name beside the path, which is renamed to the path when the block succeeds.
 The name is fixed, so that the next writer overwrites what a killed one left, and leftovers do not accumulate.
 
-Files are told apart by hashes of what they hold.
+Files and settings are told apart by hashes of what they hold.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -156,3 +157,9 @@ def hash_file(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read, {error.strerror}") from error
+
+
+def hash_of(*values: object) -> str:
+    """Returns 16 hex digits, the hash of values that have one form as JSON."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

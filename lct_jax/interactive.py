@@ -30,21 +30,6 @@ from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.session import Session
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
-CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
-CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
-ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
-SCRIPT = define_path("script", "Script to begin with (YAML or JSON); its shots are sampled first.")
-OUT = define_path("out", "Folder to write to; default: a new one, runs/session.")
-MODE = flags.DEFINE_enum(
-    "mode",
-    None,
-    ["autoregressive", "causal"],
-    "How shots are sampled; default: as the weights were trained.",
-)
-WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
-define_compilation_cache()
-SETTINGS = define_sampling()
-
 HELP = """\
 TEXT               the next shot, after a cut; `shot TEXT` where TEXT begins with one of these words
 + TEXT             the next shot, which goes on from the one before it
@@ -258,4 +243,23 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    # The flags are not defined at the top, because a test that imports this would have them too.
+    CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
+    CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
+    ENCODER = define_path(
+        "encoder", "Folder of the text encoder, where it was moved after training."
+    )
+    SCRIPT = define_path(
+        "script", "Script to begin with (YAML or JSON); its shots are sampled first."
+    )
+    OUT = define_path("out", "Folder to write to; default: a new one, runs/session.")
+    MODE = flags.DEFINE_enum(
+        "mode",
+        None,
+        ["autoregressive", "causal"],
+        "How shots are sampled; default: as the weights were trained.",
+    )
+    WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights of a run.")
+    define_compilation_cache()
+    SETTINGS = define_sampling()
     run(main)

@@ -106,7 +106,7 @@ def test_an_euler_step_does_not_copy_the_history(kept_as):
     history = History(kept, kept, jax.ShapeDtypeStruct((2,), jnp.int32))
     scene = make_sampling_scene(make_request(1))
     batch = pack_group(scene, (0,), 1, scene.draw_noise(0))
-    inputs = make_loop_inputs(batch, held={}, moving={1}, times=TIMES, guidance=2.0)
+    inputs = make_loop_inputs(batch, held={}, times=TIMES, guidance=2.0)
     noisy = jax.ShapeDtypeStruct(batch.video.value[0].shape, jnp.float32)
     step = np.int32(0)
     text = run_steps.lower(served.denoise(history), inputs, noisy, step, step).compile().as_text()

@@ -22,10 +22,11 @@ from lct_jax.data.footage.text_limits import open_fitting
 from lct_jax.data.sets.set_info import FORMAT
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import SceneRecord, ShotRecord, write_shard
-from lct_jax.data.sources import RawScene, RawShot, Source, hash_of
+from lct_jax.data.sources import RawScene, RawShot, Source
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.errors import InputError
+from lct_jax.files import hash_of
 
 # The version of the rules that choose the frames of a shot and of a clip; a new version makes every shard again.
 RULES = 2

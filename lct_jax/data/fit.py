@@ -17,9 +17,9 @@ from lct_jax.data.encode import EncodeJob, fitting_length, load_encoder
 from lct_jax.data.runner import Runner
 from lct_jax.data.sets.records import CODEC_FILE, SetInfo
 from lct_jax.data.sets.set_info import PIXELS
-from lct_jax.data.sources import Source, hash_of, open_source
+from lct_jax.data.sources import Source, open_source
 from lct_jax.errors import InputError
-from lct_jax.files import hash_file
+from lct_jax.files import hash_file, hash_of
 
 
 def choose_codec(opened: Sequence[Source], out: Path, config: Config) -> tuple[Path | None, str]:

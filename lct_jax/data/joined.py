@@ -13,8 +13,8 @@ from lct_jax.config import BackboneConfig, LayoutConfig
 from lct_jax.data.mix import SetChoice, SetPart, parse_data
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.data.sets.records import PreparedSet
-from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
+from lct_jax.files import hash_of
 
 # Fields that all sets of a run must have in common, with their names on the card.
 _SHARED = ("codec", "encoder", "channels", "text_width", "fps")

@@ -8,8 +8,6 @@ changed when the films are no longer available.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,12 +116,6 @@ def open_source(path: Path, config: Config) -> Source:
         scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
         texts=lambda: map(_render_texts, annotated.scenes),
     )
-
-
-def hash_of(*values: object) -> str:
-    """Returns 16 hex digits, the hash of values that have one form as JSON."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], float]:

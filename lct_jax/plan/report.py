@@ -13,7 +13,6 @@ from lct_jax.plan.collectives import Collective
 from lct_jax.plan.hlo import rank_cycles
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
-from lct_jax.plan.parameters import Parameters
 from lct_jax.plan.sampling import SamplingPlan
 from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
@@ -44,6 +43,8 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
     """Returns a training plan as text."""
     config, work, parameters = plan.config, plan.work, plan.parameters
     share = plan.useful_share
+    trained = f", {parameters.trained / 1e6:,.1f} million of them trained as a LoRA"
+    lora = trained if parameters.frozen else ""
     lines = [
         f"{config.name} on {plan.topology.name}: {plan.topology.chips} x {plan.topology.chip.title}, "
         f"mesh {describe_mesh(plan.shards)}",
@@ -52,7 +53,7 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
             [
                 (
                     "parameters",
-                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays{_describe_lora(parameters)}",
+                    f"{parameters.count / 1e9:,.3f} billion in {parameters.leaves} arrays{lora}",
                 ),
                 *describe_workload(plan.workload),
                 ("batch", describe_batch(plan)),
@@ -294,9 +295,3 @@ def _no_time(topology: Topology) -> str:
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
     return [f"  {name:24s} {text}" for name, text in rows]
-
-
-def _describe_lora(parameters: Parameters) -> str:
-    if not parameters.frozen:
-        return ""
-    return f", {parameters.trained / 1e6:,.1f} million of them trained as a LoRA"

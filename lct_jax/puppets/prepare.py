@@ -25,10 +25,11 @@ from lct_jax.data.sets.records import SetInfo, finish_set
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import write_shard
-from lct_jax.data.sources import RawScene, RawShot, hash_of
+from lct_jax.data.sources import RawScene, RawShot
 from lct_jax.directing.prompts import render_global
 from lct_jax.directing.prompts import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
+from lct_jax.files import hash_of
 from lct_jax.folder_lock import lock_folder
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene

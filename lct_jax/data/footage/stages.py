@@ -21,7 +21,6 @@ import numpy as np
 from lct_jax.chat import (
     Chat,
     ChatError,
-    Message,
     RefusedAnswer,
     Usage,
     endpoint_from_environment,
@@ -44,18 +43,16 @@ from lct_jax.data.footage.lists import CUTS_SUFFIX
 from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
-from lct_jax.data.sources import choose_size, hash_of
+from lct_jax.data.sources import choose_size
 from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
 from lct_jax.errors import InputError
-from lct_jax.files import hash_file, replace_atomically
+from lct_jax.files import hash_file, hash_of, replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 
 VERSION = 5  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
 # again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
-# The number of lines in a user's caption file that no shot or scene has taken.
-UNUSED = "caption lines unused"
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ def _make_scenes(
         if scene["shots"]:
             scenes.append(scene)
     shots["divided at events"], shots["divided for length"] = takes.divided.tolist()
-    shots[UNUSED] = unused
+    shots["caption lines unused"] = unused
     return scenes, shots, usage
 
 
@@ -242,7 +239,7 @@ def _caption(
     captions: list[Caption | str] = []
     for scene, shown in zip(scenes, pictures, strict=True):
         check = partial(check_answer, shots=len(scene), check_length=limits.check_caption)
-        fewer = partial(_show_fewer, shown)
+        fewer = lambda limit, shown=shown: ask_about(shown, limit=limit)
         try:
             captions.append(chat.ask(ask_about(shown), check, show_fewer=fewer))
         except RefusedAnswer as error:
@@ -250,10 +247,6 @@ def _caption(
         except ChatError as error:
             captions.append(f"{NO_ANSWER}: {error}")
     return captions, chat.usage, 0
-
-
-def _show_fewer(pictures: Sequence[Sequence[np.ndarray]], limit: int) -> list[Message]:
-    return ask_about(pictures, limit=limit)
 
 
 def _scene_file(job: WriteScenesJob, scenes: list[dict[str, Any]]) -> dict[str, Any]:

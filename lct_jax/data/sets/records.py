@@ -29,9 +29,8 @@ from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
 from lct_jax.data.sets.record_files import RecordFiles, write_index
 from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
 from lct_jax.data.sets.shards import SceneRecord, ShardAbout, read_about, write_shard
-from lct_jax.data.sources import hash_of
 from lct_jax.errors import InputError
-from lct_jax.files import hash_file, replace_atomically
+from lct_jax.files import hash_file, hash_of, replace_atomically
 from lct_jax.layout import token_grid
 from lct_jax.tensors import load_tensors_of, save_tensors
 
