@@ -15,22 +15,15 @@ measured on the real weights. Its authors sample at a shift of 8 and a guidance 
 
 import dataclasses
 
-from lct_jax.config import WanConfig, editable, freeze, read_beside
-
-wan_1_3b = read_beside(__file__, "wan_1_3b")
-SIZE = {"height": 544, "width": 960}
+from lct_jax.backbones.wan.usage import make_config
+from lct_jax.config import ComputeConfig, WanConfig, editable
 
 
 def get_config():
-    wan = freeze(wan_1_3b.get_config())
     return editable(
         dataclasses.replace(
-            wan,
+            make_config(WanConfig(release="skyreels_v2", fps=24)),
             name="skyreels_v2_1_3b",
-            prepare=dataclasses.replace(wan.prepare, fps=24.0, max_frames=97, **SIZE),
-            backbone=WanConfig(release="skyreels_v2", fps=24),
-            # Nine shots of 97 frames at any usual ratio.
-            data=dataclasses.replace(wan.data, video_tokens=468_480),
-            sampling=dataclasses.replace(wan.sampling, guidance=6.0, shift=8.0, frames=97, **SIZE),
+            compute=ComputeConfig(seq_shards=4),
         )
     )

@@ -15,25 +15,17 @@ the real weights. Its 24 heads divide over 8 devices along the tokens of a row.
 
 import dataclasses
 
-from lct_jax.config import WanConfig, editable, freeze, read_beside
-
-wan_1_3b = read_beside(__file__, "wan_1_3b")
-SIZE = {"height": 704, "width": 1280}
+from lct_jax.backbones.wan.usage import make_config
+from lct_jax.config import ComputeConfig, WanConfig, editable
 
 
 def get_config():
-    small = freeze(wan_1_3b.get_config())
+    config = make_config(WanConfig(width=3072, heads=24, hidden=14_336, channels=48))
     return editable(
         dataclasses.replace(
-            small,
+            config,
             name="wan22_5b",
-            prepare=dataclasses.replace(
-                small.prepare, fps=24.0, max_frames=121, codec="wan22_vae", **SIZE
-            ),
-            backbone=WanConfig(width=3072, heads=24, hidden=14_336, channels=48),
-            # Nine shots of 121 frames at any usual ratio.
-            data=dataclasses.replace(small.data, rows=8, video_tokens=253_952),
-            compute=dataclasses.replace(small.compute, seq_shards=8),
-            sampling=dataclasses.replace(small.sampling, shift=5.0, frames=121, **SIZE),
+            data=dataclasses.replace(config.data, rows=8),
+            compute=ComputeConfig(seq_shards=8),
         )
     )

@@ -14,53 +14,18 @@ the real weights: learning rate, EMA and the shift of training are those that ot
 shift of 3 is that of the published pipeline, whose authors name 3 for this size and 5 for 720x1280.
 """
 
-from lct_jax.config import (
-    ComputeConfig,
-    Config,
-    DataConfig,
-    FlowConfig,
-    LayoutConfig,
-    PrepareConfig,
-    SamplingConfig,
-    TrainingConfig,
-    WanConfig,
-    editable,
-)
+import dataclasses
+
+from lct_jax.backbones.wan.usage import make_config
+from lct_jax.config import ComputeConfig, WanConfig, editable
 
 
 def get_config():
     return editable(
-        Config(
+        dataclasses.replace(
+            # Everything else is what a base is tuned with that is named by its folder alone.
+            make_config(WanConfig()),
             name="wan_1_3b",
-            # The frame rate, length and size that the base was made with.
-            prepare=PrepareConfig(
-                fps=16.0, max_frames=81, height=480, width=832, codec="wan_vae", encoder="umt5"
-            ),
-            backbone=WanConfig(),
-            layout=LayoutConfig(
-                scene_span=256, shot_span=256, stride=2, positions="temporal", prompts="own"
-            ),
-            flow=FlowConfig(shift=5.0),
-            data=DataConfig(
-                rows=4,
-                # Nine shots of 81 frames at any usual ratio, and the text of as many short ones as fill a row.
-                video_tokens=302_592,
-                text_tokens=7_168,
-                groups=32,
-                max_shots=9,
-                pool=16,
-                workers=8,
-            ),
             compute=ComputeConfig(seq_shards=4),
-            training=TrainingConfig(steps=20_000, learning_rate=1e-5, weight_decay=0.01),
-            sampling=SamplingConfig(
-                steps=50,
-                guidance=5.0,
-                shift=3.0,
-                negative_scene="",
-                frames=81,
-                height=480,
-                width=832,
-            ),
         )
     )

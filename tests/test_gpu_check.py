@@ -1,4 +1,4 @@
-"""The check for GPUs at tiny sizes on the CPU: every part works there, and a part that fails is told of."""
+"""The check for GPUs at tiny sizes on the CPU: every part works there, and a part that fails is reported."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +48,9 @@ def check_same(found: Path, expected: Path) -> None:
         np.testing.assert_array_equal(one[name], other[name])
 
 
-@pytest.mark.slow
-@each_mode
-def test_a_scene_goes_on_where_it_ended_to_the_same_latents(tmp_path, mode, monkeypatch):
-    scene(mode).save(tmp_path / "whole")
+@contextlib.contextmanager
+def stopped_after_one_shot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ctrl-C as soon as a second shot is finished, which is not kept."""
     add, left = SceneRecord.add, [1]
 
     def stop(self, *arguments):
@@ -58,10 +59,17 @@ def test_a_scene_goes_on_where_it_ended_to_the_same_latents(tmp_path, mode, monk
         left.pop()
         add(self, *arguments)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SceneRecord, "add", stop)
-        with pytest.raises(KeyboardInterrupt):
-            scene(mode).save(tmp_path / "parts")
+        yield
+
+
+@pytest.mark.slow
+@each_mode
+def test_a_scene_goes_on_where_it_ended_to_the_same_latents(tmp_path, mode, monkeypatch):
+    scene(mode).save(tmp_path / "whole")
+    with stopped_after_one_shot(monkeypatch):
+        scene(mode).save(tmp_path / "parts")
     assert [*SceneRecord.read(tmp_path / "parts" / MANIFEST).takes] == [1]
     steps = []
     again = scene(mode)
@@ -104,18 +112,8 @@ def test_a_shot_is_taken_again_between_kept_ones_and_the_manifest_gives_all_agai
 def test_a_retake_that_was_stopped_goes_on(tmp_path, monkeypatch):
     generator, folder = make_generator("full"), tmp_path
     scene("autoregressive").save(folder)
-    add, left = SceneRecord.add, [1]
-
-    def stop(self, *arguments):
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-        add(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SceneRecord, "add", stop)
-        with pytest.raises(KeyboardInterrupt):
-            retake(generator, folder, [1, 2])
+    with stopped_after_one_shot(monkeypatch):
+        retake(generator, folder, [1, 2])
     steps = []
     retake(generator, folder, [1, 2], watch=lambda scene: steps.append(scene.missing_steps))
     assert steps == [2, 0]

@@ -19,6 +19,7 @@ from test_wan_parity import (
     make_both,
     make_tokens,
     pack_rows,
+    run_as_one_clip,
     run_ours,
 )
 
@@ -41,21 +42,8 @@ def both(request, tmp_path_factory) -> Both:
 
 def run_frames(model: Any, shots: list[ShotCase]) -> np.ndarray:
     """The published pass over shots as one clip, each frame at its shot's time, at 24 frames a second."""
-    import torch
-
-    latent = np.concatenate([shot.latent for shot in shots])
-    times = np.concatenate([[shot.time * 1000] * len(shot.latent) for shot in shots])[None]
-    padded = np.zeros((1, 512, TEXT_WIDTH), np.float32)
-    padded[0, : len(shots[0].text)] = shots[0].text
-    with torch.no_grad():
-        out = model(
-            torch.from_numpy(latent).permute(3, 0, 1, 2)[None],
-            torch.from_numpy(times.astype(np.float32)),
-            torch.from_numpy(padded),
-            enable_diffusion_forcing=True,
-            fps=[1],
-        ).sample
-    return out[0].permute(1, 2, 3, 0).numpy()
+    frames = [len(shot.latent) for shot in shots]
+    return run_as_one_clip(model, shots, frames, enable_diffusion_forcing=True, fps=[1])
 
 
 @pytest.mark.parametrize("text", [1, 77, 512])

@@ -103,11 +103,22 @@ def run_theirs(model: Any, shot: ShotCase) -> np.ndarray:
 
 def run_theirs_by_token(model: Any, shots: list[ShotCase]) -> np.ndarray:
     """The published pass over shots as one clip, with a time a token and the text of the first: velocity [T X Y c]."""
+    return run_as_one_clip(model, shots, [np.prod(s.latent.shape[:3]) // 4 for s in shots])
+
+
+def run_as_one_clip(
+    model: Any, shots: list[ShotCase], counts: list[int], **settings: Any
+) -> np.ndarray:
+    """The published pass over shots as one clip, with the text of the first: velocity [T X Y c].
+
+    Args:
+        counts: how many times each shot gives: its frames or its tokens.
+        settings: of the model's call.
+    """
     import torch
 
     latent = np.concatenate([shot.latent for shot in shots])
-    tokens = [int(np.prod(shot.latent.shape[:3])) // 4 for shot in shots]
-    times = np.repeat([shot.time * 1000 for shot in shots], tokens)[None]
+    times = np.repeat([shot.time * 1000 for shot in shots], counts)[None]
     padded = np.zeros((1, 512, TEXT_WIDTH), np.float32)
     padded[0, : len(shots[0].text)] = shots[0].text
     with torch.no_grad():
@@ -115,6 +126,7 @@ def run_theirs_by_token(model: Any, shots: list[ShotCase]) -> np.ndarray:
             torch.from_numpy(latent).permute(3, 0, 1, 2)[None],
             torch.from_numpy(times.astype(np.float32)),
             torch.from_numpy(padded),
+            **settings,
         ).sample
     return out[0].permute(1, 2, 3, 0).numpy()
 

@@ -5,8 +5,7 @@ characters, environment and story, a text for each shot, characters named by ID 
 number of shots. Images may be shown, too: as in the paper's compositional generation, the model describes them for the
 global part, and they become given shots before those that are to be generated (supplement, section C).
 
-What enters is an idea; what leaves is a `Script`. How the model is reached and asked again is the business of
-`lct_jax.chat`.
+The functions here take an idea and return a `Script`. `lct_jax.chat` reaches the model and asks it again.
 """
 
 from __future__ import annotations
