@@ -64,7 +64,8 @@ def main(argv: Sequence[str]) -> None:
     settings, out = SETTINGS(), Path(OUT.value)
     shots = check_choice(settings)
     hidden = jax.process_index() > 0
-    with tqdm(unit="step", total=0, disable=hidden) as bar:
+    # With a delay nothing is drawn before `extend`, so that what does not fit is said alone.
+    with tqdm(unit="step", total=0, disable=hidden, delay=1e-3) as bar:
         progress = {"on_step": bar.update, "watch": lambda scene: extend(bar, scene)}
         if MANIFEST.value is not None:
             paths = reproduce(generator, Path(MANIFEST.value), out, **progress)

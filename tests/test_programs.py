@@ -283,9 +283,10 @@ def test_sampling_refuses_weights_without_their_codec(tmp_path):
     check_refused(result, "--codec: missing", "weights.safetensors")
 
 
-def test_shots_of_an_older_longer_scene_are_removed(tmp_path):
+def test_a_folder_with_another_scene_is_refused_and_kept(tmp_path):
     shutil.copytree(shared_scene() / "joint", tmp_path / "out")
+    before = sorted((tmp_path / "out").rglob("*"))
     script = write_script(tmp_path, shots=SCRIPT["shots"][:1])
     result = sample(tmp_path / "out", script=str(script))
-    assert result.code == 0, result.stderr
-    assert [path.name for path in (tmp_path / "out/shots").iterdir()] == ["shot_01.mp4"]
+    check_refused(result, "manifest.json: script.shots", "expected the same, or another folder")
+    assert sorted((tmp_path / "out").rglob("*")) == before
