@@ -39,6 +39,17 @@ def test_the_film_has_what_is_shown_and_no_frame_twice(tmp_path: Path) -> None:
     np.testing.assert_allclose(film[-1][:, :8], 0, atol=3.0)  # black beside the narrower shot
 
 
+def test_shots_of_an_older_longer_scene_are_removed(tmp_path: Path) -> None:
+    latent, frames = np.zeros((3, 4, 8, 3), np.float32), np.zeros((9, 32, 64, 3), np.uint8)
+    for shots in (2, 1):
+        script = Script(None, (ShotPrompt("a"),) * shots)
+        writer = SceneWriter(tmp_path, script, given={}, fps=12.0, credit=CREDIT)
+        for number in range(shots):
+            writer.add(number, latent=latent, frames=frames)
+        writer.finish(mode="joint", sampling=SAMPLING)
+    assert [path.name for path in (tmp_path / "shots").iterdir()] == ["shot_01.mp4"]
+
+
 def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> None:
     Image.new("RGB", (64, 32), (0, 0, 255)).save(tmp_path / "blue.png")
     script = make_script(str(tmp_path / "blue.png"), "", "")
