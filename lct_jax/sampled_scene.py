@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +20,7 @@ from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
-from lct_jax.media.video import write_video
+from lct_jax.media.video import embed_video, scale_to, write_video
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import Shot, sample_scene
@@ -66,10 +65,10 @@ class FinishedShot:
         """Returns the shot as a video with its prompt, for a notebook."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "shot.mp4"
-            scale = max(1, round(NOTEBOOK_HEIGHT / self.frames.shape[1]))
+            scale = scale_to(NOTEBOOK_HEIGHT, self.frames)
             write_video(path, self.frames, self.fps, scale=scale)
-            data = base64.b64encode(path.read_bytes()).decode()
-        video = f'<video controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>'
+            source = embed_video(path.read_bytes())
+        video = f'<video controls autoplay loop muted src="{source}"></video>'
         caption = f"shot {self.number + 1}: {html.escape(self.text)}"
         return f"<figure>{video}<figcaption>{caption}</figcaption></figure>"
 

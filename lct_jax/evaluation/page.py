@@ -24,6 +24,7 @@ from absl import flags
 from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
+from lct_jax.media.video import embed_video
 
 QUESTIONS = (
     "Which looks best: sharp, clean and free of errors?",
@@ -89,7 +90,7 @@ def make_page(names: Sequence[str], scenes: Sequence[ComparedScene], *, seed: in
     shown = [
         {
             "script": list(scene.script),
-            "videos": [_embed(scene.videos[place]) for place in order],
+            "videos": [embed_video(scene.videos[place].read_bytes()) for place in order],
         }
         for scene, order in zip(scenes, orders, strict=True)
     ]
@@ -106,10 +107,6 @@ def make_page(names: Sequence[str], scenes: Sequence[ComparedScene], *, seed: in
     text = json.dumps(values).replace("</", "<\\/")
     template = Path(__file__).with_name("page_template.html").read_text(encoding="utf-8")
     return template.replace("@DATA@", text)
-
-
-def _embed(path: Path) -> str:
-    return f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _read_script(path: Path) -> tuple[str, ...]:

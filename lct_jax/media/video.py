@@ -6,6 +6,7 @@ because the user can mend a damaged file, and because a film that silently ends 
 
 from __future__ import annotations
 
+import base64
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -176,6 +177,16 @@ def write_video(
     with replace_atomically(path) as unfinished:
         ready = (_prepare(frame, first, scale, upscaler) for frame in chain([first], rest))
         _encode(unfinished, ready, fps, credit)
+
+
+def scale_to(height: int, frames: np.ndarray) -> int:
+    """Returns the whole factor, at least 1, that enlarges frames [T, X, Y, 3] to about a height in pixels."""
+    return max(1, round(height / frames.shape[1]))
+
+
+def embed_video(mp4: bytes) -> str:
+    """Returns the address by which a page shows a video that it holds itself."""
+    return f"data:video/mp4;base64,{base64.b64encode(mp4).decode()}"
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -> None:

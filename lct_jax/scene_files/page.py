@@ -5,13 +5,13 @@ Videos are in the page itself, so that it is one file, which any browser shows w
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.media.storyboard import StoryboardRow, describe_numbers
+from lct_jax.media.video import embed_video
 
 # Lengths of the drawing of histories, in its own units.
 _STEP, _BASE, _RADIUS = 64, 30, 16
@@ -140,5 +140,4 @@ def _draw_history(shots: Sequence[PageShot]) -> str:
 
 
 def _embed(video: bytes) -> str:
-    data = base64.b64encode(video).decode()
-    return f'<video src="data:video/mp4;base64,{data}" autoplay controls loop muted playsinline></video>'
+    return f'<video src="{embed_video(video)}" autoplay controls loop muted playsinline></video>'

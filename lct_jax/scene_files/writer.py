@@ -20,7 +20,7 @@ from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
-from lct_jax.media.video import fit_inside, write_video
+from lct_jax.media.video import fit_inside, scale_to, write_video
 from lct_jax.scene_files.conditions import Given
 from lct_jax.scene_files.page import PageShot, make_page
 from lct_jax.scene_files.record import name_take
@@ -175,5 +175,5 @@ class SceneWriter:
         return f"{len(self.script.shots)} shots, sampled {mode}"
 
     def _write(self, path: Path, frames: np.ndarray) -> None:
-        scale = max(1, round(PLAYER_HEIGHT / frames.shape[1]))
+        scale = scale_to(PLAYER_HEIGHT, frames)
         write_video(path, frames, self.fps, credit=self.credit, scale=scale)
