@@ -51,11 +51,14 @@ class OpenedWeights(NamedTuple):
         meta: of the weights.
         read: reads the parameters, those of a LoRA included, in the tree of shapes as `TrainedWeights.read` does.
         step: of the run's checkpoint; None for a file.
+        identify: returns a hash by which the weights are told from any others. It reads files alone, so that one
+            process of many may call it.
     """
 
     meta: Meta
     read: Read
     step: int | None
+    identify: Callable[[], str]
 
 
 def find_base(meta: Meta, checkpoints: Checkpoints) -> RunBase:
@@ -105,7 +108,7 @@ def open_weights(
         if base is not None:
             raise InputError(f"--base: found {base}, expected none: {path} has all its weights")
         trained.check(build_abstract(network).params)
-        return OpenedWeights(meta, trained.read, trained.step)
+        return OpenedWeights(meta, trained.read, trained.step, trained.identify)
     below = _locate(meta.base, network, at=base)
     if below.identity != meta.base.identity:
         raise InputError(_describe_other(below, meta.base, str(path)))
@@ -114,7 +117,7 @@ def open_weights(
         parts = split_params(shapes)
         return merge_params(trained.read(parts.trained), _read(below, network, parts.frozen))
 
-    return OpenedWeights(meta, read, trained.step)
+    return OpenedWeights(meta, read, trained.step, trained.identify)
 
 
 def read_low_rank(path: str | Path, meta: Meta, *, which: str = "ema") -> dict[str, LowRank]:

@@ -23,9 +23,7 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.registry import make_encoder
 from lct_jax.encoders.text_file import FreeableEncoder, TextFile
 from lct_jax.errors import InputError
-from lct_jax.files import hash_file, hash_samples
-from lct_jax.training.checkpoint.checkpoints import Checkpoints
-from lct_jax.training.checkpoint.integrity import identify
+from lct_jax.files import hash_samples
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Meta
 
@@ -88,8 +86,7 @@ def open_model(
             f"{texts}: encoded by {found_encoder.identity}, expected {meta.encoder}, as {origin} was made with"
         )
     meta.check_identities(str(origin), codec=found_codec.identity, encoder=found_encoder.identity)
-    told = functools.partial(identify_weights, origin, weights)
-    return ModelFiles(meta, opened.read, found_codec, found_encoder, str(origin), told)
+    return ModelFiles(meta, opened.read, found_codec, found_encoder, str(origin), opened.identify)
 
 
 def read_model_config(checkpoint: str | Path) -> Config:
@@ -133,23 +130,5 @@ def _open_base(
     found_encoder = open_encoder(config, encoder=encoder, texts=texts)
     meta = Meta(config, found_codec.identity, found_encoder.identity, config.prepare.fps, credit="")
     read = functools.partial(load_published, folder, config.network)
-    told = functools.partial(identify_weights, folder, "")
+    told = lambda: hash_samples(sorted(folder.rglob("*.safetensors")))
     return ModelFiles(meta, read, found_codec, found_encoder, str(folder), told)
-
-
-def identify_weights(path: Path, which: str) -> str:
-    """Returns a text that tells weights from others, whatever folder they lie in.
-
-    That of a file is its hash. Of a run it is the hash of its latest checkpoint; of a published base that of the
-    samples of its files.
-
-    Args:
-        path: the file, the run's folder, or the folder of the base. which: of a run, "ema" or "params".
-    """
-    if path.is_file():
-        return hash_file(path)
-    if is_published(path):
-        return hash_samples(sorted(path.rglob("*.safetensors")))
-    checkpoints = Checkpoints(path)
-    digest = identify(checkpoints.folder / str(checkpoints.latest))
-    return f"{which} of step {checkpoints.latest}: {digest}"

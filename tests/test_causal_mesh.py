@@ -36,4 +36,4 @@ def test_cache_sharded_over_heads_equals_one_device():
         np.testing.assert_allclose(spread[shot], velocity, atol=1e-5)
     for kept in (cache._cache.k, cache._cache.v, history.k, history.v):
         assert len(kept.sharding.device_set) == 8
-        assert kept.addressable_shards[0].data.shape == (2, 1, 1, 128, 16)  # of 2 rows and 4 heads
+        assert kept.addressable_shards[0].data.shape == (2, 1, 1, 256, 16)  # of 2 rows and 4 heads
