@@ -14,6 +14,7 @@ _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_le
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
 import multiprocessing.process
+import signal
 import subprocess
 
 import jax
@@ -33,6 +34,10 @@ _STARTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell script starts commands in the background with SIGINT ignored, and the programs of a test would inherit
+    # that: none of them would end by Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     close = open_shared_folder()
     if close is not None:
         config.add_cleanup(close)
