@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wan_parity import (
+from test_wan_parity import (
     CHANNELS,
     TEXT_WIDTH,
     TOLERANCE,

@@ -64,9 +64,9 @@ class Session:
         settings: Mapping[str, Any],
         on_step: Callable[[], Any] = lambda: None,
     ) -> None:
-        if mode == "joint":
+        if mode not in ("autoregressive", "causal"):
             raise InputError(
-                "mode: found 'joint', which samples all shots at once, expected autoregressive or causal"
+                f"mode: found {mode!r}, which samples no shot behind another, expected autoregressive or causal"
             )
         if script.pictures:
             raise InputError("characters: found pictures, expected given shots in their place")
