@@ -31,7 +31,7 @@ from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
-from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
+from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
@@ -131,7 +131,7 @@ def evaluate_row(
         scene = draw_scene(SEED, number, DRAWING)
         sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
         seen = [read_shot(frames) for frames in sampled]
-        tallies = judge_scene(scene, seen, given=row.given)
+        tallies = judge_scene(scene, seen, given=row.given) | count_values(scene, seen)
         lines.append(json.dumps(tallies))
         with replace_atomically(file) as unfinished:
             unfinished.write_text("\n".join(lines) + "\n")
