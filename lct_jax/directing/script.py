@@ -35,6 +35,9 @@ from lct_jax.directing.script_fields import (
 
 SCRIPT_FORMAT = "lct_jax.script/2"
 
+# The prompt of a picture of a character that has none of its own.
+_CLOSE_UP = "A close-up of Character {}."
+
 # What a shot with `given` cannot have, since it is what its file is.
 _OF_GENERATED = (
     "frames",
@@ -172,6 +175,14 @@ def give_shots(script: Script, given: Mapping[int, Condition]) -> Script:
     return replace(script, shots=tuple(shots))
 
 
+def add_picture(script: Script, character: str, picture: Condition) -> Script:
+    """Returns a script in which a character has another picture; pictures stand in it in the order of a file's."""
+    text, cast = _CLOSE_UP.format(character), list(script.prompt.characters)
+    pictures = (*script.pictures, CastPicture(picture, text, character=character))
+    place = lambda known: len(cast) if known.place else cast.index(known.character)
+    return replace(script, pictures=tuple(sorted(pictures, key=place)))
+
+
 def _make_shot(
     source: Source, number: int, fields: ShotFields, *, characters: Collection[str], folder: Path
 ) -> ShotPrompt:
@@ -257,10 +268,7 @@ def _read_pictures(
     for name in fields.places:
         if name not in used:
             source.refuse(("places", name), "no shot has this 'place'")
-    groups = [
-        ("characters", n, who, f"A close-up of Character {n}.")
-        for n, who in fields.characters.items()
-    ]
+    groups = [("characters", n, who, _CLOSE_UP.format(n)) for n, who in fields.characters.items()]
     groups += [("places", n, place, f"A wide shot of {n}.") for n, place in fields.places.items()]
     made = []
     for part, name, owner, text in groups:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError, make_folder
+from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
 from lct_jax.evaluation.puppet_table import ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.sample_row import fingerprint_of
@@ -90,26 +91,16 @@ def evaluate_row(
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
-    made = json.dumps(describe(generator, row, guidance))
-    lines = file.read_text().splitlines() if file.exists() else [made]
-    if lines[0] != made:
-        raise InputError(
-            f"{file}: found results of other weights or settings, expected none or those of this"
-            " command (--name or --out)"
-        )
-    for number in range(scenes):
-        if number + 1 < len(lines):
-            yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
-            continue
+
+    def measure(number: int) -> Mapping[str, Tally]:
         scene = draw_scene(SEED, number, DRAWING)
         seen = [
             read_shot(frames) for frames in sample_shots(generator, scene, row, guidance=guidance)
         ]
-        tallies = judge_scene(scene, seen, given=row.given)
-        lines.append(json.dumps(tallies))
-        with replace_atomically(file) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n")
-        yield tallies
+        return judge_scene(scene, seen, given=row.given)
+
+    for tallies in iter_scenes(file, describe(generator, row, guidance), scenes, measure):
+        yield {name: Tally(*counts) for name, counts in tallies.items()}
 
 
 def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str, object]:

@@ -101,6 +101,7 @@ class ShotRequest:
         held: latents that are held inside of it.
         overlap: how many rows of tokens along time at its start are made of the end of the shot before.
         seed: of its own noise; None for noise of the scene's key.
+        noise: what tells its noise from that of other shots; None takes its number.
     """
 
     prompt: Prompt
@@ -111,6 +112,7 @@ class ShotRequest:
     held: tuple[HeldTokens, ...] = ()
     overlap: int = 0
     seed: int | None = None
+    noise: int | None = None
 
 
 @dataclass(frozen=True)
