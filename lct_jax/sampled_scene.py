@@ -21,9 +21,10 @@ from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
 from lct_jax.media.video import embed_video, scale_to, write_video
+from lct_jax.sampling.baselines import TwoNetworks
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.passes import Shot, sample_scene
+from lct_jax.sampling.passes import FullPass, Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
@@ -94,9 +95,10 @@ class SampledScene:
         sampling: SamplingConfig,
         key: jax.Array,
         on_step: Callable[[], Any],
+        animator: Generator | None = None,
     ) -> None:
         self.generator, self.script, self.request, self.given = generator, script, request, given
-        self.mode, self.sampling = mode, sampling
+        self.mode, self.sampling, self.animator = mode, sampling, animator
         self.windows = MODES[mode].plan(request, sampling)
         self.placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
@@ -109,8 +111,7 @@ class SampledScene:
             key=key,
             take_over=self._take_over,
         )
-        shift = sampling.shift or generator.config.flow.shift
-        self.times = time_grid(sampling.steps, shift, sampling.solver)
+        self.times = _make_times(generator, sampling)
         self._tokens = self._sample(on_step)
 
     @property
@@ -205,7 +206,7 @@ class SampledScene:
             sampling=self.sampling,
             key=self.inputs.key,
             given=self.given,
-        )
+        ) | ({} if self.animator is None else {"animator": self.animator.identify()})
 
     def _decode(self, number: int, latent: np.ndarray) -> FinishedShot:
         generator, text = self.generator, self.script.shots[number].text
@@ -222,30 +223,41 @@ class SampledScene:
     def _sample(self, on_step: Callable[[], Any]) -> Iterator[Shot]:
         execute = MODES[self.mode].execute
         executor = execute(self.placed.denoiser, self.inputs, self.windows, self.times)
+        if self.animator is not None:
+            forward = self.animator.place(self.sampling.shards).denoiser.forward
+            scene = dataclasses.replace(self.inputs, layout=self.animator.config.layout)
+            videos = FullPass(forward, scene, _make_times(self.animator, self.sampling))
+            executor = TwoNetworks(executor, videos, self.request)
         yield from sample_scene(
             executor, self.inputs, self.windows, on_step=on_step, done=self._done
         )
 
-    def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
-        """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are
-        given.
+    def _take_over(self, number: int, source: np.ndarray) -> np.ndarray:
+        """Returns the first tokens of a shot that begins with the end of the shot before, or with a picture.
+
+        Args:
+            source: the clean tokens of the shot before, or of the picture.
         """
         codec, patch = self.generator.codec, self.generator.spec.patch
-        given = self.given.get(number - 1)
+        begins = self.request.shots[number].begins
+        before = number - 1 if begins is None else begins.shot
         with jax.set_mesh(make_mesh(devices=jax.local_devices())):
-            if given is not None:
-                frames = given.frames
+            if before in self.given:
+                frames = self.given[before].frames
             else:
-                frames = codec.decode(
-                    unpatchify(before, self.request.shots[number - 1].grid, patch)
-                )
-            overlap = self.script.shots[number].overlap
-            return patchify(codec.encode(frames[-overlap:]), patch)
+                frames = codec.decode(unpatchify(source, self.request.shots[before].grid, patch))
+            if begins is None:
+                frames = frames[-self.script.shots[number].overlap :]
+            else:
+                frames = cut_panels(frames, begins.panels)[begins.panel]
+            return patchify(codec.encode(frames), patch)
 
     def _next(self) -> FinishedShot | None:
+        """Returns the next shot of the script, and samples pictures before it where it needs them."""
         # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
         with jax.set_mesh(self.placed.mesh):
-            shot = next(self._tokens, None)
+            own = (shot for shot in self._tokens if shot.number < len(self.script.shots))
+            shot = next(own, None)
         return None if shot is None else self.finish(shot.number, shot.tokens)
 
 
@@ -271,3 +283,14 @@ def describe_sampling(
         },
         "model": generator.identify(),
     }
+
+
+def cut_panels(frames: np.ndarray, panels: int) -> list[np.ndarray]:
+    """Returns the pictures that stand one above the other in frames [T, height, width, 3], from the top."""
+    return np.split(frames, panels, axis=1)
+
+
+def _make_times(generator: Generator, sampling: SamplingConfig) -> np.ndarray:
+    """Returns the times of the steps, with the shift of sampling, or that of a network's training."""
+    shift = sampling.shift or generator.config.flow.shift
+    return time_grid(sampling.steps, shift, sampling.solver)

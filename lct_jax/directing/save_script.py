@@ -65,6 +65,7 @@ def _plain_shot(shot: ShotPrompt, folder: Path) -> dict[str, Any]:
     height, width = shot.size or (None, None)
     own = {
         "prompt": shot.text,
+        "alone": shot.alone or None,
         "cut": shot.cut,
         "frames": shot.frames,
         "seconds": shot.seconds,

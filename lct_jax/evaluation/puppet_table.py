@@ -12,12 +12,20 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a
-    picture."""
+    """Is a way to sample.
+
+    Attributes:
+        mode: a mode of `sample.py`. fields: of its sampling config.
+        given: shots (from 0) given as a picture.
+        apart: whether every shot is a scene of its own, whose prompt describes everything.
+        drawn: whether the first frame of every shot is held as it was drawn.
+    """
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     given: tuple[int, ...] = ()
+    apart: bool = False
+    drawn: bool = False
 
 
 ROWS = {
@@ -33,6 +41,15 @@ ROWS = {
     "causal_reuse": Row("causal", {"cache": "reuse"}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
+}
+# The systems that the paper compares itself with (docs/baselines.md), and their floor: every shot apart.
+BASELINES = {
+    "references": Row("references"),
+    "apart": Row("autoregressive", {"window": 1}, apart=True),
+    "image_to_video": Row("image_to_video"),
+    "image_to_video_drawn": Row("image_to_video", drawn=True),
+    "shared_attention": Row("shared_attention"),
+    "in_context": Row("in_context"),
 }
 
 

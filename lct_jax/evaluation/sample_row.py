@@ -19,7 +19,7 @@ import numpy as np
 
 from lct_jax.config import SamplingConfig
 from lct_jax.config.fields import build
-from lct_jax.data.sources import describe_alone
+from lct_jax.directing.arrange import describe_alone
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError

@@ -123,6 +123,7 @@ def _make_shot(
         time=known.time,
         held=tuple(held),
         overlap=known.overlap // patch[0],
+        begins=shot.begins,
         seed=shot.seed,
         noise=noise,
     )
@@ -139,11 +140,11 @@ def list_texts(script: Script, sampling: SamplingConfig) -> list[str]:
 
 
 def _write_global(script: Script) -> str | None:
-    """Returns the text of the global prompt, or None for a single shot that has none."""
+    """Returns the text of the global prompt, or None for single shots that have none."""
     if script.prompt is not None:
         return render_global(script.prompt)
     # A scene without a global prompt gets an empty one, as in training.
-    return "" if len(script.list_shots()) > 1 else None
+    return "" if len(script.list_shots()) > 1 and not script.apart else None
 
 
 def _name_noises(script: Script) -> list[int | None]:

@@ -53,7 +53,8 @@ class SamplingScene:
         layout: spans, stride and positions.
         keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`).
         key: the key of all noise.
-        take_over: makes the first tokens of a shot, which it is called with, from the clean tokens of the shot before.
+        take_over: makes the first tokens of a shot, which it is called with, from the clean tokens of the shot before,
+            or of the picture that it begins with.
     """
 
     request: SceneRequest
@@ -98,6 +99,8 @@ class SamplingScene:
         request, parts = self.request.shots[shot], []
         if request.overlap:
             parts.append(HeldTokens(0, self.take_over(shot, clean[shot - 1])))
+        if request.begins:
+            parts.append(HeldTokens(0, self.take_over(shot, clean[request.begins.shot])))
         usual = self.config.condition_time
         return tuple(
             replace(part, time=usual if part.time is None else part.time)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from lct_jax.config import SamplingConfig
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
 from lct_jax.directing.save_script import save_script
-from lct_jax.directing.script import Script, add_picture, give_shots
+from lct_jax.directing.script import CLOSE_UP, CastPicture, Script, give_shots
 from lct_jax.errors import InputError
 from lct_jax.sampled_scene import FinishedShot
 from lct_jax.sampling.encode_script import choose_settings
@@ -66,9 +66,9 @@ class Session:
         settings: Mapping[str, Any],
         on_step: Callable[[], Any] = lambda: None,
     ) -> None:
-        if mode == "joint":
+        if mode not in ("autoregressive", "causal"):
             raise InputError(
-                "mode: found 'joint', which samples all shots at once, expected autoregressive or causal"
+                f"mode: found {mode!r}, which samples no shot behind another, expected autoregressive or causal"
             )
         self.generator = generator
         self._sampler = ChangeSampler(generator, on_step=on_step)
@@ -133,7 +133,11 @@ class Session:
             raise InputError(
                 f"found character {character!r}, expected one of those described: {known}"
             )
-        return self._change(add_picture(self.script, character, Condition(str(file))))
+        picture = CastPicture(Condition(str(file)), CLOSE_UP.format(character), character)
+        # They stand in the order in which a file has them, so that the saved script has the same latents.
+        place = lambda known: len(cast) if known.place else list(cast).index(known.character)
+        pictures = tuple(sorted((*self.script.pictures, picture), key=place))
+        return self._change(dataclasses.replace(self.script, pictures=pictures))
 
     def shot(
         self, text: str, *, cut: bool = True, history: tuple[int, ...] | None = None, **fields: Any
