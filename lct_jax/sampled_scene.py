@@ -146,7 +146,7 @@ class SampledScene:
                 pass
             return []
         folder = Path(folder)
-        record = SceneRecord.open(folder, self._describe(folder), read_versions())
+        record = SceneRecord.open(folder, self.describe(folder), read_versions())
         finished = [n for n, takes in record.takes.items() if takes[0].redo < 0]
         if jax.process_count() == 1:
             self.restore({n - 1: record.load(n, 1) for n in finished})
@@ -167,7 +167,7 @@ class SampledScene:
                     shot.number, latent=shot.latent, frames=shot.frames, take=take, chosen=chosen
                 )
         saw = {n: takes[record.chosen[n] - 1].saw for n, takes in record.takes.items()}
-        paths = writer.finish(mode=self.mode, sampling=self.sampling, saw=saw)
+        paths = writer.finish(mode=self.mode, saw=saw)
         return [*paths, folder / MANIFEST]
 
     def restore(self, latents: Mapping[int, np.ndarray]) -> None:
@@ -196,19 +196,17 @@ class SampledScene:
         left = [w for w in self.windows if w.denoised and not {*w.denoised} <= self._done.keys()]
         return len(left) * (len(self.times) - 1)
 
-    def _describe(self, folder: Path) -> dict[str, Any]:
-        """Returns what the latents depend on, as JSON values."""
-        return {
-            "script": to_plain(self.script, folder=folder),
-            "mode": self.mode,
-            "sampling": dataclasses.asdict(self.sampling),
-            "key": jax.random.key_data(self.inputs.key).tolist(),
-            "given": {
-                str(number + 1): hashlib.sha256(shot.latent.tobytes()).hexdigest()
-                for number, shot in sorted(self.given.items())
-            },
-            "model": self.generator.identify(),
-        } | ({} if self.animator is None else {"animator": self.animator.identify()})
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """Returns what the latents depend on, as the manifest in a folder has it."""
+        return describe_sampling(
+            self.generator,
+            self.script,
+            folder=folder,
+            mode=self.mode,
+            sampling=self.sampling,
+            key=self.inputs.key,
+            given=self.given,
+        ) | ({} if self.animator is None else {"animator": self.animator.identify()})
 
     def _decode(self, number: int, latent: np.ndarray) -> FinishedShot:
         generator, text = self.generator, self.script.shots[number].text
@@ -261,6 +259,30 @@ class SampledScene:
             own = (shot for shot in self._tokens if shot.number < len(self.script.shots))
             shot = next(own, None)
         return None if shot is None else self.finish(shot.number, shot.tokens)
+
+
+def describe_sampling(
+    generator: Generator,
+    script: Script,
+    *,
+    folder: Path,
+    mode: str,
+    sampling: SamplingConfig,
+    key: jax.Array,
+    given: Mapping[int, Given],
+) -> dict[str, Any]:
+    """Returns everything that latents depend on, as JSON values; files of the script are named from `folder`."""
+    return {
+        "script": to_plain(script, folder=folder),
+        "mode": mode,
+        "sampling": dataclasses.asdict(sampling),
+        "key": jax.random.key_data(key).tolist(),
+        "given": {
+            str(number + 1): hashlib.sha256(shot.latent.tobytes()).hexdigest()
+            for number, shot in sorted(given.items())
+        },
+        "model": generator.identify(),
+    }
 
 
 def cut_panels(frames: np.ndarray, panels: int) -> list[np.ndarray]:

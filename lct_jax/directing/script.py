@@ -35,6 +35,9 @@ from lct_jax.directing.script_fields import (
 
 SCRIPT_FORMAT = "lct_jax.script/2"
 
+# The prompt of a picture of a character that has none of its own.
+CLOSE_UP = "A close-up of Character {}."
+
 # What a shot with `given` cannot have, since it is what its file is.
 _OF_GENERATED = (
     "frames",
@@ -277,10 +280,7 @@ def _read_pictures(
     for name in fields.places:
         if name not in used:
             source.refuse(("places", name), "no shot has this 'place'")
-    groups = [
-        ("characters", n, who, f"A close-up of Character {n}.")
-        for n, who in fields.characters.items()
-    ]
+    groups = [("characters", n, who, CLOSE_UP.format(n)) for n, who in fields.characters.items()]
     groups += [("places", n, place, f"A wide shot of {n}.") for n, place in fields.places.items()]
     made = []
     for part, name, owner, text in groups:

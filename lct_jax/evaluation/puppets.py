@@ -31,6 +31,7 @@ from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
+from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.sample_row import fingerprint_of
@@ -117,25 +118,16 @@ def evaluate_row(
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
-    made = json.dumps(describe(generator, row, guidance, animator))
-    lines = file.read_text().splitlines() if file.exists() else [made]
-    if lines[0] != made:
-        raise InputError(
-            f"{file}: found results of other weights or settings, expected none or those of this"
-            " command (--name or --out)"
-        )
-    for number in range(scenes):
-        if number + 1 < len(lines):
-            yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
-            continue
+
+    def measure(number: int) -> Mapping[str, Tally]:
         scene = draw_scene(SEED, number, DRAWING)
         sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
         seen = [read_shot(frames) for frames in sampled]
-        tallies = judge_scene(scene, seen, given=row.given) | count_values(scene, seen)
-        lines.append(json.dumps(tallies))
-        with replace_atomically(file) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n")
-        yield tallies
+        return judge_scene(scene, seen, given=row.given) | count_values(scene, seen)
+
+    made = describe(generator, row, guidance, animator)
+    for tallies in iter_scenes(file, made, scenes, measure):
+        yield {name: Tally(*counts) for name, counts in tallies.items()}
 
 
 def describe(

@@ -103,6 +103,7 @@ class ShotRequest:
         overlap: how many rows of tokens along time at its start are made of the end of the shot before.
         begins: the sampled picture that is held as its first latent frame; None for none.
         seed: of its own noise; None for noise of the scene's key.
+        noise: what tells its noise from that of other shots; None takes its number.
     """
 
     prompt: Prompt
@@ -114,6 +115,7 @@ class ShotRequest:
     overlap: int = 0
     begins: Begin | None = None
     seed: int | None = None
+    noise: int | None = None
 
 
 @dataclass(frozen=True)

@@ -117,9 +117,10 @@ class SamplingScene:
 
     def _keys(self, shot: int) -> jax.Array:
         """Returns two keys: of the noise that a shot starts from, and of the noise of its condition."""
-        seed = self.request.shots[shot].seed
-        key = self.key if seed is None else make_key(seed)
-        return jax.random.split(jax.random.fold_in(key, shot))
+        request = self.request.shots[shot]
+        key = self.key if request.seed is None else make_key(request.seed)
+        own = shot if request.noise is None else request.noise
+        return jax.random.split(jax.random.fold_in(key, own))
 
 
 class Separated(NamedTuple):
