@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from lct_jax.codecs.registry import load_codec
-from lct_jax.data.panels import stack_panels
+from lct_jax.data.panels import cut_panels, stack_panels
 from lct_jax.data.sources import RawScene, RawShot
 from lct_jax.directing.arrange import add_panels
 from lct_jax.puppets.prepare import Wanted, to_raw
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.words import write_script
-from lct_jax.sampled_scene import cut_panels
 
 CODEC = Path(__file__).parents[1] / "examples/puppets/patch_codec.safetensors"
 FOUR = Drawing(shots=(4, 4), withhold=0.5, sizes=((32, 32),), cast=(2, 2))

@@ -26,3 +26,8 @@ def stack_panels(scene: RawScene) -> Iterator[RawScene]:
         texts = [shots[place].text.removeprefix(SHOT_CUT_TAG).strip() for place in group]
         shot = RawShot(caption_panels(scene.brief, texts), frames)
         yield RawScene(f"{scene.name}_{number}", scene.split, "", "", [shot])
+
+
+def cut_panels(frames: np.ndarray, panels: int) -> list[np.ndarray]:
+    """Returns the pictures that stand one above the other in frames [T, height, width, 3], from the top."""
+    return np.split(frames, panels, axis=1)
