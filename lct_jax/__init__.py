@@ -1,6 +1,7 @@
 """Long Context Tuning (LCT) for video diffusion transformers in JAX: one model samples scenes of many shots.
 
-generator = lct_jax.load("runs/film_tiny") generator.sample("script.json", mode="joint").save("out")
+    generator = lct_jax.load("runs/film_tiny")
+    generator.sample("script.json", mode="joint").save("out")
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def read_json(reply: Reply) -> Any:
 
 @dataclass(frozen=True)
 class Piece:
-    """Is a piece of an answer as it grows.
+    """A piece of an answer as it grows.
 
     Attributes:
         attempt: counts requests from 1; when it increases, the answer starts again. text: the added text.

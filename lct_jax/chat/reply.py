@@ -32,7 +32,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """Is one completion.
+    """One completion.
 
     Attributes:
         text: the text of the answer. cut_off: whether the endpoint stopped it at a limit of tokens.

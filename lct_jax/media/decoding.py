@@ -26,7 +26,7 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 
 
 class Decoded(NamedTuple):
-    """Is a decoded frame, progressive; `broken` means that frames were lost between the one before and this one."""
+    """A decoded frame, progressive; `broken` means that frames were lost between the one before and this one."""
 
     frame: av.VideoFrame
     broken: bool
