@@ -21,6 +21,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from lct_jax.chat import Message, show_image
 from lct_jax.chat.read_json import load_strictly
 from lct_jax.data.footage.caption_frames import merge_pictures
 from lct_jax.data.footage.lists import CAPTION_SUFFIXES, find_list
-from lct_jax.directing.field_reader import Fields, Source
+from lct_jax.directing.field_reader import Fields, Source, show, suggest
 from lct_jax.directing.prompts import (
     Characters,
     GlobalPrompt,
@@ -48,6 +49,8 @@ from lct_jax.errors import InputError
 
 Range = tuple[int, int]
 _DELIMITERS = ",;\t"
+# Spreadsheets read and write their delimiter in a line before the header.
+_DELIMITER_LINE = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)
 
 INSTRUCTION = """\
 You describe a scene of a film for people who will film it anew without having seen it. You are shown a few frames of
@@ -85,8 +88,11 @@ class Line:
 
 def _check_seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"found {value!r}, expected seconds")
-    return float(value)
+        raise InputError(f"found {show(value)}, expected seconds")
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"found {show(value)}, expected seconds") from None
 
 
 Seconds = Annotated[float, BeforeValidator(_check_seconds)]
@@ -196,6 +202,11 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data[:4] and (not wide or data.startswith(codecs.BOM_UTF32_LE)):
+        raise InputError(
+            f"{path}: begins with a NUL byte, as UTF-16 without its mark and UTF-32 do,"
+            " expected the file saved as UTF-8"
+        )
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -222,21 +233,33 @@ def _from_json(path: Path, number: int, text: str) -> Any:
 
 
 def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    hint = _DELIMITER_LINE.match(text)
+    skipped, text = (1, text[hint.end() :]) if hint else (0, text)
     header = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = hint[1] if hint else max(_DELIMITERS, key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     # A row is named by the line in which it begins; the reader knows where it ends.
-    number = 1
+    number = skipped + 1
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        if len(set(reader.fieldnames)) < len(reader.fieldnames):
-            raise InputError(f"{path}: line 1: two columns have one name")
-        number = reader.line_num + 1
+        _check_columns(f"{path}: line {number}", reader.fieldnames)
+        number = skipped + reader.line_num + 1
         for row in reader:
             yield number, _from_row(path, number, row, comma=delimiter == ";")
-            number = reader.line_num + 1
+            number = skipped + reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}: line {number}: not a table ({error})") from None
+
+
+def _check_columns(where: str, names: Sequence[str]) -> None:
+    """Raises InputError where the first line of a table is no header of captions."""
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: two columns have one name")
+    # A column without a name may be there as long as nothing is in it.
+    for name in filter(None, names):
+        if name not in LineFields.model_fields:
+            known = suggest(name, list(LineFields.model_fields))
+            raise InputError(f"{where}: found {show(name)}, expected a header: {known}")
 
 
 def _from_row(

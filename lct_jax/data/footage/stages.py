@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,12 +44,12 @@ from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size
-from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
+from lct_jax.directing.prompts import check_mentions, check_text
 from lct_jax.errors import InputError
 from lct_jax.files import hash_file, hash_of, replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 
-VERSION = 5  # of the rules below; a new one makes every result again
+VERSION = 6  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
 # again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
@@ -201,10 +201,9 @@ def _write_scene(
     described = {} if prompt is None else prompt.characters
     written, broken = [], False
     for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
-        try:
-            check_mentions(check_text(check_not_empty(text)), described)
-        except InputError:
-            shots["no caption" if not text.strip() else "caption names nobody described"] += 1
+        reason = _find_fault(text, described)
+        if reason:
+            shots[reason] += 1
             broken = True
             continue
         shots["kept"] += 1
@@ -220,6 +219,21 @@ def _write_scene(
         "story": "" if prompt is None else prompt.story,
         "shots": written,
     }
+
+
+def _find_fault(text: str, described: Mapping[str, str]) -> str:
+    """Returns why a shot's text cannot be used, as the report counts it; "" where it can be."""
+    if not text.strip():
+        return "no caption"
+    try:
+        check_text(text)
+    except InputError:
+        return "caption writes the tag of a cut"
+    try:
+        check_mentions(text, described)
+    except InputError:
+        return "caption names nobody described"
+    return ""
 
 
 def _caption(
