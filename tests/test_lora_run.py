@@ -249,6 +249,34 @@ def test_a_merged_export_samples_what_the_run_does(layout, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_lora_is_added_to_the_base_by_its_path_and_its_weight(tmp_path):
+    """On the base it gives what the run gives, by half something between."""
+    run, codec = shared_low(), shared_low() / "codec.safetensors"
+    plain = dataclasses.replace(make_config(shared_weights()), lora=LoraConfig())
+    assert (
+        train(
+            tmp_path, plain, "--config.training.steps=2", "--config.training.learning_rate=1e-30"
+        ).code
+        == 0
+    )
+    base = export(tmp_path / "run", tmp_path / "base.safetensors")
+    expected = sample(run, tmp_path)
+    differs = {}
+    for weight in (0.0, 0.5, 1.0):
+        found = sample(base, tmp_path, codec=codec, loras=[f"{run}:{weight}"])
+        differs[weight] = max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
+    assert differs[1.0] < 1e-4 < 10 * differs[1.0] < differs[0.5] < differs[0.0]
+    out = export(tmp_path / "run", tmp_path / "sum.safetensors", f"--add_lora={run}")
+    merged = open_weights(out).read(build_abstract(WAN.network).params)
+    check_near(
+        merged,
+        open_weights(export(run, tmp_path / "own.safetensors")).read(
+            build_abstract(WAN.network).params
+        ),
+    )
+
+
+@pytest.mark.slow
 def test_a_full_run_knows_its_base_and_says_where_it_changed(tmp_path):
     base = tmp_path / "base"
     shutil.copytree(shared_weights(), base)
