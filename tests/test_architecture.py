@@ -130,6 +130,7 @@ ENTRY_POINTS = (
     "puppets/prepare",
     "puppets/scripts",
     "evaluation/puppets",
+    "evaluation/directing",
     "evaluation/sample_row",
     "evaluation/page",
 )
