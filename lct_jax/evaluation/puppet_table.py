@@ -12,12 +12,20 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a
-    picture."""
+    """Is a way to sample.
+
+    Attributes:
+        mode: a mode of `sample.py`. fields: of its sampling config.
+        given: shots (from 0) given as a picture.
+        apart: whether every shot is a scene of its own, whose prompt describes everything.
+        drawn: whether the first frame of every shot is held as it was drawn.
+    """
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     given: tuple[int, ...] = ()
+    apart: bool = False
+    drawn: bool = False
 
 
 ROWS = {
@@ -33,6 +41,15 @@ ROWS = {
     "causal_reuse": Row("causal", {"cache": "reuse"}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
+}
+# The systems that the paper compares itself with (docs/baselines.md), and their floor: every shot apart.
+BASELINES = {
+    "references": Row("references"),
+    "apart": Row("autoregressive", {"window": 1}, apart=True),
+    "image_to_video": Row("image_to_video"),
+    "image_to_video_drawn": Row("image_to_video", drawn=True),
+    "shared_attention": Row("shared_attention"),
+    "in_context": Row("in_context"),
 }
 
 
@@ -81,6 +98,21 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
                 ),
             )
     return shares
+
+
+def find_diversity(shares: Mapping[str, Share]) -> float | None:
+    """Returns how evenly withheld attributes of the environment take their values, from 0 (always one) to 1 (even).
+
+    It is 1 - sum(p^2) over its largest value, the mean over attributes; None where values were not counted.
+    """
+    found = []
+    for name, values in OF_ENVIRONMENT.items():
+        parts = [shares.get(f"shows/{name}={value}") for value in values]
+        if None in parts or not all(part.count for part in parts):
+            continue
+        alike = sum(part.value**2 for part in parts)
+        found.append((1.0 - alike) / (1.0 - 1.0 / len(values)))
+    return sum(found) / len(found) if found else None
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:

@@ -6,7 +6,7 @@ has a window for each new shot, with its history as conditions. One sampler runs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lct_jax.config import SamplingConfig
@@ -86,6 +86,50 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
     return tuple(plans)
+
+
+def plan_references(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns a window for each picture alone, then one for each shot behind the pictures that it sees.
+
+    Raises:
+        InputError: a shot names more than a window holds.
+    """
+    plans = plan_autoregressive(request, config)
+    for window in plans:
+        others = [shot for shot in window.shots if shot not in window.denoised]
+        assert all(request.shots[other].ties.picture_of for other in others), window
+    return plans
+
+
+def plan_apart(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns a window for each shot alone, of which pictures that others begin with come first."""
+    del config
+    _check_some(request)
+    order = _to_generate(request, sampling_order(request))
+    return tuple(Window(shots=(shot,), denoised=(shot,)) for shot in order)
+
+
+def plan_key_frames(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns one window of all pictures that shots begin with, then one for each shot alone."""
+    frames = tuple(sorted({shot.begins.shot for shot in request.shots if shot.begins}))
+    alone = [w for w in plan_apart(request, config) if w.shots[0] not in frames]
+    return (*([Window(shots=frames, denoised=frames)] if frames else []), *alone)
+
+
+def drop_pictures(
+    request: SceneRequest, plan: Sequence[Window], *, own: int, done: Collection[int]
+) -> tuple[Window, ...]:
+    """Returns a plan without the windows of pictures that no shot needs any more.
+
+    Args:
+        own: how many shots the film has; those from this number on are pictures.
+        done: the shots that are finished.
+    """
+    left = [w for w in plan if any(shot < own and shot not in done for shot in w.denoised)]
+    needed = {shot for window in left for shot in window.shots}
+    needed |= {request.shots[s].begins.shot for s in needed if request.shots[s].begins}
+    keep = lambda window: not window.denoised or min(window.denoised) < own
+    return tuple(w for w in plan if keep(w) or needed & {*w.denoised})
 
 
 def _in_window(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
