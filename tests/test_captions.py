@@ -6,12 +6,8 @@ import json
 
 import pytest
 
-from lct_jax.data.footage.captions import (
-    Caption,
-    caption_from_lines,
-    count_unused,
-    read_lines,
-)
+from lct_jax.data.footage.caption_files import read_lines
+from lct_jax.data.footage.captions import Caption, caption_from_lines, count_unused
 from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 

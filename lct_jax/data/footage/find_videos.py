@@ -1,7 +1,7 @@
 """Finds the files in a folder of videos: those to prepare, all others, and the lists that a user put beside a video.
 
 Every file becomes an `Input`, with a problem where it cannot be prepared. Beside `NAME.mp4` may lie `NAME.scenes.json`
-(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`); `lists.py` decides
+(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`caption_files.py`); `lists.py` decides
 which list belongs to which video.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from lct_jax.chat import (
     endpoint_from_environment,
 )
 from lct_jax.config import Config
+from lct_jax.data.footage.caption_files import find_captions, read_lines
 from lct_jax.data.footage.caption_frames import iter_pictures
 from lct_jax.data.footage.captions import (
     Caption,
@@ -33,8 +34,7 @@ from lct_jax.data.footage.captions import (
     caption_from_lines,
     check_answer,
     count_unused,
-    find_captions,
-    read_lines,
+    find_fault,
 )
 from lct_jax.data.footage.cuts import track_video
 from lct_jax.data.footage.find_videos import CutList, beside, read_cut_list
@@ -44,7 +44,6 @@ from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size
-from lct_jax.directing.prompts import check_mentions, check_text
 from lct_jax.errors import InputError
 from lct_jax.files import hash_file, hash_of, replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
@@ -201,7 +200,7 @@ def _write_scene(
     described = {} if prompt is None else prompt.characters
     written, broken = [], False
     for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
-        reason = _find_fault(text, described)
+        reason = find_fault(text, described)
         if reason:
             shots[reason] += 1
             broken = True
@@ -219,21 +218,6 @@ def _write_scene(
         "story": "" if prompt is None else prompt.story,
         "shots": written,
     }
-
-
-def _find_fault(text: str, described: Mapping[str, str]) -> str:
-    """Returns why a shot's text cannot be used, as the report counts it; "" where it can be."""
-    if not text.strip():
-        return "no caption"
-    try:
-        check_text(text)
-    except InputError:
-        return "caption writes the tag of a cut"
-    try:
-        check_mentions(text, described)
-    except InputError:
-        return "caption names nobody described"
-    return ""
 
 
 def _caption(
