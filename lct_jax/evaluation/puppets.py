@@ -6,7 +6,7 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
 config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
-returns five shots later. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
+returns five shots later; `--shots=20` has longer scenes, of which jointly sampled rows see at most a window. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
 done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done,
 `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
@@ -28,6 +28,7 @@ from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
 from lct_jax.evaluation.puppet_table import ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
@@ -41,8 +42,13 @@ from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 # No scene of this seed is trained on.
 SEED = 1_000_003
-# All scenes have one size and one length, so that they share their compiled programs.
+# All shots have one size and one length, so that they share their compiled programs.
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
+
+
+def lengthen(shots: int) -> Drawing:
+    """Returns what the scenes of an evaluation are drawn by, with so many shots each: 7 or more."""
+    return dataclasses.replace(DRAWING, shots=(shots, shots))
 
 
 def sample_shots(
@@ -83,14 +89,18 @@ def evaluate_row(
     scenes: int,
     file: Path,
     *,
+    drawing: Drawing = DRAWING,
     guidance: float | None = None,
 ) -> Iterator[Mapping[str, Tally]]:
     """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
 
+    Args:
+        drawing: what scenes are drawn. guidance: is used in place of the config's.
+
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
-    made = json.dumps(describe(generator, row, guidance))
+    made = json.dumps(describe(generator, row, guidance, drawing))
     lines = file.read_text().splitlines() if file.exists() else [made]
     if lines[0] != made:
         raise InputError(
@@ -101,18 +111,19 @@ def evaluate_row(
         if number + 1 < len(lines):
             yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
             continue
-        scene = draw_scene(SEED, number, DRAWING)
-        seen = [
-            read_shot(frames) for frames in sample_shots(generator, scene, row, guidance=guidance)
-        ]
-        tallies = judge_scene(scene, seen, given=row.given)
+        scene = draw_scene(SEED, number, drawing)
+        frames = sample_shots(generator, scene, row, guidance=guidance)
+        seen = [read_shot(shot) for shot in frames]
+        tallies = judge_scene(scene, seen, given=row.given) | judge_by_number(scene, frames, seen)
         lines.append(json.dumps(tallies))
         with replace_atomically(file) as unfinished:
             unfinished.write_text("\n".join(lines) + "\n")
         yield tallies
 
 
-def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str, object]:
+def describe(
+    generator: Generator, row: Row, guidance: float | None, drawing: Drawing = DRAWING
+) -> dict[str, object]:
     """Returns everything that results depend on, as JSON."""
     settings = choose_settings(generator, row, guidance)
     return {
@@ -121,7 +132,7 @@ def describe(generator: Generator, row: Row, guidance: float | None) -> dict[str
         "given": list(row.given),
         "sampling": settings,
         "seed": SEED,
-        "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),
+        "drawing": json.loads(json.dumps(dataclasses.asdict(drawing))),
     }
 
 
@@ -155,7 +166,7 @@ def main(argv: Sequence[str]) -> None:
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
     generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
-    names = choose_rows(ROWS_WANTED.value, causal=causal)
+    names, drawing = choose_rows(ROWS_WANTED.value, causal=causal), lengthen(SHOTS.value)
     make_folder(out)
     for name in names:
         label = f"{NAME.value or generator.config.name}.{name}"
@@ -164,11 +175,12 @@ def main(argv: Sequence[str]) -> None:
             ROWS[name],
             SCENES.value,
             out / f"{label}.jsonl",
+            drawing=drawing,
             guidance=GUIDANCE.value,
         )
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}
-        made = describe(generator, ROWS[name], GUIDANCE.value) | {"scenes": SCENES.value}
+        made = describe(generator, ROWS[name], GUIDANCE.value, drawing) | {"scenes": SCENES.value}
         with replace_atomically(out / f"{label}.json") as unfinished:
             unfinished.write_text(json.dumps({**made, "shares": shares}, indent=1) + "\n")
     print(write_table(out))
@@ -182,6 +194,7 @@ if __name__ == "__main__":
     )
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
+    SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = define_path("out", "Folder of the results.", required=True)
