@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scenes import LORA
 from test_lora import Trained, train, with_lora
-from test_wan_parity import (
+from wan_parity import (
     Both,
     check_near,
     cut,
