@@ -131,6 +131,7 @@ ENTRY_POINTS = (
     "evaluation/puppets",
     "evaluation/sample_row",
     "evaluation/page",
+    "evaluation/grid",
 )
 
 

@@ -4,8 +4,8 @@ as they did.
 A scene that is sampled shot after shot is made of shots that a model has sampled itself, so what it does to a picture
 adds up. For shot N, from 1, the tallies are
 
-    environment kept/N    withheld attributes that shot N shows as shot 1 does
-    characters kept/N     withheld attributes of its only character, as the first shot that shows it alone
+    environment kept/N    withheld attributes that shot N shows as the first shot in which they can be read
+    characters kept/N     the same of its only character, among the shots that show it alone
     obeys/N               stated attributes that it shows as the prompt says
     who/N, framing/N      whether it shows the requested characters and framing
     pure/N                pixels that have a colour of the palette, of which all is drawn
@@ -66,14 +66,13 @@ def judge_by_number(
     found: dict[str, list[bool | None]] = defaultdict(list)
     for name, value in scene.attributes().items():
         shown = show_attribute(scene, seen, name)
-        first = next(iter(shown.values()), None)
-        for number, other in list(shown.items()):
-            if name not in scene.withheld:
-                found[f"obeys/{number + 1}"].append(None if other is None else other == value)
-            elif number != next(iter(shown)):
-                kind = KEPT[name not in OF_ENVIRONMENT]
-                same = None if None in (first, other) else first == other
+        if name in scene.withheld:
+            kind = KEPT[name not in OF_ENVIRONMENT]
+            for number, same in _compare_with_first(shown).items():
                 found[f"{kind}/{number + 1}"].append(same)
+        else:
+            for number, other in shown.items():
+                found[f"obeys/{number + 1}"].append(None if other is None else other == value)
     for number, (shot, shown) in enumerate(zip(scene.shots, seen, strict=True), start=1):
         found[f"who/{number}"].append(len(shown.first.characters) == len(shot.subjects))
         if shot.subjects:
@@ -84,6 +83,19 @@ def judge_by_number(
         pure = count_pure(shot)
         tallies[f"pure/{number}"] = Tally(pure, shot[..., 0].size, shot[..., 0].size)
     return tallies
+
+
+def _compare_with_first(shown: Mapping[int, str | None]) -> dict[int, bool | None]:
+    """Returns for each shot behind the first one that can be read whether it shows the same; None: it cannot be read."""
+    readable = [number for number, value in shown.items() if value is not None]
+    if not readable:
+        return {}
+    first = readable[0]
+    return {
+        number: None if value is None else value == shown[first]
+        for number, value in shown.items()
+        if number > first
+    }
 
 
 def count_pure(frames: np.ndarray) -> int:
