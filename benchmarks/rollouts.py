@@ -59,6 +59,7 @@ WAYS = {
     "causal_t0": Way("causal, cache at 0", "#2a9d6f", ":"),
     "causal": Way("causal, cache at 0.2", "#2a9d6f"),
     "causal_t500": Way("causal, cache at 0.5", "#2a9d6f", "--"),
+    "causal_relevant": Way("causal, cache at 0.2, relevant history", "#8d5fa8"),
     "causal_reuse": Way("causal, step nearest 0.2 reused", "#2f7ebc"),
     "causal_reuse_t500": Way("causal, step nearest 0.5 reused", "#2f7ebc", "--"),
 }

@@ -12,15 +12,22 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample: a mode of `sample.py`, fields of its sampling config, and shots (from 0) given as a
-    picture."""
+    """Is a way to sample.
+
+    Attributes:
+        mode: a mode of `sample.py`. fields: the fields of the sampling config that it changes.
+        given: shots (from 0) that are given as a picture.
+        alone: whether each shot is sampled as a single shot, without the global prompt.
+    """
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     given: tuple[int, ...] = ()
+    alone: bool = False
 
 
 ROWS = {
+    "single": Row("joint", alone=True),
     # A window has one shot: each shot is sampled alone under the global prompt.
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
@@ -35,6 +42,7 @@ ROWS = {
     # The steps of a cache that is reused are those of the sampling: the one nearest to 0 is that of `causal_reuse`.
     "causal_reuse": Row("causal", {"cache": "reuse"}),
     "causal_reuse_t500": Row("causal", {"cache": "reuse", "history_time": 0.5}),
+    "causal_relevant": Row("causal", {"history": "relevant"}),
     # A history of no shots: what the weights sample apart.
     "causal_independent": Row("causal", {"window": 1}),
     "causal_last_two": Row("causal", {"history_shots": 2}),

@@ -29,7 +29,7 @@ from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
 from lct_jax.evaluation.puppet_table import ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.rollout_measures import judge_by_number
-from lct_jax.evaluation.sample_row import fingerprint_of
+from lct_jax.evaluation.sample_row import fingerprint_of, make_single
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
@@ -61,16 +61,23 @@ def sample_shots(
         guidance: is used in place of the config's.
     """
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
-    settings = choose_settings(generator, row, guidance)
     height, width = scene.size
-    seed = make_key(settings["seed"])
-    sampled = generator.sample(
-        write_script(scene),
-        mode=row.mode,
-        given=pictures,
-        key=jax.random.fold_in(seed, scene.seed[1]),
-        **{**settings, "height": height, "width": width},
-    )
+    settings = choose_settings(generator, row, guidance) | {"height": height, "width": width}
+    script, key = write_script(scene), make_key(settings["seed"])
+    key = jax.random.fold_in(key, scene.seed[1])
+    if row.alone:
+        told = not generator.config.data.singles_from_scenes
+        singles = (
+            generator.sample(
+                make_single(script, number, told=told),
+                mode=row.mode,
+                key=jax.random.fold_in(key, number),
+                **settings,
+            )
+            for number in range(len(scene.shots))
+        )
+        return [shot.frames for single in singles for shot in single]
+    sampled = generator.sample(script, mode=row.mode, given=pictures, key=key, **settings)
     frames = pictures | {shot.number: shot.frames for shot in sampled}
     return [frames[number] for number in range(len(scene.shots))]
 
@@ -130,6 +137,7 @@ def describe(
         "weights": fingerprint_of(generator.place(settings["shards"]).params),
         "mode": row.mode,
         "given": list(row.given),
+        **({"alone": True} if row.alone else {}),
         "sampling": settings,
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(drawing))),
