@@ -2,6 +2,9 @@
 
     python sample.py --checkpoint=DIR --script=FILE --mode=joint|autoregressive|causal --out=DIR [--guidance=3 ...]
 
+Other modes are those of the systems that the paper compares itself with (docs/baselines.md); `--animator=WEIGHTS` then
+makes videos of the pictures that `--checkpoint` samples.
+
 `--checkpoint` is a run's folder, weights saved by lct_jax.export with `--codec=FILE` beside them, or the folder of a
 published base. `--encoder=FOLDER` names the text encoder where it is no longer in the folder that the set was prepared
 with; its weights are freed before those of the network are read, and `--texts=FILE` of lct_jax.encode_texts does
@@ -35,6 +38,9 @@ CODEC = define_path("codec", "Codec weights; default: those in the run's folder.
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
 BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+ANIMATOR = define_path(
+    "animator", "Weights that make videos of sampled pictures; default: --checkpoint."
+)
 SCRIPT = define_path("script", "Script of the scene (YAML or JSON).")
 MANIFEST = define_path(
     "manifest", "Manifest of a scene, to sample all of it again, in place of a script."
@@ -63,6 +69,9 @@ def main(argv: Sequence[str]) -> None:
     )
     settings, out = SETTINGS(), Path(OUT.value)
     shots = check_choice(settings)
+    animator = None
+    if ANIMATOR.value is not None:
+        animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     hidden = jax.process_index() > 0
     # With a delay nothing is drawn before `extend`, so that what does not fit is said alone.
     with tqdm(unit="step", total=0, disable=hidden, delay=1e-3) as bar:
@@ -75,7 +84,9 @@ def main(argv: Sequence[str]) -> None:
             script = load_script(SCRIPT.value)
             if PREVIEW.value:
                 script = preview_script(script)
-            scene = generator.sample(script, mode=MODE.value, on_step=bar.update, **settings)
+            scene = generator.sample(
+                script, mode=MODE.value, on_step=bar.update, animator=animator, **settings
+            )
             if PREVIEW.value:
                 extend(bar, scene)
                 paths = [draw_preview(scene, out)]
@@ -94,6 +105,7 @@ def check_choice(settings: dict[str, object]) -> list[int]:
         raise InputError(f"--script, --manifest, --redo: found {found}, expected one of the three")
     allowed = {"--manifest": set(), "--redo": {"seed"}}.get(named[0], settings.keys())
     other = [*sorted(settings.keys() - allowed), *(["mode"] if MODE.value else [])]
+    other += ["animator"] if ANIMATOR.value else []
     if named[0] != "--script" and (other or PREVIEW.value):
         name = (other or ["preview"])[0]
         raise InputError(f"--{name}: found beside {named[0]}, expected none: the manifest has it")

@@ -76,7 +76,8 @@ def main(_: Sequence[str]) -> None:
     held_out = [place_batch(x, mesh) for x in read_held_out(prepared, config, costs, rows=rows)]
 
     # ---- backbone and optimiser --------------------------------------------------------------
-    # What is kept for the backward pass depends on the chips; checkpoints have the config as it was given.
+    # What is kept for the backward pass, and how many rows are computed at once, depends on the chips; checkpoints have
+    # the config as it was given.
     resolved = resolve_remat(config, mesh)
     graph, shapes = build_abstract(resolved.network)
     parts = split_params(shapes)  # all parameters are trained, or a LoRA alone
@@ -109,7 +110,12 @@ def main(_: Sequence[str]) -> None:
     # ---- step: the method, then what refuses bad updates, then what is measured ---------------
     slots, samples = config.data.groups, source.planner.samples_a_batch
     step = make_step(
-        graph, optimizer, flow_config=config.flow, training=training, slots=slots, samples=samples
+        graph,
+        optimizer,
+        flow_config=config.flow,
+        training=resolved.training,
+        slots=slots,
+        samples=samples,
     )
     step = measure_step(guard_step(step, spike=training.spike), slots=slots)
     step = jit_step(step, state, mesh)

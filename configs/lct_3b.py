@@ -4,8 +4,9 @@ A row holds nine full shots at every aspect ratio from 0.40 to 2.45 (at most 29,
 The recipe is the paper's: AdamW at 1e-4 with cosine decay over 135k steps, EMA 0.996, single shots and scenes one to
 one from two sets, in groups of 4 devices along the tokens of a row. It needs a pod slice or a GPU cluster, records
 made with the Wan VAE (16 channels, 4x8x8) and T5 (width 4096, `prepare.codec_from` and `encoder_from` say where their
-weights are), and the weights of a single-shot base of the same shape. It is laid for v5p:4x4x4 and
-for the paper's 128 GPUs; on v6e:8x8 `--config.training.accumulate=4` leaves room to keep what attention gave:
+weights are), and the weights of a single-shot base of the same shape. It is laid for v5p:4x4x4,
+v6e:8x8 and the paper's 128 GPUs, on each of which as many rows are computed at once as leave room for what attention
+gave:
 
     python train.py --config=configs/lct_3b.py --data=scenes=DIR,single=DIR2:0.5 --workdir=DIR \
         --config.training.init_from=BASE.safetensors
@@ -19,7 +20,6 @@ from lct_jax.config import (
     FlowConfig,
     PrepareConfig,
     SamplingConfig,
-    TrainingConfig,
     editable,
 )
 
@@ -46,7 +46,6 @@ def get_config():
                 workers=8,
             ),
             compute=ComputeConfig(seq_shards=4),
-            training=TrainingConfig(accumulate=2),
             sampling=SamplingConfig(),
         )
     )

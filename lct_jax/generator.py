@@ -107,17 +107,20 @@ class Generator:
         given: Mapping[int, np.ndarray] | None = None,
         key: jax.Array | None = None,
         on_step: Callable[[], Any] = lambda: None,
+        animator: Generator | None = None,
         **settings: Any,
     ) -> SampledScene:
         """Returns a scene whose shots are sampled when they are iterated over.
 
         Args:
             script: a file, or a script that was loaded or made.
-            mode: "joint", "autoregressive" or "causal"; None takes the script's, or "joint".
+            mode: a name in `lct_jax/sampling/modes.py`; None takes the script's, or "joint".
             given: pictures of given shots, uint8[frames, height, width, 3] by number from 0; None reads the files that
                 the script names.
             key: the key of all noise; None makes one from the seed of the settings.
             on_step: is called once an Euler step.
+            animator: makes the shots that begin with a sampled picture, in a mode that has them; None makes them with
+                these weights, too.
             settings: fields of the run's sampling config to override, such as `guidance=5.0` or `seed=1`.
 
         Raises:
@@ -137,8 +140,11 @@ class Generator:
         reader = ConditionReader(
             codec=self.codec, sampling=sampling, multiple=self.multiple, fps=self.meta.fps
         )
-        conditions = reader.read(script, pictures=given)
-        request = self.make_request(script, sampling, conditions)
+        arranged = MODES[mode].arrange(script)
+        conditions = reader.read(arranged, pictures=given)
+        request = self.make_request(arranged, sampling, conditions)
+        if animator is not None:
+            self._check_animator(animator, request, mode)
         self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(
@@ -150,6 +156,7 @@ class Generator:
             sampling=sampling,
             key=key,
             on_step=on_step,
+            animator=animator,
         )
 
     def free_encoder(self) -> None:
@@ -229,3 +236,20 @@ class Generator:
                 self.config.network, self._read, shards=shards, context=self.config.training.context
             )
         return self._placed
+
+    def _check_animator(self, animator: Generator, request: SceneRequest, mode: str) -> None:
+        """Raises InputError unless another network can make videos of pictures that this one samples."""
+        if not any(shot.begins for shot in request.shots):
+            raise InputError(
+                f"--animator: found in --mode={mode}, where no shot begins with a picture"
+            )
+        for name in ("codec", "encoder"):
+            own, other = self.identify()[name], animator.identify()[name]
+            if own != other:
+                raise InputError(
+                    f"--animator: {animator.origin} has the {name} {other}, expected {own} of {self.origin}"
+                )
+        if self.spec.patch != animator.spec.patch:
+            raise InputError(
+                f"--animator: {animator.origin} has the patch {animator.spec.patch}, expected {self.spec.patch}"
+            )

@@ -39,6 +39,7 @@ edit N TEXT        another prompt for shot N
 undo               takes the last change back
 keep [N]           no later change makes shot N, or the last one, anew
 character ID TEXT  who plays; environment TEXT, story TEXT: where, and what happens
+picture ID FILE    another picture of a character, for shots that name it
 history N N ..     the shots that the next shot sees; `history` alone: those that the model chooses
 seed N             the seed of the next shot, or of the next redo
 frames N           the length of the shots to come; `frames` alone: the usual one
@@ -70,6 +71,7 @@ class Director:
             "undo": self._undo,
             "keep": self._keep,
             "character": self._describe,
+            "picture": self._picture,
             "environment": lambda text: self._set_scene(environment=text),
             "story": lambda text: self._set_scene(story=text),
             "history": self._choose_history,
@@ -108,11 +110,16 @@ class Director:
         self.show()
 
     def _give(self, rest: str) -> None:
-        try:
-            file, *words = shlex.split(rest)
-        except ValueError:
-            raise InputError("given: expected FILE TEXT, a name with spaces in quotes") from None
+        file, *words = _split(rest, "given: expected FILE TEXT, a name with spaces in quotes")
         self.session.shot(" ".join(words), given=Condition(file))
+        self.show()
+
+    def _picture(self, rest: str) -> None:
+        expected = "picture: expected ID FILE, a name with spaces in quotes"
+        name, *files = _split(rest, expected)
+        if len(files) != 1:
+            raise InputError(expected)
+        self.session.picture(name, files[0])
         self.show()
 
     def _redo(self, rest: str) -> None:
@@ -206,6 +213,17 @@ def find_folder() -> Path:
     return folder
 
 
+def _split(text: str, expected: str) -> list[str]:
+    """Returns the words of a line, of which there is at least one; raises InputError with `expected` otherwise."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if not words:
+        raise InputError(expected)
+    return words
+
+
 def _read_number(text: str, word: str, *, needed: bool = False) -> int | None:
     if not text and not needed:
         return None
@@ -239,7 +257,10 @@ def main(argv: Sequence[str]) -> None:
             continue
         except EOFError:
             break
-        going = director.do(line)
+        try:
+            going = director.do(line)
+        except KeyboardInterrupt:  # while what was stopped is written
+            print()
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
 from lct_jax.media.video import embed_video, scale_to, write_video
+from lct_jax.sampling.baselines import TwoNetworks
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
-from lct_jax.sampling.passes import Shot, sample_scene
+from lct_jax.sampling.passes import FullPass, Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
@@ -94,9 +95,10 @@ class SampledScene:
         sampling: SamplingConfig,
         key: jax.Array,
         on_step: Callable[[], Any],
+        animator: Generator | None = None,
     ) -> None:
         self.generator, self.script, self.request, self.given = generator, script, request, given
-        self.mode, self.sampling = mode, sampling
+        self.mode, self.sampling, self.animator = mode, sampling, animator
         self.windows = MODES[mode].plan(request, sampling)
         self.placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
@@ -109,8 +111,7 @@ class SampledScene:
             key=key,
             take_over=self._take_over,
         )
-        shift = sampling.shift or generator.config.flow.shift
-        self.times = time_grid(sampling.steps, shift, sampling.solver)
+        self.times = _make_times(generator, sampling)
         self._tokens = self._sample(on_step)
 
     @property
@@ -145,7 +146,7 @@ class SampledScene:
                 pass
             return []
         folder = Path(folder)
-        record = SceneRecord.open(folder, self._describe(folder), read_versions())
+        record = SceneRecord.open(folder, self.describe(folder), read_versions())
         finished = [n for n, takes in record.takes.items() if takes[0].redo < 0]
         if jax.process_count() == 1:
             self.restore({n - 1: record.load(n, 1) for n in finished})
@@ -166,7 +167,7 @@ class SampledScene:
                     shot.number, latent=shot.latent, frames=shot.frames, take=take, chosen=chosen
                 )
         saw = {n: takes[record.chosen[n] - 1].saw for n, takes in record.takes.items()}
-        paths = writer.finish(mode=self.mode, sampling=self.sampling, saw=saw)
+        paths = writer.finish(mode=self.mode, saw=saw)
         return [*paths, folder / MANIFEST]
 
     def restore(self, latents: Mapping[int, np.ndarray]) -> None:
@@ -195,19 +196,17 @@ class SampledScene:
         left = [w for w in self.windows if w.denoised and not {*w.denoised} <= self._done.keys()]
         return len(left) * (len(self.times) - 1)
 
-    def _describe(self, folder: Path) -> dict[str, Any]:
-        """Returns what the latents depend on, as JSON values."""
-        return {
-            "script": to_plain(self.script, folder=folder),
-            "mode": self.mode,
-            "sampling": dataclasses.asdict(self.sampling),
-            "key": jax.random.key_data(self.inputs.key).tolist(),
-            "given": {
-                str(number + 1): hashlib.sha256(shot.latent.tobytes()).hexdigest()
-                for number, shot in sorted(self.given.items())
-            },
-            "model": self.generator.identify(),
-        }
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """Returns what the latents depend on, as the manifest in a folder has it."""
+        return describe_sampling(
+            self.generator,
+            self.script,
+            folder=folder,
+            mode=self.mode,
+            sampling=self.sampling,
+            key=self.inputs.key,
+            given=self.given,
+        ) | ({} if self.animator is None else {"animator": self.animator.identify()})
 
     def _decode(self, number: int, latent: np.ndarray) -> FinishedShot:
         generator, text = self.generator, self.script.shots[number].text
@@ -224,28 +223,74 @@ class SampledScene:
     def _sample(self, on_step: Callable[[], Any]) -> Iterator[Shot]:
         execute = MODES[self.mode].execute
         executor = execute(self.placed.denoiser, self.inputs, self.windows, self.times)
+        if self.animator is not None:
+            forward = self.animator.place(self.sampling.shards).denoiser.forward
+            scene = dataclasses.replace(self.inputs, layout=self.animator.config.layout)
+            videos = FullPass(forward, scene, _make_times(self.animator, self.sampling))
+            executor = TwoNetworks(executor, videos, self.request)
         yield from sample_scene(
             executor, self.inputs, self.windows, on_step=on_step, done=self._done
         )
 
-    def _take_over(self, number: int, before: np.ndarray) -> np.ndarray:
-        """Returns the first tokens of a shot that begins with the end of the shot before, whose clean tokens are
-        given.
+    def _take_over(self, number: int, source: np.ndarray) -> np.ndarray:
+        """Returns the first tokens of a shot that begins with the end of the shot before, or with a picture.
+
+        Args:
+            source: the clean tokens of the shot before, or of the picture.
         """
         codec, patch = self.generator.codec, self.generator.spec.patch
-        given = self.given.get(number - 1)
+        begins = self.request.shots[number].begins
+        before = number - 1 if begins is None else begins.shot
         with jax.set_mesh(make_mesh(devices=jax.local_devices())):
-            if given is not None:
-                frames = given.frames
+            if before in self.given:
+                frames = self.given[before].frames
             else:
-                frames = codec.decode(
-                    unpatchify(before, self.request.shots[number - 1].grid, patch)
-                )
-            overlap = self.script.shots[number].overlap
-            return patchify(codec.encode(frames[-overlap:]), patch)
+                frames = codec.decode(unpatchify(source, self.request.shots[before].grid, patch))
+            if begins is None:
+                frames = frames[-self.script.shots[number].overlap :]
+            else:
+                frames = cut_panels(frames, begins.panels)[begins.panel]
+            return patchify(codec.encode(frames), patch)
 
     def _next(self) -> FinishedShot | None:
+        """Returns the next shot of the script, and samples pictures before it where it needs them."""
         # The mesh is set only while a shot is sampled, so that it does not affect the caller's own code.
         with jax.set_mesh(self.placed.mesh):
-            shot = next(self._tokens, None)
+            own = (shot for shot in self._tokens if shot.number < len(self.script.shots))
+            shot = next(own, None)
         return None if shot is None else self.finish(shot.number, shot.tokens)
+
+
+def describe_sampling(
+    generator: Generator,
+    script: Script,
+    *,
+    folder: Path,
+    mode: str,
+    sampling: SamplingConfig,
+    key: jax.Array,
+    given: Mapping[int, Given],
+) -> dict[str, Any]:
+    """Returns everything that latents depend on, as JSON values; files of the script are named from `folder`."""
+    return {
+        "script": to_plain(script, folder=folder),
+        "mode": mode,
+        "sampling": dataclasses.asdict(sampling),
+        "key": jax.random.key_data(key).tolist(),
+        "given": {
+            str(number + 1): hashlib.sha256(shot.latent.tobytes()).hexdigest()
+            for number, shot in sorted(given.items())
+        },
+        "model": generator.identify(),
+    }
+
+
+def cut_panels(frames: np.ndarray, panels: int) -> list[np.ndarray]:
+    """Returns the pictures that stand one above the other in frames [T, height, width, 3], from the top."""
+    return np.split(frames, panels, axis=1)
+
+
+def _make_times(generator: Generator, sampling: SamplingConfig) -> np.ndarray:
+    """Returns the times of the steps, with the shift of sampling, or that of a network's training."""
+    shift = sampling.shift or generator.config.flow.shift
+    return time_grid(sampling.steps, shift, sampling.solver)

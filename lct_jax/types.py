@@ -82,6 +82,24 @@ class Quantised(NamedTuple):
     scale: Array
 
 
+class Visibility(NamedTuple):
+    """Which groups see which, where that is no rule of a context: tables over groups, blocks and tokens.
+
+    A group sees itself, and group 0 sees all groups and is seen by all, as with full context. Of another shot a video
+    token sees video tokens alone: in blocks that ask, those that are shown, with a bias on their scores.
+
+    Attributes:
+        bias_GG: float32, what is added to the scores of keys of group [1] for queries of group [0], counted as `shot`
+            is; log(w) weighs keys by w, and -inf hides them.
+        asks_N: bool, the blocks in which a shot sees others.
+        shown_BL: bool, the video tokens that other shots see; either axis may be 1.
+    """
+
+    bias_GG: Array
+    asks_N: Array
+    shown_BL: Array
+
+
 class KVCache(NamedTuple):
     """Keys and values of finished groups, of text and video; a slot holds one token.
 

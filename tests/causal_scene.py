@@ -127,7 +127,7 @@ def make_cache(
     scene: SamplingScene, plan: Sequence[Window], clean: dict[int, np.ndarray], model: Denoiser
 ) -> ShotCache:
     """Returns the cache of all shots, with entries made from given latents."""
-    cache = ShotCache(model, scene, plan, keep_all=True)
+    cache = ShotCache(model, scene, plan, retain="all")
     for window in plan:
         shot = window.shots[-1]
         cache.held[shot] = scene.hold(shot, clean[shot])

@@ -8,6 +8,9 @@ fields of a model config.
 
 from __future__ import annotations
 
+import collections
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -50,9 +53,20 @@ def scene_loss(weights: dict[str, np.ndarray], config: Any, groups: list[Group],
 
 
 def scene_velocity(
-    weights: dict[str, np.ndarray], config: Any, groups: list[Group], context: str
+    weights: dict[str, np.ndarray],
+    config: Any,
+    groups: list[Group],
+    context: str,
+    *,
+    weigh: Callable[[int, Token, Token, int], float] | None = None,
 ) -> list[np.ndarray]:
-    """Returns the velocity of every shot of a scene, as latents float64 [T X Y c]."""
+    """Returns the velocity of every shot of a scene, as latents float64 [T X Y c].
+
+    Args:
+        weigh: returns the weight of a key, 0 where a query does not see it, from the number of the block, the query,
+            and the key with its place in its stream of its group; None weighs those that the context shows by 1.
+    """
+    weigh = weigh or (lambda _, query, key, place: float(_sees(query, key, config, context)))
     weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     tokens = place_tokens(config, groups)
     hidden = [_time_hidden(weights, config, token.time) for token in tokens]
@@ -64,7 +78,8 @@ def scene_velocity(
             if n.startswith("blocks.")
         }
         time = {n: w for n, w in weights.items() if n.startswith("time.")}
-        x = _run_block(block | time, config, tokens, hidden, x, context)
+        of_layer = functools.partial(weigh, layer)
+        x = _run_block(block | time, config, tokens, hidden, x, of_layer)
     out = []
     for h, time in zip(x, hidden, strict=True):
         shift, scale = np.split(_dense(weights, "time.final", time), 2)
@@ -107,7 +122,7 @@ def place_tokens(config: Any, groups: list[Group]) -> list[Token]:
     return tokens
 
 
-def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: str) -> np.ndarray:
+def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, weigh) -> np.ndarray:
     shape = (3, config.backbone.heads, config.backbone.head_dim)
     modulations, queries, keys, values = [], [], [], []
     for token, h, time in zip(tokens, x, hidden, strict=True):
@@ -119,15 +134,16 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
         queries.append(_turn(_qk_norm(w, config, f"{stream}.q_norm", q), token.coord, config))
         keys.append(_turn(_qk_norm(w, config, f"{stream}.k_norm", k), token.coord, config))
         values.append(v)
-    result = []
+    result, places = [], _count_places(tokens)
     for i, token in enumerate(tokens):
-        seen = [j for j, key in enumerate(tokens) if _sees(token, key, config, context)]
+        weights = [weigh(token, key, place) for key, place in zip(tokens, places, strict=True)]
+        seen = [j for j, weight in enumerate(weights) if weight]
         mixed = []
         for head in range(config.backbone.heads):
             score = [
                 queries[i][head] @ keys[j][head] / np.sqrt(config.backbone.head_dim) for j in seen
             ]
-            share = np.exp(np.array(score) - max(score))
+            share = np.exp(np.array(score) - max(score)) * [weights[j] for j in seen]
             share /= share.sum()
             mixed.append(sum(s * values[j][head] for s, j in zip(share, seen, strict=True)))
         _, _, gate, shift, scale, mlp_gate = modulations[i]
@@ -135,6 +151,15 @@ def _run_block(w, config, tokens: list[Token], hidden, x: np.ndarray, context: s
         up = _dense(w, f"{token.stream}.up", _layer_norm(h) * (1 + scale) + shift)
         result.append(h + mlp_gate * _dense(w, f"{token.stream}.down", _gelu(up)))
     return np.stack(result)
+
+
+def _count_places(tokens: list[Token]) -> list[int]:
+    """Returns the place of every token in its stream of its group."""
+    found, places = collections.Counter(), []
+    for token in tokens:
+        places.append(found[token.group, token.stream])
+        found[token.group, token.stream] += 1
+    return places
 
 
 def _sees(query: Token, key: Token, config, context: str) -> bool:

@@ -129,6 +129,7 @@ ENTRY_POINTS = (
     "puppets/prepare",
     "puppets/scripts",
     "evaluation/puppets",
+    "evaluation/directing",
     "evaluation/sample_row",
     "evaluation/page",
     "evaluation/grid",

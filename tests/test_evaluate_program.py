@@ -46,6 +46,12 @@ def test_scenes_are_sampled_once_and_measured(tmp_path):
     assert first.stdout == (tmp_path / "table.md").read_text() + "\n"
     shots = sorted(path.name for path in (tmp_path / SCENE / "shots").iterdir())
     assert shots == ["shot_01.mp4", "shot_02.mp4", "shot_03.mp4"]
+    single = tmp_path / "samples" / "single_after" / "quay.0"
+    modes = [
+        json.loads((f / "manifest.json").read_text())["made"]["mode"]
+        for f in (tmp_path / SCENE, single)
+    ]
+    assert modes == ["joint", "alone"]
 
     # A killed run leaves some scenes; only the missing ones are sampled, and the numbers are the same.
     before = (tmp_path / SCENE / "latents.safetensors").stat().st_mtime_ns

@@ -101,14 +101,13 @@ def test_save_writes_the_files_that_sample_py_writes(tmp_path):
     result = run_program("-c", code)
     assert result.code == 0, result.stderr
     names = [
-        *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json"),
-        "manifest.json",
+        *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "manifest.json"),
     ]
     assert result.stdout.split() == names
     files = {path.relative_to(joint) for path in joint.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == files
     # The page has the videos in it, and the manifest names files from where it lies.
-    for file in ("storyboard.png", "latents.safetensors", "sample.json"):
+    for file in ("storyboard.png", "latents.safetensors"):
         assert (tmp_path / file).read_bytes() == (joint / file).read_bytes(), file
 
 

@@ -72,6 +72,29 @@ def test_a_longer_scene_does_not_change_a_shot():
         np.testing.assert_array_equal(clean[number], tokens)
 
 
+def test_a_cache_of_recent_entries_is_as_large_as_that_of_sampling_and_makes_again_what_it_freed():
+    """The last of 12 shots goes back to the second one, which saw the first; both were freed long before."""
+    config = dataclasses.replace(CONFIG, steps=1, window=5, history_shots=4)
+    request = make_request(12, alike=True)
+    large = tuple(dataclasses.replace(shot, grid=(3, 4, 8)) for shot in request.shots)
+    scene = make_sampling_scene(dataclasses.replace(request, shots=large), config)
+    plan = (*plan_causal(scene.request, config)[:11], Window((1, 10, 11), (11,)))
+    whole = CachedPass(make_denoiser(), scene, plan, TIMES[::4])
+    expected = sample(whole, scene, plan)
+    # It begins with five shots, so that few capacities are compiled.
+    growing = CachedPass(make_denoiser(), cut(scene, 5), plan[:5], TIMES[::4], retain="recent")
+    clean = sample(growing, cut(scene, 5), plan[:5])
+    for number in range(5, 12):
+        growing.change(cut(scene, number + 1), plan[: number + 1])
+        before = len(growing.cache.passes)
+        clean |= growing.denoise(plan[number], clean, lambda: None)
+    assert growing.cache.passes[before:] == [1, 2, 12]
+    assert growing.cache.capacity == whole.cache.capacity == 768
+    assert len(growing.cache.list()) < 9  # of 13
+    for number, tokens in expected.items():
+        np.testing.assert_array_equal(clean[number], tokens)
+
+
 def make_session() -> tuple[CachedPass, dict[int, np.ndarray]]:
     """Returns the sampled scene of `PLAN` with all of its entries, and its latents."""
     scene = make_sampling_scene(make_request(5, alike=True), dataclasses.replace(CONFIG, steps=2))

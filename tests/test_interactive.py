@@ -85,6 +85,8 @@ def test_what_was_done_and_the_words_are_shown(tmp_path):
         ("seed -1", "error: seed: found '-1', expected a number"),
         ("given 'a.png A wall.", "error: given: expected FILE TEXT, a name with spaces in quotes"),
         ("undo", "error: undo: nothing was done"),
+        ("picture Tom", "error: picture: expected ID FILE, a name with spaces in quotes"),
+        ("picture Tom a.png", "error: found character 'Tom', expected one of those described: nob"),
         ("save", "error: found no shots to save, expected at least one"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from lct_jax.errors import InputError
 from lct_jax.evaluation.page import QUESTIONS, find_scenes, make_page, read_sets
 from lct_jax.media.video import write_video
+from lct_jax.scene_files.record import SceneRecord
 
 # Clicks the letters of every question from first to last, which ranks the left video best in every scene.
 RANK_THE_LEFT_FIRST = """
@@ -38,6 +39,11 @@ def make_sets(folder: Path, *, scenes: int = 3, videos: bool = False) -> str:
                 write_video(path, np.full((5, 32, 48, 3), 90 + 60 * number, np.uint8), 12)
         about = {"script": ["A quay </script>.", "[SHOT CUT] Rain."]}
         (folder / name / "scene_0" / "sample.json").write_text(json.dumps(about))
+    plain = {
+        "characters": {"1": {"text": "A man.", "images": [{"file": "gone.png"}]}},
+        "shots": [{"prompt": "Sun.", "cut": True}, {"prompt": "Fog.", "cut": False}],
+    }
+    SceneRecord.open(folder / "old/scene_1", {"script": plain}, {})
     return f"old={folder / 'old'},new={folder / 'new'}"
 
 
@@ -61,7 +67,8 @@ def test_videos_lie_in_the_order_of_the_key_and_nothing_else_tells_the_sets(tmp_
     shown = {name: value for name, value in data.items() if name != "key"}
     assert "old" not in json.dumps(shown) and "new" not in json.dumps(shown)
     assert data["scenes"][0]["script"] == ["A quay </script>.", "[SHOT CUT] Rain."]
-    assert data["scenes"][1]["script"] == []
+    assert data["scenes"][1]["script"] == ["Character 1: A man.", "[SHOT CUT] Sun.", "Fog."]
+    assert data["scenes"][2]["script"] == []
 
 
 def test_only_scenes_of_all_sets_are_shown(tmp_path):

@@ -32,7 +32,7 @@ from lct_jax.plan.workload import SceneTarget, find_grid, make_workload, parse_a
 BIG = Config(
     name="big",
     data=DataConfig(rows=64, video_tokens=259_328, text_tokens=3_072, groups=48),
-    compute=ComputeConfig(seq_shards=16),
+    compute=ComputeConfig(seq_shards=16, remat="block"),
 )
 
 

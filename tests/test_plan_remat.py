@@ -8,9 +8,10 @@ import pytest
 from scenes import TINY
 
 from lct_jax.backbones.registry import count_costs
-from lct_jax.config import Config, DataConfig
+from lct_jax.cli import load_config
+from lct_jax.config import Config, DataConfig, freeze
 from lct_jax.config.network import make_network, put, sections
-from lct_jax.costs.chips import CHIPS, GIB
+from lct_jax.costs.chips import CHIPS, GIB, Chip
 from lct_jax.costs.step import make_program
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.plan.links import Shards
@@ -58,6 +59,57 @@ def test_auto_takes_what_computes_least_again_and_fits(policy):
     # What fits nowhere is at least made small.
     tiny = dataclasses.replace(chip, usable=1.0)
     assert choose_remat(EIGHT, SHARDS, tiny).compute.remat == "offload_input"
+
+
+@pytest.mark.parametrize(
+    ("kept", "policy", "accumulate"),
+    [
+        # What sixteen rows at once need is there.
+        (("save_attention", 1), "save_attention", 1),
+        # Attention is spared by fewer rows at once rather than computed again.
+        (("save_attention", 4), "save_attention", 4),
+        # Not even a row at a time leaves room for what attention gave.
+        (("block", 16), "block", 16),
+        (("offload_input", 16), "offload_input", 16),
+    ],
+)
+def test_auto_takes_more_micro_batches_where_attention_would_be_computed_again(
+    kept, policy, accumulate
+):
+    config = dataclasses.replace(EIGHT, data=dataclasses.replace(EIGHT.data, rows=32))
+    assert choose_remat(config, SHARDS, chip_for(config, *kept)) == divide(
+        config, policy, accumulate
+    )
+
+
+def test_micro_batches_that_are_asked_for_are_the_least():
+    config = dataclasses.replace(EIGHT, data=dataclasses.replace(EIGHT.data, rows=32))
+    four = divide(config, "auto", 4)
+    assert choose_remat(four, SHARDS, chip_for(config, "none", 1)) == divide(config, "none", 4)
+    assert choose_remat(four, SHARDS, chip_for(config, "save_attention", 8)) == divide(
+        config, "save_attention", 8
+    )
+
+
+@pytest.mark.parametrize(("topology", "accumulate"), [("v5p:4x4x4", 2), ("v6e:8x8", 4)])
+def test_the_paper_s_run_computes_attention_once_on_both_of_its_slices(topology, accumulate):
+    config = freeze(load_config("configs/lct_3b.py"))
+    plan = plan_training(config, parse_topology(topology), SceneTarget(shots=9), steps=1)
+    assert plan.config == divide(config, "save_attention", accumulate)
+    assert plan.fits and plan.mfu > 0.8
+
+
+def divide(config: Config, remat: str, accumulate: int) -> Config:
+    """Returns a config with a policy and micro-batches."""
+    training = dataclasses.replace(config.training, accumulate=accumulate)
+    return put(dataclasses.replace(config, training=training), remat=remat)
+
+
+def chip_for(config: Config, remat: str, accumulate: int) -> Chip:
+    """Returns a chip of which an estimate may take just what this policy and these micro-batches need."""
+    parameters = place_parameters(config.network, SHARDS)
+    needs = estimate_memory(divide(config, remat, accumulate), parameters, SHARDS).total
+    return dataclasses.replace(CHIPS["v6e"], usable=needs / SAFE + 1)
 
 
 def test_a_named_policy_stays_and_unknown_chips_recompute_blocks():

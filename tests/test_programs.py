@@ -80,8 +80,7 @@ def _sample_scene(folder: Path) -> None:
     assert result.stdout.split() == [
         str(folder / "joint" / name)
         for name in (
-            *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json"),
-            "manifest.json",
+            *("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "manifest.json"),
         )
     ]
 
@@ -106,7 +105,7 @@ def test_a_scene_is_written_shot_by_shot_and_cut_together():
     with Image.open(folder / "storyboard.png") as board:
         assert board.width > board.height > 0
         assert "by us" in board.text["Comment"]
-    made = json.loads((folder / "sample.json").read_text())
+    made = json.loads((folder / "manifest.json").read_text())["made"]
     assert made["mode"] == "joint"
     assert made["sampling"]["steps"] == 2
 

@@ -37,7 +37,7 @@ from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.render import render_shot as draw_shot
-from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene
+from lct_jax.puppets.scene import Drawing, draw_scene
 from lct_jax.puppets.words import NAMES, write_script
 from lct_jax.training.checkpoint.weights import Meta
 
@@ -173,20 +173,6 @@ def test_independent_shots_do_not_depend_on_each_other():
     assert (both["joint"][0] != both["joint"][1]).any()
 
 
-def test_single_shots_know_nothing_of_the_scene():
-    """A single shot has the same pixels whatever the global prompt says; an independent one has not."""
-    scene = draw_scene(4, 0, Drawing((2, 2), withhold=0.0, sizes=((32, 32),), frames=(5,)))
-    skies = [sky for sky in OF_ENVIRONMENT["sky"] if sky != scene.environment.sky]
-    place = dataclasses.replace(scene.environment, sky=skies[0])
-    changed = dataclasses.replace(scene, environment=place)
-    both = {
-        name: [evaluate.sample_shots(generator(), s, ROWS[name])[0] for s in (scene, changed)]
-        for name in ("single", "independent")
-    }
-    np.testing.assert_array_equal(*both["single"])
-    assert (both["independent"][0] != both["independent"][1]).any()
-
-
 def test_a_row_can_give_a_shot_as_a_picture():
     """The given shot is the rendered one and is not sampled, and the other shots see it."""
     scene = draw_scene(4, 0, Drawing((2, 2), sizes=((32, 32),), frames=(5,)))
@@ -202,7 +188,6 @@ def test_a_row_can_give_a_shot_as_a_picture():
 
 def test_rows_follow_the_context_of_the_weights():
     assert choose_rows("all", causal=False) == [
-        "single",
         "independent",
         "joint",
         "autoregressive",
@@ -211,7 +196,7 @@ def test_rows_follow_the_context_of_the_weights():
         "joint_given",
     ]
     assert choose_rows("all", causal=True) == list(ROWS)
-    with pytest.raises(InputError, match="--rows: found 'jiont', expected some of single"):
+    with pytest.raises(InputError, match="--rows: found 'jiont', expected some of independent"):
         choose_rows("jiont", causal=True)
     with pytest.raises(InputError, match="--rows: found 'causal', expected weights of context"):
         choose_rows("causal", causal=False)

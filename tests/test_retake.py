@@ -140,7 +140,7 @@ def test_a_shot_that_cannot_be_taken_again_is_named(tmp_path, shots, expected):
 
 def test_a_folder_that_is_not_finished_has_nothing_to_take_again(tmp_path):
     sampled = scene("autoregressive")
-    SceneRecord.open(tmp_path, sampled._describe(tmp_path), {})
+    SceneRecord.open(tmp_path, sampled.describe(tmp_path), {})
     with pytest.raises(InputError, match=r"shots 1, 2, 3 are not sampled yet, expected a whole"):
         retake(make_generator("full"), tmp_path, [1])
 

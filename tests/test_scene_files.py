@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
-from test_conditions import SAMPLING, FoldingCodec, make_script, read
+from test_conditions import FoldingCodec, make_script, read
 
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
@@ -31,7 +30,7 @@ def test_the_film_has_what_is_shown_and_no_frame_twice(tmp_path: Path) -> None:
     for number, width in enumerate((64, 64, 64, 32)):
         frames = np.full((9, 32, width, 3), 50 * number, np.uint8)
         writer.add(number, latent=np.zeros((3, 4, 8, 3), np.float32), frames=frames)
-    writer.finish(mode="joint", sampling=SAMPLING)
+    writer.finish(mode="joint")
     film = read_video(tmp_path / "scene.mp4").frames
     assert len(film) == 9 + 4 + 9
     middle = film[:, :, film.shape[2] // 2].mean((1, 2))
@@ -46,7 +45,7 @@ def test_shots_of_an_older_longer_scene_are_removed(tmp_path: Path) -> None:
         writer = SceneWriter(tmp_path, script, given={}, fps=12.0, credit=CREDIT)
         for number in range(shots):
             writer.add(number, latent=latent, frames=frames)
-        writer.finish(mode="joint", sampling=SAMPLING)
+        writer.finish(mode="joint")
     assert [path.name for path in (tmp_path / "shots").iterdir()] == ["shot_01.mp4"]
 
 
@@ -66,7 +65,7 @@ def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> N
     assert first == tmp_path / "out/shots/shot_02.mp4"
     assert first.exists()  # before the scene is done: a crash later loses nothing
     writer.add(2, latent=latents[2], frames=codec.decode(latents[2]))
-    paths = writer.finish(mode="joint", sampling=SAMPLING)
+    paths = writer.finish(mode="joint")
 
     scene = read_video(tmp_path / "out/scene.mp4")
     assert scene.frames.shape[0] == 5 + 5  # the given still leads the scene but is no part of it
@@ -78,12 +77,9 @@ def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> N
     np.testing.assert_array_equal(saved["shot_03"], latents[2])
     with Image.open(tmp_path / "out/storyboard.png") as board:
         assert board.info["Comment"] == CREDIT
-    made = json.loads((tmp_path / "out/sample.json").read_text())
-    assert (made["mode"], made["sampling"]["frames"], made["credit"]) == ("joint", 9, CREDIT)
     assert sorted(path.name for path in paths) == [
         "index.html",
         "latents.safetensors",
-        "sample.json",
         "scene.mp4",
         "storyboard.png",
     ]

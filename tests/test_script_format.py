@@ -163,7 +163,8 @@ EARLIER = "expected an earlier, a given or a key shot, counted from 1"
         ("steps: 20", "stepz: 20", "12: sampler: unknown key 'stepz', did you mean 'steps'?"),
         (
             "mode: causal", "mode: sideways",
-            "12: sampler.mode: found 'sideways', expected joint, autoregressive or causal",
+            "12: sampler.mode: found 'sideways', expected joint, autoregressive, causal, references, "
+            "shared_attention, in_context or image_to_video",
         ),
         ("  quay: {", "  moon: {", "10: places.moon: no shot has this 'place'"),
         ("/2", "/3", "1: format: found 'lct_jax.script/3', expected 'lct_jax.script/2'"),

@@ -8,49 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from directed import TEXTS, both, changed, check_same, latents_of, make_session, sample
 from PIL import Image
 from tiny_generator import make_generator
 
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
-from lct_jax.directing.script import Script, load_script
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.session.session import Session
-
-MODES = {"autoregressive": "full", "causal": "causal"}
-TEXTS = ("A wide quay.", "A boat leaves.", "A gull lands.", "A man waves.")
-# The mode without a cache runs the same lines but for the cache's, and compiles for seconds.
-both = pytest.mark.parametrize(
-    "mode", ["causal", pytest.param("autoregressive", marks=pytest.mark.slow)]
-)
-
-
-def make_session(mode: str, texts: tuple[str, ...] = (), **settings: object) -> Session:
-    session = make_generator(MODES[mode]).session(environment="A harbour.", mode=mode, **settings)
-    for text in texts:
-        session.shot(text)
-    return session
-
-
-def latents_of(session: Session) -> dict[int, np.ndarray]:
-    return {shot.number: shot.latent for shot in session.shots}
-
-
-def sample(script: Script) -> dict[int, np.ndarray]:
-    """Returns the latents of a script as `sample.py` samples it."""
-    context = MODES[script.sampler["mode"]]
-    return {shot.number: shot.latent for shot in make_generator(context).sample(script)}
-
-
-def check_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
-    for number, latent in expected.items():
-        np.testing.assert_array_equal(found[number], latent)
-
-
-def changed(session: Session, before: dict[int, np.ndarray]) -> set[int]:
-    """Returns the shots, from 1, whose latents differ from those before."""
-    after = latents_of(session)
-    return {n + 1 for n in after if n not in before or (after[n] != before[n]).any()}
+from lct_jax.sampled_scene import FinishedShot, SampledScene
 
 
 @both
@@ -119,27 +84,6 @@ def test_what_all_shots_share_makes_all_anew(mode):
 
 
 @both
-def test_a_kept_shot_stays_and_is_given_in_the_saved_script(mode, tmp_path):
-    session = make_session(mode, TEXTS[:3])
-    session.redo(2)
-    before = latents_of(session)
-    session.keep(2)
-    session.edit(1, "Rain falls.")
-    assert changed(session, before) == {1, 3}
-    paths = session.save(tmp_path)
-    script = load_script(tmp_path / "script.yaml")
-    assert paths[-1] == tmp_path / "script.yaml"
-    assert {"scene.mp4", "storyboard.png", "index.html"} <= {path.name for path in paths}
-    assert script.shots[1].given == Condition(
-        str(tmp_path / "kept.safetensors"), time=0.2, tensor="shot_02"
-    )
-    kept = {n: latent for n, latent in latents_of(session).items() if n != 1}
-    check_same(kept, sample(script))
-    with pytest.raises(InputError, match="shot 2: is kept"):
-        session.redo(2)
-
-
-@both
 def test_given_shots_are_seen_and_not_sampled(mode, tmp_path):
     Image.new("RGB", (48, 32), (200, 30, 30)).save(tmp_path / "red.png")
     session = make_session(mode)
@@ -149,16 +93,6 @@ def test_given_shots_are_seen_and_not_sampled(mode, tmp_path):
     check_same(latents_of(session), sample(session.script))
     with pytest.raises(InputError, match="shot 1: is given"):
         session.redo(1)
-
-
-@both
-def test_a_session_goes_on_from_a_script(mode, tmp_path):
-    make_session(mode, TEXTS[:2], seed=4).save(tmp_path)
-    saved = tmp_path / "script.yaml"
-    session = make_generator(MODES[mode]).session(saved)
-    session.shot(TEXTS[2])
-    assert session.script.sampler == {"mode": mode, "seed": 4}
-    check_same(latents_of(session), sample(session.script))
 
 
 @both
@@ -175,6 +109,23 @@ def test_ctrl_c_during_a_shot_leaves_the_session_as_it_was(mode):
     session._sampler.on_step = lambda: None
     check_same(latents_of(session), before)
     assert len(session.script.shots) == 1
+    session.shot(TEXTS[1])
+    check_same(latents_of(session), sample(session.script))
+
+
+def test_ctrl_c_after_the_last_step_is_not_lost(monkeypatch):
+    session = make_session("causal", TEXTS[:1])
+    before, finish = latents_of(session), SampledScene.finish
+
+    def stop(scene: SampledScene, number: int, tokens: np.ndarray) -> FinishedShot:
+        os.kill(os.getpid(), signal.SIGINT)
+        return finish(scene, number, tokens)
+
+    monkeypatch.setattr(SampledScene, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        session.shot(TEXTS[1])
+    monkeypatch.undo()
+    check_same(latents_of(session), before)
     session.shot(TEXTS[1])
     check_same(latents_of(session), sample(session.script))
 

@@ -81,9 +81,20 @@ def attend_dense(
     q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, seen_BLM: jax.Array
 ) -> AttentionOutput:
     """Returns what `attend` computes, from a whole mask as `visible` gives it; this is the reference for tests."""
-    seen = seen_BLM[:, None]
+    return attend_biased(q_BHLK, k_BHMK, v_BHMK, jnp.where(seen_BLM, 0.0, -jnp.inf))
+
+
+def attend_biased(
+    q_BHLK: jax.Array, k_BHMK: jax.Array, v_BHMK: jax.Array, bias_BLM: jax.Array
+) -> AttentionOutput:
+    """Returns attention with a number added to the score of every pair, -inf where a query does not see a key.
+
+    The scores of all pairs are in memory at once, so it is for small models alone.
+    """
+    bias = bias_BLM[:, None]
+    seen = bias > -jnp.inf
     score = jnp.einsum("BHLK,BHMK->BHLM", q_BHLK, k_BHMK, preferred_element_type=jnp.float32)
-    score = jnp.where(seen, score * q_BHLK.shape[-1] ** -0.5, MASKED)
+    score = jnp.where(seen, score * q_BHLK.shape[-1] ** -0.5 + bias, MASKED)
     weight = jnp.where(seen, jax.nn.softmax(score, axis=-1), 0.0).astype(v_BHMK.dtype)
     lse = jnp.where(seen.any(-1), jax.nn.logsumexp(score, axis=-1), MASKED)
     return AttentionOutput(jnp.einsum("BHLM,BHMK->BHLK", weight, v_BHMK), lse)

@@ -20,7 +20,16 @@ from lct_jax.backbones.protocol import Network
 from lct_jax.backbones.registry import build_abstract, describe
 from lct_jax.config import Context, KVDtype, NetworkConfig
 from lct_jax.distributed.sharding import make_sampling_mesh, with_sharding
-from lct_jax.types import BackboneSpec, History, KeyValues, KVCache, Prediction, TokenIndex, Tokens
+from lct_jax.types import (
+    BackboneSpec,
+    History,
+    KeyValues,
+    KVCache,
+    Prediction,
+    TokenIndex,
+    Tokens,
+    Visibility,
+)
 
 
 class Denoiser:
@@ -36,6 +45,9 @@ class Denoiser:
         def forward(params: Any, video: Tokens, text: Tokens, time_BS: jax.Array) -> jax.Array:
             return nnx.merge(network.graph, params)(video, text, time_BS, context=context).velocity
 
+        def see(params: Any, visibility: Visibility, *inputs: Any) -> jax.Array:
+            return nnx.merge(network.graph, params)(*inputs, context=visibility).velocity
+
         def prefill(params: Any, history: History, *inputs: Any) -> Prediction:
             # A group sees all of itself, whatever the context of the shots.
             call = nnx.merge(network.graph, params)
@@ -46,7 +58,12 @@ class Denoiser:
 
         self.spec = spec
         self._params, self._prefill, self._denoise = network.params, jax.jit(prefill), denoise
+        self._see = see
         self.forward = Partial(forward, network.params)
+
+    def see(self, visibility: Visibility) -> Partial:
+        """Returns a function (video, text, time_BS) -> velocity [B L C] in which tables say which shot sees which."""
+        return Partial(self._see, self._params, visibility)
 
     def denoise(self, history: History) -> Partial:
         """Returns a function (video, text, time_BS) -> velocity [B L C] of one group that sees a history."""

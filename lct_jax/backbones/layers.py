@@ -17,6 +17,7 @@ from lct_jax.attention.cache import attend_history
 from lct_jax.attention.chunked import AttentionOutput, merge
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation, rotate
+from lct_jax.attention.visibility import TableKeys, attend_by_table
 from lct_jax.config import Kernel
 from lct_jax.distributed.sharding import count_shards, shard_heads
 from lct_jax.types import History
@@ -139,7 +140,7 @@ def attend_with_history(
     v_BHLK: jax.Array,
     *,
     rotation: Rotation,
-    key_spans: tuple[KeySpans, ...],
+    key_spans: tuple[KeySpans, ...] | TableKeys,
     history: History | None,
     layer: jax.Array,
     kernel: Kernel,
@@ -148,11 +149,14 @@ def attend_with_history(
 
     Args:
         q_BHLK, k_BHLK, v_BHLK: normalised, before rotation.
-        key_spans: which own keys every token sees; the sets of keys of its members are disjoint.
+        key_spans: which own keys every token sees, the sets of keys of its members being disjoint; or tables that say
+            it, for a pass without a history.
         history: cached keys of all layers; None for a pass without a cache.
         layer: int32, the number of the block, which selects its keys in the history.
     """
     q, k = rotate(q_BHLK, rotation), rotate(k_BHLK, rotation)
+    if isinstance(key_spans, TableKeys):
+        return attend_by_table(q, k, v_BHLK, key_spans, layer)
     parts = [attend(q, k, v_BHLK, spans=spans, kernel=kernel) for spans in key_spans]
     if history is not None:
         parts.append(attend_history(shard_heads(q, "BHLK"), history, layer))

@@ -19,7 +19,7 @@ from flax import nnx
 
 from lct_jax.config import BackboneConfig, Config, Context, NetworkConfig
 from lct_jax.costs.flops import Costs
-from lct_jax.types import BackboneSpec, History, Prediction, Tokens
+from lct_jax.types import BackboneSpec, History, Prediction, Tokens, Visibility
 
 
 class Backbone(Protocol):
@@ -31,7 +31,7 @@ class Backbone(Protocol):
         text: Tokens,
         time_BS: jax.Array,
         *,
-        context: Context,
+        context: Context | Visibility,
         history: History | None = None,
         keep: bool = False,
     ) -> Prediction:
@@ -44,7 +44,8 @@ class Backbone(Protocol):
             video: noisy patches [B L C] and their index.
             text: encoder outputs [B L E] and their index.
             time_BS: float32, diffusion time of every group slot as the network is to see it (after any shift).
-            context: "full" or "causal" over shots.
+            context: "full" or "causal" over shots; or tables that say which shot sees which, for a pass without a
+                history.
             history: cached keys that all tokens see besides each other; the batch then holds one group a row, and the
                 pass is not differentiated.
             keep: whether the prediction carries the keys and values of the pass.

@@ -8,7 +8,11 @@ from lct_jax.config.fields import Count, NonNegativeFloat, Positive, Share, sett
 from lct_jax.errors import InputError
 
 KVDtype = Literal["model", "int8"]
-Mode = Literal["joint", "autoregressive", "causal"]
+# The method's own, and the systems that the paper compares itself with (docs/baselines.md).
+Mode = Literal[
+    *("joint", "autoregressive", "causal"),
+    *("references", "shared_attention", "in_context", "image_to_video"),
+]
 
 
 @settings("sampling")

@@ -20,7 +20,8 @@ class TrainingConfig:
         steps: the steps of the whole run. warmup: the steps of linear warm-up before the cosine decay.
         learning_rate, beta1, beta2, weight_decay: those of AdamW. clip: the limit of the global gradient norm.
         ema: the decay of the EMA, warmed up as min(ema, (1 + step) / (10 + step)).
-        accumulate: the number of micro-batches in a step; it divides data.rows.
+        accumulate: the number of micro-batches in a step; it divides data.rows. With compute.remat="auto" it is the
+            least number: more are taken where that spares memory without which attention would be computed again.
         seed: the seed of initialisation, time and noise. context: the attention over shots.
         init_from: safetensors or checkpoint folder to start from, or a folder of weights that others published
             (docs/bases.md); "" starts from random weights.

@@ -27,7 +27,8 @@ from lct_jax.data.scene_file import (
 )
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.shards import KINDS, read_about
-from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.arrange import describe_alone
+from lct_jax.directing.prompts import render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import hash_file
@@ -189,19 +190,6 @@ def render_alone(script: Script) -> str:
     """
     shot = describe_alone(script) if len(script.shots) == 1 else None
     return "" if shot is None else render_shot(shot)
-
-
-def describe_alone(script: Script) -> ShotPrompt | None:
-    """Returns the first shot with the characters that it names described before it, in the form of the global prompt.
-
-    Returns None where it names nobody, or where nobody is described.
-    """
-    shot, prompt = script.shots[0], script.prompt
-    names = find_characters(shot.text)
-    if not names or prompt is None:
-        return None
-    told = " ".join(f"Character {name}: {prompt.characters[name]}" for name in names)
-    return dataclasses.replace(shot, text=f"{told} {shot.text}")
 
 
 def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:

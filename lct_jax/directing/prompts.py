@@ -56,6 +56,20 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """The picture that a shot begins with: a panel of a sampled shot of one frame.
+
+    Attributes:
+      shot: the number of that shot, from 0.
+      panel: which of its pictures, from 0 at the top. panels: how many stand in it, one above the other.
+    """
+
+    shot: int
+    panel: int = 0
+    panels: int = 1
+
+
+@dataclass(frozen=True)
 class ShotPrompt:
     """One shot.
 
@@ -77,6 +91,10 @@ class ShotPrompt:
       refers: what it should agree with: shots by number (from 1), characters by ID, places by name.
       history: the shots that it sees where shots are sampled one after another, by number (from 1), besides pictures of
           whom and what it names; None lets the sampler choose.
+      alone: the prompt with which it is sampled apart from its scene; empty makes one of `text` and what all shots
+          share.
+      picture_of: the character or place of which it is a sampled picture; empty for a shot of the film.
+      begins: the sampled picture that it begins with. panels: how many pictures stand in it, one above the other.
     """
 
     text: str
@@ -96,6 +114,10 @@ class ShotPrompt:
     place: str = ""
     refers: tuple[int | str, ...] = ()
     history: tuple[int, ...] | None = None
+    alone: str = ""
+    picture_of: str = ""
+    begins: Begin | None = None
+    panels: int = 1
 
 
 def render_global(prompt: GlobalPrompt, story: bool = True) -> str:

@@ -18,7 +18,10 @@ def to_plain(script: Script, *, folder: Path) -> dict[str, Any]:
     """Returns a script as the object that stands in a file in `folder`; what has its default is left out."""
     characters: dict[str, Any] = {} if script.prompt is None else dict(script.prompt.characters)
     places: dict[str, Any] = {}
+    used = {shot.place for shot in script.shots}
     for picture in script.pictures:
+        if picture.place and picture.place not in used:
+            continue  # a file names no place where no shot plays
         images = _add_picture(picture, characters, places)
         images.append(_plain_condition(picture.condition, folder) | {"prompt": picture.text})
     prompt = script.prompt
@@ -62,6 +65,7 @@ def _plain_shot(shot: ShotPrompt, folder: Path) -> dict[str, Any]:
     height, width = shot.size or (None, None)
     own = {
         "prompt": shot.text,
+        "alone": shot.alone or None,
         "cut": shot.cut,
         "frames": shot.frames,
         "seconds": shot.seconds,

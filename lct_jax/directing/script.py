@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lct_jax.directing.field_reader import Source, Step, open_source
+from lct_jax.directing.field_reader import Source, Step, open_source, show
 from lct_jax.directing.links import check_refers
 from lct_jax.directing.prompts import (
     Condition,
@@ -34,6 +34,9 @@ from lct_jax.directing.script_fields import (
 )
 
 SCRIPT_FORMAT = "lct_jax.script/2"
+
+# The prompt of a picture of a character that has none of its own.
+CLOSE_UP = "A close-up of Character {}."
 
 # What a shot with `given` cannot have, since it is what its file is.
 _OF_GENERATED = (
@@ -85,6 +88,8 @@ class Script:
       shots: the shots in order.
       pictures: pictures of characters and places.
       sampler: the settings of sampling that the script sets: "mode" and fields of `SamplingConfig`.
+      apart: whether every shot is a scene of its own, so that there is no global prompt, not even an empty one.
+      added: how many of the last shots were not written but are pictures that a mode adds.
       source: where it was read, for messages about it.
     """
 
@@ -92,6 +97,8 @@ class Script:
     shots: tuple[ShotPrompt, ...]
     pictures: tuple[CastPicture, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=dict)
+    apart: bool = False
+    added: int = 0
     source: Source = field(default=Source("script"), compare=False, repr=False)
 
     def list_shots(self) -> tuple[ShotPrompt, ...]:
@@ -109,13 +116,17 @@ class Script:
     def picture_of(self, number: int) -> str:
         """Returns the character or place of which shot `number` of `list_shots` is a picture; "" for a shot."""
         own = len(self.shots)
-        return "" if number < own else self.list_pictures()[number - own].owner
+        if number < own:
+            return self.shots[number].picture_of
+        return self.list_pictures()[number - own].owner
 
     @contextmanager
     def at(self, number: int, *names: Step) -> Iterator[None]:
         """Names the script and a field of shot `number` of `list_shots` in every `InputError` that the block raises."""
         own = len(self.shots)
         path = ("shots", number) if number < own else self.list_pictures()[number - own].path
+        if own - self.added <= number < own:
+            path, names = (f"the picture of {show(self.shots[number].text)}",), ()
         with self.source.at(*path, *names):
             yield
 
@@ -159,12 +170,23 @@ def read_script(source: Source, *, folder: Path) -> Script:
     pictures = _read_pictures(source, fields, characters=described, folder=folder)
     check_refers(source, shots, characters=described, places=fields.places)
     sampler = fields.sampler.model_dump(exclude_none=True)
-    return Script(prompt, shots, pictures, sampler, source)
+    return Script(prompt, shots, pictures, sampler, source=source)
 
 
 def give_shots(script: Script, given: Mapping[int, Condition]) -> Script:
     """Returns a script in which shots, by number from 0, are given in place of sampled."""
-    names = ("text", "cut", "negative", "seed", "key", "shown", "place", "refers", "history")
+    names = (
+        "text",
+        "alone",
+        "cut",
+        "negative",
+        "seed",
+        "key",
+        "shown",
+        "place",
+        "refers",
+        "history",
+    )
     shots = list(script.shots)
     for place, condition in given.items():
         own = {name: getattr(shots[place], name) for name in names}
@@ -200,6 +222,7 @@ def _make_shot(
         place=fields.place.strip(),
         refers=tuple(fields.refers),
         history=None if fields.history is None else tuple(fields.history),
+        alone=fields.alone or "",
     )
 
 
@@ -257,10 +280,7 @@ def _read_pictures(
     for name in fields.places:
         if name not in used:
             source.refuse(("places", name), "no shot has this 'place'")
-    groups = [
-        ("characters", n, who, f"A close-up of Character {n}.")
-        for n, who in fields.characters.items()
-    ]
+    groups = [("characters", n, who, CLOSE_UP.format(n)) for n, who in fields.characters.items()]
     groups += [("places", n, place, f"A wide shot of {n}.") for n, place in fields.places.items()]
     made = []
     for part, name, owner, text in groups:

@@ -168,6 +168,8 @@ class ShotFields(Fields):
 
     prompt: Prompt
     """What is seen and done. People are named as "Character ID", by the IDs described in `characters`."""
+    alone: Prompt | None = None
+    """Prompt with which modes that know no scene sample the shot. Left out, it is `prompt` behind descriptions."""
     cut: bool = True
     """True if the shot starts with a cut, false if it goes on from the shot before it."""
     frames: Frames | None = None

@@ -15,19 +15,20 @@ class Row:
     """Is a way to sample.
 
     Attributes:
-        mode: a mode of `sample.py`. fields: the fields of the sampling config that it changes.
-        given: shots (from 0) that are given as a picture.
-        alone: whether each shot is sampled as a single shot, without the global prompt.
+        mode: a mode of `sample.py`. fields: of its sampling config.
+        given: shots (from 0) given as a picture.
+        apart: whether every shot is a scene of its own, whose prompt describes everything.
+        drawn: whether the first frame of every shot is held as it was drawn.
     """
 
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     given: tuple[int, ...] = ()
-    alone: bool = False
+    apart: bool = False
+    drawn: bool = False
 
 
 ROWS = {
-    "single": Row("joint", alone=True),
     # A window has one shot: each shot is sampled alone under the global prompt.
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
@@ -47,6 +48,15 @@ ROWS = {
     "causal_independent": Row("causal", {"window": 1}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
+}
+# The systems that the paper compares itself with (docs/baselines.md), and their floor: every shot apart.
+BASELINES = {
+    "references": Row("references"),
+    "apart": Row("autoregressive", {"window": 1}, apart=True),
+    "image_to_video": Row("image_to_video"),
+    "image_to_video_drawn": Row("image_to_video", drawn=True),
+    "shared_attention": Row("shared_attention"),
+    "in_context": Row("in_context"),
 }
 
 

@@ -6,7 +6,7 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
 config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
-returns five shots later; `--shots=20` has longer scenes, of which jointly sampled rows see at most a window. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
+returns five shots later; `--shots=20` has longer scenes, of which a shot sees at most a window. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
 done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done,
 `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,19 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
+from PIL import Image
 from tqdm import tqdm
 
 from lct_jax.cli import define_path, run
+from lct_jax.directing.arrange import tell_apart
+from lct_jax.directing.prompts import Condition
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
+from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
-from lct_jax.evaluation.puppet_table import ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.rollout_measures import judge_by_number
-from lct_jax.evaluation.sample_row import fingerprint_of, make_single
+from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
@@ -52,34 +58,48 @@ def lengthen(shots: int) -> Drawing:
 
 
 def sample_shots(
-    generator: Generator, scene: PuppetScene, row: Row, *, guidance: float | None = None
+    generator: Generator,
+    scene: PuppetScene,
+    row: Row,
+    *,
+    guidance: float | None = None,
+    animator: Generator | None = None,
 ) -> list[np.ndarray]:
     """Returns the frames of every shot of a scene, sampled in one way; for a shot that the row gives, the given
     picture.
 
     Args:
         guidance: is used in place of the config's.
+        animator: makes videos of sampled pictures; None makes them with the same weights.
     """
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
+    settings = choose_settings(generator, row, guidance)
     height, width = scene.size
-    settings = choose_settings(generator, row, guidance) | {"height": height, "width": width}
-    script, key = write_script(scene), make_key(settings["seed"])
-    key = jax.random.fold_in(key, scene.seed[1])
-    if row.alone:
-        told = not generator.config.data.singles_from_scenes
-        singles = (
-            generator.sample(
-                make_single(script, number, told=told),
-                mode=row.mode,
-                key=jax.random.fold_in(key, number),
-                **settings,
-            )
-            for number in range(len(scene.shots))
+    seed = make_key(settings["seed"])
+    with tempfile.TemporaryDirectory() as folder:
+        sampled = generator.sample(
+            write_words(scene, row, Path(folder)),
+            mode=row.mode,
+            given=pictures,
+            key=jax.random.fold_in(seed, scene.seed[1]),
+            animator=animator,
+            **{**settings, "height": height, "width": width},
         )
-        return [shot.frames for single in singles for shot in single]
-    sampled = generator.sample(script, mode=row.mode, given=pictures, key=key, **settings)
     frames = pictures | {shot.number: shot.frames for shot in sampled}
     return [frames[number] for number in range(len(scene.shots))]
+
+
+def write_words(scene: PuppetScene, row: Row, folder: Path) -> Script:
+    """Returns the script of a scene as a row needs it; first frames that it holds are written into the folder."""
+    script = write_script(scene)
+    if row.drawn:
+        first = []
+        for number, shot in enumerate(scene.shots):
+            path = folder / f"{number}.png"
+            Image.fromarray(render_shot(scene, shot)[0]).save(path)
+            first.append(dataclasses.replace(script.shots[number], first=Condition(str(path))))
+        script = dataclasses.replace(script, shots=tuple(first))
+    return tell_apart(script) if row.apart else script
 
 
 def choose_settings(generator: Generator, row: Row, guidance: float | None) -> dict[str, Any]:
@@ -98,49 +118,49 @@ def evaluate_row(
     *,
     drawing: Drawing = DRAWING,
     guidance: float | None = None,
+    animator: Generator | None = None,
 ) -> Iterator[Mapping[str, Tally]]:
     """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
 
     Args:
-        drawing: what scenes are drawn. guidance: is used in place of the config's.
+        drawing: what scenes are drawn. guidance, animator: see `sample_shots`.
 
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
-    made = json.dumps(describe(generator, row, guidance, drawing))
-    lines = file.read_text().splitlines() if file.exists() else [made]
-    if lines[0] != made:
-        raise InputError(
-            f"{file}: found results of other weights or settings, expected none or those of this"
-            " command (--name or --out)"
-        )
-    for number in range(scenes):
-        if number + 1 < len(lines):
-            yield {name: Tally(*counts) for name, counts in json.loads(lines[number + 1]).items()}
-            continue
+
+    def measure(number: int) -> Mapping[str, Tally]:
         scene = draw_scene(SEED, number, drawing)
-        frames = sample_shots(generator, scene, row, guidance=guidance)
-        seen = [read_shot(shot) for shot in frames]
-        tallies = judge_scene(scene, seen, given=row.given) | judge_by_number(scene, frames, seen)
-        lines.append(json.dumps(tallies))
-        with replace_atomically(file) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n")
-        yield tallies
+        sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
+        seen = [read_shot(frames) for frames in sampled]
+        return judge_scene(scene, seen, given=row.given) | judge_by_number(scene, sampled, seen)
+
+    made = describe(generator, row, guidance, animator, drawing=drawing)
+    for tallies in iter_scenes(file, made, scenes, measure):
+        yield {name: Tally(*counts) for name, counts in tallies.items()}
 
 
 def describe(
-    generator: Generator, row: Row, guidance: float | None, drawing: Drawing = DRAWING
+    generator: Generator,
+    row: Row,
+    guidance: float | None,
+    animator: Generator | None = None,
+    *,
+    drawing: Drawing = DRAWING,
 ) -> dict[str, object]:
     """Returns everything that results depend on, as JSON."""
     settings = choose_settings(generator, row, guidance)
+    more = {name: True for name in ("apart", "drawn") if getattr(row, name)}
+    if animator is not None:
+        more["animator"] = fingerprint_of(animator.place(settings["shards"]).params)
     return {
         "weights": fingerprint_of(generator.place(settings["shards"]).params),
         "mode": row.mode,
         "given": list(row.given),
-        **({"alone": True} if row.alone else {}),
         "sampling": settings,
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(drawing))),
+        **more,
     }
 
 
@@ -158,11 +178,12 @@ def write_table(folder: Path) -> str:
 
 def choose_rows(text: str, *, causal: bool) -> list[str]:
     """Returns the names of rows; raises InputError for an unknown row, or one that the weights cannot be sampled by."""
-    fitting = [name for name, row in ROWS.items() if causal or not MODES[row.mode].causal]
-    names = fitting if text == "all" else text.split(",")
+    known = ROWS | BASELINES
+    fitting = [name for name, row in known.items() if causal or not MODES[row.mode].causal]
+    names = [n for n in fitting if n in ROWS] if text == "all" else text.split(",")
     for name in names:
-        if name not in ROWS:
-            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(ROWS)}")
+        if name not in known:
+            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(known)}")
         if name not in fitting:
             raise InputError(f"--rows: found {name!r}, expected weights of context 'causal' for it")
     return names
@@ -174,21 +195,18 @@ def main(argv: Sequence[str]) -> None:
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
     generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
-    names, drawing = choose_rows(ROWS_WANTED.value, causal=causal), lengthen(SHOTS.value)
+    names = choose_rows(ROWS_WANTED.value, causal=causal)
+    animator = None
+    if ANIMATOR.value is not None:
+        animator = Generator.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     make_folder(out)
     for name in names:
-        label = f"{NAME.value or generator.config.name}.{name}"
-        rows = evaluate_row(
-            generator,
-            ROWS[name],
-            SCENES.value,
-            out / f"{label}.jsonl",
-            drawing=drawing,
-            guidance=GUIDANCE.value,
-        )
+        label, row = f"{NAME.value or generator.config.name}.{name}", (ROWS | BASELINES)[name]
+        how = {"guidance": GUIDANCE.value, "animator": animator, "drawing": lengthen(SHOTS.value)}
+        rows = evaluate_row(generator, row, SCENES.value, out / f"{label}.jsonl", **how)
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}
-        made = describe(generator, ROWS[name], GUIDANCE.value, drawing) | {"scenes": SCENES.value}
+        made = describe(generator, row, **how) | {"scenes": SCENES.value}
         with replace_atomically(out / f"{label}.json") as unfinished:
             unfinished.write_text(json.dumps({**made, "shares": shares}, indent=1) + "\n")
     print(write_table(out))
@@ -200,6 +218,7 @@ if __name__ == "__main__":
     ENCODER = define_path(
         "encoder", "Folder of the text encoder, where it was moved after training."
     )
+    ANIMATOR = define_path("animator", "Weights that make videos of sampled pictures.")
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
     SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)

@@ -1,7 +1,7 @@
 """Samples the scenes of a row into folders, and reads those back that are sampled already.
 
 A scene lies in `ROW/SCENE.SEED` as `sample.py` writes it: an mp4 a shot, the scene, a storyboard and the latents. It is
-there as a whole or not at all, with `made.json` beside it, which says what it depends on.
+there as a whole or not at all, with `made.json` beside it, by which the table knows whether it is to be sampled again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from lct_jax.config import SamplingConfig
 from lct_jax.config.fields import build
-from lct_jax.data.sources import describe_alone
+from lct_jax.directing.arrange import describe_alone
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
 from lct_jax.errors import InputError
@@ -28,12 +28,16 @@ from lct_jax.evaluation.samples import SampledShots
 from lct_jax.evaluation.scenes import EvaluatedScene, Pictures
 from lct_jax.files import replace_folder
 from lct_jax.generator import Generator
-from lct_jax.sampled_scene import FinishedShot
+from lct_jax.sampled_scene import describe_sampling
+from lct_jax.scene_files.record import SceneRecord, Take
 from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.seeds import make_key
 from lct_jax.tensors import load_tensors_of
+from lct_jax.versions import read_versions
 
 MADE = "made.json"
+# In place of a mode, in manifests and on storyboards of shots that were sampled as scenes of their own.
+ALONE = "alone"
 
 
 class RowSampler:
@@ -82,26 +86,32 @@ class RowSampler:
         return SampledShots(scene.id, number, scene.script, tuple(frames))
 
     def _write(self, script: Script, folder: Path, key: jax.Array) -> list[np.ndarray]:
-        meta = self.generator.meta
-        writer = SceneWriter(folder, script, given={}, fps=meta.fps, credit=meta.credit)
-        frames: dict[int, np.ndarray] = {}
-        for number, shot in self._iter_shots(script, key):
-            frames[number] = shot.frames
-            writer.add(number, latent=shot.latent, frames=shot.frames)
-        writer.finish(mode=self.row.mode, sampling=self.sampling)
-        return [frames[number] for number in sorted(frames)]
-
-    def _iter_shots(self, script: Script, key: jax.Array) -> Iterator[tuple[int, FinishedShot]]:
-        sample = self.generator.sample
         if not self.row.alone:
-            for shot in sample(script, mode=self.row.mode, key=key, **self.settings):
-                yield shot.number, shot
-            return
+            scene = self.generator.sample(script, mode=self.row.mode, key=key, **self.settings)
+            scene.save(folder)
+            return [scene.shots[number].frames for number in sorted(scene.shots)]
+        # The manifest says what was sampled; no mode of `sample.py` samples shots as scenes of their own.
+        made = describe_sampling(
+            self.generator,
+            script,
+            folder=folder,
+            mode=ALONE,
+            sampling=self.sampling,
+            key=key,
+            given={},
+        )
+        record = SceneRecord.open(folder, made, read_versions())
+        meta, frames = self.generator.meta, []
+        writer = SceneWriter(folder, script, given={}, fps=meta.fps, credit=meta.credit)
         for number in range(len(script.shots)):
             own = jax.random.fold_in(key, number)
             single = make_single(script, number, told=self.told)
-            (shot,) = sample(single, mode=self.row.mode, key=own, **self.settings)
-            yield number, shot
+            (shot,) = self.generator.sample(single, mode=self.row.mode, key=own, **self.settings)
+            record.add(number + 1, shot.latent, Take(saw=()))
+            writer.add(number, latent=shot.latent, frames=shot.frames)
+            frames.append(shot.frames)
+        writer.finish(mode=ALONE)
+        return frames
 
     def _read(self, folder: Path, count: int) -> list[np.ndarray]:
         names = [f"shot_{number + 1:02d}" for number in range(count)]

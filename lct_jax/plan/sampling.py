@@ -163,7 +163,7 @@ def _count_cache_bytes(
     new = heads * spec.head_dim * jnp.dtype(spec.dtype).itemsize
     kept = heads * (spec.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
     return CacheBytes(
-        cache=float(kept * cache_capacity(scene, windows, keep_all=False)),
+        cache=float(kept * cache_capacity(scene, windows, retain="needed")),
         history=float(kept * history_capacity(scene, windows)),
         shot=float(new * tokens),
     )

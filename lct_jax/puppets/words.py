@@ -8,6 +8,7 @@ its caption says everything. Prompts are short, because text tokens cost as much
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,13 @@ def write_script(scene: PuppetScene) -> Script:
         story=_choose(rng, _STORIES[len(scene.characters)]),
     )
     named = {n: f"Character {NAMES[n]}" for n in range(1, len(scene.characters) + 1)}
-    shots = (_shot_prompt(s, _happening(rng, s, named) + ".", cut=s.cut) for s in scene.shots)
+    shots = [_shot_prompt(s, _happening(rng, s, named) + ".", cut=s.cut) for s in scene.shots]
+    # Captions of shots alone have draws of their own, so that the words of scenes stay as they are.
+    alone = np.random.default_rng([*scene.seed, 2])
+    shots = (
+        replace(written, alone=_caption(alone, scene, shot))
+        for written, shot in zip(shots, scene.shots, strict=True)
+    )
     return Script(prompt=prompt, shots=tuple(shots))
 
 
@@ -71,7 +78,7 @@ def _shot_prompt(shot: PuppetShot, text: str, *, cut: bool) -> ShotPrompt:
 
 
 def _caption(rng: np.random.Generator, scene: PuppetScene, shot: PuppetShot) -> str:
-    """Returns a caption that describes everything in a single shot."""
+    """Returns a caption that describes everything in a shot alone."""
     named = {n: _describe(rng, scene, n) for n in range(1, len(scene.characters) + 1)}
     place = _describe_place(rng, scene)
     happening = _happening(rng, shot, named)

@@ -12,7 +12,16 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lct_jax.config import KVDtype
-from lct_jax.types import History, KeyValues, KVCache, Prediction, TokenIndex, Tokens
+from lct_jax.types import (
+    BackboneSpec,
+    History,
+    KeyValues,
+    KVCache,
+    Prediction,
+    TokenIndex,
+    Tokens,
+    Visibility,
+)
 
 
 class CausalBackbone(Protocol):
@@ -46,4 +55,19 @@ class CausalBackbone(Protocol):
         self, cache: KVCache, slots_BM: np.ndarray, coord_BM3: np.ndarray, count_B: np.ndarray
     ) -> History:
         """Returns `count_B` slots of a cache, with their keys rotated to `coord_BM3`."""
+        ...
+
+
+class TableBackbone(Protocol):
+    """A network in whose passes tables may say which shot sees which.
+
+    Attributes:
+        spec: its layers among others. forward: the pass without tables, (video, text, time_BS) -> velocity.
+    """
+
+    spec: BackboneSpec
+    forward: Partial
+
+    def see(self, visibility: Visibility) -> Partial:
+        """Returns the pass with tables, (video, text, time_BS) -> velocity."""
         ...

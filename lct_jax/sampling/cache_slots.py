@@ -7,8 +7,8 @@ that shot alone, its text takes no slots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex
 
+# Which entries a cache keeps: those that a later window of the plan sees; besides, as far as there is room for them,
+# those that were seen last, for shots that are not planned yet; or all.
+Retain = Literal["needed", "recent", "all"]
 # The only scene of a cache.
 SCENE = 1
 # Capacities are multiples of a block of keys, so that scenes of nearly the same size share programs, and a history is
@@ -109,6 +112,19 @@ def free(index: TokenIndex, entries: set[int]) -> TokenIndex:
     return index._replace(scene=np.where(gone, PADDING_SCENE, index.scene))
 
 
+def rename_entries(index: TokenIndex, entries: Mapping[int, int]) -> TokenIndex:
+    """Returns the index with other numbers of the entries that a cache holds."""
+    renamed = np.array(index.shot)
+    for old, new in entries.items():
+        renamed[index.shot == old] = new
+    return index._replace(shot=renamed)
+
+
+def count_free(index: TokenIndex) -> int:
+    """Returns the free slots of the fullest row of a cache."""
+    return int((index.scene == PADDING_SCENE).sum(axis=1).min())
+
+
 def list_entries(index: TokenIndex) -> set[int]:
     """Returns the entries that a cache holds."""
     return set(index.shot[index.scene != PADDING_SCENE].tolist())
@@ -130,20 +146,26 @@ def needed_after(plan: Sequence[Window], place: int) -> set[int]:
 def history_capacity(scene: SamplingScene, plan: Sequence[Window]) -> int:
     """Returns the slots of the longest history of a plan."""
     sizes = [sum(size_of(scene, s + 1) for s in window.shots[:-1]) for window in plan]
-    return _round_up(size_of(scene, GLOBAL_SHOT) + max(sizes))
+    return round_up(size_of(scene, GLOBAL_SHOT) + max(sizes))
 
 
-def cache_capacity(scene: SamplingScene, plan: Sequence[Window], *, keep_all: bool) -> int:
-    """Returns the slots for all entries that are needed at one time, or with `keep_all` for all entries."""
+def cache_capacity(scene: SamplingScene, plan: Sequence[Window], *, retain: Retain) -> int:
+    """Returns the slots for all entries that are needed at one time, or for all entries.
+
+    With "recent" the last one is needed too, by shots to come.
+    """
     most, made = 0, set()
     for place, window in enumerate(plan):
         later = needed_after(plan, place)
-        made = {entry for entry in made | {window.shots[-1] + 1} if keep_all or entry in later}
+        if retain == "recent" and place == len(plan) - 1:
+            later = {window.shots[-1] + 1}
+        made = {e for e in made | {window.shots[-1] + 1} if retain == "all" or e in later}
         # The new entry is written before those that only its own window needed are freed.
         kept = made | {shot + 1 for shot in window.shots[:-1]}
         most = max(most, sum(size_of(scene, entry) for entry in kept))
-    return _round_up(size_of(scene, GLOBAL_SHOT) + most)
+    return round_up(size_of(scene, GLOBAL_SHOT) + most)
 
 
-def _round_up(slots: int) -> int:
+def round_up(slots: int) -> int:
+    """Returns a capacity of at least so many slots."""
     return max(1, -(-slots // MULTIPLE)) * MULTIPLE

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +17,8 @@ import numpy as np
 from lct_jax.distributed.sharding import fetch
 from lct_jax.errors import InputError
 from lct_jax.sampling.backbone import CausalBackbone
-from lct_jax.sampling.cache_slots import needed_after
-from lct_jax.sampling.changes import find_affected, find_changed, is_same
+from lct_jax.sampling.cache_slots import Retain, needed_after
+from lct_jax.sampling.changes import find_affected, find_changed, is_same, renumber
 from lct_jax.sampling.euler import (
     LoopInputs,
     both_rows,
@@ -45,8 +44,8 @@ class CachedPass:
         scene: the scene.
         plan: all windows.
         times: the times of the Euler steps.
-        retain: "needed" frees entries that no later window sees; "all" keeps them, so that prompts can be edited
-            afterwards.
+        retain: "needed" frees entries that no later window sees; "recent" keeps as many of them as a window has, for
+            windows that are added later; "all" keeps them, so that prompts can be edited afterwards.
     """
 
     def __init__(
@@ -56,20 +55,19 @@ class CachedPass:
         plan: Sequence[Window],
         times: np.ndarray,
         *,
-        retain: Literal["needed", "all"] = "needed",
+        retain: Retain = "needed",
     ) -> None:
         self.backbone, self.plan, self.times, self.retain = backbone, tuple(plan), times, retain
-        self.cache = ShotCache(backbone, scene, plan, keep_all=retain == "all")
+        self.cache = ShotCache(backbone, scene, plan, retain=retain)
 
     def denoise(
         self, window: Window, clean: Mapping[int, np.ndarray], on_step: Callable[[], None]
     ) -> dict[int, np.ndarray]:
         """Denoises the last shot of a window, unless it is given, and caches it if another window sees it."""
         shot, later = window.shots[-1], needed_after(self.plan, self.plan.index(window))
-        keeps = self.retain == "all" or shot + 1 in later
+        keeps = self.retain != "needed" or shot + 1 in later
         self.cache.drop({shot + 1})
-        for other in window.shots[:-1]:
-            self._ensure(other, clean)
+        self._make_seen(window, clean)
         runs = window.denoised and shot not in clean
         made = {shot: self._run(window, clean, on_step, keeps=keeps)} if runs else {}
         if keeps:
@@ -98,6 +96,14 @@ class CachedPass:
             if other + 1 in cached:
                 self.cache.make(other)
         return affected
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Gives shots other numbers, from 0, so that their entries stay theirs; those without one are gone.
+
+        `change` must follow, with a scene and a plan that have these numbers.
+        """
+        request, self.plan = renumber(self.scene.request, self.plan, numbers)
+        self.cache.renumber(numbers, dataclasses.replace(self.scene, request=request))
 
     def change(
         self,
@@ -147,16 +153,21 @@ class CachedPass:
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
 
-    def _ensure(self, shot: int, clean: Mapping[int, np.ndarray]) -> None:
-        """Makes the entry of a finished shot, and those that it sees, where the cache has none."""
-        if shot + 1 in self.cache.list():
-            return
-        window = next(window for window in self.plan if window.shots[-1] == shot)
-        for other in window.shots[:-1]:
-            self._ensure(other, clean)
-        if shot not in self.cache.held:
-            self.cache.held[shot] = self.scene.hold(shot, clean[shot])
-        self.cache.make(shot)
+    def _make_seen(self, window: Window, clean: Mapping[int, np.ndarray]) -> None:
+        """Makes the entries that a window sees and the cache has not, and before them those that they see."""
+        missing, sees = [], set(window.shots[:-1])
+        for earlier in reversed(self.plan[: self.plan.index(window)]):
+            shot = earlier.shots[-1]
+            if shot in sees and shot + 1 not in self.cache.list():
+                missing.insert(0, earlier)
+                sees |= set(earlier.shots[:-1])
+        for place, earlier in enumerate(missing):
+            shot = earlier.shots[-1]
+            self.cache.needed = needed_after([*missing, window], place)
+            if shot not in self.cache.held:
+                self.cache.held[shot] = self.scene.hold(shot, clean[shot])
+            self.cache.make(shot)
+        self.cache.needed = {other + 1 for other in window.shots[:-1]}
 
     def _run(
         self,

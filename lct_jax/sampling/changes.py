@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,25 @@ def find_changed(
         if seen.get(window.shots[-1]) != window.shots
         or not is_same(_without_ties(old, window.shots[-1]), _without_ties(new, window.shots[-1]))
     }
+
+
+def renumber(
+    request: SceneRequest, plan: Sequence[Window], numbers: Mapping[int, int]
+) -> tuple[SceneRequest, tuple[Window, ...]]:
+    """Returns a scene and its plan in which shots have other numbers, from 0.
+
+    Shots without a number are gone, and windows with any of them.
+    """
+    shots = {new: request.shots[old] for old, new in numbers.items()}
+    # Nobody asks for the shots in between: they are in no window.
+    some = tuple(shots.get(number, request.shots[0]) for number in range(max(shots, default=0) + 1))
+    rename = lambda known: tuple(numbers[shot] for shot in known)
+    windows = tuple(
+        Window(rename(window.shots), rename(window.denoised))
+        for window in plan
+        if numbers.keys() >= set(window.shots)
+    )
+    return dataclasses.replace(request, shots=some), windows
 
 
 def find_affected(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
 from typing import Any
@@ -72,7 +73,7 @@ def make_request(
     if written is not None:
         text = read(f"{script.source.name}: global prompt", written, layout.scene_span)
         prompt = Prompt(text=text, negative=negative_scene)
-    shots = []
+    shots, noises = [], _name_noises(script)
     for number, (shot, known) in enumerate(zip(script.list_shots(), latents, strict=True)):
         with script.at(number, "prompt"):
             text = read("", render_shot(shot), layout.shot_span)
@@ -88,6 +89,7 @@ def make_request(
                 known,
                 patch=spec.patch,
                 picture_of=script.picture_of(number),
+                noise=noises[number],
             )
         )
     return SceneRequest(
@@ -105,6 +107,7 @@ def _make_shot(
     *,
     patch: tuple[int, int, int],
     picture_of: str,
+    noise: int | None,
 ) -> ShotRequest:
     grid = token_grid(known.grid, patch)
     row = grid[1] * grid[2]
@@ -120,7 +123,9 @@ def _make_shot(
         time=known.time,
         held=tuple(held),
         overlap=known.overlap // patch[0],
+        begins=shot.begins,
         seed=shot.seed,
+        noise=noise,
     )
 
 
@@ -135,11 +140,26 @@ def list_texts(script: Script, sampling: SamplingConfig) -> list[str]:
 
 
 def _write_global(script: Script) -> str | None:
-    """Returns the text of the global prompt, or None for a single shot that has none."""
+    """Returns the text of the global prompt, or None for single shots that have none."""
     if script.prompt is not None:
         return render_global(script.prompt)
     # A scene without a global prompt gets an empty one, as in training.
-    return "" if len(script.list_shots()) > 1 else None
+    return "" if len(script.list_shots()) > 1 and not script.apart else None
+
+
+def _name_noises(script: Script) -> list[int | None]:
+    """Returns what tells the noise of each shot of `Script.list_shots` from that of others.
+
+    That of a picture is told by its owner, so that it stays the same when the scene grows.
+    """
+    seen: list[str] = []
+    noises: list[int | None] = [None] * len(script.shots)
+    for picture in script.list_pictures():
+        owner = f"{'place' if picture.place else 'character'} {picture.owner}"
+        seen.append(owner)
+        # The highest bit keeps it apart from the numbers of shots.
+        noises.append(zlib.crc32(f"{owner} {seen.count(owner)}".encode()) | 1 << 31)
+    return noises
 
 
 def _join(shared: Prompt, own: Prompt) -> Prompt:

@@ -107,10 +107,15 @@ class FullPass:
             times=self.times,
             guidance=scale_steps(scene.config, self.times),
         )
-        noisy_LC = jnp.asarray(batch.video.value[0])
-        done = run_all_steps(self.forward, inputs, noisy_LC, on_step, scheme=scene.scheme)
+        done = self.run(window, inputs, jnp.asarray(batch.video.value[0]), on_step)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]
         return {s: put_back(tokens_LC[shot_L == numbers[s]], x.parts) for s, x in starts.items()}
+
+    def run(
+        self, window: Window, inputs: LoopInputs, noisy_LC: jax.Array, on_step: Callable[[], None]
+    ) -> jax.Array:
+        """Runs all steps of a packed window and returns its tokens."""
+        return run_all_steps(self.forward, inputs, noisy_LC, on_step, scheme=self.scene.scheme)
 
 
 def run_all_steps(

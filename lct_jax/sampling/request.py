@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lct_jax.config import TextPlace
+from lct_jax.directing.prompts import Begin
 from lct_jax.layout import GroupPlan, ScenePlan
 
 
@@ -100,7 +101,9 @@ class ShotRequest:
         time: the time at which it is held if it is given; None takes the config's.
         held: latents that are held inside of it.
         overlap: how many rows of tokens along time at its start are made of the end of the shot before.
+        begins: the sampled picture that is held as its first latent frame; None for none.
         seed: of its own noise; None for noise of the scene's key.
+        noise: what tells its noise from that of other shots; None takes its number.
     """
 
     prompt: Prompt
@@ -110,7 +113,9 @@ class ShotRequest:
     time: float | None = None
     held: tuple[HeldTokens, ...] = ()
     overlap: int = 0
+    begins: Begin | None = None
     seed: int | None = None
+    noise: int | None = None
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,34 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
     return tuple(plans)
 
 
+def plan_references(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns a window for each picture alone, then one for each shot behind the pictures that it sees.
+
+    Raises:
+        InputError: a shot names more than a window holds.
+    """
+    plans = plan_autoregressive(request, config)
+    for window in plans:
+        others = [shot for shot in window.shots if shot not in window.denoised]
+        assert all(request.shots[other].ties.picture_of for other in others), window
+    return plans
+
+
+def plan_apart(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns a window for each shot alone, of which pictures that others begin with come first."""
+    del config
+    _check_some(request)
+    order = _to_generate(request, sampling_order(request))
+    return tuple(Window(shots=(shot,), denoised=(shot,)) for shot in order)
+
+
+def plan_key_frames(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
+    """Returns one window of all pictures that shots begin with, then one for each shot alone."""
+    frames = tuple(sorted({shot.begins.shot for shot in request.shots if shot.begins}))
+    alone = [w for w in plan_apart(request, config) if w.shots[0] not in frames]
+    return (*([Window(shots=frames, denoised=frames)] if frames else []), *alone)
+
+
 def _in_window(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
     """Returns shots in the order in which they stand in a window: pictures of the cast, then the script's order."""
     return tuple(sorted(shots, key=lambda s: (not request.shots[s].ties.picture_of, s)))

@@ -8,7 +8,7 @@ ours].
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,10 +35,11 @@ class ShotCache:
         backbone: the model.
         scene: the scene.
         plan: all its windows.
-        keep_all: whether there is room for every entry, or only for those that are needed at one time.
+        retain: which entries there is room for.
 
     Attributes:
         held: by shot, the tokens and the time of the pass that makes its entry.
+        needed: the entries that stay when room is made for another one, besides that of the global prompt.
         passes: the entries made so far, in order.
     """
 
@@ -48,10 +49,13 @@ class ShotCache:
         scene: SamplingScene,
         plan: Sequence[Window],
         *,
-        keep_all: bool,
+        retain: cache_slots.Retain,
     ) -> None:
-        self.backbone, self._keep_all, self._longest = backbone, keep_all, 0
+        self.backbone, self._retain, self._longest = backbone, retain, 0
         self.held: dict[int, HeldShot] = {}
+        self.needed: set[int] = set()
+        # The entries in the order in which they were made or seen last.
+        self._seen: list[int] = []
         self.passes: list[int] = []
         capacity = self._plan(scene, plan)
         self._cache = backbone.make_cache(
@@ -60,9 +64,7 @@ class ShotCache:
 
     def change(self, scene: SamplingScene, plan: Sequence[Window]) -> None:
         """Takes another scene and plan; entries stay as they are, and the cache grows where it is too small."""
-        capacity = self._plan(scene, plan)
-        if capacity > self._cache.index.scene.shape[1]:
-            self._cache = self.backbone.grow(self._cache, capacity)
+        self._grow(self._plan(scene, plan))
 
     def _plan(self, scene: SamplingScene, plan: Sequence[Window]) -> int:
         """Sets what depends on the plan, and returns the capacity that it needs."""
@@ -70,7 +72,12 @@ class ShotCache:
         self._windows = {window.shots[-1]: window.shots for window in plan}
         # A shorter history than before is read from the same program.
         self._longest = max(self._longest, cache_slots.history_capacity(scene, plan))
-        return cache_slots.cache_capacity(scene, plan, keep_all=self._keep_all)
+        return cache_slots.cache_capacity(scene, plan, retain=self._retain)
+
+    @property
+    def capacity(self) -> int:
+        """The slots of a row."""
+        return self._cache.index.scene.shape[1]
 
     def list(self) -> set[int]:
         """Returns the entries that are in the cache."""
@@ -80,6 +87,17 @@ class ShotCache:
         """Frees the slots of entries."""
         index = cache_slots.free(self._cache.index, set(entries))
         self._cache = self._cache._replace(index=index)
+
+    def renumber(self, numbers: Mapping[int, int], scene: SamplingScene) -> None:
+        """Gives the entries of shots the numbers that these have in `scene`, and frees those of shots without one."""
+        self.scene = scene
+        entries = {GLOBAL_SHOT: GLOBAL_SHOT} | {old + 1: new + 1 for old, new in numbers.items()}
+        self.drop(self.list() - entries.keys())
+        self._cache = self._cache._replace(
+            index=cache_slots.rename_entries(self._cache.index, entries)
+        )
+        self.held = {new: self.held[old] for old, new in numbers.items() if old in self.held}
+        self._seen = [entries[entry] for entry in self._seen if entry in entries]
 
     def make(self, shot: int) -> None:
         """Makes the entry of a shot from its `held` tokens, by a pass in its own window, unless the cache has it
@@ -95,6 +113,7 @@ class ShotCache:
 
     def store(self, entry: int, batch: PackedBatch, kept: KeyValues) -> None:
         """Writes the keys and values of a group into free slots."""
+        self._make_room(cache_slots.size_of(self.scene, entry))
         index, place_BL = cache_slots.take_slots(
             self._cache.index,
             batch,
@@ -104,6 +123,7 @@ class ShotCache:
         )
         self._cache = self.backbone.store(self._cache, kept, index, place_BL)
         self.passes.append(entry)
+        self._touch([entry])
 
     def gather(self, shot: int) -> History:
         """Returns the history of a shot, rotated to the places it takes in the shot's window."""
@@ -111,6 +131,7 @@ class ShotCache:
             self._make_global()
         shots = self._windows[shot]
         before = {number: other + 1 for number, other in enumerate(shots[:-1], start=1)}
+        self._touch(before.values())
         return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
 
     def pack(self, shot: int, video: HeldShot) -> Separated:
@@ -118,6 +139,26 @@ class ShotCache:
         shots = self._windows[shot]
         batch = pack_group(self.scene, shots, len(shots), video.tokens)
         return separate_parts(batch, {len(shots): video.parts})
+
+    def _touch(self, entries: Iterable[int]) -> None:
+        entries = list(entries)
+        self._seen = [entry for entry in self._seen if entry not in entries] + entries
+
+    def _make_room(self, size: int) -> None:
+        """Frees entries that are not needed until so many slots are free, those first that nobody saw for longest.
+
+        Where the others leave too few, the cache grows: a window of entries that were kept and one of entries that are
+        made again, for a shot that goes far back, are the most.
+        """
+        free = lambda: cache_slots.count_free(self._cache.index)
+        kept = {*self.needed, GLOBAL_SHOT}
+        while free() < size and (old := [e for e in self._seen if e in self.list() - kept]):
+            self.drop({old[0]})
+        self._grow(self.capacity + cache_slots.round_up(size - free()) if free() < size else 0)
+
+    def _grow(self, capacity: int) -> None:
+        if capacity > self.capacity:
+            self._cache = self.backbone.grow(self._cache, capacity)
 
     def _make_global(self) -> None:
         """Makes the entry of the global prompt, which sees no history."""

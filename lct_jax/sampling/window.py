@@ -53,7 +53,8 @@ class SamplingScene:
         layout: spans, stride and positions.
         keeps_text: whether other shots see a shot's prompt (`CacheSpec.keeps_text`).
         key: the key of all noise.
-        take_over: makes the first tokens of a shot, which it is called with, from the clean tokens of the shot before.
+        take_over: makes the first tokens of a shot, which it is called with, from the clean tokens of the shot before,
+            or of the picture that it begins with.
     """
 
     request: SceneRequest
@@ -98,6 +99,8 @@ class SamplingScene:
         request, parts = self.request.shots[shot], []
         if request.overlap:
             parts.append(HeldTokens(0, self.take_over(shot, clean[shot - 1])))
+        if request.begins:
+            parts.append(HeldTokens(0, self.take_over(shot, clean[request.begins.shot])))
         usual = self.config.condition_time
         return tuple(
             replace(part, time=usual if part.time is None else part.time)
@@ -114,9 +117,10 @@ class SamplingScene:
 
     def _keys(self, shot: int) -> jax.Array:
         """Returns two keys: of the noise that a shot starts from, and of the noise of its condition."""
-        seed = self.request.shots[shot].seed
-        key = self.key if seed is None else make_key(seed)
-        return jax.random.split(jax.random.fold_in(key, shot))
+        request = self.request.shots[shot]
+        key = self.key if request.seed is None else make_key(request.seed)
+        own = shot if request.noise is None else request.noise
+        return jax.random.split(jax.random.fold_in(key, own))
 
 
 class Separated(NamedTuple):

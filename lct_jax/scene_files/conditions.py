@@ -142,14 +142,15 @@ class ConditionReader:
         size = self._choose_size(at, shot, pictures, before)
         grid = (
             (frames - 1) // self.codec.stride[0] + 1,
-            *(side // step for side, step in zip(size, self.codec.stride[1:], strict=True)),
+            size[0] // self.codec.stride[1] * shot.panels,
+            size[1] // self.codec.stride[2],
         )
         for name, picture in pictures.items():
             with at(name):
                 held.append(self._hold_edge(getattr(shot, name), picture, size, grid, name))
         overlap = shot.overlap and (shot.overlap - 1) // self.codec.stride[0] + 1
         with at():
-            taken = overlap + sum(len(edge.latent) for edge in held)
+            taken = overlap + sum(len(edge.latent) for edge in held) + bool(shot.begins)
             if taken >= grid[0]:
                 raise InputError(
                     f"found {frames} frames, of which {taken} of {grid[0]} latent frames are held, "

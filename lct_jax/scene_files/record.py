@@ -11,6 +11,7 @@ with what is missing. A shot that was sampled again is another *take*; the film 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from lct_jax.directing.field_reader import Source
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt, render_global, render_shot
 from lct_jax.directing.script import Script, read_script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.tensors import load_tensors_of, save_tensors
 
-MANIFEST = "manifest.json"
+MANIFEST, LATENTS = "manifest.json", "latents"
 FORMAT = "lct_jax.sample/1"
 
 
@@ -125,10 +127,39 @@ class SceneRecord:
             )
         return record
 
+    @classmethod
+    def begin(
+        cls, folder: Path, made: Mapping[str, Any], versions: Mapping[str, str]
+    ) -> SceneRecord:
+        """Returns a new record of a folder, in place of the one that is there, whose takes are removed."""
+        cls.remove(folder)
+        return cls.open(folder, made, versions)
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Removes the record of a folder, and its takes, where there is one."""
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder / LATENTS, ignore_errors=True)
+
     def script(self) -> Script:
         """Returns the script; its paths are relative to the folder."""
         text = json.dumps(self.made["script"])
         return read_script(Source(f"{self.folder / MANIFEST}: script", text), folder=self.folder)
+
+    def texts(self) -> tuple[str, ...]:
+        """Returns the prompts as the text encoder read them: the global one, where there is one, and those of shots.
+
+        No file that the script names has to be there.
+        """
+        plain = self.made["script"]
+        described = {
+            name: who if isinstance(who, str) else who["text"]
+            for name, who in plain.get("characters", {}).items()
+        }
+        parts = (described, plain.get("environment", ""), plain.get("story", ""))
+        shared = [render_global(GlobalPrompt(*parts))] if any(parts) else []
+        shots = (ShotPrompt(shot["prompt"], cut=shot["cut"]) for shot in plain["shots"])
+        return (*shared, *map(render_shot, shots))
 
     def add(self, number: int, latent: np.ndarray, take: Take) -> None:
         """Keeps a take of a shot, from 1, and chooses it: first its latent is written, then the manifest."""
@@ -144,7 +175,7 @@ class SceneRecord:
 
     def path(self, number: int, take: int) -> Path:
         """Returns the file of a take's latent."""
-        return self.folder / "latents" / f"{name_take(number, take)}.safetensors"
+        return self.folder / LATENTS / f"{name_take(number, take)}.safetensors"
 
     def find_redo(self, redo: int) -> dict[int, int]:
         """Returns the takes of a redo that are finished, by shot."""

@@ -6,16 +6,12 @@ the latents themselves.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lct_jax.config import SamplingConfig
-from lct_jax.directing.prompts import render_global, render_shot
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
@@ -81,35 +77,21 @@ class SceneWriter:
         self._write(path, frames)
         return path
 
-    def finish(
-        self,
-        *,
-        mode: str,
-        sampling: SamplingConfig,
-        saw: Mapping[int, Sequence[int]] | None = None,
-    ) -> list[Path]:
-        """Writes the scene, the storyboard, the page, the latents and how they were made; returns the paths.
+    def finish(self, *, mode: str, saw: Mapping[int, Sequence[int]] | None = None) -> list[Path]:
+        """Writes the scene, the storyboard, the page and the latents; returns the paths.
 
         Args:
             saw: the shots that a shot saw when it was sampled, all by number from 1.
         """
-        names = ("scene.mp4", "storyboard.png", "index.html", "latents.safetensors", "sample.json")
-        scene, board, page, latents, made = (self.folder / name for name in names)
+        names = ("scene.mp4", "storyboard.png", "index.html", "latents.safetensors")
+        scene, board, page, latents = (self.folder / name for name in names)
         self._write(scene, self._cut_together())
         rows = self._rows(saw or {})
         draw_storyboard(board, self._title(mode), rows, self.credit, self.script.prompt)
         self._write_page(page, scene, rows, title=self._title(mode), saw=saw or {})
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
         self._remove_older_shots()
-        settings = {"mode": mode, "sampling": dataclasses.asdict(sampling), "credit": self.credit}
-        prompt = self.script.prompt
-        settings["script"] = [
-            *([render_global(prompt)] if prompt else []),
-            *(render_shot(shot) for shot in self.script.shots),
-        ]
-        with replace_atomically(made) as unfinished:
-            unfinished.write_text(json.dumps(settings, indent=1) + "\n")
-        return [scene, board, page, latents, made]
+        return [scene, board, page, latents]
 
     def _write_page(
         self,

@@ -20,7 +20,7 @@ from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.script import Script, read_script
 from lct_jax.sampled_scene import FinishedShot, SampledScene
 from lct_jax.sampling.cached_pass import CachedPass
-from lct_jax.sampling.changes import find_affected, find_changed
+from lct_jax.sampling.changes import find_affected, find_changed, renumber
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
@@ -86,6 +86,8 @@ class ChangeSampler:
         self.generator, self.on_step = generator, on_step
         self.planned = 0
         self.cached: CachedPass | None = None
+        # The script by whose numbers of shots the cache has its entries.
+        self._numbered: Script | None = None
 
     def change(self, state: State, script: Script) -> Change:
         """Samples what a script changes, and returns the state with it, and the shots that were sampled.
@@ -123,9 +125,25 @@ class ChangeSampler:
             return MODES[scene.mode].execute(*arguments)
         held = {number: take.held for number, take in takes.items()}
         if self.cached is None:
-            self.cached = CachedPass(*arguments, retain="all")
+            self.cached = CachedPass(*arguments, retain="recent")
+        else:
+            self.cached.renumber(_match_numbers(self._numbered, scene.script))
+        self._numbered = scene.script
         self.cached.change(scene.inputs, scene.windows, held)
         return self.cached
+
+
+def _match_numbers(before: Script, after: Script) -> dict[int, int]:
+    """Returns the numbers of shots, from 0, in a script by those in the script before it.
+
+    Pictures of the cast are counted behind the shots, so that every new shot gives them other numbers.
+    """
+    own, pictures = len(after.shots), after.list_pictures()
+    numbers = {number: number for number in range(min(own, len(before.shots)))}
+    for place, picture in enumerate(before.list_pictures(), start=len(before.shots)):
+        if picture in pictures:
+            numbers[place] = own + pictures.index(picture)
+    return numbers
 
 
 def _find_anew(state: State, scene: SampledScene) -> set[int]:
@@ -134,7 +152,8 @@ def _find_anew(state: State, scene: SampledScene) -> set[int]:
     generated = {number for window in scene.windows for number in window.denoised}
     if state.request is None:
         return generated
-    changed = find_changed((state.request, state.windows), now)
+    numbers = _match_numbers(state.script, scene.script)
+    changed = find_changed(renumber(state.request, state.windows, numbers), now)
     # With a cache, a kept shot hands on what it saw, as keys and values.
     fixed = () if MODES[scene.mode].causal else state.kept
     affected = find_affected(changed, scene.windows, fixed=fixed)
@@ -149,12 +168,13 @@ def _check(script: Script) -> None:
 
 
 def _write_histories(script: Script, windows: tuple[Window, ...]) -> Script:
-    """Returns a script whose shots name those that they saw."""
+    """Returns a script whose shots name those that they saw; pictures of the cast are not among these."""
     shots = list(script.shots)
     for window in windows:
-        *seen, number = window.shots
-        history = tuple(sorted(other + 1 for other in seen))
-        shots[number] = dataclasses.replace(shots[number], history=history)
+        number, own = window.shots[-1], [n for n in window.shots[:-1] if n < len(shots)]
+        if number < len(shots):
+            history = tuple(sorted(other + 1 for other in own))
+            shots[number] = dataclasses.replace(shots[number], history=history)
     return dataclasses.replace(script, shots=tuple(shots))
 
 
@@ -184,3 +204,6 @@ def _interruptible(on_step: Callable[[], Any]) -> Iterator[Callable[[], None]]:
         yield step
     finally:
         signal.signal(signal.SIGINT, before)
+    # Nobody has asked since the last step.
+    if asked.is_set():
+        raise KeyboardInterrupt

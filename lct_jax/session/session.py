@@ -25,13 +25,15 @@ from typing import TYPE_CHECKING, Any
 from lct_jax.config import SamplingConfig
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
 from lct_jax.directing.save_script import save_script
-from lct_jax.directing.script import Script, give_shots
+from lct_jax.directing.script import CLOSE_UP, CastPicture, Script, give_shots
 from lct_jax.errors import InputError
 from lct_jax.sampled_scene import FinishedShot
 from lct_jax.sampling.encode_script import choose_settings
+from lct_jax.scene_files.record import MANIFEST, SceneRecord, Take
 from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.sampler import ChangeSampler, State
 from lct_jax.tensors import save_tensors
+from lct_jax.versions import read_versions
 
 if TYPE_CHECKING:
     from lct_jax.generator import Generator
@@ -52,7 +54,7 @@ class Session:
         on_step: is called once an Euler step.
 
     Raises:
-        InputError: the script has pictures of its cast, or the mode samples all shots at once.
+        InputError: the mode samples all shots at once.
     """
 
     def __init__(
@@ -64,12 +66,10 @@ class Session:
         settings: Mapping[str, Any],
         on_step: Callable[[], Any] = lambda: None,
     ) -> None:
-        if mode == "joint":
+        if mode not in ("autoregressive", "causal"):
             raise InputError(
-                "mode: found 'joint', which samples all shots at once, expected autoregressive or causal"
+                f"mode: found {mode!r}, which samples no shot behind another, expected autoregressive or causal"
             )
-        if script.pictures:
-            raise InputError("characters: found pictures, expected given shots in their place")
         self.generator = generator
         self._sampler = ChangeSampler(generator, on_step=on_step)
         self._highest_seed = 0
@@ -112,12 +112,32 @@ class Session:
         """
         old = self.script.prompt or GlobalPrompt({}, "", "")
         cast = {**old.characters, **(characters or {})}
+        cast = {name: text for name, text in cast.items() if text}
         prompt = GlobalPrompt(
-            characters={name: text for name, text in cast.items() if text},
+            characters=cast,
             environment=old.environment if environment is None else environment,
             story=old.story if story is None else story,
         )
-        return self._change(dataclasses.replace(self.script, prompt=prompt))
+        pictures = tuple(p for p in self.script.pictures if p.place or p.character in cast)
+        return self._change(dataclasses.replace(self.script, prompt=prompt, pictures=pictures))
+
+    def picture(self, character: str, file: str | Path) -> tuple[FinishedShot, ...]:
+        """Gives a character another picture, which shots that name it see; returns those, made anew.
+
+        Raises:
+            InputError: nobody described the character, or the picture cannot be read.
+        """
+        cast = {} if self.script.prompt is None else self.script.prompt.characters
+        if character not in cast:
+            known = ", ".join(cast) or "nobody"
+            raise InputError(
+                f"found character {character!r}, expected one of those described: {known}"
+            )
+        picture = CastPicture(Condition(str(file)), CLOSE_UP.format(character), character)
+        # They stand in the order in which a file has them, so that the saved script has the same latents.
+        place = lambda known: len(cast) if known.place else list(cast).index(known.character)
+        pictures = tuple(sorted((*self.script.pictures, picture), key=place))
+        return self._change(dataclasses.replace(self.script, pictures=pictures))
 
     def shot(
         self, text: str, *, cut: bool = True, history: tuple[int, ...] | None = None, **fields: Any
@@ -189,24 +209,32 @@ class Session:
     def save(self, folder: str | Path) -> list[Path]:
         """Writes the film and what belongs to it as `sample.py` does, and the script; returns the paths.
 
-        There is no manifest: a folder may be saved to again after any change.
+        A folder may be saved to again after any change. `sample.py --manifest` makes the same latents, where there is a
+        shot that is not kept: kept ones are given in the manifest, as in the script.
 
         Raises:
             InputError: no shot was sampled, or the folder cannot be written to.
         """
-        folder, takes = Path(folder), self._states[-1].takes
-        if not takes:
+        folder, state = Path(folder), self._states[-1]
+        if not state.takes:
             raise InputError("found no shots to save, expected at least one")
-        scene = self.generator.sample(self.script)
+        paths = self.save_script(folder)
+        left = state.takes.keys() - state.kept
+        scene = self.generator.sample(self._give_kept(folder / KEPT_FILE) if left else self.script)
+        saw = {number + 1: self.script.shots[number].history for number in state.takes}
+        if left:
+            record = SceneRecord.begin(folder, scene.describe(folder), read_versions())
+            for number in sorted(left):
+                record.add(number + 1, state.takes[number].shot.latent, Take(saw[number + 1]))
+            paths.append(folder / MANIFEST)
+        else:
+            SceneRecord.remove(folder)
+        given = {n: shot for n, shot in scene.given.items() if n not in state.takes}
         meta = self.generator.meta
-        writer = SceneWriter(
-            folder, self.script, given=scene.given, fps=meta.fps, credit=meta.credit
-        )
-        for number, take in sorted(takes.items()):
+        writer = SceneWriter(folder, self.script, given=given, fps=meta.fps, credit=meta.credit)
+        for number, take in sorted(state.takes.items()):
             writer.add(number, latent=take.shot.latent, frames=take.shot.frames)
-        saw = {number + 1: scene.find_seen(number) for number in takes}
-        paths = writer.finish(mode=scene.mode, sampling=scene.sampling, saw=saw)
-        return [*paths, *self.save_script(folder)]
+        return [*writer.finish(mode=scene.mode, saw=saw), *paths]
 
     def save_script(self, folder: str | Path) -> list[Path]:
         """Writes the script, and the latents of kept shots, which are given in it; returns the paths."""

@@ -18,6 +18,7 @@ from flax import nnx
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation
 from lct_jax.attention.ulysses import Streams, join, part
+from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     QKNorm,
@@ -41,13 +42,13 @@ class BlockInput(NamedTuple):
         rotation: the rotation of text and video tokens, joined.
         group: Streams of int32[B L], the group slot of every token.
         key_spans: which of the joined tokens every token sees. The sets of keys of its members are disjoint, and a
-            token sees all of them.
+            token sees all of them. Or tables that say it.
         history: cached keys of all layers, which every token sees too; None for a pass without a cache.
     """
 
     modulation: Streams
     rotation: Rotation
-    key_spans: tuple[KeySpans, ...]
+    key_spans: tuple[KeySpans, ...] | TableKeys
     group: Streams
     history: History | None
 

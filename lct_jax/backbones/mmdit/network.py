@@ -12,6 +12,7 @@ from flax import nnx
 from lct_jax.attention.mask import KeySpans, divide_keys, find_spans
 from lct_jax.attention.rope import make_rotation
 from lct_jax.attention.ulysses import Streams, join, part
+from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     float_linear,
@@ -33,6 +34,7 @@ from lct_jax.types import (
     Prediction,
     TokenIndex,
     Tokens,
+    Visibility,
 )
 
 
@@ -83,7 +85,7 @@ class MMDiT(nnx.Module):
         text: Tokens,
         time_BS: jax.Array,
         *,
-        context: Context,
+        context: Context | Visibility,
         history: History | None = None,
         keep: bool = False,
     ) -> Prediction:
@@ -108,7 +110,7 @@ class MMDiT(nnx.Module):
         video: TokenIndex,
         text: TokenIndex,
         *,
-        context: Context,
+        context: Context | Visibility,
         history: History | None,
     ) -> BlockInput:
         index = TokenIndex(
@@ -121,25 +123,31 @@ class MMDiT(nnx.Module):
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=split, base=base),
-            key_spans=rows(self._find_key_spans(whole, Streams(text, video), context)),
+            key_spans=self._find_keys(whole, Streams(text, video), context),
             group=Streams(text.slot, video.slot),
             history=history,
         )
 
-    def _find_key_spans(
-        self, index: TokenIndex, streams: Streams, context: Context
-    ) -> tuple[KeySpans, ...]:
-        """Returns which of the joined tokens each sees, by `layout.prompts`; `streams` are the indices of text and
-        video.
+    def _find_keys(
+        self, index: TokenIndex, streams: Streams, context: Context | Visibility
+    ) -> tuple[KeySpans, ...] | TableKeys:
+        """Returns which of the joined tokens each sees, by tables, or by the context and `layout.prompts`; `streams`
+        are the indices of text and video.
         """
-        if self.config.layout.prompts == "all":
-            return (find_spans(index, index, context),)
         marks = (
             jnp.full_like(i.scene, text, bool)
             for i, text in zip(streams, (True, False), strict=True)
         )
-        common, prompts = divide_keys(index, join(Streams(*marks), axis=1))
-        return find_spans(index, common, context), find_spans(index, prompts, "own")
+        is_text_BL = join(Streams(*marks), axis=1)
+        if isinstance(context, Visibility):
+            shown = jnp.broadcast_to(context.shown_BL, streams.video.scene.shape)
+            hidden = jnp.zeros_like(streams.text.scene, bool)
+            return TableKeys(index, join(Streams(hidden, shown), axis=1), ~is_text_BL, context)
+        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
+        if self.config.layout.prompts == "all":
+            return rows((find_spans(index, index, context),))
+        common, prompts = divide_keys(index, is_text_BL)
+        return rows((find_spans(index, common, context), find_spans(index, prompts, "own")))
 
     def _embed(self, video: Tokens, text: Tokens) -> Streams:
         return Streams(

@@ -17,6 +17,7 @@ from lct_jax.attention.attend import attend
 from lct_jax.attention.chunked import merge
 from lct_jax.attention.mask import KeySpans
 from lct_jax.attention.rope import Rotation
+from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     attend_with_history,
@@ -41,7 +42,7 @@ class BlockInput(NamedTuple):
     Attributes:
         modulation: float32[B S 6 D], before the block's own table is added.
         rotation: the rotation of video tokens.
-        key_spans: which video tokens every video token sees.
+        key_spans: which video tokens every video token sees, or tables that say it.
         slot: int32[B L], the group slot of every video token.
         text: [B M D], the embedded text of the row.
         text_spans: which tokens of it every video token reads.
@@ -52,7 +53,7 @@ class BlockInput(NamedTuple):
 
     modulation: jax.Array
     rotation: Rotation
-    key_spans: KeySpans
+    key_spans: tuple[KeySpans, ...] | TableKeys
     slot: jax.Array
     text: jax.Array
     text_spans: KeySpans
@@ -152,7 +153,7 @@ class Block(nnx.Module):
             k,
             v,
             rotation=shared.rotation,
-            key_spans=(shared.key_spans,),
+            key_spans=shared.key_spans,
             history=shared.history,
             layer=layer,
             kernel=self.kernel,

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lct_jax.attention.mask import find_spans
+from lct_jax.attention.mask import KeySpans, find_spans
 from lct_jax.attention.rope import make_rotation
+from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     float_linear,
@@ -39,6 +40,7 @@ from lct_jax.types import (
     Prediction,
     TokenIndex,
     Tokens,
+    Visibility,
 )
 
 
@@ -94,7 +96,7 @@ class Wan(nnx.Module):
         text: Tokens,
         time_BS: jax.Array,
         *,
-        context: Context,
+        context: Context | Visibility,
         history: History | None = None,
         keep: bool = False,
     ) -> Prediction:
@@ -119,7 +121,7 @@ class Wan(nnx.Module):
         index: TokenIndex,
         text: Tokens,
         *,
-        context: Context,
+        context: Context | Visibility,
         history: History | None,
     ) -> BlockInput:
         backbone = self.config.backbone
@@ -131,7 +133,7 @@ class Wan(nnx.Module):
         return BlockInput(
             modulation=modulation,
             rotation=make_rotation(index.coord, split=backbone.rope_split, base=backbone.rope_base),
-            key_spans=rows(find_spans(whole, whole, context)),
+            key_spans=_find_keys(whole, context),
             slot=index.slot,
             text=shard(self._embed_text(text.value.astype(self.dtype)), "BLD"),
             text_spans=rows(context_spans),
@@ -151,6 +153,17 @@ class Wan(nnx.Module):
             of_group(embedded_BSD + row[None, None], slot_BL) for row in self.table[...]
         )
         return self.video_out(modulate(layer_norm(x_BLD), shift, scale))
+
+
+def _find_keys(
+    index: TokenIndex, context: Context | Visibility
+) -> tuple[KeySpans, ...] | TableKeys:
+    """Returns which video tokens each sees, by the context or by tables."""
+    if isinstance(context, Visibility):
+        shown = jnp.broadcast_to(context.shown_BL, index.scene.shape)
+        return TableKeys(index, shown, jnp.ones_like(shown), context)
+    spans = find_spans(index, index, context)
+    return (jax.tree.map(lambda leaf: shard(leaf, "B"), spans),)
 
 
 def describe(config: NetworkConfig) -> BackboneSpec:
