@@ -1,4 +1,4 @@
-r"""Makes the plot and the tables of docs/causal.md: what scenes show by the number of the shot, in several ways to sample.
+r"""Makes the plot and the tables of docs/causal.md: what scenes show by the number of the shot, in ways to sample.
 
     python -m benchmarks.rollouts --results=examples/puppets/rollouts --out=docs/rollouts.png
 
@@ -12,8 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from absl import flags
 
 from benchmarks.drawing import load_pyplot
 from lct_jax.cli import define_path, run

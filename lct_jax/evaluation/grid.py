@@ -1,4 +1,4 @@
-r"""Draws sampled scenes on one picture: a row for each scene, with what its prompts say and the middle frame of every shot.
+r"""Draws sampled scenes on one picture: a row for each scene, with its prompts and the middle frame of every shot.
 
     python -m lct_jax.evaluation.grid --samples=runs/table/samples/joint --count=4 --out=runs/grid.png
 
@@ -27,9 +27,9 @@ from lct_jax.media.video import read_video, resize
 
 ABOUT = "sample.json"
 # Lengths are in pixels of the picture.
-_PAGE, _MARGIN, _GAP = 1200, 24, 8
+_PAGE, _MARGIN, _GAP = 960, 20, 6
 _BACKGROUND, _BRIGHT, _PLAIN, _MUTED = "#141518", "#f1eee7", "#c3c1bb", "#85878d"
-_SIZE, _LEADING = 15, 19
+_SIZE, _LEADING = 13, 17
 _STRIP = _PAGE - 2 * _MARGIN
 
 

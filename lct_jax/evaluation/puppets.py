@@ -6,9 +6,10 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
 config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
-returns five shots later; `--shots=20` has longer scenes, of which a shot sees at most a window. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
-done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done,
-`OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+returns five shots later; scenes of `--shots=20` are longer than a window, and are measured by the number of the shot,
+too (`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered
+shot. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when
+all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations

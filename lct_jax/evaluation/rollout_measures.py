@@ -86,7 +86,7 @@ def judge_by_number(
 
 
 def _compare_with_first(shown: Mapping[int, str | None]) -> dict[int, bool | None]:
-    """Returns for each shot behind the first one that can be read whether it shows the same; None: it cannot be read."""
+    """Returns whether each shot behind the first readable one shows the same; None where it cannot be read."""
     readable = [number for number, value in shown.items() if value is not None]
     if not readable:
         return {}
