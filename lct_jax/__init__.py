@@ -5,6 +5,7 @@ generator = lct_jax.load("runs/film_tiny") generator.sample("script.json", mode=
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ def load(
     texts: str | Path | None = None,
     weights: str = "ema",
     base: str | Path | None = None,
+    loras: Sequence[str] = (),
 ) -> Generator:
     """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
 
@@ -32,6 +34,7 @@ def load(
         texts: a file that `lct_jax.encode_texts` wrote, in place of the encoder.
         weights: "ema" or "params", for a run's folder.
         base: the base of a LoRA run, where it was moved after training.
+        loras: LoRAs that lie on the weights besides, files or runs, each as "PATH" or "PATH:WEIGHT".
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -40,5 +43,11 @@ def load(
     from lct_jax.generator import Generator
 
     return Generator.load(
-        checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        checkpoint,
+        codec=codec,
+        encoder=encoder,
+        texts=texts,
+        weights=weights,
+        base=base,
+        loras=loras,
     )

@@ -113,6 +113,7 @@ ENTRY_POINTS = (
     "retake",
     "session",
     "base",
+    "loras",
     "model_files",
     "encode_texts",
     "direct",

@@ -7,6 +7,7 @@ tallies of many scenes give a `Share`:
     agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots
     keeps/sky         withheld attributes: shots that show the same as the shot whose picture was given
     returns/1.hat     both, for pairs between which a character was away for at least `AWAY` shots
+    shows/sky=blue    withheld attributes: shots that show this value, among those in which one can be read
     who, framing, action, cut    shots that show the requested characters, framing, motion and beginning
 
 Given shots are not judged themselves. A pair or shot whose value cannot be read is left out of the share; how often it
@@ -86,6 +87,18 @@ def judge_scene(
     for name, hits in _judge_shots(scene, seen, given):
         found[name].append(hits)
     return {name: count_hits(hits) for name, hits in found.items()}
+
+
+def count_values(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
+    """Counts how many shots of one scene show each value of the attributes that no text mentions."""
+    tallies: Tallies = {}
+    for name in sorted(scene.withheld):
+        shown = list(show_attribute(scene, seen, name).values())
+        readable = [value for value in shown if value is not None]
+        for value in (OF_ENVIRONMENT | OF_CHARACTER)[name.split(".")[-1]]:
+            counts = (readable.count(value), len(readable), len(shown))
+            tallies[f"shows/{name}={value}"] = Tally(*counts)
+    return tallies
 
 
 def show_attribute(

@@ -107,6 +107,21 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
     return shares
 
 
+def find_diversity(shares: Mapping[str, Share]) -> float | None:
+    """Returns how evenly withheld attributes of the environment take their values, from 0 (always one) to 1 (even).
+
+    It is 1 - sum(p^2) over its largest value, the mean over attributes; None where values were not counted.
+    """
+    found = []
+    for name, values in OF_ENVIRONMENT.items():
+        parts = [shares.get(f"shows/{name}={value}") for value in values]
+        if None in parts or not all(part.count for part in parts):
+            continue
+        alike = sum(part.value**2 for part in parts)
+        found.append((1.0 - alike) / (1.0 - 1.0 / len(values)))
+    return sum(found) / len(found) if found else None
+
+
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
     """Returns a table of shares with their intervals, a row for each way to sample; columns without cases are
     left out."""

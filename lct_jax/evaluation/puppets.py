@@ -33,7 +33,7 @@ from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
-from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
+from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
@@ -134,7 +134,8 @@ def evaluate_row(
         scene = draw_scene(SEED, number, drawing)
         sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
         seen = [read_shot(frames) for frames in sampled]
-        return judge_scene(scene, seen, given=row.given) | judge_by_number(scene, sampled, seen)
+        by_number = judge_by_number(scene, sampled, seen)
+        return judge_scene(scene, seen, given=row.given) | count_values(scene, seen) | by_number
 
     made = describe(generator, row, guidance, animator, drawing=drawing)
     for tallies in iter_scenes(file, made, scenes, measure):

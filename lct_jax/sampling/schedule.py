@@ -6,7 +6,7 @@ has a window for each new shot, with its history as conditions. One sampler runs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lct_jax.config import SamplingConfig
@@ -114,6 +114,22 @@ def plan_key_frames(request: SceneRequest, config: SamplingConfig) -> tuple[Wind
     frames = tuple(sorted({shot.begins.shot for shot in request.shots if shot.begins}))
     alone = [w for w in plan_apart(request, config) if w.shots[0] not in frames]
     return (*([Window(shots=frames, denoised=frames)] if frames else []), *alone)
+
+
+def drop_pictures(
+    request: SceneRequest, plan: Sequence[Window], *, own: int, done: Collection[int]
+) -> tuple[Window, ...]:
+    """Returns a plan without the windows of pictures that no shot needs any more.
+
+    Args:
+        own: how many shots the film has; those from this number on are pictures.
+        done: the shots that are finished.
+    """
+    left = [w for w in plan if any(shot < own and shot not in done for shot in w.denoised)]
+    needed = {shot for window in left for shot in window.shots}
+    needed |= {request.shots[s].begins.shot for s in needed if request.shots[s].begins}
+    keep = lambda window: not window.denoised or min(window.denoised) < own
+    return tuple(w for w in plan if keep(w) or needed & {*w.denoised})
 
 
 def _in_window(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
