@@ -133,6 +133,7 @@ ENTRY_POINTS = (
     "evaluation/directing",
     "evaluation/sample_row",
     "evaluation/page",
+    "evaluation/grid",
 )
 
 
