@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def load(
     texts: str | Path | None = None,
     weights: str = "ema",
     base: str | Path | None = None,
+    loras: Sequence[str] = (),
 ) -> Generator:
     """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
 
@@ -33,6 +35,7 @@ def load(
         texts: a file that `lct_jax.encode_texts` wrote, in place of the encoder.
         weights: "ema" or "params", for a run's folder.
         base: the base of a LoRA run, where it was moved after training.
+        loras: LoRAs that lie on the weights besides, files or runs, each as "PATH" or "PATH:WEIGHT".
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
@@ -41,5 +44,11 @@ def load(
     from lct_jax.generator import Generator
 
     return Generator.load(
-        checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        checkpoint,
+        codec=codec,
+        encoder=encoder,
+        texts=texts,
+        weights=weights,
+        base=base,
+        loras=loras,
     )

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class Generator:
         texts: str | Path | None = None,
         weights: str = "ema",
         base: str | Path | None = None,
+        loras: Sequence[str] = (),
     ) -> Generator:
         """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
 
@@ -90,12 +91,19 @@ class Generator:
             texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
             weights: "ema" or "params", of a run's folder.
             base: the base of a LoRA run, where it was moved after training.
+            loras: LoRAs that lie on the weights besides, files or runs, each as "PATH" or "PATH:WEIGHT".
 
         Raises:
             InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
         """
         files = open_model(
-            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+            checkpoint,
+            codec=codec,
+            encoder=encoder,
+            texts=texts,
+            weights=weights,
+            base=base,
+            loras=loras,
         )
         return cls(**files._asdict())
 

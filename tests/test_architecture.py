@@ -113,6 +113,7 @@ ENTRY_POINTS = (
     "retake",
     "session",
     "base",
+    "loras",
     "model_files",
     "encode_texts",
     "direct",
@@ -132,6 +133,7 @@ ENTRY_POINTS = (
     "evaluation/directing",
     "evaluation/sample_row",
     "evaluation/page",
+    "evaluation/grid",
 )
 
 

@@ -178,7 +178,9 @@ class Chat:
 def _complain(text: str, complaint: str) -> list[Message]:
     """Returns the messages that follow the first ones: the answer that cannot be used, and the reason."""
     refused = f"That answer cannot be used: {complaint}. Answer again, with JSON alone."
-    return [{"role": "assistant", "content": text}, {"role": "user", "content": refused}]
+    # Half of a surrogate pair cannot be sent.
+    sent = text.encode(errors="replace").decode()
+    return [{"role": "assistant", "content": sent}, {"role": "user", "content": refused}]
 
 
 def _explain_cut(reply: Reply) -> str:

@@ -86,7 +86,7 @@ def judge_scene(
                 found[f"returns/{name}"].append(same)
     for name, hits in _judge_shots(scene, seen, given):
         found[name].append(hits)
-    return {name: _count(hits) for name, hits in found.items()}
+    return {name: count_hits(hits) for name, hits in found.items()}
 
 
 def count_values(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
@@ -161,6 +161,7 @@ def _was_away(scene: PuppetScene, number: int, one: int, other: int) -> bool:
     return len(between) >= AWAY and all(number not in shot.subjects for shot in between)
 
 
-def _count(hits: Sequence[bool | None]) -> Tally:
+def count_hits(hits: Sequence[bool | None]) -> Tally:
+    """Returns the tally of cases, of which None could not be read."""
     readable = [hit for hit in hits if hit is not None]
     return Tally(sum(readable), len(readable), len(hits))

@@ -33,12 +33,19 @@ ROWS = {
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
     "autoregressive": Row("autoregressive"),
+    "autoregressive_t0": Row("autoregressive", {"history_time": 0.0}),
+    "autoregressive_t500": Row("autoregressive", {"history_time": 0.5}),
     "joint_given": Row("joint", given=(0,)),
     "causal": Row("causal"),
     "causal_t0": Row("causal", {"history_time": 0.0}),
     "causal_t500": Row("causal", {"history_time": 0.5}),
     "causal_given": Row("causal", given=(0,)),
+    # The steps of a cache that is reused are those of the sampling: the one nearest to 0 is that of `causal_reuse`.
     "causal_reuse": Row("causal", {"cache": "reuse"}),
+    "causal_reuse_t500": Row("causal", {"cache": "reuse", "history_time": 0.5}),
+    "causal_relevant": Row("causal", {"history": "relevant"}),
+    # A history of no shots: what the weights sample apart.
+    "causal_independent": Row("causal", {"window": 1}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
 }
