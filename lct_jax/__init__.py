@@ -2,6 +2,8 @@
 
     generator = lct_jax.load("runs/film_tiny")
     generator.sample("script.json", mode="joint").save("out")
+
+What a generator does besides is in `lct_jax/generator.py`.
 """
 
 from __future__ import annotations
