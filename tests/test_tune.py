@@ -157,6 +157,24 @@ def test_a_command_that_is_killed_in_every_stage_gives_the_same_weights(tmp_path
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         np.testing.assert_array_equal(second[name], tensor, err_msg=name)
+    check_evaluation(tmp_path / "whole")
+
+
+def check_evaluation(folder: Path) -> None:
+    """The last stage of a command that was run up to it: killed, gone on with, and done before."""
+    arguments = write_arguments(folder)
+    assert kill_in_stage(start_program(*arguments), "evaluate")
+    result = run_program(*arguments)
+    assert result.code == 0, result.stderr
+    states = find_states(result)
+    assert states.pop("evaluate") == f"python {ROOT}/evaluate.py"
+    assert set(states.values()) == {"done before"}
+    rows = json.loads((folder / "out/evaluation/results.json").read_text())["rows"]
+    assert list(rows) == ["independent shots", "scene, joint", "scene, causal with cache"]
+    # The held-out scene has more shots than are sampled at once: the script of its first two is evaluated.
+    assert {row["cross-shot consistency"]["count"] for row in rows.values()} == {1}
+    assert (folder / "out/evaluation/table.md").read_text() in result.stdout
+    assert set(find_states(run_program(*arguments)).values()) == {"done before"}
 
 
 def test_the_command_holds_no_chip(tmp_path):
