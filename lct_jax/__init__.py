@@ -1,6 +1,9 @@
 """Long Context Tuning (LCT) for video diffusion transformers in JAX: one model samples scenes of many shots.
 
-generator = lct_jax.load("runs/film_tiny") generator.sample("script.json", mode="joint").save("out")
+    generator = lct_jax.load("runs/film_tiny")
+    generator.sample("script.json", mode="joint").save("out")
+
+What a generator does besides is in `lct_jax/generator.py`.
 """
 
 from __future__ import annotations

@@ -103,8 +103,7 @@ def lock(file: IO[Any], *, wait: bool) -> str | None:
 
     Returns:
         None; or the system's message where the file system has no locks, such as Lustre mounted without `-o flock`.
-            Then
-        nothing guards the file, and the caller must do without.
+            Then nothing guards the file, and the caller must do without.
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is False.

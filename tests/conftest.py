@@ -37,6 +37,10 @@ _STARTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell script starts commands in the background with SIGINT ignored, and the programs of a test would inherit
+    # that: none of them would end by Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     close = open_shared_folder()
     if close is not None:
         config.add_cleanup(close)

@@ -41,7 +41,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """Is a measure over many scenes.
+    """A measure over many scenes.
 
     Attributes:
         value: the share of right cases among the readable ones, None where no case could be read.

@@ -12,7 +12,7 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample.
+    """A way to sample.
 
     Attributes:
         mode: a mode of `sample.py`. fields: of its sampling config.

@@ -21,7 +21,7 @@ Results = Mapping[str, Mapping[str, Estimate]]
 
 @dataclass(frozen=True)
 class Theme:
-    """Is a table: measures that are read together, and how to read them."""
+    """A table: measures that are read together, and how to read them."""
 
     title: str
     measures: tuple[str, ...]

@@ -23,7 +23,13 @@ from PIL import Image
 from lct_jax.errors import InputError, one_line
 from lct_jax.files import replace_atomically
 from lct_jax.media.colour import to_rgb8
-from lct_jax.media.decoding import check_file, decode_stream, literal_name, open_video
+from lct_jax.media.decoding import (
+    check_file,
+    decode_stream,
+    literal_name,
+    open_video,
+    read_stream_rate,
+)
 from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
@@ -65,7 +71,7 @@ def probe_video(path: str | Path) -> VideoInfo:
       InputError: the file is missing, empty, not a video, or declares no frame rate.
     """
     with open_video(path) as stream:
-        rate = stream.average_rate or stream.guessed_rate
+        rate = read_stream_rate(stream).fps
         if not rate:
             raise InputError(f"{path}: the video declares no frame rate")
         codec = stream.codec_context

@@ -1,10 +1,10 @@
 """Which shots a new shot sees: the most recent or the most relevant ones, within a budget.
 
 Candidates are the given shots and those that are sampled before it; of the pictures of characters and places, those of
-whom and what it names. "recent" takes the shot before, then given pictures, which
-show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
-shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
-refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
+whom and what it names. "recent" takes the shot before, then given pictures, which show what a person or a place looks
+like for the whole scene, then the nearest. "relevant" takes, in this order, the shots that a script refers to by number
+and the one that a shot goes on from; those that share a character or a place it refers to; given pictures; and then the
+others, by characters and places in common and by the similarity of the prompts.
 In the paper, people choose the history by hand [LCT section 3.4], as a script may, too; this ranking is ours.
 """
 
