@@ -28,7 +28,7 @@ def load(
     base: str | Path | None = None,
     loras: Sequence[str] = (),
 ) -> Generator:
-    """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
+    """Returns a generator of scenes from trained weights.
 
     Args:
         checkpoint: a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
@@ -44,8 +44,9 @@ def load(
     """
     # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
     from lct_jax.generator import Generator
+    from lct_jax.model_files import open_model
 
-    return Generator.load(
+    files = open_model(
         checkpoint,
         codec=codec,
         encoder=encoder,
@@ -54,3 +55,4 @@ def load(
         base=base,
         loras=loras,
     )
+    return Generator(**files._asdict())

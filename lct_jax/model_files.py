@@ -59,17 +59,7 @@ def open_model(
 ) -> ModelFiles:
     """Opens a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
 
-    Args:
-        checkpoint: the folder or the file.
-        codec: the codec's weights; None takes those in the run's folder or in the base's.
-        encoder: the folder of the text encoder; None takes the one that the config names.
-        texts: a file of encoded texts that takes the encoder's place; None reads the encoder.
-        weights: "ema" or "params", of a run's folder.
-        base: the base of a LoRA run; None takes it from where it was when the run was trained.
-        loras: LoRAs that lie on the weights besides, each as PATH or as PATH:WEIGHT.
-
-    Raises:
-        InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
+    Arguments and errors are those of `lct_jax.load`.
     """
     origin = Path(checkpoint)
     if is_published(origin):
@@ -150,5 +140,5 @@ def _open_base(
     found_encoder = open_encoder(config, encoder=encoder, texts=texts)
     meta = Meta(config, found_codec.identity, found_encoder.identity, config.prepare.fps, credit="")
     read = functools.partial(load_published, folder, config.network)
-    told = lambda: hash_samples(sorted(folder.rglob("*.safetensors")))
-    return ModelFiles(meta, read, found_codec, found_encoder, str(folder), told)
+    identify = lambda: hash_samples(sorted(folder.rglob("*.safetensors")))
+    return ModelFiles(meta, read, found_codec, found_encoder, str(folder), identify)

@@ -48,13 +48,13 @@ SCRIPT = Script(
 
 def with_references(request: SceneRequest) -> SceneRequest:
     """Returns four shots as two of the film, of which the second names Anna, and pictures of Anna and of the quay."""
-    ties = {
+    links = {
         0: ShotLinks(place="quay", history=()),
         1: ShotLinks(characters=NAMED, place="quay", history=()),
         2: ShotLinks(characters=NAMED, picture_of="Anna", **PICTURE),
         3: ShotLinks(picture_of="quay", **PICTURE),
     }
-    return tie(request, ties)
+    return tie(request, links)
 
 
 def test_each_shot_is_sampled_with_pictures_of_what_it_names_and_no_other_shot():

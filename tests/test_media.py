@@ -134,6 +134,19 @@ def test_a_trimmed_video_is_whole_without_its_hidden_frames(clip):
     np.testing.assert_array_equal(read_video(clip).frames, everything[12:])
 
 
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path):
+    path, frames = tmp_path / "a.avi", _gradient(6, 16, 16)
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "Cafe noir"
+        stream = file.add_stream("mpeg4", rate=12)
+        stream.height, stream.width = 16, 16
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Cafe noir", b"Caf\xe9 noir"))
+    assert len(read_video(path).frames) == 6
+
+
 def test_sound_alone_is_not_a_video(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
@@ -185,6 +198,12 @@ def test_damaged_images_are_refused(tmp_path):
     path.write_bytes(_cut(path.read_bytes(), 0.5))
     with pytest.raises(InputError, match=r"a\.png: not a readable image \("):
         read_moments(path, 12, longest=1)
+    path = tmp_path / "a.gif"
+    first, *rest = map(Image.fromarray, _gradient(4, 64, 64))
+    first.save(path, save_all=True, append_images=rest)
+    path.write_bytes(_cut(path.read_bytes(), 0.99))
+    with pytest.raises(InputError, match=r"a\.gif: not a readable image \("):
+        read_moments(path, 12, longest=9)
 
 
 def test_resizing_down_does_not_alias():

@@ -27,6 +27,7 @@ from absl import flags
 from PIL import Image
 from tqdm import tqdm
 
+import lct_jax
 from lct_jax.cli import define_path, run
 from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
@@ -195,12 +196,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
-    generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
+    generator = lct_jax.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
     names = choose_rows(ROWS_WANTED.value, causal=causal)
     animator = None
     if ANIMATOR.value is not None:
-        animator = Generator.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
+        animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     make_folder(out)
     for name in names:
         label, row = f"{NAME.value or generator.config.name}.{name}", (ROWS | BASELINES)[name]

@@ -52,7 +52,8 @@ def open_video(path: str | Path) -> Iterator[av.VideoStream]:
     """
     check_file(path)
     try:
-        with av.open(literal_name(path)) as container:
+        # The titles of old films are in encodings that nothing names.
+        with av.open(literal_name(path), metadata_errors="replace") as container:
             yield _choose_stream(container, path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({one_line(error)})") from None

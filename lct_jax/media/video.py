@@ -120,7 +120,8 @@ def _open_image(path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # Pillow lets through whatever its readers run into: a GIF that is cut off is an IndexError.
+    except Exception as error:
         raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
 
 

@@ -121,7 +121,6 @@ def find_film_takes(job: FindTakesJob) -> FoundTakes:
             size=(shape.height, shape.width),
             given=None if given is None else given.shots,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
         takes.save(path)
         notes = {"clock": clock}
         _write_json(clock_file, notes)
