@@ -26,9 +26,6 @@ from shared_folder import open_shared_folder
 from lct_jax.distributed.sharding import make_mesh
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A shell's background job ignores Ctrl-C, and so would all programs that tests start and stop.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 _STARTS = (
     (subprocess.Popen, "__init__"),
     (multiprocessing.process.BaseProcess, "start"),
