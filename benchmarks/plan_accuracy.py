@@ -174,6 +174,23 @@ PAIRS = {
     ),
     "lora_v6e_3": (lambda n: make_lora(n, data=row_of(98_304)), "v6e:1x1"),
     "wan_14b_v5p": (lambda n: make_14b(n), "v5p:4x4x4"),
+    "lora_14b_v6e": (
+        lambda n: make_14b(
+            n,
+            accumulate=8,
+            seq_shards=8,
+            rank=16,
+            data=row_of(262_144, rows=16),
+            remat="offload_input",
+        ),
+        "v6e:4x4",
+    ),
+    "wan22_5b_v6e_all": (
+        lambda n: make_5b(
+            n, accumulate=2, seq_shards=2, data=row_of(81_920, rows=16), remat="offload_input"
+        ),
+        "v6e:4x4",
+    ),
 }
 
 

@@ -1,10 +1,14 @@
 """Long Context Tuning (LCT) for video diffusion transformers in JAX: one model samples scenes of many shots.
 
-generator = lct_jax.load("runs/film_tiny") generator.sample("script.json", mode="joint").save("out")
+    generator = lct_jax.load("runs/film_tiny")
+    generator.sample("script.json", mode="joint").save("out")
+
+What a generator does besides is in `lct_jax/generator.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +26,9 @@ def load(
     texts: str | Path | None = None,
     weights: str = "ema",
     base: str | Path | None = None,
+    loras: Sequence[str] = (),
 ) -> Generator:
-    """Returns a generator of scenes from trained weights; see `lct_jax.generator.Generator.load`.
+    """Returns a generator of scenes from trained weights.
 
     Args:
         checkpoint: a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
@@ -32,13 +37,22 @@ def load(
         texts: a file that `lct_jax.encode_texts` wrote, in place of the encoder.
         weights: "ema" or "params", for a run's folder.
         base: the base of a LoRA run, where it was moved after training.
+        loras: LoRAs that lie on the weights besides, files or runs, each as "PATH" or "PATH:WEIGHT".
 
     Raises:
         InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
     """
     # JAX is imported when a model is loaded, so that `import lct_jax` is instant.
     from lct_jax.generator import Generator
+    from lct_jax.model_files import open_model
 
-    return Generator.load(
-        checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+    files = open_model(
+        checkpoint,
+        codec=codec,
+        encoder=encoder,
+        texts=texts,
+        weights=weights,
+        base=base,
+        loras=loras,
     )
+    return Generator(**files._asdict())

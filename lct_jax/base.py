@@ -10,18 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lct_jax.backbones.load import check_backbone, is_published, load_published
-from lct_jax.backbones.lora import LowRank, find_low_rank, merge_low_rank
-from lct_jax.backbones.lora_files import concatenate, load_low_rank
+from lct_jax.backbones.lora import (
+    concatenate,
+    fill_low_rank,
+    find_low_rank,
+    list_ranks,
+    merge_low_rank,
+)
 from lct_jax.backbones.pipeline import check_weights
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.config import NetworkConfig
+from lct_jax.config import LoraConfig, NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.files import hash_file
+from lct_jax.loras import identify_lora, read_lora
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Base, Meta
@@ -120,18 +126,41 @@ def open_weights(
     return OpenedWeights(meta, read, trained.step, trained.identify)
 
 
-def read_low_rank(path: str | Path, meta: Meta, *, which: str = "ema") -> dict[str, LowRank]:
-    """Returns all that lies on the base of a LoRA run: its own matrices, and what was merged into its base.
+def stack_loras(weights: OpenedWeights, loras: Sequence[str]) -> OpenedWeights:
+    """Returns weights on which LoRAs lie, none of them merged: with what a LoRA run trained they are one of more rank.
 
     Args:
-        path: of the run. meta: of its weights. which: "ema" or "params".
+        weights: of any network. loras: files or runs, each as PATH or as PATH:WEIGHT.
 
     Raises:
-        InputError: the run is no LoRA, or one that was merged is no longer there.
+        InputError: one of them is not there, is no LoRA, or is one of another network.
     """
-    network = meta.config.network
-    own = _read_low_rank(str(path), network, which=which)
-    return concatenate([*(_read_low_rank(p, network) for p in meta.base.merged), own])
+    if not loras:
+        return weights
+    network = weights.meta.config.network
+    added = concatenate([read_lora(lora, network) for lora in loras])
+    own = split_params(build_abstract(network).params).trained if network.lora.rank else None
+    ranks = Counter({layer: pair.a.shape[-1] for layer, pair in added.items()})
+    ranks.update(list_ranks(own))
+    base_dtype = network.lora.base_dtype if network.lora.rank else network.compute.dtype
+    lora = LoraConfig(rank=max(ranks.values()), targets=tuple(sorted(ranks)), base_dtype=base_dtype)
+
+    def read(shapes: Any) -> Any:
+        parts = split_params(shapes)
+        if not network.lora.rank:
+            return merge_params(fill_low_rank(parts.trained, added), weights.read(parts.frozen))
+        found = split_params(weights.read(merge_params(own, parts.frozen)))
+        matrices = concatenate([find_low_rank(found.trained, network.lora), added])
+        return merge_params(fill_low_rank(parts.trained, matrices), found.frozen)
+
+    def identify() -> str:
+        digests = [weights.identify(), *map(identify_lora, loras)]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    meta = dataclasses.replace(
+        weights.meta, config=dataclasses.replace(weights.meta.config, lora=lora)
+    )
+    return OpenedWeights(meta, read, weights.step, identify)
 
 
 def _find_origin(meta: Meta) -> tuple[Base, str, TrainedWeights | None]:
@@ -199,7 +228,7 @@ def _check_continued(meta: Meta, before: Meta, path: str) -> None:
 def _locate(base: Base, network: NetworkConfig, *, at: str | Path | None = None) -> Base:
     """Returns a base with the identity that it has now, perhaps at another place."""
     path = base.path if at is None else str(at)
-    digests = [_identify(path, base.which, network), *(_identify_low_rank(m) for m in base.merged)]
+    digests = [_identify(path, base.which, network), *(identify_lora(m) for m in base.merged)]
     whole = hashlib.sha256("\n".join(digests).encode()).hexdigest()
     return dataclasses.replace(base, path=path, identity=whole)
 
@@ -209,10 +238,6 @@ def _identify(path: str, which: str, network: NetworkConfig) -> str:
         check_backbone(path, network.backbone)
         return check_weights(path, network)
     return TrainedWeights(path, which=which).identify()
-
-
-def _identify_low_rank(path: str) -> str:
-    return TrainedWeights(path).identify() if Path(path).is_dir() else hash_file(path)
 
 
 def _describe_other(found: Base, expected: Base, run: str) -> str:
@@ -231,17 +256,5 @@ def _read(base: Base, network: NetworkConfig, shapes: Any) -> Any:
     else:
         params = TrainedWeights(base.path, which=base.which).read(shapes)
     for path in base.merged:
-        params = merge_low_rank(params, _read_low_rank(path, network))
+        params = merge_low_rank(params, read_lora(path, network))
     return params
-
-
-def _read_low_rank(path: str, network: NetworkConfig, *, which: str = "ema") -> dict[str, LowRank]:
-    """Returns the matrices of a LoRA run, or of a file in the layout of others, as numpy arrays."""
-    if not Path(path).is_dir():
-        return load_low_rank(path, network)
-    weights = TrainedWeights(path, which=which)
-    lora = weights.meta.config.lora
-    if not lora.rank:
-        raise InputError(f"{path}: all its weights are trained, expected a LoRA")
-    shapes = build_abstract(dataclasses.replace(network, lora=lora)).params
-    return find_low_rank(weights.read(split_params(shapes).trained), lora)

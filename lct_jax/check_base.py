@@ -5,8 +5,7 @@
 Config, names, shapes and dtypes of the network, the VAE and the tokenizer are read; of the large files headers alone.
 `--out` gets `config.json`, which `--config` of every program takes, and `base.json`, which says which base it was and
 for which chips the settings are: those of `--topology`, or those that this runs on. Without `--config` the settings are
-those of the base's family (docs/bases.md). A config.json
-that is there is kept, so that it may be edited.
+those of the base's family (docs/bases.md). A config.json that is there is kept, so that it may be edited.
 """
 
 from __future__ import annotations

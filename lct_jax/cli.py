@@ -90,6 +90,17 @@ def define_path(name: str, help: str, *, required: bool = False) -> flags.FlagHo
     )
 
 
+def define_loras() -> flags.FlagHolder:
+    """Defines the flag `--add_lora=PATH[:WEIGHT]`, which may be given several times; its value is a list of texts."""
+    return flags.DEFINE_multi(
+        _LocalPath("add_lora"),
+        flags.ArgumentSerializer(),
+        "add_lora",
+        [],
+        "LoRA to add, a file or a run, as PATH or PATH:WEIGHT; may be given several times.",
+    )
+
+
 def define_sampling() -> Callable[[], dict[str, Any]]:
     """Defines a flag for every field of the sampling config.
 

@@ -4,7 +4,8 @@
     python sample.py --checkpoint=DIR --script=FILE --texts=texts.safetensors --out=OUT
 
 `--checkpoint` is what `sample.py` takes; only its config is read, and of a published base config.json alone has to be
-there. The file holds the tokens of all prompts and of the negative ones, and which encoder made them.
+there. The file holds the tokens of all prompts and of the negative ones, and which encoder made them. With `--mode`
+they are those of another mode of `sample.py` (docs/baselines.md).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from lct_jax.encoders.text_file import save_texts
 from lct_jax.model_files import open_encoder, read_model_config
 from lct_jax.paths import local_path
 from lct_jax.sampling.encode_script import choose_settings, list_texts
+from lct_jax.sampling.modes import MODES
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
 SCRIPTS = flags.DEFINE_multi_string("script", None, "Scripts (YAML or JSON).", required=True)
+MODE = flags.DEFINE_enum("mode", None, sorted(MODES), "Of sample.py, where its prompts are others.")
 OUT = define_path("out", "File to write.", required=True)
 NEGATIVE_SCENE = flags.DEFINE_string("negative_scene", None, "sampling.negative_scene of the run")
 NEGATIVE_SHOT = flags.DEFINE_string("negative_shot", None, "sampling.negative_shot of the run")
@@ -41,7 +44,10 @@ def main(argv: Sequence[str]) -> None:
     texts = [
         text
         for script in scripts
-        for text in list_texts(script, choose_settings(script, config.sampling, flags_given))
+        for text in list_texts(
+            MODES[MODE.value or script.sampler.get("mode", "joint")].arrange(script),
+            choose_settings(script, config.sampling, flags_given),
+        )
     ]
     encoder = open_encoder(config, encoder=ENCODER.value)
     count = save_texts(Path(OUT.value), encoder, texts)

@@ -7,7 +7,7 @@
 The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in place of
 a run's folder. The folder has the names and shapes in which the family's weights are published (docs/bases.md), and
 `train.py` takes it as well. Of a LoRA run these two are the whole network, with the LoRA merged into its base; "peft"
-and "kohya" are the LoRA alone, in the keys that diffusers or ComfyUI load.
+and "kohya" are the LoRA alone, in the keys that diffusers or ComfyUI load. Each `--add_lora=PATH[:WEIGHT]` is added.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pathlib import Path
 from absl import flags
 
 from lct_jax.backbones.load import find_published, save_published
-from lct_jax.backbones.lora import find_low_rank, merge_low_rank
+from lct_jax.backbones.lora import concatenate, find_low_rank, merge_low_rank
 from lct_jax.backbones.lora_files import save_low_rank
 from lct_jax.backbones.registry import build_abstract
-from lct_jax.base import OpenedWeights, open_weights, read_low_rank
-from lct_jax.cli import define_path, run
+from lct_jax.base import OpenedWeights, open_weights, stack_loras
+from lct_jax.cli import define_loras, define_path, run
 from lct_jax.config import LoraConfig
 from lct_jax.errors import InputError
+from lct_jax.loras import read_lora, read_run
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import save_weights
 from lct_jax.training.state import split_params
@@ -33,6 +34,7 @@ from lct_jax.training.state import split_params
 CHECKPOINT = define_path("checkpoint", "Folder of a run.", required=True)
 OUT = define_path("out", "File or folder to write.", required=True)
 BASE = define_path("base", "Base of a LoRA run, where it was moved after training.")
+LORAS = define_loras()
 LAYOUT = flags.DEFINE_enum(
     "layout",
     "ours",
@@ -53,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
     if LAYOUT.value in ("peft", "kohya"):
         export_low_rank(trained)
     else:
-        export_whole(open_weights(CHECKPOINT.value, which=WEIGHTS.value, base=BASE.value))
+        weights = open_weights(CHECKPOINT.value, which=WEIGHTS.value, base=BASE.value)
+        export_whole(stack_loras(weights, LORAS.value))
     print(f"{OUT.value}: {WEIGHTS.value} of step {trained.step}")
 
 
@@ -61,8 +64,9 @@ def export_low_rank(trained: TrainedWeights) -> None:
     """Writes the LoRA of a run; its base need not be there."""
     if BASE.value is not None:
         raise InputError(f"--base: found {BASE.value}, expected none with --layout={LAYOUT.value}")
-    matrices = read_low_rank(CHECKPOINT.value, trained.meta, which=WEIGHTS.value)
     network = trained.meta.config.network
+    own = read_run(CHECKPOINT.value, trained.meta, which=WEIGHTS.value)
+    matrices = concatenate([own, *(read_lora(text, network) for text in LORAS.value)])
     save_low_rank(Path(OUT.value), matrices, network, keys=LAYOUT.value, dtype=DTYPE.value)
 
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from lct_jax.errors import InputError, one_line
+from lct_jax.errors import InputError, make_folder, one_line
 
 # Bytes of a piece that `hash_samples` reads, and their number.
 _PIECE, _PIECES = 4096, 256
@@ -58,7 +58,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     """
     unfinished = _temporary(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    make_folder(unfinished)
     try:
         yield unfinished
         shutil.rmtree(folder, ignore_errors=True)
@@ -103,8 +103,7 @@ def lock(file: IO[Any], *, wait: bool) -> str | None:
 
     Returns:
         None; or the system's message where the file system has no locks, such as Lustre mounted without `-o flock`.
-            Then
-        nothing guards the file, and the caller must do without.
+            Then nothing guards the file, and the caller must do without.
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is False.

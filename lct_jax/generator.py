@@ -29,7 +29,6 @@ from lct_jax.directing.script import Script, load_script
 from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
-from lct_jax.model_files import open_model
 from lct_jax.sampled_scene import SampledScene
 from lct_jax.sampling.encode_script import choose_settings, make_request
 from lct_jax.sampling.modes import MODES
@@ -69,35 +68,6 @@ class Generator:
         self.config: Config = meta.config
         self.spec = describe(meta.config.network)
         self._read, self._identify, self._placed = read, identify, None
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: str | Path,
-        *,
-        codec: str | Path | None = None,
-        encoder: str | Path | None = None,
-        texts: str | Path | None = None,
-        weights: str = "ema",
-        base: str | Path | None = None,
-    ) -> Generator:
-        """Returns the generator of a run's folder, of weights saved by `lct_jax.export`, or of a published base.
-
-        Args:
-            checkpoint: the folder or the file.
-            codec: file with the codec's weights; None takes those in the run's folder or in the base's.
-            encoder: folder with the text encoder's files; None takes the one that the run's config names.
-            texts: file of encoded texts (`lct_jax.encode_texts`), with which no encoder is read.
-            weights: "ema" or "params", of a run's folder.
-            base: the base of a LoRA run, where it was moved after training.
-
-        Raises:
-            InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
-        """
-        files = open_model(
-            checkpoint, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
-        )
-        return cls(**files._asdict())
 
     def sample(
         self,

@@ -7,14 +7,14 @@ files and family, single shots as its publishers do, and scenes although it was 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lct_jax.backbones.load import is_published, load_published
 from lct_jax.backbones.pipeline import read_pipeline
 from lct_jax.backbones.registry import describe
-from lct_jax.base import open_weights
+from lct_jax.base import OpenedWeights, open_weights, stack_loras
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec, load_codec
 from lct_jax.config import Config
@@ -55,23 +55,33 @@ def open_model(
     texts: str | Path | None = None,
     weights: str = "ema",
     base: str | Path | None = None,
+    loras: Sequence[str] = (),
 ) -> ModelFiles:
     """Opens a run's folder, weights saved by `lct_jax.export`, or the folder of a published base.
 
-    Args:
-        checkpoint: the folder or the file.
-        codec: the codec's weights; None takes those in the run's folder or in the base's.
-        encoder: the folder of the text encoder; None takes the one that the config names.
-        texts: a file of encoded texts that takes the encoder's place; None reads the encoder.
-        weights: "ema" or "params", of a run's folder.
-        base: the base of a LoRA run; None takes it from where it was when the run was trained.
-
-    Raises:
-        InputError: files are missing or damaged, or the codec or the encoder are not those of the run.
+    Arguments and errors are those of `lct_jax.load`.
     """
     origin = Path(checkpoint)
     if is_published(origin):
-        return _open_base(origin, codec=codec, encoder=encoder, texts=texts)
+        files = _open_base(origin, codec=codec, encoder=encoder, texts=texts)
+    else:
+        files = _open_run(
+            origin, codec=codec, encoder=encoder, texts=texts, weights=weights, base=base
+        )
+    below = OpenedWeights(files.meta, files.read, None, files.identify)
+    stacked = stack_loras(below, loras)
+    return files._replace(meta=stacked.meta, read=stacked.read, identify=stacked.identify)
+
+
+def _open_run(
+    origin: Path,
+    *,
+    codec: str | Path | None,
+    encoder: str | Path | None,
+    texts: str | Path | None,
+    weights: str,
+    base: str | Path | None,
+) -> ModelFiles:
     if origin.is_file() and codec is None:
         raise InputError(
             f"--codec: missing, expected the codec of the run that {origin} comes from"
@@ -130,5 +140,5 @@ def _open_base(
     found_encoder = open_encoder(config, encoder=encoder, texts=texts)
     meta = Meta(config, found_codec.identity, found_encoder.identity, config.prepare.fps, credit="")
     read = functools.partial(load_published, folder, config.network)
-    told = lambda: hash_samples(sorted(folder.rglob("*.safetensors")))
-    return ModelFiles(meta, read, found_codec, found_encoder, str(folder), told)
+    identify = lambda: hash_samples(sorted(folder.rglob("*.safetensors")))
+    return ModelFiles(meta, read, found_codec, found_encoder, str(folder), identify)

@@ -1,4 +1,4 @@
-"""Files in installed packages that are used for their weights alone: found, and never imported."""
+"""Finds files in installed packages that are used for their weights alone; nothing of them is imported."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Annotated
 from lct_jax.errors import InputError
 
 _IS_PATH = "a path of this machine's file systems"
-# The type of a config's field that holds a path; `settings.build` passes its value through `local_path`.
+# The type of a config's field that holds a path; `config.fields.build` passes its value through `local_path`.
 LocalPath = Annotated[str, _IS_PATH]
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")

@@ -16,6 +16,7 @@ import numpy as np
 
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import SamplingConfig
+from lct_jax.data.panels import cut_panels
 from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
@@ -26,6 +27,7 @@ from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import FullPass, Shot, sample_scene
 from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.schedule import Window, drop_pictures
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
 from lct_jax.scene_files.record import MANIFEST, SceneRecord, Take
@@ -193,7 +195,8 @@ class SampledScene:
     @property
     def missing_steps(self) -> int:
         """The steps that are left, for a progress bar."""
-        left = [w for w in self.windows if w.denoised and not {*w.denoised} <= self._done.keys()]
+        windows = self._find_left()
+        left = [w for w in windows if w.denoised and not {*w.denoised} <= self._done.keys()]
         return len(left) * (len(self.times) - 1)
 
     def describe(self, folder: Path) -> dict[str, Any]:
@@ -228,8 +231,12 @@ class SampledScene:
             scene = dataclasses.replace(self.inputs, layout=self.animator.config.layout)
             videos = FullPass(forward, scene, _make_times(self.animator, self.sampling))
             executor = TwoNetworks(executor, videos, self.request)
-        yield from sample_scene(
-            executor, self.inputs, self.windows, on_step=on_step, done=self._done
+        windows = self._find_left()
+        yield from sample_scene(executor, self.inputs, windows, on_step=on_step, done=self._done)
+
+    def _find_left(self) -> tuple[Window, ...]:
+        return drop_pictures(
+            self.request, self.windows, own=len(self.script.shots), done=self._done
         )
 
     def _take_over(self, number: int, source: np.ndarray) -> np.ndarray:
@@ -283,11 +290,6 @@ def describe_sampling(
         },
         "model": generator.identify(),
     }
-
-
-def cut_panels(frames: np.ndarray, panels: int) -> list[np.ndarray]:
-    """Returns the pictures that stand one above the other in frames [T, height, width, 3], from the top."""
-    return np.split(frames, panels, axis=1)
 
 
 def _make_times(generator: Generator, sampling: SamplingConfig) -> np.ndarray:

@@ -37,6 +37,8 @@ ZLIB = b"\x78"
 # A machine with any of these may have TPUs, and JAX must look for them.
 TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 TPU_VARIABLES = ("TPU_", "CLOUD_TPU_", "PJRT_DEVICE")
+# Where libtpu is installed, the import of JAX sets these two, and the second one only where it finds no TPU.
+SET_BY_JAX = ("TPU_LIBRARY_PATH", "TPU_SKIP_MDS_QUERY")
 
 
 def define_compilation_cache() -> None:
@@ -146,5 +148,6 @@ def skip_missing_tpu() -> None:
 
 def may_have_tpu(environment: Mapping[str, str], files: tuple[str, ...] = TPU_FILES) -> bool:
     """Returns whether there is a device file of a TPU, or a variable that is set where there are some."""
-    named = any(name.startswith(TPU_VARIABLES) for name in environment)
+    names = environment.keys() - set(SET_BY_JAX)
+    named = any(name.startswith(TPU_VARIABLES) for name in names)
     return named or any(glob.glob(pattern) for pattern in files)

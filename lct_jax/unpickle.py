@@ -31,7 +31,7 @@ _ALLOWED = {
 
 
 class _Tensor(NamedTuple):
-    """Is a tensor of PyTorch whose numbers are not read yet: a view of a storage, with offset and strides in
+    """A tensor of PyTorch whose numbers are not read yet: a view of a storage, with offset and strides in
     elements."""
 
     storage: _Storage

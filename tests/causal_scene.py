@@ -47,7 +47,7 @@ def make_request(
     shots: int,
     *,
     given: tuple[int, ...] = (),
-    ties: dict[int, ShotLinks] | None = None,
+    links: dict[int, ShotLinks] | None = None,
     alike: bool = False,
     bare: bool = False,
     network: NetworkConfig = TINY,
@@ -66,7 +66,7 @@ def make_request(
                 prompt=make_prompt(rng, 1 + number % 5, 2),
                 grid=grid,
                 given=clean if number in given else None,
-                ties=(ties or {}).get(number, ShotLinks()),
+                links=(links or {}).get(number, ShotLinks()),
             )
         )
     prompt = None if bare else make_prompt(rng, 5, 3)

@@ -145,6 +145,11 @@ def truncated(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
     handler.wfile.write(data)
 
 
+def raw(data: bytes) -> Reply:
+    """Returns a reply with a body of these bytes."""
+    return lambda handler, _: _send_bytes(handler, 200, data, "application/json")
+
+
 def _send(handler: BaseHTTPRequestHandler, code: int, value: object, **headers: str) -> None:
     _send_bytes(handler, code, json.dumps(value).encode(), "application/json", **headers)
 

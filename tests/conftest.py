@@ -14,6 +14,7 @@ _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_le
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
 import multiprocessing.process
+import signal
 import subprocess
 
 import jax
@@ -25,6 +26,9 @@ from shared_folder import open_shared_folder
 from lct_jax.distributed.sharding import make_mesh
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A shell's background job ignores Ctrl-C, and so would all programs that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _STARTS = (
     (subprocess.Popen, "__init__"),
     (multiprocessing.process.BaseProcess, "start"),
@@ -33,6 +37,10 @@ _STARTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell script starts commands in the background with SIGINT ignored, and the programs of a test would inherit
+    # that: none of them would end by Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     close = open_shared_folder()
     if close is not None:
         config.add_cleanup(close)

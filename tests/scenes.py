@@ -7,7 +7,7 @@ others, packed alone, or given to the dense reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -64,6 +64,10 @@ TINY_WAN = NetworkConfig(
     ),
     layout=LayoutConfig(scene_span=8, shot_span=6, positions="temporal", prompts="own"),
     compute=ComputeConfig(dtype="float32", remat="none"),
+)
+# The same network, told the frame rate.
+TINY_SKYREELS = replace(
+    TINY_WAN, backbone=replace(TINY_WAN.backbone, release="skyreels_v2", fps=24)
 )
 FAMILIES = {"mmdit": TINY, "wan": TINY_WAN}
 LORA = LoraConfig(rank=3, alpha=6.0, base_dtype="float32")

@@ -1,10 +1,11 @@
-"""The directions of import between rooms, read from the source without importing it.
+"""The directions of import between rooms, read from the source without importing it, and the lengths of files.
 
 A room is a module or a package directly under `lct_jax/`. The table below is the whole rule; docs/architecture.md shows
 the same table to readers, and a test compares the two.
 """
 
 import ast
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -112,6 +113,7 @@ ENTRY_POINTS = (
     "retake",
     "session",
     "base",
+    "loras",
     "model_files",
     "encode_texts",
     "direct",
@@ -131,9 +133,11 @@ ENTRY_POINTS = (
     "evaluation/directing",
     "evaluation/sample_row",
     "evaluation/page",
+    "evaluation/grid",
 )
 
 
+@functools.cache
 def find_rooms() -> dict[str, list[Path]]:
     """Returns the source files of every room."""
     rooms = {p.stem: [p] for p in PACKAGE.glob("*.py") if p.stem != "__init__"}
@@ -152,25 +156,32 @@ def find_entry(name: str) -> list[Path]:
     return [module] if module.exists() else sorted((PACKAGE / name).rglob("*.py"))
 
 
-def read_imports(source: str) -> list[str]:
+@functools.cache
+def find_import_statements(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Returns the import statements of a source, anywhere in it."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def read_imports(path: Path) -> list[str]:
     """Returns the modules of lct_jax that a source imports anywhere in it, without the leading `lct_jax.`."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in find_import_statements(path):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert not node.level, f"line {node.lineno}: a relative import, expected lct_jax..."
             whole = node.module == "lct_jax"  # `from lct_jax import flow` names a room
             found += [f"lct_jax.{a.name}" for a in node.names] if whole else [node.module]
     return [name.removeprefix("lct_jax.") for name in found if name.split(".")[0] == "lct_jax"]
 
 
-def find_breaches(room: str, source: str) -> list[str]:
+def find_breaches(room: str, path: Path) -> list[str]:
     """Returns the imports of a source that its room may not make."""
     allowed = (room, *MAY_IMPORT[room])
     return [
         name
-        for name in read_imports(source)
+        for name in read_imports(path)
         if not any(name == entry or name.startswith(f"{entry}.") for entry in allowed)
     ]
 
@@ -178,7 +189,7 @@ def find_breaches(room: str, source: str) -> list[str]:
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_room_imports_only_what_it_may(room):
     files = find_rooms()[room]
-    breaches = {str(p.relative_to(ROOT)): find_breaches(room, p.read_text()) for p in files}
+    breaches = {str(p.relative_to(ROOT)): find_breaches(room, p) for p in files}
     assert {path: names for path, names in breaches.items() if names} == {}
 
 
@@ -192,16 +203,16 @@ def test_only_entry_points_import_an_entry_point():
     for name in ENTRY_POINTS:
         entry = name.replace("/", ".")
         for path in {*PACKAGE.rglob("*.py")} - free:
-            found = read_imports(path.read_text())
+            found = read_imports(path)
             assert not [i for i in found if i == entry or i.startswith(f"{entry}.")], path
 
 
 def test_nothing_imports_the_tests_or_the_scripts():
     forbidden = {"train", "sample", "evaluate", "tests", "configs"}
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for node in find_import_statements(path):
+            whole = isinstance(node, ast.Import)
+            names = [a.name for a in node.names] if whole else [node.module]
             assert not forbidden & {name.split(".")[0] for name in names}, path
 
 
@@ -221,3 +232,13 @@ def test_private_names_of_jax_are_used_in_one_file_only():
     sources = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.py")]
     found = [path.name for path in sources if private.search(path.read_text())]
     assert found == ["jax_internals.py"]
+
+
+def test_no_source_has_more_than_300_lines():
+    folders = ("lct_jax", "tests", "configs", "benchmarks")
+    sources = [
+        *ROOT.glob("*.py"),
+        *(p for folder in folders for p in (ROOT / folder).rglob("*.py")),
+    ]
+    lengths = {str(p.relative_to(ROOT)): p.read_text().count("\n") for p in sources}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}

@@ -20,7 +20,16 @@ from causal_scene import (
 )
 from flax import nnx
 from gradient import check_near, compile_gradient
-from scenes import FAMILIES, LORA, Scene, TinyModel, make_scenes, pack_scenes, split_scenes
+from scenes import (
+    FAMILIES,
+    LORA,
+    TINY_SKYREELS,
+    Scene,
+    TinyModel,
+    make_scenes,
+    pack_scenes,
+    split_scenes,
+)
 
 from lct_jax.attention.mask import visible
 from lct_jax.backbones.lora import is_low_rank
@@ -38,15 +47,17 @@ CONTEXTS = ("full", "causal")
 
 
 WITH_LORA = {f"{name} with a LoRA": replace(config, lora=LORA) for name, config in FAMILIES.items()}
-NETWORKS = FAMILIES | WITH_LORA
+# What differs from another network by little is tested as thoroughly, in the slow tier.
+VARIANTS = {"skyreels": TINY_SKYREELS} | WITH_LORA
+NETWORKS = FAMILIES | VARIANTS
 
 
 @pytest.fixture(
-    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in WITH_LORA)],
+    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)],
     scope="module",
 )
 def model(request) -> TinyModel:
-    """The small network of a family, with random weights everywhere; in the slow tier also with a LoRA."""
+    """The small network of a family, with random weights everywhere; in the slow tier its variants too."""
     return TinyModel(NETWORKS[request.param])
 
 

@@ -16,11 +16,11 @@ from test_sampling import CONFIG, Recorder, make_request, run, window
 from tiny_generator import SAMPLING, make_generator
 
 from lct_jax.config import LayoutConfig
+from lct_jax.data.panels import cut_panels
 from lct_jax.directing.prompts import Begin, GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.generator import Generator
-from lct_jax.sampled_scene import cut_panels
 from lct_jax.sampling.baselines import (
     ReferencePass,
     SharedPass,
@@ -30,7 +30,13 @@ from lct_jax.sampling.baselines import (
     weigh_references,
 )
 from lct_jax.sampling.request import SceneRequest, ShotLinks
-from lct_jax.sampling.schedule import Window, plan_apart, plan_key_frames, plan_references
+from lct_jax.sampling.schedule import (
+    Window,
+    drop_pictures,
+    plan_apart,
+    plan_key_frames,
+    plan_references,
+)
 
 NAMED = frozenset({"Anna"})
 PICTURE = {"history": (), "is_key": True}
@@ -42,13 +48,13 @@ SCRIPT = Script(
 
 def with_references(request: SceneRequest) -> SceneRequest:
     """Returns four shots as two of the film, of which the second names Anna, and pictures of Anna and of the quay."""
-    ties = {
+    links = {
         0: ShotLinks(place="quay", history=()),
         1: ShotLinks(characters=NAMED, place="quay", history=()),
         2: ShotLinks(characters=NAMED, picture_of="Anna", **PICTURE),
         3: ShotLinks(picture_of="quay", **PICTURE),
     }
-    return tie(request, ties)
+    return tie(request, links)
 
 
 def test_each_shot_is_sampled_with_pictures_of_what_it_names_and_no_other_shot():
@@ -155,6 +161,15 @@ def test_key_frames_are_one_window_at_one_place_and_each_shot_is_alone_behind_th
         Window(shots=(2, 3), denoised=(2, 3)),
         *(Window(shots=(shot,), denoised=(shot,)) for shot in (0, 1, 4, 5)),
     )
+
+
+def test_pictures_are_sampled_for_shots_that_are_left_alone():
+    request = make_key_frames()
+    plan = plan_key_frames(request, CONFIG)
+    drop = lambda *done: [w.shots for w in drop_pictures(request, plan, own=2, done=done)]
+    assert drop() == [(2, 3), (0,), (1,)]
+    assert drop(0) == [(2, 3), (0,), (1,)]
+    assert drop(0, 1) == [(0,), (1,)]
 
 
 class RecordingBackbone:

@@ -6,12 +6,8 @@ import json
 
 import pytest
 
-from lct_jax.data.footage.captions import (
-    Caption,
-    caption_from_lines,
-    count_unused,
-    read_lines,
-)
+from lct_jax.data.footage.caption_files import read_lines
+from lct_jax.data.footage.captions import Caption, caption_from_lines, count_unused
 from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.errors import InputError
 
@@ -64,6 +60,9 @@ BREAKS = (
     "\x1c",
     "\x1e",
     " \u2028\t",
+    "\x00",
+    "\x1b\x07",
+    " \x9f ",
     "\\n",
     "\\r\\n",
 )
@@ -124,6 +123,21 @@ def test_tables_as_spreadsheets_write_them(tmp_path, encoding, delimiter):
         ("a.captions.jsonl", '{"story": "Character 2 digs."}', "story: mentions 'Character 2'"),
         ("a.captions.csv", "start,prompt\nx,y", "line 2: start: found 'x', expected seconds"),
         ("a.captions.csv", "prompt\nx,y", "line 2: more columns than the header names"),
+        (
+            "a.captions.csv",
+            "A dog, digging.\n",
+            "line 1: found 'a dog', expected a header: expected",
+        ),
+        ("a.captions.csv", "start,promt\n0,x", "line 1: found 'promt', expected a header: did you"),
+        (
+            "a.captions.csv",
+            "sep=;\nstart;prompt\nx;y",
+            "line 3: start: found 'x', expected seconds",
+        ),
+        ("a.captions.jsonl", f'{{"end": 1{"0" * 400}}}', "end: found 1000000"),
+        ("a.captions.jsonl", f'{{"end": 1{"0" * 5000}}}', "line 1: not JSON (Exceeds the limit"),
+        ("a.captions.jsonl", "[" * 100_000, "line 1: not JSON (thousands of lists or objects lie"),
+        ("a.captions.jsonl", "{\0", "begins with a NUL byte, as UTF-16 without its mark"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, name, text, expected):
@@ -132,6 +146,13 @@ def test_a_bad_line_is_named(tmp_path, name, text, expected):
         read_lines(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert expected in str(caught.value)
+
+
+def test_a_line_that_names_the_delimiter_is_no_header(tmp_path):
+    path = tmp_path / "a.captions.csv"
+    path.write_text("\ufeffsep=;\r\nstart;prompt\r\n0,5;One, two, three.\r\n", encoding="utf-8")
+    (line,) = read_lines(path)
+    assert (line.start, line.prompt) == (0.5, "One, two, three.")
 
 
 def test_invalid_utf8_is_named_by_its_line(tmp_path):

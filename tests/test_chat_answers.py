@@ -9,6 +9,7 @@ from chat_asks import ASKED, GOOD, KEY, count, fail, make_chat
 from chat_server import (
     answer,
     message,
+    raw,
     serve_chat,
 )
 
@@ -45,6 +46,13 @@ def test_a_cut_off_answer_is_named_and_asked_again(tmp_path):
         )
 
 
+@pytest.mark.parametrize("bad", ['{"count": "\\ud83d"}', "\ud83d", '{"count":' * 100_000])
+def test_an_answer_that_no_text_or_reader_takes_is_asked_again(tmp_path, bad):
+    with serve_chat([message(content=bad), answer({"count": 3})]) as server:
+        assert make_chat(server.url, tmp_path).ask(ASKED, count) == 3
+    assert server.asked[1]["messages"][-2]["content"] == bad.replace("\ud83d", "?")
+
+
 @pytest.mark.parametrize(
     "good",
     [
@@ -58,6 +66,9 @@ def test_a_cut_off_answer_is_named_and_asked_again(tmp_path):
         message(content=[{"type": "thinking", "thinking": "Hm."}, '{"count"', {"text": ": 3}"}]),
         message(content={"count": 3}),
         message(content=None, reasoning_content=GOOD),
+        message(content=f"[{GOOD}]"),
+        message(content=GOOD, usage={"prompt_tokens": float("inf"), "completion_tokens": "x"}),
+        raw(b"\xef\xbb\xbf" + b'{"choices": [{"message": {"content": "{\\"count\\": 3}"}}]}'),
         message(usage={"prompt_tokens": 9, "completion_tokens": None}, content=GOOD),
         message(usage={"prompt_tokens": "9"}, content="\ufeff" + GOOD),
     ],

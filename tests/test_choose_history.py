@@ -17,13 +17,13 @@ CONFIG = SamplingConfig()
 RELEVANT = dataclasses.replace(CONFIG, history="relevant")
 
 
-def make_request(ties: list[ShotLinks], *, topics: list[int] | None = None) -> SceneRequest:
+def make_request(links: list[ShotLinks], *, topics: list[int] | None = None) -> SceneRequest:
     """Returns shots of two text and four video tokens; prompts of one topic are equal, others orthogonal."""
-    topics = topics or [0] * len(ties)
+    topics = topics or [0] * len(links)
     text = lambda topic: np.tile(np.eye(8, dtype=np.float32)[topic], (2, 1))
     shots = (
-        ShotRequest(Prompt(text(topic), text(7)), grid=(1, 2, 2), ties=tie)
-        for tie, topic in zip(ties, topics, strict=True)
+        ShotRequest(Prompt(text(topic), text(7)), grid=(1, 2, 2), links=tie)
+        for tie, topic in zip(links, topics, strict=True)
     )
     return SceneRequest(prompt=None, shots=tuple(shots), channels=1)
 
@@ -64,9 +64,9 @@ def test_the_first_shot_sees_nothing():
     ],
 )
 def test_relevant_history_by_named_links_then_shared_ones(last, expected):
-    ties = [ShotLinks(), cast("Ana", "Bo"), ShotLinks(place="quay"), cast("Bo"), ShotLinks(), last]
+    links = [ShotLinks(), cast("Ana", "Bo"), ShotLinks(place="quay"), cast("Bo"), ShotLinks(), last]
     config = dataclasses.replace(RELEVANT, history_shots=1)
-    assert choose_history(make_request(ties), 5, config) == (expected,)
+    assert choose_history(make_request(links), 5, config) == (expected,)
 
 
 def give(
@@ -103,9 +103,15 @@ def test_relevant_history_by_prompt_similarity():
 
 
 def test_relevant_history_by_shared_characters():
-    ties = [cast("Ana", "Bo", "Cy"), cast("Ana"), cast("Ana", "Bo"), ShotLinks(), cast("Ana", "Bo")]
+    links = [
+        cast("Ana", "Bo", "Cy"),
+        cast("Ana"),
+        cast("Ana", "Bo"),
+        ShotLinks(),
+        cast("Ana", "Bo"),
+    ]
     config = dataclasses.replace(RELEVANT, history_shots=2)
-    assert choose_history(make_request(ties), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2
+    assert choose_history(make_request(links), 4, config) == (0, 2)  # 2/3 and 2/2 before 1/2
 
 
 def test_a_history_that_the_script_names_is_taken_as_it_is():
@@ -116,9 +122,9 @@ def test_a_history_that_the_script_names_is_taken_as_it_is():
 
 
 def test_pictures_of_whom_a_shot_names_are_seen_besides_a_named_history():
-    ties = [ShotLinks(), ShotLinks(characters=frozenset({"Ana"}), history=(0,))]
+    links = [ShotLinks(), ShotLinks(characters=frozenset({"Ana"}), history=(0,))]
     pictures = [ShotLinks(picture_of="Ana"), ShotLinks(picture_of="Rui")]
-    assert choose_history(make_request([*ties, *pictures]), 1, CONFIG) == (0, 2)
+    assert choose_history(make_request([*links, *pictures]), 1, CONFIG) == (0, 2)
 
 
 def test_a_named_history_longer_than_the_window_is_refused():

@@ -177,3 +177,26 @@ def test_a_process_without_peers_ends_within_the_join_timeout():
         2,
         f"process: error: --coordinator=auto: {said} --coordinator=HOST:PORT --processes=N --process_id=I\n",
     )
+
+
+def test_a_missing_flag_is_named():
+    said = "--processes (or JAX_NUM_PROCESSES), --process_id (or JAX_PROCESS_ID): missing"
+    assert run_one("--coordinator=127.0.0.1:1") == (2, f"error: {said} beside --coordinator\n")
+
+
+def test_two_processes_with_one_number_are_refused():
+    port = find_port()
+    common = (f"--coordinator=127.0.0.1:{port}", "--processes=3", "--join_timeout=20")
+    numbers = (0, 1, 1)
+    processes = Pair(
+        tuple(
+            start_program(PROGRAM, "return", *common, f"--process_id={n}", environment=PATHS)
+            for n in numbers
+        )
+    )
+    results = processes.wait()
+    assert [result.code for result in results] == [2, 2, 2]
+    absent = "one process or more of 3 did not come within 20 s"
+    twice = "two processes were started as process 1"
+    said = sorted(result.stderr.strip().partition("error: ")[2] for result in results)
+    assert said == [absent, absent, twice]

@@ -12,10 +12,8 @@ from lct_jax.directing.formats import (
     read_holocine,
     read_shots,
     read_story,
-    read_table,
     write_holocine,
     write_story,
-    write_table,
 )
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
 from lct_jax.directing.save_script import save_script
@@ -103,68 +101,6 @@ def test_a_script_is_written_as_holocine_reads_it():
         TEXTS,
         [37, 41, 21],
     )
-
-
-# ---- tables ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("layout", "header", "row", "first"),
-    [
-        (
-            "shotstream",
-            "shot_num_from_caption,json_path,frame_number",
-            '3,{}.captions.json,"[[0, 37], [37, 78], [78, 99]]"',
-            "shot1",
-        ),
-        (
-            "multishotmaster",
-            "gemini_caption,shot_groups",
-            '{}.captions.json,"[[0, 37], [37, 78], [78, 99]]"',
-            "shot0",
-        ),
-    ],
-)
-def test_a_table_is_written_and_read(tmp_path, layout, header, row, first):
-    files, notes = write_table(SCRIPT, "bakery", layout=layout)
-    assert files["bakery.csv"] == f"{header}\n{row.format('bakery')}\n"
-    captions = json.loads(files["bakery.captions.json"])
-    assert list(captions)[:2] == ["global_caption", first]
-    assert notes[0] == f"place: of shots 1, 2, 3: has no place in {layout}"
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    ((script, notes),) = read_table(tmp_path / "bakery.csv")
-    assert (texts_of(script), lengths_of(script)) == (TEXTS, [37, 41, 21])
-    assert (script.prompt, notes) == (SCRIPT.prompt, ())
-
-
-def test_a_table_of_several_scenes_names_files_from_a_folder_above(tmp_path):
-    folder = tmp_path / "demo/testdata"
-    folder.mkdir(parents=True)
-    for name in "ab":
-        captions = {"global_caption": "A quay.", "shot1": f"{name}.", "shot2": "A gull."}
-        (folder / f"{name}.json").write_text(json.dumps({"video_path": "x.mp4", **captions}))
-    rows = [f'2,demo/testdata/{name}.json,x.mp4,"[[0, 56], [60, 81]]"' for name in "ab"]
-    table = folder / "set.csv"
-    table.write_text(
-        "\n".join(["shot_num_from_caption,json_path,video_path,frame_number", *rows]) + "\n"
-    )
-    found = list(read_table(table))
-    assert [texts_of(script) for script, _ in found] == [["a.", "A gull."], ["b.", "A gull."]]
-    assert lengths_of(found[0].script) == [57, 21]
-    assert found[0].notes == (
-        f"{table}: line 2: video_path: has no place in a script",
-        "video_path: has no place in a script",
-        "global_caption: is one text, and stands whole in the environment",
-        "frames: shots of 56, 21 frames last 57, 21, which are 4n + 1 here",
-    )
-
-
-def test_shots_without_a_length_get_one_in_a_table():
-    script = Script(None, (ShotPrompt("A gull lands."),))
-    files, notes = write_table(script, "x", layout="shotstream")
-    assert "[[0, 81]]" in files["x.csv"]
-    assert notes == ("frames: shots 1 have none and get 81",)
 
 
 # ---- stories ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from footage_files import write_footage
@@ -16,7 +17,7 @@ from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
 from lct_jax.media.frame_rate import count_frames, find_counted, first_frame, read_rate, snap_time
-from lct_jax.media.frames import iter_seen, read_own_rate
+from lct_jax.media.frames import iter_at_rate, iter_seen, read_own_rate
 
 NTSC = Fraction(24000, 1001)
 
@@ -101,6 +102,35 @@ def test_a_list_of_cuts_counts_as_a_scene_file_does(tmp_path):
 def test_the_rate_of_a_video_is_exact(tmp_path):
     path = write_film(tmp_path, ".mkv", NTSC, [10, 10])
     assert abs(read_own_rate(path) - NTSC) < Fraction(1, 10)
+
+
+def test_the_rate_of_a_video_whose_timestamps_are_rounded_is_the_one_that_was_meant(tmp_path):
+    """FLV counts milliseconds and names no rate: FFmpeg's average of this one is 983/41."""
+    path = write_film(tmp_path, ".flv", NTSC, [35, 35])
+    assert read_own_rate(path) == NTSC
+
+
+@pytest.mark.parametrize(("ticks", "rate"), [(30, 30), (24, 24), (60, 30)])
+def test_uneven_frames_on_a_coarse_clock_are_shown_when_they_begin(tmp_path, ticks, rate):
+    """A screen recorder leaves out what does not change, and counts time in whole frames of its own rate."""
+    path, tick = tmp_path / "a.mp4", Fraction(1, ticks)
+    begins = np.flatnonzero(np.random.default_rng(0).random(120) < 0.4).tolist()
+    begins = [place - begins[0] for place in begins]
+    options = {"video_track_timescale": str(ticks)}
+    with av.open(str(path), "w", options=options) as file:
+        stream = file.add_stream("libx264", rate=rate)
+        stream.width = stream.height = 16
+        stream.pix_fmt, stream.options = "yuv420p", {"bf": "0", "crf": "1"}
+        stream.codec_context.time_base = tick
+        for number, begin in enumerate(begins):
+            grey = np.full((16, 16, 3), 5 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            frame.pts, frame.time_base = begin * ticks // rate, tick
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    shown = [round(float(frame.mean()) / 5) for frame in iter_at_rate(path, float(rate))]
+    expected = np.searchsorted(begins, np.arange(begins[-1] + 1), side="right") - 1
+    assert shown[: len(expected)] == expected.tolist()
 
 
 @pytest.mark.parametrize(

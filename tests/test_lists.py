@@ -71,6 +71,13 @@ def test_a_list_of_no_video_is_an_input_with_a_problem(tmp_path):
     }
 
 
+def test_a_list_that_cannot_be_opened_has_a_row(tmp_path):
+    put(tmp_path, "a.mp4")
+    (tmp_path / "a.captions.jsonl").symlink_to(tmp_path / "gone")
+    problems = [item.problem for item in find_inputs(tmp_path, out=tmp_path / "set")]
+    assert problems == ["cannot be opened (No such file or directory)", ""]
+
+
 def test_a_video_in_another_folder_is_not_the_owner(tmp_path):
     (tmp_path / "sub").mkdir()
     put(tmp_path, "a.mp4", "sub/a.captions.jsonl")

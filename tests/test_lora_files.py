@@ -12,8 +12,8 @@ from scenes import LORA, TINY, randomise
 from test_lora import WAN, with_lora
 
 from lct_jax.backbones.load import list_places
-from lct_jax.backbones.lora import LowRank, find_low_rank
-from lct_jax.backbones.lora_files import concatenate, load_low_rank, save_low_rank
+from lct_jax.backbones.lora import LowRank, concatenate, find_low_rank
+from lct_jax.backbones.lora_files import load_low_rank, save_low_rank
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.errors import InputError
 from lct_jax.training.state import split_params

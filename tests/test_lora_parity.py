@@ -5,15 +5,16 @@ These need torch, diffusers and peft (`make install-parity`), imported where the
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenes import LORA
+from scenes import LORA, randomise
 from test_lora import Trained, train, with_lora
-from test_wan_parity import (
+from wan_parity import (
     Both,
     check_near,
     cut,
@@ -29,8 +30,12 @@ from lct_jax.backbones.load import save_published
 from lct_jax.backbones.lora import LowRank, find_low_rank, merge_low_rank
 from lct_jax.backbones.lora_files import load_low_rank, save_low_rank
 from lct_jax.backbones.registry import build_abstract
+from lct_jax.base import OpenedWeights, stack_loras
+from lct_jax.config import Config, LoraConfig
+from lct_jax.config.network import sections
 from lct_jax.distributed.sharding import make_mesh
-from lct_jax.training.state import merge_params
+from lct_jax.training.checkpoint.weights import Meta
+from lct_jax.training.state import merge_params, split_params
 
 # What other libraries warn of at import is theirs.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -120,3 +125,26 @@ def test_a_file_of_peft_is_read_with_its_scale(both, tmp_path):
     found = predict(both._replace(params=merged))
     check_near(found, run_theirs(both.theirs, SHOT))
     assert np.abs(found - before).max() > 1e-2 * np.abs(found).max()
+
+
+def test_several_files_with_weights_give_the_velocity_of_adapters_in_diffusers(both, tmp_path):
+    """Two LoRAs of different ranks and layers, on the base alone and unmerged."""
+    from diffusers import WanPipeline
+
+    paths = []
+    for seed, (name, targets) in enumerate({"one": ("attention", "up"), "two": ("cross",)}.items()):
+        lora = LoraConfig(rank=2 + seed, targets=targets, base_dtype="float32")
+        shapes = build_abstract(dataclasses.replace(both.config, lora=lora)).params
+        drawn = split_params(randomise(shapes, seed=seed)).trained
+        paths.append(tmp_path / f"{name}.safetensors")
+        save_low_rank(paths[-1], find_low_rank(drawn, lora), both.config, keys="peft")
+        tensors = WanPipeline.lora_state_dict(str(paths[-1]))
+        WanPipeline.load_lora_into_transformer(tensors, both.theirs, adapter_name=name)
+    both.theirs.set_adapters(["one", "two"], weights=[0.75, -0.5])
+    meta = Meta(Config(name="x", **sections(both.config)), "codec", "encoder", 8.0, "")
+    weights = OpenedWeights(meta, lambda _: both.params, None, lambda: "base")
+    stacked = stack_loras(weights, [f"{paths[0]}:0.75", f"{paths[1]}:-0.5"])
+    network = build_abstract(stacked.meta.config.network)
+    found = predict(both._replace(graph=network.graph, params=stacked.read(network.params)))
+    check_near(found, run_theirs(both.theirs, SHOT))
+    assert np.abs(found - predict(both)).max() > 1e-2 * np.abs(found).max()

@@ -249,6 +249,19 @@ def test_a_merged_export_samples_what_the_run_does(layout, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_lora_that_is_added_unmerged_samples_what_the_sum_does(tmp_path):
+    """The whole of a run, and half of its LoRA once more."""
+    run, codec = shared_low(), shared_low() / "codec.safetensors"
+    whole = export(run, tmp_path / "whole.safetensors")
+    merged = export(run, tmp_path / "sum.safetensors", f"--add_lora={run}:0.5")
+    expected, before = (sample(file, tmp_path, codec=codec) for file in (merged, whole))
+    found = sample(whole, tmp_path, codec=codec, loras=[f"{run}:0.5"])
+    for latent, wanted, other in zip(found, expected, before, strict=True):
+        np.testing.assert_allclose(latent, wanted, atol=1e-4)
+        assert np.abs(latent - other).max() > 1e-2
+
+
+@pytest.mark.slow
 def test_a_full_run_knows_its_base_and_says_where_it_changed(tmp_path):
     base = tmp_path / "base"
     shutil.copytree(shared_weights(), base)

@@ -80,6 +80,12 @@ def test_a_rotated_video_is_turned_upright(clip):
     np.testing.assert_array_equal(read_video(clip).frames, np.rot90(plain, -1, axes=(1, 2)))
 
 
+def _claim_rest(data: bytes) -> bytes:
+    """Returns a film whose pictures are in a box that goes to the end of the file, wherever that is."""
+    size = data.index(b"mdat") - 4
+    return data[:size] + bytes(4) + data[size + 4 :]
+
+
 def _cut(data: bytes, keep: float) -> bytes:
     return data[: int(len(data) * keep)]
 
@@ -89,8 +95,9 @@ def _cut(data: bytes, keep: float) -> bytes:
     [
         (lambda data: b"", "is empty (0 bytes)"),
         (lambda data: b"A letter, not a film.\n" * 40, "not a readable video"),
-        (lambda data: _cut(data, 0.7), "damaged or cut off after frame"),
-        (lambda data: data[:-1], "damaged or cut off after frame"),
+        (lambda data: _cut(data, 0.7), "is cut off, it ends before the end that it declares"),
+        (lambda data: data[:-1], "is cut off, it ends before the end that it declares"),
+        (lambda data: _claim_rest(data)[:-1], "damaged or cut off after frame"),
         (lambda data: data[: data.index(b"mdat") + 4], ": "),
         (lambda data: data[: data.index(b"moov") - 4], ": "),
     ],
@@ -110,7 +117,7 @@ def test_a_video_that_lost_whole_frames_is_refused(clip):
     with av.open(str(clip)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
     last = max(packets, key=lambda packet: packet.pos)
-    clip.write_bytes(clip.read_bytes()[: last.pos])
+    clip.write_bytes(_claim_rest(clip.read_bytes())[: last.pos])
     with pytest.raises(InputError, match=r"clip\.mp4: ends after 23 of the 24 frames"):
         read_video(clip)
 
@@ -125,6 +132,19 @@ def test_a_trimmed_video_is_whole_without_its_hidden_frames(clip):
     trimmed = struct.pack(">Ii", length // 2, start + 12288)
     clip.write_bytes(data[:entry] + trimmed + data[entry + 8 :])
     np.testing.assert_array_equal(read_video(clip).frames, everything[12:])
+
+
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path):
+    path, frames = tmp_path / "a.avi", _gradient(6, 16, 16)
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "Cafe noir"
+        stream = file.add_stream("mpeg4", rate=12)
+        stream.height, stream.width = 16, 16
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Cafe noir", b"Caf\xe9 noir"))
+    assert len(read_video(path).frames) == 6
 
 
 def test_sound_alone_is_not_a_video(tmp_path):
@@ -178,6 +198,12 @@ def test_damaged_images_are_refused(tmp_path):
     path.write_bytes(_cut(path.read_bytes(), 0.5))
     with pytest.raises(InputError, match=r"a\.png: not a readable image \("):
         read_moments(path, 12, longest=1)
+    path = tmp_path / "a.gif"
+    first, *rest = map(Image.fromarray, _gradient(4, 64, 64))
+    first.save(path, save_all=True, append_images=rest)
+    path.write_bytes(_cut(path.read_bytes(), 0.99))
+    with pytest.raises(InputError, match=r"a\.gif: not a readable image \("):
+        read_moments(path, 12, longest=9)
 
 
 def test_resizing_down_does_not_alias():

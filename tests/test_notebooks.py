@@ -49,9 +49,14 @@ MADE = {
 SHOWN = {"quickstart": 4, "train_on_tpu": 4}
 
 
+def read_cells(name: str) -> list[dict]:
+    """Returns the cells of a notebook."""
+    return json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+
+
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_notebook_keeps_pictures_alone(name):
-    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+    cells = read_cells(name)
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     assert {output["output_type"] for output in outputs} <= {"display_data"}
     assert {kind for output in outputs for kind in output["data"]} <= PICTURES
@@ -59,6 +64,14 @@ def test_a_notebook_keeps_pictures_alone(name):
 
 def test_every_notebook_is_run():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(SETTINGS)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_without_a_clone_the_placeholder_of_the_address_is_refused(name, tmp_path, monkeypatch):
+    first = next(cell for cell in read_cells(name) if cell["cell_type"] == "code")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="REPOSITORY: found a placeholder, expected where this"):
+        exec("".join(first["source"]), {})
 
 
 @pytest.mark.slow

@@ -67,9 +67,11 @@ def test_every_range_has_both_ends_or_is_a_tool():
 def test_jax_of_the_last_year_is_admitted():
     (jax,) = (requirement for requirement in RANGES if requirement.name == "jax")
     admitted = [
-        v for v in ("0.9.2", "0.10.0", "0.10.2", "0.11.2", "0.12.0.1") if v in jax.specifier
+        v
+        for v in ("0.9.2", "0.10.0", "0.10.1", "0.10.2", "0.11.2", "0.12.0.1")
+        if v in jax.specifier
     ]
-    assert admitted == ["0.10.0", "0.10.2", "0.11.2", "0.12.0.1"]
+    assert admitted == ["0.10.1", "0.10.2", "0.11.2", "0.12.0.1"]
 
 
 @pytest.mark.parametrize(

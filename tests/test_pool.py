@@ -20,9 +20,9 @@ from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, 
 RELEVANT = SamplingConfig(history="relevant", window=3, history_shots=2)
 
 
-def tie(request: SceneRequest, ties: dict[int, ShotLinks]) -> SceneRequest:
-    for number, links in ties.items():
-        request = change_shot(request, number, ties=links)
+def tie(request: SceneRequest, links: dict[int, ShotLinks]) -> SceneRequest:
+    for number, own in links.items():
+        request = change_shot(request, number, links=own)
     return request
 
 
@@ -32,13 +32,13 @@ def pictured() -> SceneRequest:
     for number in (3, 4):
         given = np.ones((1, CHANNELS), np.float32)
         request = change_shot(request, number, grid=(1, 1, 1), given=given)
-    ties = {
+    links = {
         1: ShotLinks(characters=frozenset({"Anna"})),
         2: ShotLinks(place="quay"),
         3: ShotLinks(characters=frozenset({"Anna"}), picture_of="Anna"),
         4: ShotLinks(place="quay", picture_of="quay"),
     }
-    return tie(request, ties)
+    return tie(request, links)
 
 
 def test_key_shots_are_sampled_first_and_seen_by_earlier_shots():
@@ -61,9 +61,9 @@ def test_key_shots_are_sampled_first_and_seen_by_earlier_shots():
 
 def test_the_pool_gives_a_shot_what_it_refers_to():
     key = lambda name: ShotLinks(characters=frozenset({name}), is_key=True)
-    ties = {n: key(name) for n, name in enumerate("ABC")}
-    ties[5] = ShotLinks(characters=frozenset("C"), named=frozenset("A"))
-    request = tie(make_request(6), ties)
+    links = {n: key(name) for n, name in enumerate("ABC")}
+    links[5] = ShotLinks(characters=frozenset("C"), named=frozenset("A"))
+    request = tie(make_request(6), links)
     assert choose_history(request, 5, RELEVANT) == (0, 2)
     assert choose_history(request, 5, dataclasses.replace(RELEVANT, history="recent")) == (3, 4)
 

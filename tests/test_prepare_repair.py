@@ -13,6 +13,7 @@ from tiny_film import CONFIG, make_tiny_film, run_program, shared_film, write_co
 from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_scene_file, prepare_videos
 from lct_jax.data.runner import run_here
+from lct_jax.data.sets import shards
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.validate import find_problems
@@ -143,6 +144,20 @@ def test_an_unexpected_error_is_reported_in_the_row_of_its_film(
     assert report.rows[2].why.startswith("failed unexpectedly: AssertionError")
     assert report.count("encode") == 2
     assert PreparedSet(tmp_path / "set").card.counts["train"]["films"] == 1
+
+
+def test_a_full_disk_is_the_reason_of_each_film_that_it_stops(videos, given, tmp_path, monkeypatch):
+    class FullDisk(shards.ArrayRecordWriter):
+        def write(self, record):
+            raise RuntimeError("write() failed: No space left on device; writing x; at byte 9")
+
+    monkeypatch.setattr(shards, "ArrayRecordWriter", FullDisk)
+    report = prepare_videos(videos, tmp_path / "set", given, runner=run_here)
+    for row in report.rows:
+        assert row.outcome == "set aside"
+        assert row.why.startswith(f"{tmp_path}/set/shards/")
+        assert row.why.endswith(": cannot be written: write() failed: No space left on device")
+    assert list((tmp_path / "set" / "shards").iterdir()) == []
 
 
 def test_the_shard_of_an_unreadable_film_is_kept(videos, given, tmp_path):

@@ -26,7 +26,13 @@ from lct_jax.errors import InputError
 from lct_jax.evaluation import puppets as evaluate
 from lct_jax.evaluation.puppet_measures import Tally, judge_scene
 from lct_jax.evaluation.puppet_table import COLUMNS, ROWS
-from lct_jax.evaluation.puppets import choose_rows, describe, evaluate_row, write_table
+from lct_jax.evaluation.puppets import (
+    choose_rows,
+    describe,
+    evaluate_row,
+    lengthen,
+    write_table,
+)
 from lct_jax.generator import Generator
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
@@ -136,18 +142,18 @@ def generator() -> Generator:
 
 def test_a_row_resumes_and_is_not_sampled_again(tmp_path, monkeypatch):
     small = Drawing((2, 2), sizes=((32, 32),), frames=(5,))
-    monkeypatch.setattr(evaluate, "DRAWING", small)
     file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]
-    first = list(evaluate_row(generator(), row, 2, file))
+    first = list(evaluate_row(generator(), row, 2, file, drawing=small))
     lines = file.read_text().splitlines()
     assert len(lines) == 3  # the settings, and two scenes
     file.write_text("\n".join(lines[:2]) + "\n")
-    assert list(evaluate_row(generator(), row, 2, file)) == first
+    assert list(evaluate_row(generator(), row, 2, file, drawing=small)) == first
     monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
-    assert list(evaluate_row(generator(), row, 2, file)) == first
+    assert list(evaluate_row(generator(), row, 2, file, drawing=small)) == first
     assert all(isinstance(t, Tally) for tallies in first for t in tallies.values())
-    with pytest.raises(InputError, match="found results of other weights or settings"):
-        list(evaluate_row(generator(), row, 2, file, guidance=7.0))
+    for changed in ({"guidance": 7.0, "drawing": small}, {"drawing": lengthen(7)}):
+        with pytest.raises(InputError, match="found results of other weights or settings"):
+            list(evaluate_row(generator(), row, 2, file, **changed))
 
 
 def test_independent_shots_do_not_depend_on_each_other():
@@ -185,6 +191,8 @@ def test_rows_follow_the_context_of_the_weights():
         "independent",
         "joint",
         "autoregressive",
+        "autoregressive_t0",
+        "autoregressive_t500",
         "joint_given",
     ]
     assert choose_rows("all", causal=True) == list(ROWS)

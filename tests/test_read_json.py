@@ -21,6 +21,8 @@ from lct_jax.errors import InputError
         '<Thinking>Hm.</Thinking> So {"a": 1}.',
         'I think of {x: y}, so {"a": 1}',
         '{"a": 0} or rather {"a": 1}',
+        '[{"a": 1}]',
+        '"{\\"a\\": 1}"',
     ],
 )
 def test_json_is_found(text):
@@ -31,6 +33,18 @@ def test_an_object_inside_of_one_that_is_cut_off_is_not_the_answer():
     for text in ('{"a": {}, "b": ["x', '{"a": {"b": 1}, ', 'Well: {"a": {"b": 1}'):
         with pytest.raises(InputError, match="it is not JSON"):
             parse_json(text)
+
+
+def test_an_object_inside_of_one_with_a_mistake_is_not_the_answer():
+    for text in ('{"a": {}, "b": 1,}', 'So: {"a": {"b": 1} "c": 2} is it'):
+        with pytest.raises(InputError, match="it is not JSON"):
+            parse_json(text)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, 'So: {"a":' + "[" * 100_000])
+def test_endless_nesting_is_refused(text):
+    with pytest.raises(InputError, match="it is not JSON"):
+        parse_json(text)
 
 
 def test_line_breaks_inside_of_texts_are_read():

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_wan_parity import (
+from wan_parity import (
     CHANNELS,
+    NAMES,
     SIZES,
     TEXT_WIDTH,
     Both,
@@ -28,7 +29,6 @@ from lct_jax.config.network import change
 
 # What other libraries warn of at import is theirs.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-NAMES = ("num_attention_heads", "attention_head_dim", "num_layers")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["told the rate", "not told"])

@@ -97,6 +97,7 @@ def test_a_tpu_is_detected_by_device_files_and_variables(tmp_path):
     assert not may_have_tpu({"HOME": "/"}, none)
     assert may_have_tpu({"HOME": "/"}, some)
     assert may_have_tpu({"TPU_WORKER_ID": "0"}, none)
+    assert not may_have_tpu({"TPU_LIBRARY_PATH": "/libtpu.so", "TPU_SKIP_MDS_QUERY": "1"}, none)
 
 
 @pytest.mark.parametrize(

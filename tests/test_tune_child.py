@@ -19,7 +19,7 @@ PARENT = """
 import sys
 from lct_jax.tune.child import run_child
 ended = run_child([sys.executable, "-c", sys.argv[1]])
-print(ended.code, ended.told, flush=True)
+print(ended.code, ended.stopped, flush=True)
 """
 CHILD = """
 import os, signal, sys, time

@@ -173,11 +173,13 @@ def test_shots_without_a_caption_are_counted_and_left_out(film, given, tmp_path)
     lines = [
         {"start": 0, "end": 1.6, "prompt": "Character 1 waits."},
         {"start": 1.7, "end": 3.3, "prompt": "Character 2 waits."},
+        {"start": 3.4, "end": 9, "prompt": "[SHOT CUT] Character 1 waits."},
         {"start": 0, "end": 9, "characters": {"1": "A dog."}, "environment": "A yard."},
     ]
     (film / "a.captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     report = prepare_here(film, tmp_path / "set", given)
-    expected = {"kept": 1, "no caption": 1, "caption names nobody described": 1}
+    reasons = ("kept", "caption names nobody described", "caption writes the tag of a cut")
+    expected = dict.fromkeys(reasons, 1)
     assert {key: n for key, n in report.rows[0].shots.items() if n} == expected
     prepared = PreparedSet(tmp_path / "set")
     assert prepared.read_shot(0)["text"].tobytes() == b"[SHOT CUT] Character 1 waits."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_wan_parity import (
+from wan_parity import (
     CHANNELS,
     TEXT_WIDTH,
     TOLERANCE,

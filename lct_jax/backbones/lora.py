@@ -6,11 +6,12 @@ of matrices for each block, with the same leading layer axis. Initial values are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from lct_jax.config import LoraConfig
@@ -98,11 +99,58 @@ def is_block_kernel(name: str) -> bool:
 def find_low_rank(trained: Any, lora: LoraConfig) -> dict[str, LowRank]:
     """Returns the matrices in the trained part of a network's parameters, by the name of their layer."""
     leaves = name_leaves(trained)
-    layers = [name.removesuffix(_A) for name in leaves if name.endswith(_A)]
     return {
         layer: LowRank(leaves[f"{layer}{_A}"], leaves[f"{layer}{_B}"] * lora.scale)
-        for layer in layers
+        for layer in list_ranks(trained)
     }
+
+
+def list_ranks(trained: Any) -> dict[str, int]:
+    """Returns the rank of every layer that has matrices in the trained part of a network's parameters or shapes."""
+    leaves = name_leaves(trained)
+    return {name.removesuffix(_A): x.shape[-1] for name, x in leaves.items() if name.endswith(_A)}
+
+
+def concatenate(loras: Sequence[Mapping[str, LowRank]]) -> dict[str, LowRank]:
+    """Returns the sum of LoRAs as one, whose rank is the sum of theirs; its matrices are numpy arrays."""
+    layers = {
+        layer: [lora[layer] for lora in loras if layer in lora] for lora in loras for layer in lora
+    }
+    return {
+        layer: LowRank(
+            np.concatenate([pair.a for pair in pairs], axis=-1),
+            np.concatenate([pair.b for pair in pairs], axis=-2),
+        )
+        for layer, pairs in layers.items()
+    }
+
+
+def weigh(lora: Mapping[str, LowRank], weight: float) -> dict[str, LowRank]:
+    """Returns a LoRA that counts `weight` times."""
+    return {layer: LowRank(pair.a, pair.b * np.float32(weight)) for layer, pair in lora.items()}
+
+
+def fill_low_rank(shapes: Any, matrices: Mapping[str, LowRank]) -> Any:
+    """Returns the trained part of a network's parameters with given matrices, filled up with zeros to its rank.
+
+    Args:
+        shapes: of that part, of a LoRA whose scale is 1. A leaf that has a sharding is placed by it; one that has none
+            is a numpy array.
+        matrices: by the name of their layer, of the rank of `shapes` or less.
+    """
+
+    def fill(name: str, leaf: Any) -> Any:
+        layer, first = name.removesuffix(_A).removesuffix(_B), name.endswith(_A)
+        whole = np.zeros(leaf.shape, np.float32)
+        part = np.asarray(matrices[layer].a if first else matrices[layer].b)
+        rank = part.shape[-1 if first else -2]
+        whole[(..., slice(rank)) if first else (..., slice(rank), slice(None))] = part
+        if leaf.sharding is None:
+            return whole
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda at: whole[at])
+
+    leaves = [fill(*item) for item in name_leaves(shapes).items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def merge_low_rank(

@@ -102,20 +102,6 @@ def load_low_rank(path: str | Path, config: NetworkConfig) -> dict[str, LowRank]
     return {layer: _stack(of_layer, config.backbone.depth) for layer, of_layer in pairs.items()}
 
 
-def concatenate(loras: list[Mapping[str, LowRank]]) -> dict[str, LowRank]:
-    """Returns the sum of LoRAs as one, whose rank is the sum of theirs."""
-    layers = {
-        layer: [lora[layer] for lora in loras if layer in lora] for lora in loras for layer in lora
-    }
-    return {
-        layer: LowRank(
-            np.concatenate([pair.a for pair in pairs], axis=-1),
-            np.concatenate([pair.b for pair in pairs], axis=-2),
-        )
-        for layer, pairs in layers.items()
-    }
-
-
 def _list_layers(config: NetworkConfig) -> dict[str, Place]:
     """Returns where the published layers go that are matrices, by name without `.weight`."""
     return {

@@ -1,4 +1,4 @@
-"""Is a client of any OpenAI-compatible chat endpoint, for captions and other uses of language models."""
+"""A client of any OpenAI-compatible chat endpoint, for captions and other uses of language models."""
 
 from lct_jax.chat.client import AGAIN, Chat, Piece
 from lct_jax.chat.endpoint import Endpoint, Secret, endpoint_from_environment

@@ -38,7 +38,7 @@ def read_json(reply: Reply) -> Any:
 
 @dataclass(frozen=True)
 class Piece:
-    """Is a piece of an answer as it grows.
+    """A piece of an answer as it grows.
 
     Attributes:
         attempt: counts requests from 1; when it increases, the answer starts again. text: the added text.
@@ -178,7 +178,9 @@ class Chat:
 def _complain(text: str, complaint: str) -> list[Message]:
     """Returns the messages that follow the first ones: the answer that cannot be used, and the reason."""
     refused = f"That answer cannot be used: {complaint}. Answer again, with JSON alone."
-    return [{"role": "assistant", "content": text}, {"role": "user", "content": refused}]
+    # Half of a surrogate pair cannot be sent.
+    sent = text.encode(errors="replace").decode()
+    return [{"role": "assistant", "content": sent}, {"role": "user", "content": refused}]
 
 
 def _explain_cut(reply: Reply) -> str:

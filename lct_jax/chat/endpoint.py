@@ -22,7 +22,7 @@ _SHORT = 8
 
 
 class Secret:
-    """Is a text that is hidden wherever it is shown: `str`, `repr` and `format` give three stars."""
+    """A text that is hidden wherever it is shown: `str`, `repr` and `format` give three stars."""
 
     def __init__(self, value: str = "") -> None:
         self._value = value

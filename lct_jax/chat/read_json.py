@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lct_jax.errors import InputError
@@ -13,6 +13,7 @@ from lct_jax.errors import InputError
 _REASONED = re.compile(
     r"^.*</(?:think|thinking|thought|reasoning|reason)>", re.DOTALL | re.IGNORECASE
 )
+_TOO_DEEP = "thousands of lists or objects lie in one another"
 _FENCE = re.compile(
     r"(`{3,}|~{3,})[ \t]*(?:jsonc?|json5|javascript|js)?[ \t]*\n?(.*?)\1", re.DOTALL | re.IGNORECASE
 )
@@ -23,7 +24,7 @@ def parse_json(text: str) -> Any:
 
     The whole text is tried first, then the text after the reasoning, then the contents of fences from the last
     to the first, and at last the longest object that stands between other words. Line breaks inside of JSON texts are
-    read as they are.
+    read as they are. An object that is written as a text, or that is alone in a list, is returned itself.
 
     Raises:
         InputError: there is no JSON, it is cut off, or a key is written twice in one object.
@@ -31,7 +32,7 @@ def parse_json(text: str) -> Any:
     first: ValueError | None = None
     for body in _find_bodies(text):
         try:
-            return load_strictly(body)
+            return _unwrap(load_strictly(body))
         except InputError:
             raise
         except ValueError as error:
@@ -42,6 +43,21 @@ def parse_json(text: str) -> Any:
     return found
 
 
+def load_json(text: str, unique: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Returns the value of a JSON document in which texts may have line breaks.
+
+    Args:
+        unique: makes an object of its pairs; None makes a dict.
+
+    Raises:
+        ValueError: the text is no JSON, or is nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=unique, strict=False)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
 def load_strictly(text: str) -> Any:
     """Returns the value of a JSON document; raises ValueError where the text is none.
 
@@ -49,7 +65,7 @@ def load_strictly(text: str) -> Any:
         InputError: a key is written twice in one object, or a text holds half of a surrogate pair: no text encoder
             could take it.
     """
-    return _check_text(json.loads(text, object_pairs_hook=_unique, strict=False))
+    return _check_text(load_json(text, _unique))
 
 
 def drop_reasoning(text: str) -> str:
@@ -76,15 +92,33 @@ def _find_objects(text: str) -> Any:
             value, end = decoder.raw_decode(text, place)
         except InputError:
             raise
+        except RecursionError:
+            return None
         except json.JSONDecodeError as error:
             if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
                 # An inner object of one that is cut off is not the answer.
                 return None
+            # Nor is an inner object of one that breaks off at a mistake, such as a comma too many.
+            end = max(end, error.pos)
         else:
             if end - place >= longest:
                 best, longest = value, end - place
         place = text.find("{", end)
     return None if best is None else _check_text(best)
+
+
+def _unwrap(value: Any) -> Any:
+    """Returns the object that a list alone holds, or that a text is."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        return value[0]
+    if isinstance(value, str) and value.strip().startswith("{"):
+        try:
+            return load_strictly(value)
+        except InputError:
+            raise
+        except ValueError:
+            return value
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """Is one completion.
+    """One completion.
 
     Attributes:
         text: the text of the answer. cut_off: whether the endpoint stopped it at a limit of tokens.
@@ -126,7 +127,7 @@ def find_status(value: dict[str, Any]) -> int:
     """Returns the HTTP status that an error within a reply names; 500 if it names none."""
     error = value.get("error")
     code = error.get("code", error.get("status")) if isinstance(error, dict) else value.get("code")
-    code = int(code) if isinstance(code, str) and code.isdigit() else code
+    code = int(code) if isinstance(code, str) and re.fullmatch("[0-9]{3}", code) else code
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
@@ -167,4 +168,4 @@ def _explain_silence(message: dict[str, Any], finish: Any) -> str:
 
 def _count(value: Any) -> int:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return int(value) if number and value >= 0 else 0
+    return int(value) if number and math.isfinite(value) and value >= 0 else 0

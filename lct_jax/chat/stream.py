@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx2
 
 from lct_jax.chat.errors import PassingError
+from lct_jax.chat.read_json import load_json
 from lct_jax.chat.reply import (
     Reply,
     find_status,
@@ -70,11 +70,11 @@ def read_stream(
 
 def _read_chunk(data: str, hide: Callable[[str], str]) -> dict[str, Any]:
     try:
-        chunk = json.loads(data)
+        chunk = load_json(data)
     except ValueError:
         raise PassingError(f"an event of the stream is not JSON: {shorten(hide(data))!r}") from None
     if not isinstance(chunk, dict):
         raise PassingError(f"an event of the stream is no completion: {shorten(hide(data))!r}")
     if chunk.get("error"):
-        raise_error(find_status(chunk), read_reason(json.loads(hide(data))))
+        raise_error(find_status(chunk), read_reason(load_json(hide(data))))
     return chunk

@@ -6,8 +6,8 @@ exception that this module raises, whichever library wrote it.
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ import tenacity
 
 from lct_jax.chat.endpoint import Endpoint
 from lct_jax.chat.errors import ChatError, PassingError
+from lct_jax.chat.read_json import load_json
 from lct_jax.chat.reply import Reply, raise_error, read_page, read_reason, read_reply, shorten
 from lct_jax.chat.stream import read_stream
 from lct_jax.config import ChatConfig
@@ -79,7 +80,7 @@ class Transport:
             raise PassingError(
                 f"{type(error).__name__}: {shorten(str(error)) or 'no reply'}"
             ) from None
-        reply = self._read(response, data.decode("utf-8", errors="replace"))
+        reply = self._read(response, data.decode("utf-8-sig", errors="replace"))
         if hear is not None:
             hear(reply.text)
         return reply
@@ -158,27 +159,25 @@ def read_wait(headers: httpx2.Headers) -> float | None:
     text = headers.get("Retry-After", "").strip()
     try:
         if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        return (
-            max(float(text), 0.0)
-            if text[:1].isdigit() or not text[:1].isalpha()
-            else _until(text, headers)
-        )
+            wait = float(headers["retry-after-ms"]) / 1000
+        else:
+            wait = _until(text, headers) if text[:1].isalpha() else float(text)
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(wait, 0.0) if math.isfinite(wait) else None
 
 
 def _until(text: str, headers: httpx2.Headers) -> float:
     now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
     then = parsedate_to_datetime(text)
     zoned = [date if date.tzinfo else date.replace(tzinfo=UTC) for date in (then, now)]
-    return max((zoned[0] - zoned[1]).total_seconds(), 0.0)
+    return (zoned[0] - zoned[1]).total_seconds()
 
 
 def _read(response: httpx2.Response, text: str) -> Reply:
     """Returns the completion of a whole reply with this body; raises the errors of `read_reply`."""
     try:
-        value = json.loads(text)
+        value = load_json(text)
     except ValueError:
         value = None
     if response.has_redirect_location:

@@ -100,7 +100,7 @@ class CodecTrainingConfig:
 
 
 class CodecState(NamedTuple):
-    """Is the state of a run at a step: parameters, their running mean, moments of the optimiser, and the step."""
+    """The state of a run at a step: parameters, their running mean, moments of the optimiser, and the step."""
 
     params: Any
     ema: Any

@@ -63,7 +63,7 @@ class TinyVAEConfig:
 
 
 class Block(nnx.Module):
-    """Is a residual block: within each frame, then over the last three frames at each place."""
+    """A residual block: within each frame, then over the last three frames at each place."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.norm_space, self.norm_time = ChannelNorm(width), ChannelNorm(width)

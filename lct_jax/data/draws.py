@@ -19,7 +19,7 @@ from lct_jax.layout import GroupPlan, ScenePlan, plan_scene
 
 @dataclass(frozen=True)
 class ShotDraw:
-    """Is one shot of a sample: its number, and either a clip or one still frame of it."""
+    """One shot of a sample: its number, and either a clip or one still frame of it."""
 
     shot: int
     clip: int | None
@@ -29,7 +29,7 @@ class ShotDraw:
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Is one sample.
+    """One sample.
 
     Attributes:
         scene: the scene whose global prompt it carries; None for a single shot without one.

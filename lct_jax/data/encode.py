@@ -29,7 +29,7 @@ from lct_jax.errors import InputError
 from lct_jax.files import hash_of
 
 # The version of the rules that choose the frames of a shot and of a clip; a new version makes every shard again.
-RULES = 2
+RULES = 3
 
 
 @dataclass(frozen=True)

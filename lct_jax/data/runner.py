@@ -41,6 +41,7 @@ def run_ray(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any
     repeated.
 
     A film whose worker dies every time is refused. The folder of videos and that of the set must be seen by all nodes.
+    Raises InputError if Ray is not installed, and if the cluster itself fails, which says nothing about any film.
     """
     try:
         import ray
@@ -52,7 +53,27 @@ def run_ray(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any
         ray.init(include_dashboard=False, configure_logging=False)
     task = ray.remote(max_retries=3)(_guard)
     results = [task.remote(function, job) for job in jobs]
-    yield from _show((_guard(ray.get, result) for result in results), len(jobs))
+    yield from _show(map(_fetch_from_ray, results), len(jobs))
+
+
+def _fetch_from_ray(result: Any) -> Any:
+    """Returns the result of a Ray task, or an `InputError` if the film cannot be prepared by any worker."""
+    import ray
+    from ray import exceptions
+
+    try:
+        return ray.get(result)
+    except (
+        exceptions.WorkerCrashedError,
+        exceptions.OutOfMemoryError,
+        exceptions.RayTaskError,
+    ) as error:
+        return InputError(_name_failure(error))
+    except exceptions.RayError as error:
+        raise InputError(
+            f"--runner=ray: the cluster failed ({type(error).__name__}: {one_line(error)}). Films that are done are"
+            " kept: the same command goes on with the others"
+        ) from error
 
 
 def _guard(function: Callable[[Any], Any], job: Any) -> Any:

@@ -47,7 +47,7 @@ class Film:
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Is a half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
+    """A half-open range [start, end) of decoded frame numbers; the film starts at frame 0."""
 
     start: int
     end: int

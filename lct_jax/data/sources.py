@@ -39,7 +39,7 @@ from lct_jax.media.video import resize
 
 @dataclass(frozen=True)
 class RawShot:
-    """Is a shot before any encoding.
+    """A shot before any encoding.
 
     Attributes:
         text: its prompt. frames: uint8 [frames, height, width, 3].
@@ -57,7 +57,7 @@ class RawShot:
 
 @dataclass(frozen=True)
 class RawScene:
-    """Is a scene before any encoding: name, split, global prompt with and without the story, and shots that can be read
+    """A scene before any encoding: name, split, global prompt with and without the story, and shots that can be read
     once."""
 
     name: str

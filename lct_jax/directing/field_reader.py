@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args
 import pydantic
 
 from lct_jax.directing.yaml_text import find_yaml_line, parse_yaml
-from lct_jax.errors import InputError
+from lct_jax.errors import InputError, one_line
 
 Step = str | int
 
@@ -268,6 +268,11 @@ def _parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"not JSON at {place}: {error.msg}") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or thousands of lists in one another.
+        raise InputError(f"not JSON that can be read: {one_line(error)}") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

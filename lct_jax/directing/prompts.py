@@ -19,7 +19,8 @@ from lct_jax.errors import InputError
 SHOT_CUT_TAG = "[SHOT CUT]"
 
 _CHARACTER = re.compile(r"\bCharacter (\w+)")
-_BREAK = re.compile(r"[^\S\n]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*")
+# Control characters count as line breaks, because text encoders drop them as well.
+_BREAK = re.compile(r"(?<!\s)\s*(?:[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]\s*)+")
 _HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
 
 
@@ -162,9 +163,9 @@ def check_text(text: str) -> str:
 
 
 def join_lines(value: Any) -> Any:
-    """Returns a JSON value in which every line break inside of a text, of whatever kind, is one space."""
+    """Returns a JSON value in which every line break or control character inside of a text is one space."""
     if isinstance(value, str):
-        return _BREAK.sub(" ", value.strip())
+        return _BREAK.sub(" ", value).strip()
     if isinstance(value, dict):
         return {key: join_lines(inner) for key, inner in value.items()}
     return [join_lines(inner) for inner in value] if isinstance(value, list) else value

@@ -56,7 +56,10 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 
 
 def _build_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
+    try:
+        return int(loader.construct_scalar(node))
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"line {node.start_mark.line + 1}: {error}") from None
 
 
 def _build_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:

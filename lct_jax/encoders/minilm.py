@@ -55,7 +55,7 @@ _norm = functools.partial(nnx.LayerNorm, WIDTH, epsilon=1e-12, use_fast_variance
 
 
 class Block(nnx.Module):
-    """Is one BERT layer: attention, then MLP, each followed (not preceded) by a norm of the sum."""
+    """One BERT layer: attention, then MLP, each followed (not preceded) by a norm of the sum."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.query = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
@@ -107,7 +107,7 @@ class MiniLM(nnx.Module):
 
 
 class MiniLMEncoder:
-    """Is a `TextEncoder` of width 384 that reads up to 512 tokens of a text, special ones included."""
+    """A `TextEncoder` of width 384 that reads up to 512 tokens of a text, special ones included."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         """Loads the weights and the tokenizer.

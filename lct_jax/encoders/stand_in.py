@@ -1,4 +1,4 @@
-"""Is a text encoder without weights, for tests: every word has its own fixed random vector.
+"""A text encoder without weights, for tests: every word has its own fixed random vector.
 
 A text gives one vector for each word, between a begin and an end token. The numbers come from sha256 alone: they are
 the same in every process, on every machine and with every version of numpy.
@@ -23,7 +23,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class StandInEncoder:
-    """Is a `TextEncoder` whose token vectors depend on the word alone, not on its place or neighbours."""
+    """A `TextEncoder` whose token vectors depend on the word alone, not on its place or neighbours."""
 
     def __init__(self, width: int) -> None:
         """Makes an encoder of vectors of `width` numbers; raises InputError unless width is at least 1."""

@@ -10,7 +10,7 @@ from lct_jax.encoders.t5 import T5Encoder, expect_folder
 
 
 class UMT5Encoder(T5Encoder):
-    """Is a `TextEncoder` from a folder as published with Wan (`text_encoder`, with `tokenizer` beside it)."""
+    """A `TextEncoder` from a folder as published with Wan (`text_encoder`, with `tokenizer` beside it)."""
 
     def __init__(self, folder: Path, *, dtype: str = "bfloat16") -> None:
         super().__init__(folder, rules=WAN, dtype=dtype, model_type="umt5")

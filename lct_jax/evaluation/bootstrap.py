@@ -12,7 +12,7 @@ RESAMPLES, BOUNDS = 2000, (2.5, 97.5)  # a 95% percentile interval (Efron 1979)
 
 @dataclass(frozen=True)
 class Estimate:
-    """Is the mean of a measure over the cases of many scenes.
+    """The mean of a measure over the cases of many scenes.
 
     Attributes:
         value: the mean, None without cases.

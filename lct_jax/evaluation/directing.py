@@ -23,6 +23,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+import lct_jax
 from lct_jax.cli import define_path, run
 from lct_jax.directing.script import Script
 from lct_jax.distributed.sharding import make_mesh
@@ -163,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
     names, out = choose_parts(PARTS_WANTED.value), Path(OUT.value)
-    generator = Generator.load(CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value)
+    generator = lct_jax.load(CHECKPOINT.value, codec=CODEC.value, encoder=ENCODER.value)
     make_folder(out)
     sampler = PuppetSampler(generator)
     for name in names:

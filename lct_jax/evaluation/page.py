@@ -41,7 +41,7 @@ MOST = 10
 
 @dataclass(frozen=True)
 class ComparedScene:
-    """Is a scene as all sets show it.
+    """A scene as all sets show it.
 
     Attributes:
         script: its texts, a line each; empty where they were not kept.

@@ -7,6 +7,7 @@ tallies of many scenes give a `Share`:
     agrees/sky        withheld attributes: pairs of shots that show the same; /1, /2, ..: by distance in shots
     keeps/sky         withheld attributes: shots that show the same as the shot whose picture was given
     returns/1.hat     both, for pairs between which a character was away for at least `AWAY` shots
+    shows/sky=blue    withheld attributes: shots that show this value, among those in which one can be read
     who, framing, action, cut    shots that show the requested characters, framing, motion and beginning
 
 Given shots are not judged themselves. A pair or shot whose value cannot be read is left out of the share; how often it
@@ -40,7 +41,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """Is a measure over many scenes.
+    """A measure over many scenes.
 
     Attributes:
         value: the share of right cases among the readable ones, None where no case could be read.
@@ -85,7 +86,19 @@ def judge_scene(
                 found[f"returns/{name}"].append(same)
     for name, hits in _judge_shots(scene, seen, given):
         found[name].append(hits)
-    return {name: _count(hits) for name, hits in found.items()}
+    return {name: count_hits(hits) for name, hits in found.items()}
+
+
+def count_values(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
+    """Counts how many shots of one scene show each value of the attributes that no text mentions."""
+    tallies: Tallies = {}
+    for name in sorted(scene.withheld):
+        shown = list(show_attribute(scene, seen, name).values())
+        readable = [value for value in shown if value is not None]
+        for value in (OF_ENVIRONMENT | OF_CHARACTER)[name.split(".")[-1]]:
+            counts = (readable.count(value), len(readable), len(shown))
+            tallies[f"shows/{name}={value}"] = Tally(*counts)
+    return tallies
 
 
 def show_attribute(
@@ -148,6 +161,7 @@ def _was_away(scene: PuppetScene, number: int, one: int, other: int) -> bool:
     return len(between) >= AWAY and all(number not in shot.subjects for shot in between)
 
 
-def _count(hits: Sequence[bool | None]) -> Tally:
+def count_hits(hits: Sequence[bool | None]) -> Tally:
+    """Returns the tally of cases, of which None could not be read."""
     readable = [hit for hit in hits if hit is not None]
     return Tally(sum(readable), len(readable), len(hits))

@@ -12,7 +12,7 @@ from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample.
+    """A way to sample.
 
     Attributes:
         mode: a mode of `sample.py`. fields: of its sampling config.
@@ -33,12 +33,19 @@ ROWS = {
     "independent": Row("autoregressive", {"window": 1}),
     "joint": Row("joint"),
     "autoregressive": Row("autoregressive"),
+    "autoregressive_t0": Row("autoregressive", {"history_time": 0.0}),
+    "autoregressive_t500": Row("autoregressive", {"history_time": 0.5}),
     "joint_given": Row("joint", given=(0,)),
     "causal": Row("causal"),
     "causal_t0": Row("causal", {"history_time": 0.0}),
     "causal_t500": Row("causal", {"history_time": 0.5}),
     "causal_given": Row("causal", given=(0,)),
+    # The steps of a cache that is reused are those of the sampling: the one nearest to 0 is that of `causal_reuse`.
     "causal_reuse": Row("causal", {"cache": "reuse"}),
+    "causal_reuse_t500": Row("causal", {"cache": "reuse", "history_time": 0.5}),
+    "causal_relevant": Row("causal", {"history": "relevant"}),
+    # A history of no shots: what the weights sample apart.
+    "causal_independent": Row("causal", {"window": 1}),
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
 }
@@ -98,6 +105,21 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
                 ),
             )
     return shares
+
+
+def find_diversity(shares: Mapping[str, Share]) -> float | None:
+    """Returns how evenly withheld attributes of the environment take their values, from 0 (always one) to 1 (even).
+
+    It is 1 - sum(p^2) over its largest value, the mean over attributes; None where values were not counted.
+    """
+    found = []
+    for name, values in OF_ENVIRONMENT.items():
+        parts = [shares.get(f"shows/{name}={value}") for value in values]
+        if None in parts or not all(part.count for part in parts):
+            continue
+        alike = sum(part.value**2 for part in parts)
+        found.append((1.0 - alike) / (1.0 - 1.0 / len(values)))
+    return sum(found) / len(found) if found else None
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:

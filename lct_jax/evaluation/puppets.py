@@ -6,9 +6,10 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
 config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
-returns five shots later. Shots that a row gives are given as the first frame of the rendered shot. A scene that is
-done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are done,
-`OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+returns five shots later; scenes of `--shots=20` are longer than a window, and are measured by the number of the shot,
+too (`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered
+shot. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when
+all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ from absl import flags
 from PIL import Image
 from tqdm import tqdm
 
+import lct_jax
 from lct_jax.cli import define_path, run
 from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
-from lct_jax.evaluation.puppet_measures import Share, Tally, judge_scene
+from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
@@ -47,8 +50,13 @@ from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 # No scene of this seed is trained on.
 SEED = 1_000_003
-# All scenes have one size and one length, so that they share their compiled programs.
+# All shots have one size and one length, so that they share their compiled programs.
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
+
+
+def lengthen(shots: int) -> Drawing:
+    """Returns what the scenes of an evaluation are drawn by, with so many shots each: 7 or more."""
+    return dataclasses.replace(DRAWING, shots=(shots, shots))
 
 
 def sample_shots(
@@ -110,28 +118,38 @@ def evaluate_row(
     scenes: int,
     file: Path,
     *,
+    drawing: Drawing = DRAWING,
     guidance: float | None = None,
     animator: Generator | None = None,
 ) -> Iterator[Mapping[str, Tally]]:
     """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
+
+    Args:
+        drawing: what scenes are drawn. guidance, animator: see `sample_shots`.
 
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
 
     def measure(number: int) -> Mapping[str, Tally]:
-        scene = draw_scene(SEED, number, DRAWING)
+        scene = draw_scene(SEED, number, drawing)
         sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
         seen = [read_shot(frames) for frames in sampled]
-        return judge_scene(scene, seen, given=row.given)
+        by_number = judge_by_number(scene, sampled, seen)
+        return judge_scene(scene, seen, given=row.given) | count_values(scene, seen) | by_number
 
-    made = describe(generator, row, guidance, animator)
+    made = describe(generator, row, guidance, animator, drawing=drawing)
     for tallies in iter_scenes(file, made, scenes, measure):
         yield {name: Tally(*counts) for name, counts in tallies.items()}
 
 
 def describe(
-    generator: Generator, row: Row, guidance: float | None, animator: Generator | None = None
+    generator: Generator,
+    row: Row,
+    guidance: float | None,
+    animator: Generator | None = None,
+    *,
+    drawing: Drawing = DRAWING,
 ) -> dict[str, object]:
     """Returns everything that results depend on, as JSON."""
     settings = choose_settings(generator, row, guidance)
@@ -144,7 +162,7 @@ def describe(
         "given": list(row.given),
         "sampling": settings,
         "seed": SEED,
-        "drawing": json.loads(json.dumps(dataclasses.asdict(DRAWING))),
+        "drawing": json.loads(json.dumps(dataclasses.asdict(drawing))),
         **more,
     }
 
@@ -178,16 +196,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
     origin, out = Path(CHECKPOINT.value), Path(OUT.value)
-    generator = Generator.load(origin, codec=CODEC.value, encoder=ENCODER.value)
+    generator = lct_jax.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
     names = choose_rows(ROWS_WANTED.value, causal=causal)
     animator = None
     if ANIMATOR.value is not None:
-        animator = Generator.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
+        animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     make_folder(out)
     for name in names:
         label, row = f"{NAME.value or generator.config.name}.{name}", (ROWS | BASELINES)[name]
-        how = {"guidance": GUIDANCE.value, "animator": animator}
+        how = {"guidance": GUIDANCE.value, "animator": animator, "drawing": lengthen(SHOTS.value)}
         rows = evaluate_row(generator, row, SCENES.value, out / f"{label}.jsonl", **how)
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}
@@ -206,6 +224,7 @@ if __name__ == "__main__":
     ANIMATOR = define_path("animator", "Weights that make videos of sampled pictures.")
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
+    SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = define_path("out", "Folder of the results.", required=True)

@@ -21,7 +21,7 @@ Results = Mapping[str, Mapping[str, Estimate]]
 
 @dataclass(frozen=True)
 class Theme:
-    """Is a table: measures that are read together, and how to read them."""
+    """A table: measures that are read together, and how to read them."""
 
     title: str
     measures: tuple[str, ...]
@@ -169,13 +169,14 @@ def to_page(
         head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
         rows = "".join(
             f"<tr><th>{html.escape(title)}</th>"
-            + "".join(f"<td>{_show(row, name)}</td>" for name in names)
+            + "".join(f"<td>{_mark_interval(_show(row, name))}</td>" for name in names)
             + "</tr>"
             for title, row in results.items()
         )
         text = html.escape(theme.text.replace("`", ""))
         parts.append(
-            f"<h2>{theme.title}</h2><table><tr><th></th>{head}</tr>{rows}</table><p>{text}</p>"
+            f'<h2>{theme.title}</h2><div class="table"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+            f"<p>{text}</p>"
         )
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     parts.append(f"<ul>{listed}</ul>")
@@ -208,6 +209,12 @@ def _show(row: Mapping[str, Estimate], name: str) -> str:
     return row[name].show() if name in row else "-"
 
 
+def _mark_interval(cell: str) -> str:
+    """Returns a cell as HTML, with its interval less prominent than its mean."""
+    mean, bracket, interval = cell.partition(" (")
+    return f"{mean} <small>({interval}</small>" if bracket else mean
+
+
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Evaluation</title>
@@ -215,7 +222,9 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }}
 th, td {{ padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #ddd; font-weight: normal; }}
-tr:first-child th {{ color: #666; }}
+th, td {{ white-space: nowrap; }}
+tr:first-child th, small {{ color: #666; }}
+.table {{ overflow-x: auto; }}
 p, li {{ max-width: 45rem; color: #444; }}
 .row {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 figure {{ margin: 0; flex: 1 1 20rem; }}

@@ -11,7 +11,7 @@ from lct_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Row:
-    """Is a way to sample.
+    """A way to sample.
 
     Attributes:
         title: its name in the table.

@@ -22,7 +22,7 @@ Cases = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class SampledShots:
-    """Is a scene as it was sampled with one seed, or as it was filmed.
+    """A scene as it was sampled with one seed, or as it was filmed.
 
     Attributes:
         scene: the name of the scene. seed: the seed of its noise.

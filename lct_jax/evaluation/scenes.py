@@ -28,7 +28,7 @@ from lct_jax.media.video import read_moments, resize
 
 @dataclass(frozen=True)
 class EvaluatedScene:
-    """Is a scene to sample.
+    """A scene to sample.
 
     Attributes:
         id: its name, which is also that of folders.

@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
 
 class TransNet:
-    """Is the network with its weights."""
+    """The network with its weights."""
 
     def __init__(self, tensors: Tensors) -> None:
         blocks = [

@@ -13,7 +13,6 @@ import functools
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 
@@ -53,6 +52,9 @@ def to_rgb8(frame: av.VideoFrame) -> np.ndarray:
         light = _sdr_light()
     else:
         return frame.to_ndarray(format="rgb24", src_colorspace=matrix)
+    # OpenCV is loaded where a film needs it alone, so that programs start without it.
+    import cv2
+
     codes = frame.to_ndarray(format="rgb48le", src_colorspace=matrix)
     linear = cv2.transform(light[codes], _TO_709)
     return _display_codes()[(np.clip(linear, 0, 1) * 65535 + 0.5).astype(np.uint16)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,17 +20,27 @@ from av.stream import Disposition
 
 from lct_jax.errors import InputError, one_line
 from lct_jax.media.colour import check_colours
+from lct_jax.media.declared_end import is_cut_off
 from lct_jax.media.deinterlace import deinterlace
 from lct_jax.media.transport_stream import Losses
 
+# The average rate may differ from the nominal one by this share, because timestamps are rounded.
+_SAME_RATE = Fraction(1, 1000)
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 class Decoded(NamedTuple):
-    """Is a decoded frame, progressive; `broken` means that frames were lost between the one before and this one."""
+    """A decoded frame, progressive; `broken` means that frames were lost between the one before and this one."""
 
     frame: av.VideoFrame
     broken: bool
+
+
+class StreamRate(NamedTuple):
+    """Is what a stream says of its rate: frames a second (None where it says nothing), and whether they come evenly."""
+
+    fps: Fraction | None
+    steady: bool
 
 
 @contextmanager
@@ -41,7 +52,8 @@ def open_video(path: str | Path) -> Iterator[av.VideoStream]:
     """
     check_file(path)
     try:
-        with av.open(literal_name(path)) as container:
+        # The titles of old films are in encodings that nothing names.
+        with av.open(literal_name(path), metadata_errors="replace") as container:
             yield _choose_stream(container, path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({one_line(error)})") from None
@@ -64,6 +76,19 @@ def decode_stream(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
         raise InputError(f"{path}: holds no frame that can be decoded")
 
 
+def read_stream_rate(stream: av.VideoStream) -> StreamRate:
+    """Returns the frames a second of a stream.
+
+    FFmpeg also gives the lowest rate at which every timestamp that it has seen has a frame. Where that one agrees with
+    the average, it is the rate that was meant: in FLV the average of 24000/1001 is 983/41, three frames less in two
+    hours. Where it does not, frames were dropped, or come as a screen changes.
+    """
+    average, nominal = stream.average_rate or stream.guessed_rate, stream.base_rate
+    if average and nominal and abs(nominal - average) < _SAME_RATE * average:
+        return StreamRate(nominal, steady=True)
+    return StreamRate(average or None, steady=False)
+
+
 def is_transmitted(stream: av.VideoStream) -> bool:
     """Returns whether a stream's format lets timestamps restart and packets be lost (MPEG-TS, MPEG-PS and others)."""
     return bool(stream.container.format.flags & Flags.ts_discont.value)
@@ -75,7 +100,7 @@ def literal_name(path: str | Path) -> str:
 
 
 def check_file(path: str | Path) -> None:
-    """Raises InputError unless a path is that of a file that is not empty."""
+    """Raises InputError unless a path is that of a file that is not empty and not known to be cut off."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -83,6 +108,12 @@ def check_file(path: str | Path) -> None:
         raise InputError(f"{path}: not a file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes)")
+    try:
+        cut_off = is_cut_off(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
+    if cut_off:
+        raise InputError(f"{path}: is cut off, it ends before the end that it declares")
 
 
 def _choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:

@@ -19,7 +19,12 @@ import numpy as np
 
 from lct_jax.errors import InputError
 from lct_jax.media.clock import Clock
-from lct_jax.media.decoding import decode_stream, is_transmitted, open_video
+from lct_jax.media.decoding import (
+    decode_stream,
+    is_transmitted,
+    open_video,
+    read_stream_rate,
+)
 from lct_jax.media.frame_rate import first_frame, read_rate, snap_time
 from lct_jax.media.video import probe_video, resize, to_rgb
 
@@ -145,7 +150,7 @@ def _iter_timed(
     shape, pixel, before = None, None, Fraction(0)
     with open_video(path) as stream:
         clock.strict = is_transmitted(stream)
-        own = stream.average_rate or stream.guessed_rate
+        own = read_stream_rate(stream)
         for number, (frame, broken) in enumerate(decode_stream(path, stream)):
             # The container declares one shape of pixels; that of the decoder changes with the picture.
             now = stream.codec_context.sample_aspect_ratio
@@ -160,9 +165,9 @@ def _iter_timed(
             tick = Fraction(frame.time_base or 0)
             time = None if frame.pts is None or not tick else frame.pts * tick
             times = clock.place(time, frame.duration * tick or None, broken=broken)
-            # A timestamp is rounded to ticks; the frame is meant to begin at its own rate.
-            if own:
-                times = tuple(snap_time(t, rate=read_rate(own), tick=tick) for t in times)
+            # A timestamp is rounded to ticks; a frame of a steady rate is meant to begin at that rate.
+            if own.steady:
+                times = tuple(snap_time(t, rate=own.fps, tick=tick) for t in times)
             begin, end = times
             if begin - before > _LONGEST:
                 raise InputError(

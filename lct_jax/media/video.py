@@ -23,7 +23,13 @@ from PIL import Image
 from lct_jax.errors import InputError, one_line
 from lct_jax.files import replace_atomically
 from lct_jax.media.colour import to_rgb8
-from lct_jax.media.decoding import check_file, decode_stream, literal_name, open_video
+from lct_jax.media.decoding import (
+    check_file,
+    decode_stream,
+    literal_name,
+    open_video,
+    read_stream_rate,
+)
 from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
@@ -65,7 +71,7 @@ def probe_video(path: str | Path) -> VideoInfo:
       InputError: the file is missing, empty, not a video, or declares no frame rate.
     """
     with open_video(path) as stream:
-        rate = stream.average_rate or stream.guessed_rate
+        rate = read_stream_rate(stream).fps
         if not rate:
             raise InputError(f"{path}: the video declares no frame rate")
         codec = stream.codec_context
@@ -114,7 +120,8 @@ def _open_image(path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # Pillow lets through whatever its readers run into: a GIF that is cut off is an IndexError.
+    except Exception as error:
         raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
 
 

@@ -78,7 +78,7 @@ def count_scene(
     plan = plan_mode(mode, request, config)
     if mode == "causal":
         return [_count_causal(costs, request, config, plan, place) for place in range(len(plan))]
-    return [_count_full_pass(costs, request, config, window) for window in plan]
+    return [count_full_pass(costs, request, config, window) for window in plan]
 
 
 def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
@@ -87,9 +87,10 @@ def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
     return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
 
-def _count_full_pass(
+def count_full_pass(
     costs: Costs, request: SceneRequest, config: SamplingConfig, window: Window
 ) -> Cost:
+    """Returns the cost of a window whose tokens all pass through the network in every step."""
     total = Flops(0.0, 0.0)
     for negative in (False, True):
         plan = request.plan(window.shots, negative=negative)

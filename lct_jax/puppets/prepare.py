@@ -2,6 +2,7 @@ r"""Makes a prepared set of puppet scenes in the same way as from films: renders
 
     python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=3000 --shots=2-9 --out=runs/puppets_scenes
 
+With `--panels`, three shots at a time become a picture of three panels with one caption (`lct_jax/data/panels.py`).
 The result is a set that `train.py` reads, with the pixels it was encoded from under `pixels/`. Labels are drawn again
 from the seed whenever they are needed. A shard holds scenes of one frame size. Another run does not repeat existing
 results.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -19,6 +21,7 @@ from absl import flags
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
 from lct_jax.data.encode import keep_scene
+from lct_jax.data.panels import stack_panels
 from lct_jax.data.prepare import PREPARING, prepare_pixels
 from lct_jax.data.runner import run_here
 from lct_jax.data.sets.records import SetInfo, finish_set
@@ -26,6 +29,7 @@ from lct_jax.data.sets.set_info import CARD_FILE, PIXELS
 from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.shards import write_shard
 from lct_jax.data.sources import RawScene, RawShot
+from lct_jax.directing.arrange import PANELS
 from lct_jax.directing.prompts import render_global
 from lct_jax.directing.prompts import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
@@ -42,11 +46,19 @@ HELD_OUT = 50  # one of so many scenes is held out
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Describes the scenes to make: how many, of which seed, and what is drawn."""
+    """Describes the scenes to make: how many, of which seed, what is drawn, and how many shots are in one picture."""
 
     scenes: int
     seed: int
     drawing: Drawing
+    panels: int = 1
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what records depend on."""
+        plain = dataclasses.asdict(self)
+        if self.panels == 1:  # sets that were made before there were panels keep their names
+            del plain["panels"]
+        return plain
 
 
 def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
@@ -60,19 +72,21 @@ def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
 def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
     """Writes the set of pixels, a shard for every frame size, unless it exists and is whole."""
     names = [
-        f"puppets-{height}x{width}-{hash_of(VERSION, dataclasses.asdict(wanted), config.prepare.fps)}"
+        f"puppets-{height}x{width}-{hash_of(VERSION, wanted.describe(), config.prepare.fps)}"
         for height, width in wanted.drawing.sizes
     ]
     for name, size in zip(names, wanted.drawing.sizes, strict=True):
         shard = folder / "shards" / name
         if shard.is_dir() and find_damage(shard) is None:
             continue
-        scenes = (s for s in _draw(wanted) if s.size == size)
-        records = map(keep_scene, map(to_raw, scenes))
+        raw = (to_raw(scene) for scene in _draw(wanted) if scene.size == size)
+        if wanted.panels > 1:
+            raw = (picture for scene in raw for picture in stack_panels(scene))
+        records = map(keep_scene, raw)
         (folder / CARD_FILE).unlink(missing_ok=True)
         write_shard(
             shard, records, empty=0, film=f"puppets-{size[0]}x{size[1]}", credit="",
-            size=size, aspect_error=0.0,
+            size=(wanted.panels * size[0], size[1]), aspect_error=0.0,
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
         height, width = config.prepare.height, config.prepare.width
@@ -119,7 +133,8 @@ def main(argv: Sequence[str]) -> None:
     cast = read_range("--characters", CHARACTERS.value, most=len(NAMES))
     drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, SIZES, cast=cast)
     out = Path(OUT.value)
-    made = prepare_puppets(Wanted(SCENES.value, SEED.value, drawing), out, freeze(CONFIG.value))
+    wanted = Wanted(SCENES.value, SEED.value, drawing, PANELS if STACKED.value else 1)
+    made = prepare_puppets(wanted, out, freeze(CONFIG.value))
     print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
 
 
@@ -133,6 +148,7 @@ if __name__ == "__main__":
     CHARACTERS = flags.DEFINE_string(
         "characters", "1-2", "Characters of a scene of several shots: a number, or a range."
     )
+    STACKED = flags.DEFINE_bool("panels", False, "Pictures of three panels in place of scenes.")
     SEED = flags.DEFINE_integer("seed", 0, "Of the scenes.", lower_bound=0)
     CONFIG = define_config()
     run(main)

@@ -8,7 +8,6 @@ the seed of `lct_jax.evaluation.puppets`, of which none is trained on: half of w
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from absl import flags
 from lct_jax.cli import define_path, run
 from lct_jax.directing.save_script import save_script
 from lct_jax.errors import make_folder
-from lct_jax.evaluation.puppets import DRAWING, SEED
+from lct_jax.evaluation.puppets import SEED, lengthen
 from lct_jax.files import replace_folder
 from lct_jax.media.video import write_video
 from lct_jax.puppets.render import render_shot
@@ -31,7 +30,7 @@ SCALE = 8
 
 def write_scene(folder: Path, number: int, *, shots: int) -> None:
     """Writes one script and its rendered shots."""
-    scene = draw_scene(SEED, number, dataclasses.replace(DRAWING, shots=(shots, shots)))
+    scene = draw_scene(SEED, number, lengthen(shots))
     name = f"scene_{number:03d}"
     with replace_folder(folder / name) as unfinished:
         for place, shot in enumerate(scene.shots):

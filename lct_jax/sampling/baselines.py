@@ -119,9 +119,9 @@ def weigh_references(request: SceneRequest, window: Window, *, layers: int) -> V
     np.fill_diagonal(bias_GG, 0.0)
     for place, shot in enumerate(window.shots, start=1):
         for other_place, other in enumerate(window.shots, start=1):
-            owner = request.shots[other].ties.picture_of
-            if place != other_place and owner and not request.shots[shot].ties.picture_of:
-                is_character = owner in request.shots[shot].ties.characters
+            owner = request.shots[other].links.picture_of
+            if place != other_place and owner and not request.shots[shot].links.picture_of:
+                is_character = owner in request.shots[shot].links.characters
                 weight = CHARACTER_WEIGHT if is_character else PLACE_WEIGHT
                 bias_GG[place, other_place] = np.log(weight)
     return Visibility(bias_GG, np.ones(layers, bool), np.ones((1, 1), bool))
@@ -167,8 +167,8 @@ def draw_shared(
 
 def _find_elements(request: SceneRequest, frame: int) -> frozenset[str]:
     """Returns the characters and the place of a key frame."""
-    ties = request.shots[frame].ties
-    return ties.characters | ties.named | ({ties.place} if ties.place else set())
+    links = request.shots[frame].links
+    return links.characters | links.named | ({links.place} if links.place else set())
 
 
 def _choose_bank(shown: Mapping[int, frozenset[str]], element: str) -> list[int]:

@@ -28,7 +28,7 @@ def find_changed(
         window.shots[-1]
         for window in plan
         if seen.get(window.shots[-1]) != window.shots
-        or not is_same(_without_ties(old, window.shots[-1]), _without_ties(new, window.shots[-1]))
+        or not is_same(_without_links(old, window.shots[-1]), _without_links(new, window.shots[-1]))
     }
 
 
@@ -80,6 +80,6 @@ def is_same(one: Any, other: Any) -> bool:
     return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
 
 
-def _without_ties(request: SceneRequest, shot: int) -> ShotRequest:
+def _without_links(request: SceneRequest, shot: int) -> ShotRequest:
     """Returns a shot without its links to others, which count by the windows that were chosen by them."""
-    return dataclasses.replace(request.shots[shot], ties=ShotLinks())
+    return dataclasses.replace(request.shots[shot], links=ShotLinks())

@@ -119,7 +119,7 @@ def _make_shot(
         prompt=prompt,
         grid=grid,
         given=None if known.given is None else patchify(known.given, patch),
-        ties=_find_ties(shot, picture_of),
+        links=_find_links(shot, picture_of),
         time=known.time,
         held=tuple(held),
         overlap=known.overlap // patch[0],
@@ -169,7 +169,7 @@ def _join(shared: Prompt, own: Prompt) -> Prompt:
     )
 
 
-def _find_ties(shot: ShotPrompt, picture_of: str) -> ShotLinks:
+def _find_links(shot: ShotPrompt, picture_of: str) -> ShotLinks:
     return ShotLinks(
         characters=frozenset(find_characters(shot.text)),
         place=shot.place,

@@ -1,10 +1,10 @@
 """Which shots a new shot sees: the most recent or the most relevant ones, within a budget.
 
 Candidates are the given shots and those that are sampled before it; of the pictures of characters and places, those of
-whom and what it names. "recent" takes the shot before, then given pictures, which
-show what a person or a place looks like for the whole scene, then the nearest. "relevant" takes, in this order, the
-shots that a script refers to by number and the one that a shot goes on from; those that share a character or a place it
-refers to; given pictures; and then the others, by characters and places in common and by the similarity of the prompts.
+whom and what it names. "recent" takes the shot before, then given pictures, which show what a person or a place looks
+like for the whole scene, then the nearest. "relevant" takes, in this order, the shots that a script refers to by number
+and the one that a shot goes on from; those that share a character or a place it refers to; given pictures; and then the
+others, by characters and places in common and by the similarity of the prompts.
 In the paper, people choose the history by hand [LCT section 3.4], as a script may, too; this ranking is ours.
 """
 
@@ -26,9 +26,9 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     Raises:
         InputError: a history that the script names does not fit the window.
     """
-    if request.shots[shot].ties.picture_of:
+    if request.shots[shot].links.picture_of:
         return ()
-    if (named := request.shots[shot].ties.history) is not None:
+    if (named := request.shots[shot].links.history) is not None:
         return _take_named(request, shot, named, config)
     room = min(config.history_shots, config.window - 1)
     tokens = config.history_tokens or float("inf")
@@ -47,7 +47,7 @@ def _take_named(
     pictures = {
         other
         for other, known in enumerate(request.shots)
-        if known.ties.picture_of and other != shot and _may_see(request, shot, other)
+        if known.links.picture_of and other != shot and _may_see(request, shot, other)
     }
     seen = sorted(pictures | {*named})
     if len(seen) >= config.window:
@@ -65,7 +65,7 @@ def count_tokens(shot: ShotRequest) -> int:
 
 def sampling_order(request: SceneRequest) -> list[int]:
     """Returns all shots in the order of sampling: key shots first, then the others, each in the script's order."""
-    return sorted(range(len(request.shots)), key=lambda s: not request.shots[s].ties.is_key)
+    return sorted(range(len(request.shots)), key=lambda s: not request.shots[s].links.is_key)
 
 
 def rank_recent(request: SceneRequest, shot: int) -> list[int]:
@@ -88,8 +88,8 @@ def rank_recent(request: SceneRequest, shot: int) -> list[int]:
 
 def _may_see(request: SceneRequest, shot: int, other: int) -> bool:
     """Returns whether another shot is one of the film, or a picture of whom or what a shot names."""
-    owner, ties = request.shots[other].ties.picture_of, request.shots[shot].ties
-    return not owner or owner in ties.characters | ties.named | {ties.place}
+    owner, links = request.shots[other].links.picture_of, request.shots[shot].links
+    return not owner or owner in links.characters | links.named | {links.place}
 
 
 def is_picture(shot: ShotRequest) -> bool:
@@ -106,7 +106,7 @@ def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
 
 def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool, float]:
     new, old = request.shots[shot], request.shots[other]
-    mine, theirs = new.ties, old.ties
+    mine, theirs = new.links, old.links
     asked = other in mine.shots or (mine.goes_on and other == shot - 1)
     named = bool(mine.named & (theirs.characters | {theirs.place}))
     every = mine.characters | theirs.characters

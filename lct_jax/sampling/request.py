@@ -97,7 +97,7 @@ class ShotRequest:
         prompt: its text.
         grid: token grid (T, X, Y).
         given: clean tokens float32[T X Y, C] of a given image or video, None for a shot to generate.
-        ties: its links to other shots.
+        links: its links to other shots.
         time: the time at which it is held if it is given; None takes the config's.
         held: latents that are held inside of it.
         overlap: how many rows of tokens along time at its start are made of the end of the shot before.
@@ -109,7 +109,7 @@ class ShotRequest:
     prompt: Prompt
     grid: tuple[int, int, int]
     given: np.ndarray | None = None
-    ties: ShotLinks = ShotLinks()
+    links: ShotLinks = ShotLinks()
     time: float | None = None
     held: tuple[HeldTokens, ...] = ()
     overlap: int = 0

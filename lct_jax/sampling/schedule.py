@@ -6,7 +6,7 @@ has a window for each new shot, with its history as conditions. One sampler runs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lct_jax.config import SamplingConfig
@@ -81,7 +81,7 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
         early = [] if is_given else [other for other in seen if other not in made]
         for new in (*early, shot):
             # A picture of the cast shows its owner alone, whatever was sampled before a shot needs it.
-            ready = [] if request.shots[new].ties.picture_of else [o for o in made if o in seen]
+            ready = [] if request.shots[new].links.picture_of else [o for o in made if o in seen]
             before = sorted(_in_window(request, ready), key=lambda o: o < new)
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
@@ -97,7 +97,7 @@ def plan_references(request: SceneRequest, config: SamplingConfig) -> tuple[Wind
     plans = plan_autoregressive(request, config)
     for window in plans:
         others = [shot for shot in window.shots if shot not in window.denoised]
-        assert all(request.shots[other].ties.picture_of for other in others), window
+        assert all(request.shots[other].links.picture_of for other in others), window
     return plans
 
 
@@ -116,9 +116,25 @@ def plan_key_frames(request: SceneRequest, config: SamplingConfig) -> tuple[Wind
     return (*([Window(shots=frames, denoised=frames)] if frames else []), *alone)
 
 
+def drop_pictures(
+    request: SceneRequest, plan: Sequence[Window], *, own: int, done: Collection[int]
+) -> tuple[Window, ...]:
+    """Returns a plan without the windows of pictures that no shot needs any more.
+
+    Args:
+        own: how many shots the film has; those from this number on are pictures.
+        done: the shots that are finished.
+    """
+    left = [w for w in plan if any(shot < own and shot not in done for shot in w.denoised)]
+    needed = {shot for window in left for shot in window.shots}
+    needed |= {request.shots[s].begins.shot for s in needed if request.shots[s].begins}
+    keep = lambda window: not window.denoised or min(window.denoised) < own
+    return tuple(w for w in plan if keep(w) or needed & {*w.denoised})
+
+
 def _in_window(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:
     """Returns shots in the order in which they stand in a window: pictures of the cast, then the script's order."""
-    return tuple(sorted(shots, key=lambda s: (not request.shots[s].ties.picture_of, s)))
+    return tuple(sorted(shots, key=lambda s: (not request.shots[s].links.picture_of, s)))
 
 
 def _to_generate(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]:

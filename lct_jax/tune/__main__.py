@@ -149,7 +149,7 @@ def run_stages(request: Request) -> None:
             prepare_script(request)
         print(f"==== {name}: {write_command(stage)}", flush=True)
         ended = run_child([sys.executable, *stage.command])
-        if ended.code or ended.told or not has_all_steps(request, name):
+        if ended.code or ended.stopped or not has_all_steps(request, name):
             print(f"==== {name}: not finished; the same command goes on", file=sys.stderr)
             sys.exit(ended.code)
         mark_done(request.out, stage)

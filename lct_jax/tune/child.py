@@ -23,11 +23,11 @@ class Ended(NamedTuple):
 
     Attributes:
         code: its exit code; 128 + n where signal n ended it.
-        told: whether this process was told to stop meanwhile: a run that saves and ends then has exit code 0 as well.
+        stopped: whether a signal to stop came meanwhile: a run that saves and ends then has exit code 0 as well.
     """
 
     code: int
-    told: bool
+    stopped: bool
 
 
 def run_child(command: Sequence[str]) -> Ended:
@@ -35,13 +35,13 @@ def run_child(command: Sequence[str]) -> Ended:
 
     SIGTERM and Ctrl-C are handed on to it, and end it as they end the command by itself.
     """
-    told: list[int] = []
+    received: list[int] = []
     launch = [sys.executable, "-c", _LAUNCH] if sys.platform == "linux" else []
     # In a session of its own, the child gets Ctrl-C only once, from here.
     child = subprocess.Popen([*launch, *command], start_new_session=True)
 
     def forward(number: int, frame: FrameType | None) -> None:
-        told.append(number)
+        received.append(number)
         child.send_signal(number)
 
     before = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT)}
@@ -50,4 +50,4 @@ def run_child(command: Sequence[str]) -> Ended:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return Ended(code if code >= 0 else 128 - code, bool(told))
+    return Ended(code if code >= 0 else 128 - code, bool(received))

@@ -8,9 +8,9 @@ from lct_jax.backbones.layers import MODULATIONS
 from lct_jax.config import NetworkConfig
 from lct_jax.costs.flops import Activations, Costs
 
-# Arrays [video tokens, width] that a block takes, in the compute dtype, as in the MMDiT's costs: at its widest in the
-# backward pass, and what it keeps where nothing is recomputed. Both are fitted to programs compiled for TPU, all of a
-# network or a LoRA trained (benchmarks/README.md).
+# Arrays [video tokens, width] that a block takes, in the compute dtype, that is, at its widest in the backward pass,
+# and what it keeps where nothing is recomputed. Both are fitted to programs compiled for TPU, all of a network or a
+# LoRA trained (benchmarks/README.md).
 BLOCK_ARRAYS, WHOLE_ARRAYS = 28, 30
 # The same for arrays [video tokens, hidden] of the MLP.
 BLOCK_HIDDEN, WHOLE_HIDDEN = 3, 1

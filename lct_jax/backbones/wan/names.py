@@ -42,9 +42,9 @@ _MLP = {"up": "ffn.net.0.proj", "down": "ffn.net.2"}
 
 
 def decays(path: tuple[str, ...]) -> bool:
-    """Returns whether weight decay touches a parameter: kernels do, outside the time embedding.
+    """Returns whether weight decay applies to a parameter: it does to kernels outside the time embedding.
 
-    Biases, norm scales and modulation are spared, as with the MMDiT [D].
+    Biases, norm scales and modulation are exempt, as in the other families [D].
     """
     return "kernel" in path and "time" not in path
 

@@ -4,35 +4,21 @@ The scenes of a film are given as frame ranges, and each gets one `Caption`, or 
 writes is checked by the rules of a scene file: IDs are described once, shot prompts name people by ID alone, and there
 is no tag. Whether a shot begins with `[SHOT CUT]` is decided by how the footage was cut, never by a caption.
 
-A user's captions lie beside the video, `NAME.captions.jsonl` (an object a line) or `NAME.captions.csv` (a header with
-the same names; characters as a JSON object), in seconds of the video. They are UTF-8, or UTF-16 with its mark; columns
-of a table end in commas, semicolons or tabs. Line breaks of any kind inside of a text become a space, because text
-encoders drop some of them and join the words on both sides:
-
-    {"start": 12.5, "end": 15.0, "prompt": "Character 1 opens the door."}                    a shot
-    {"start": 10.0, "end": 42.0, "characters": {"1": "..."}, "environment": "...", "story": "..."}   a scene
-
-A line without start and end describes the whole video. A shot takes the prompt that covers most of it, at least half;
-a scene takes the description that covers most of it.
+A shot takes that line of a user's captions (`caption_files.py`) whose prompt covers most of it, at least half; a scene
+takes the description that covers most of it.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field
 
 from lct_jax.chat import Message, show_image
-from lct_jax.chat.read_json import load_strictly
+from lct_jax.data.footage.caption_files import Line
 from lct_jax.data.footage.caption_frames import merge_pictures
-from lct_jax.data.footage.lists import CAPTION_SUFFIXES, find_list
 from lct_jax.directing.field_reader import Fields, Source
 from lct_jax.directing.prompts import (
     Characters,
@@ -41,14 +27,13 @@ from lct_jax.directing.prompts import (
     Text,
     check_descriptions,
     check_mentions,
+    check_text,
     join_lines,
     make_global,
 )
 from lct_jax.errors import InputError
 
 Range = tuple[int, int]
-_DELIMITERS = ",;\t"
-
 INSTRUCTION = """\
 You describe a scene of a film for people who will film it anew without having seen it. You are shown a few frames of
 each of its shots, in order. Reply with one JSON object and nothing else:
@@ -73,36 +58,6 @@ class Caption:
     shots: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Line:
-    """Holds one line of a user's captions; times are in seconds, and the end may be infinite."""
-
-    start: float
-    end: float
-    prompt: str
-    scene: GlobalPrompt | None
-
-
-def _check_seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"found {value!r}, expected seconds")
-    return float(value)
-
-
-Seconds = Annotated[float, BeforeValidator(_check_seconds)]
-
-
-class LineFields(Fields):
-    """A line of a user's captions: the prompt of a shot, or the description of a scene."""
-
-    start: Seconds = 0.0
-    end: Seconds = float("inf")
-    prompt: str = ""
-    characters: Characters = Field(default_factory=dict)
-    environment: Text = ""
-    story: Text = ""
-
-
 class AnswerFields(Fields):
     """The answer of a model that was asked for the caption of a scene."""
 
@@ -110,20 +65,6 @@ class AnswerFields(Fields):
     environment: Text
     story: Text
     shots: list[Prompt]
-
-
-def find_captions(video: Path) -> Path | None:
-    """Returns the caption file beside a video, if there is one."""
-    return find_list(video, CAPTION_SUFFIXES)
-
-
-def read_lines(path: Path) -> list[Line]:
-    """Reads a caption file; raises InputError naming the line and the field."""
-    read = _read_table if path.name.lower().endswith(".csv") else _read_json_lines
-    rows = read(path, _read_text(path))
-    return [
-        _read_line(Source(f"{path}: line {number}"), join_lines(value)) for number, value in rows
-    ]
 
 
 def caption_from_lines(lines: Sequence[Line], shots: Sequence[Range], *, fps: float) -> Caption:
@@ -146,6 +87,21 @@ def count_unused(lines: Sequence[Line], captions: Sequence[Caption]) -> int:
     prompts = {prompt for caption in captions for prompt in caption.shots if prompt}
     scenes = [caption.prompt for caption in captions if caption.prompt is not None]
     return sum(line.prompt not in prompts and line.scene not in scenes for line in lines)
+
+
+def find_fault(text: str, described: Mapping[str, str]) -> str:
+    """Returns why a shot's text cannot be used, as the report counts it; "" where it can be."""
+    if not text.strip():
+        return "no caption"
+    try:
+        check_text(text)
+    except InputError:
+        return "caption writes the tag of a cut"
+    try:
+        check_mentions(text, described)
+    except InputError:
+        return "caption names nobody described"
+    return ""
 
 
 def ask_about(
@@ -190,85 +146,7 @@ def check_answer(
     return caption
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}: line {line}: byte {error.start} is no UTF-8 text, expected the file saved as UTF-8"
-        ) from None
-
-
-def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    # Lines end at line feeds alone: JSON leaves other line breaks, such as U+2028, in its texts as they are.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, _from_json(path, number, line)
-
-
-def _from_json(path: Path, number: int, text: str) -> Any:
-    try:
-        return load_strictly(text)
-    except InputError as error:
-        raise InputError(f"{path}: line {number}: {error}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: line {number}: not JSON ({error})") from None
-
-
-def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    header = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    # A row is named by the line in which it begins; the reader knows where it ends.
-    number = 1
-    try:
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        if len(set(reader.fieldnames)) < len(reader.fieldnames):
-            raise InputError(f"{path}: line 1: two columns have one name")
-        number = reader.line_num + 1
-        for row in reader:
-            yield number, _from_row(path, number, row, comma=delimiter == ";")
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}: line {number}: not a table ({error})") from None
-
-
-def _from_row(
-    path: Path, number: int, row: Mapping[str | None, Any], *, comma: bool
-) -> dict[str, Any]:
-    """Returns a row as the object of a JSON line; `comma` says that numbers may have a decimal comma."""
-    if None in row:
-        raise InputError(f"{path}: line {number}: more columns than the header names")
-    values: dict[str, Any] = {key: value for key, value in row.items() if value}
-    for key in ("start", "end"):
-        if key in values:
-            try:
-                values[key] = float(values[key].replace(",", ".") if comma else values[key])
-            except ValueError:
-                raise InputError(
-                    f"{path}: line {number}: {key}: found {values[key]!r}, expected seconds"
-                ) from None
-    if "characters" in values:
-        values["characters"] = _from_json(path, number, values["characters"])
-    return values
-
-
-def _read_line(source: Source, value: Any) -> Line:
-    fields = source.check(LineFields, value)
-    if not 0 <= fields.start < fields.end:
-        found = f"found start {fields.start} and end {fields.end}"
-        source.refuse((), f"{found}, expected 0 <= start < end, in seconds")
-    # IDs of a shot's prompt are checked when it meets its scene: the line alone does not know them.
-    return Line(fields.start, fields.end, fields.prompt.strip(), _make_global(source, fields))
-
-
-def _make_global(source: Source, fields: LineFields | AnswerFields) -> GlobalPrompt | None:
+def _make_global(source: Source, fields: AnswerFields) -> GlobalPrompt | None:
     check_descriptions(source, "characters", characters=fields.characters)
     return make_global(
         source,

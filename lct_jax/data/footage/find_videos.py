@@ -1,7 +1,7 @@
 """Finds the files in a folder of videos: those to prepare, all others, and the lists that a user put beside a video.
 
 Every file becomes an `Input`, with a problem where it cannot be prepared. Beside `NAME.mp4` may lie `NAME.scenes.json`
-(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`captions.py`); `lists.py` decides
+(a whole scene file), `NAME.cuts.json` (shots, or shots of scenes) and captions (`caption_files.py`); `lists.py` decides
 which list belongs to which video.
 """
 
@@ -102,17 +102,22 @@ def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
         folders[:] = sorted(name for name in folders if Path(real, name) != out)
         strays = find_strays(files)
         for name in files:
-            if name in strays or not is_list(name):
-                yield os.path.normpath(os.path.join(here, name)), strays.get(name, "")
+            # A list that a video uses has no row, unless it cannot be read.
+            unread = is_list(name) and name not in strays and _judge_file(Path(place, name))
+            if name in strays or unread or not is_list(name):
+                yield os.path.normpath(os.path.join(here, name)), strays.get(name, unread or "")
 
 
 def _judge(path: Path) -> str:
+    problem = _judge_file(path)
+    if not problem and path.suffix.lower() not in VIDEO_SUFFIXES:
+        return "not a video by its name"
+    return problem
+
+
+def _judge_file(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError as error:
         return f"cannot be opened ({error.strerror})"
-    if not stat.S_ISREG(mode):
-        return "not a regular file"
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return "not a video by its name"
-    return ""
+    return "" if stat.S_ISREG(mode) else "not a regular file"

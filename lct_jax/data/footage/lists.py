@@ -24,7 +24,7 @@ _KINDS = (CAPTION_SUFFIXES, (SCENES_SUFFIX,), (CUTS_SUFFIX,))
 
 @dataclass(frozen=True)
 class _Match:
-    """Is a list of a video; `order` is smaller the closer the names and the earlier the suffix."""
+    """A list of a video; `order` is smaller the closer the names and the earlier the suffix."""
 
     order: tuple[int, int, str]
     name: str

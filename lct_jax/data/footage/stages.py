@@ -26,6 +26,7 @@ from lct_jax.chat import (
     endpoint_from_environment,
 )
 from lct_jax.config import Config
+from lct_jax.data.footage.caption_files import find_captions, read_lines
 from lct_jax.data.footage.caption_frames import iter_pictures
 from lct_jax.data.footage.captions import (
     Caption,
@@ -33,8 +34,7 @@ from lct_jax.data.footage.captions import (
     caption_from_lines,
     check_answer,
     count_unused,
-    find_captions,
-    read_lines,
+    find_fault,
 )
 from lct_jax.data.footage.cuts import track_video
 from lct_jax.data.footage.find_videos import CutList, beside, read_cut_list
@@ -44,12 +44,11 @@ from lct_jax.data.footage.takes import REASONS, Takes, find_takes
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.scene_file import SCENE_FORMAT, UNKNOWN
 from lct_jax.data.sources import choose_size
-from lct_jax.directing.prompts import check_mentions, check_not_empty, check_text
 from lct_jax.errors import InputError
 from lct_jax.files import hash_file, hash_of, replace_atomically
 from lct_jax.media.frames import read_own_rate, read_shape
 
-VERSION = 5  # of the rules below; a new one makes every result again
+VERSION = 6  # of the rules below; a new one makes every result again
 # These reasons mean that a caption model could not be reached, or wrote nothing that could be used. Both are asked for
 # again in the next run, because an endpoint, its limits or its model may have changed since.
 NO_ANSWER, REFUSED = "no answer", "caption refused"
@@ -122,7 +121,6 @@ def find_film_takes(job: FindTakesJob) -> FoundTakes:
             size=(shape.height, shape.width),
             given=None if given is None else given.shots,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
         takes.save(path)
         notes = {"clock": clock}
         _write_json(clock_file, notes)
@@ -201,10 +199,9 @@ def _write_scene(
     described = {} if prompt is None else prompt.characters
     written, broken = [], False
     for (start, end), cut, text in zip(ranges, tags, caption.shots, strict=True):
-        try:
-            check_mentions(check_text(check_not_empty(text)), described)
-        except InputError:
-            shots["no caption" if not text.strip() else "caption names nobody described"] += 1
+        reason = find_fault(text, described)
+        if reason:
+            shots[reason] += 1
             broken = True
             continue
         shots["kept"] += 1

@@ -15,7 +15,8 @@ same bytes. In a set of pixels clip_0 is the whole shot, uint8 [frames height wi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
 from lct_jax.directing.prompts import SHOT_CUT_TAG, find_characters
+from lct_jax.errors import InputError, one_line
 from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
@@ -108,21 +110,36 @@ def write_shard(
         for scene in scenes:
             count = 0
             for count, shot in enumerate(scene.shots, start=1):
-                writers["shots"].write(_shot_bytes(shot))
+                with _naming(folder):
+                    writers["shots"].write(_shot_bytes(shot))
                 measure.add_shot(shot)
                 frames.append(shot.frames)
                 shot_names.append(f"{scene.name}/{count}")
-            writers["scenes"].write(_scene_bytes(scene))
+            with _naming(folder):
+                writers["scenes"].write(_scene_bytes(scene))
             measure.add_scene(scene, count)
             scene_names.append(scene.name)
-        for writer in writers.values():
-            writer.close()
+        with _naming(folder):
+            for writer in writers.values():
+                writer.close()
         save_tensors(unfinished / "lengths.safetensors", asdict(measure.table(empty)))
         about = ShardAbout(
             film, credit, size, aspect_error, tuple(scene_names), tuple(shot_names), tuple(frames)
         )
         text = json.dumps(asdict(about), indent=1)
         (unfinished / ABOUT_FILE).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Turns what a writer of records raises, such as on a full disk, into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # The library's reason comes first, and its own places in the file behind a semicolon.
+        raise InputError(
+            f"{folder}: cannot be written: {one_line(error).partition(';')[0]}"
+        ) from None
 
 
 def read_about(folder: Path) -> ShardAbout:

@@ -59,7 +59,7 @@ class Sizes(NamedTuple):
 
 
 class Clip:
-    """Is both networks with their weights, an `ImageFeatures`."""
+    """Both networks with their weights, an `ImageFeatures`."""
 
     def __init__(self, sizes: Sizes, tensors: Tensors, tokenizer: Tokenizer) -> None:
         self.title = f"CLIP ViT-{sizes.vision.layers}/{sizes.patch}"

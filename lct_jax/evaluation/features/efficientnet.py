@@ -66,7 +66,7 @@ class Conv(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Is a stem, a head, or an inverted residual block, whose input is added where it keeps its shape."""
+    """A stem, a head, or an inverted residual block, whose input is added where it keeps its shape."""
 
     convs: tuple[Conv, ...]
     adds_input: bool
@@ -76,7 +76,7 @@ Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 class EfficientNetLite0:
-    """Is the network with its weights, an `ImageFeatures`."""
+    """The network with its weights, an `ImageFeatures`."""
 
     title = "EfficientNet-Lite0 (ImageNet)"
 

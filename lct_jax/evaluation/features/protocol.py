@@ -28,7 +28,7 @@ class ImageFeatures(Protocol):
 
 
 class LoadsFeatures(Protocol):
-    """Is what a file in this folder defines as `FEATURES`."""
+    """What a file in this folder defines as `FEATURES`."""
 
     def load(self, folder: Path) -> ImageFeatures:
         """Returns the features.
@@ -44,7 +44,7 @@ class LoadsFeatures(Protocol):
 
 def load_features(name: str, *, folder: Path) -> ImageFeatures:
     """Returns the features that a file of this folder defines; raises InputError for an unknown name or no weights."""
-    plugin = find_plugin(
+    plugin: LoadsFeatures = find_plugin(
         name, package="lct_jax.evaluation.features", attribute="FEATURES", field="--features"
     )
     return plugin.load(folder)

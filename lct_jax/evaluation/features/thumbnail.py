@@ -15,7 +15,7 @@ _ROWS, _COLUMNS = 9, 16
 
 
 class Thumbnail:
-    """Is an `ImageFeatures` of 432 numbers: 9 rows, 16 columns, red, green and blue, in -1..1."""
+    """An `ImageFeatures` of 432 numbers: 9 rows, 16 columns, red, green and blue, in -1..1."""
 
     title = "thumbnails of 9x16 pixels"
 

@@ -24,7 +24,7 @@ class Judge(Protocol):
 
 
 class LoadsJudge(Protocol):
-    """Is what a file in this folder defines as `JUDGE`."""
+    """What a file in this folder defines as `JUDGE`."""
 
     def load(self, folder: Path) -> Judge:
         """Returns the judge, which may keep files in a folder; raises InputError where something is missing."""
@@ -33,7 +33,7 @@ class LoadsJudge(Protocol):
 
 def load_judge(name: str, *, folder: Path) -> Judge:
     """Returns the judge that a file of this folder defines; raises InputError for an unknown name."""
-    plugin = find_plugin(
+    plugin: LoadsJudge = find_plugin(
         name, package="lct_jax.evaluation.judges", attribute="JUDGE", field="--judges"
     )
     return plugin.load(folder)

@@ -28,7 +28,7 @@ _BEST = 5
 
 
 class VisionModel:
-    """Is a `Judge`: "judged characters", "judged place" and "judged text", each from 1 to 5."""
+    """A `Judge`: "judged characters", "judged place" and "judged text", each from 1 to 5."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat, self.title = chat, f"{chat.endpoint.model} as a judge"

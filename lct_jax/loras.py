@@ -1,0 +1,61 @@
+"""LoRAs by their paths: runs of ours, and files in the layouts of others, read with their weights and told apart.
+
+One is written as PATH, or as PATH:WEIGHT where it counts more or less than once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from lct_jax.backbones.lora import LowRank, concatenate, find_low_rank, weigh
+from lct_jax.backbones.lora_files import load_low_rank
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.config import NetworkConfig
+from lct_jax.config.lora import read_weighted
+from lct_jax.errors import InputError
+from lct_jax.files import hash_file
+from lct_jax.training.checkpoint.start import TrainedWeights
+from lct_jax.training.checkpoint.weights import Meta
+from lct_jax.training.state import split_params
+
+
+def read_lora(text: str, network: NetworkConfig, *, which: str = "ema") -> dict[str, LowRank]:
+    """Returns the matrices of a LoRA as numpy arrays, its scale and its weight in B, by the name of their layer.
+
+    Args:
+        text: PATH or PATH:WEIGHT. network: that it lies on. which: "ema" or "params", of a run.
+
+    Raises:
+        InputError: there is none, or it is one of another network.
+    """
+    path, weight = read_weighted(text, "LoRA")
+    if not Path(path).is_dir():
+        return weigh(load_low_rank(path, network), weight)
+    weights = TrainedWeights(path, which=which)
+    lora = weights.meta.config.lora
+    if not lora.rank:
+        raise InputError(f"{path}: all its weights are trained, expected a LoRA")
+    shapes = build_abstract(dataclasses.replace(network, lora=lora)).params
+    return weigh(find_low_rank(weights.read(split_params(shapes).trained), lora), weight)
+
+
+def read_run(path: str | Path, meta: Meta, *, which: str = "ema") -> dict[str, LowRank]:
+    """Returns all that lies on the base of a LoRA run: its own matrices, and what was merged into its base.
+
+    Args:
+        path: of the run. meta: of its weights. which: "ema" or "params".
+
+    Raises:
+        InputError: the run is no LoRA, or one that was merged is no longer there.
+    """
+    network = meta.config.network
+    own = read_lora(str(path), network, which=which)
+    return concatenate([*(read_lora(text, network) for text in meta.base.merged), own])
+
+
+def identify_lora(text: str) -> str:
+    """Returns a hash of the LoRA PATH or PATH:WEIGHT, and its weight where that is not 1."""
+    path, weight = read_weighted(text, "LoRA")
+    digest = TrainedWeights(path).identify() if Path(path).is_dir() else hash_file(path)
+    return digest if weight == 1.0 else f"{digest} times {weight!r}"

@@ -1,0 +1,80 @@
+"""Finds files that end before the end that they declare, which some readers of FFmpeg pass over without an error.
+
+A download that breaks off, or a copy to a full disk, leaves the beginning of a file. Containers state how large their
+parts are: a Matroska segment, the boxes of MP4 and MOV, the tags of FLV. A file that ends within one of them is cut
+off. What was cut exactly between two parts, or has a segment of unknown size (a live recording), cannot be told from a
+whole file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_FLV = b"FLV\x01"
+# Boxes of ISO/IEC 14496-12 that a video begins with, and those without which frames are missing.
+_FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
+_NEEDED = (b"moov", b"mdat", b"moof")
+
+
+def is_cut_off(path: Path) -> bool:
+    """Returns whether a file ends before the end that it declares; False where it declares none."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(16)
+        if start.startswith(_EBML):
+            return _end_of_segment(file) > size
+        if start.startswith(_FLV):
+            return not _ends_with_tag(file, size)
+        return start[4:8] in _FIRST and _end_of_boxes(file, size) > size
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    """Returns where the first Matroska segment ends; 0 where its size is unknown."""
+    file.seek(len(_EBML))
+    length = _read_size(file)
+    file.seek(length or 0, 1)
+    if length is None or file.read(len(_SEGMENT)) != _SEGMENT:
+        return 0
+    length = _read_size(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _read_size(file: BinaryIO) -> int | None:
+    """Returns a size of EBML [RFC 8794, section 6], whose first byte says how many bytes it has; None if unknown."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    count = 9 - first[0].bit_length()
+    value = int.from_bytes(first + file.read(count - 1))
+    unknown = (1 << 7 * count) - 1
+    size = value & unknown
+    return None if size == unknown else size
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Returns where the last of the boxes that hold frames or their places ends."""
+    place = end = 0
+    while place + 8 <= size:
+        file.seek(place)
+        head = file.read(16)
+        length, kind = int.from_bytes(head[:4]), head[4:8]
+        # A length of 1 stands for one of 64 bits behind the name, and 0 for the rest of the file.
+        length = int.from_bytes(head[8:16]) if length == 1 else length or size - place
+        if length < 8:
+            return end
+        place += length
+        end = place if kind in _NEEDED else end
+    return end
+
+
+def _ends_with_tag(file: BinaryIO, size: int) -> bool:
+    """Returns whether the last four bytes of an FLV file are the size of the tag before them, as it says itself."""
+    file.seek(max(size - 4, 0))
+    length = int.from_bytes(file.read(4))
+    if length > size - 4:
+        return False
+    file.seek(size - 4 - length)
+    # Behind the type of a tag is the size of its data, without the 11 bytes before it.
+    return int.from_bytes(file.read(4)[1:]) + 11 == length

@@ -1,0 +1,58 @@
+"""Tests that files which end before the end that they declare are found, in every container that declares one."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from footage_files import draw_shots, write_footage
+
+from lct_jax.errors import InputError
+from lct_jax.media.declared_end import is_cut_off
+from lct_jax.media.frames import iter_at_rate
+
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Films of 60 frames by their suffixes."""
+    folder, frames = tmp_path_factory.mktemp("films"), draw_shots((60,))
+    films = {x: write_footage(folder / f"a{x}", frames) for x in (".mkv", ".mp4", ".mov", ".flv")}
+    films["fragments"] = folder / "fragments.mp4"
+    with av.open(str(films["fragments"]), "w", options=FRAGMENTS) as file:
+        stream = file.add_stream("libx264", rate=12)
+        stream.height, stream.width, stream.options = 48, 64, {"g": "12"}
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode(None))
+    return films
+
+
+@pytest.mark.parametrize("kind", [".mkv", ".mp4", ".mov", ".flv", "fragments"])
+def test_a_film_is_whole_until_its_end_is_missing(films, tmp_path, kind):
+    data = films[kind].read_bytes()
+    assert not is_cut_off(films[kind])
+    path = tmp_path / films[kind].name
+    for share in np.linspace(0.15, 0.95, 9):
+        path.write_bytes(data[: int(share * len(data))])
+        # In fragments, a cut between two of them leaves a whole file.
+        assert is_cut_off(path), share
+        with pytest.raises(InputError, match=f"{path}: is cut off, it ends before the end that"):
+            next(iter_at_rate(path, 12.0))
+
+
+def test_a_recording_of_unknown_length_and_bytes_behind_the_last_box_are_whole(films, tmp_path):
+    path, data = tmp_path / "a.mkv", bytearray(films[".mkv"].read_bytes())
+    size = data.index(b"\x18\x53\x80\x67") + 4
+    data[size : size + 8] = b"\x01" + b"\xff" * 7
+    path.write_bytes(data[: len(data) // 2])
+    assert not is_cut_off(path)
+    path.write_bytes(films[".mp4"].read_bytes() + b"TAG" + bytes(125))
+    assert not is_cut_off(path)
+
+
+@pytest.mark.parametrize("data", [b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\0\0\0\x08ftyp", b"x"])
+def test_files_of_some_bytes_are_looked_at_without_an_error(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    assert is_cut_off(tmp_path / "a") == data.startswith(b"FLV")
