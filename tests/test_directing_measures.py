@@ -151,7 +151,7 @@ def test_a_first_frame_is_held_in_the_first_shot_alone():
 
 def test_extensions_are_takes_without_a_cut_in_six_ways():
     cases, asked = measure("extension")
-    assert len(cases) == 7
+    assert len(cases) == 8
     overlaps = [[shot.overlap for shot in one.script.shots] for one in asked]
     assert overlaps == [[0] * 4, [0] * 4, [0, 1, 1, 1], [0, 5, 5, 5], [0, 1, 1, 1], [0, 5, 5, 5]]
     assert not any(shot.cut for one in asked for shot in one.script.shots[1:])
