@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from tiny_film import ROOT
 
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.evaluation.directing import choose_parts, find_scenes, summarize, to_markdown
+from lct_jax.evaluation.directing import (
+    choose_parts,
+    find_scenes,
+    summarize,
+    to_markdown,
+    write_table,
+)
 from lct_jax.evaluation.directing_cases import judge_cast, judge_continued, judge_seams
 from lct_jax.evaluation.directing_parts import DRAWN, PARTS
 from lct_jax.puppets.render import render_shot
@@ -221,3 +229,14 @@ def test_an_unknown_part_is_refused():
     assert choose_parts("all") == list(PARTS)
     with pytest.raises(InputError, match="--parts: found 'cats', expected some of first_frame"):
         choose_parts("cats")
+
+
+def test_tables_in_the_document_are_those_of_the_results(tmp_path):
+    results = sorted((ROOT / "examples/puppets/directing").glob("puppets.*.json"))
+    for path in results:
+        shutil.copy(path, tmp_path)
+    tables = write_table(tmp_path).split("\n\n")
+    assert len(tables) == len(PARTS)
+    document = (ROOT / "docs/directing.md").read_text()
+    for table in tables:
+        assert table.strip() in document
