@@ -26,6 +26,11 @@ import jax.numpy as jnp
 from lct_jax.config import FlowConfig
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex, Tokens
 
+# The highest time of frames that are held in training; sampling holds what is given at 0.1 (`sampling.condition_time`).
+HELD_UNTIL = 0.2
+# The share of shots with held frames in which all of them are first ones, as where a shot goes on from a picture.
+HELD_FIRST = 0.7
+
 # Buckets of equal width over diffusion times from 0 to 1.
 TIME_BUCKETS = 10
 
@@ -57,6 +62,20 @@ class Draw(NamedTuple):
 
     time: jax.Array
     noise: jax.Array
+
+
+class Held(NamedTuple):
+    """A batch in which some frames are held: their tokens have slots of their own, S behind those of their shots.
+
+    Attributes:
+        batch: the batch.
+        added: its noise, and the times of all 2 S slots.
+        tokens: bool[B L], which tokens are held.
+    """
+
+    batch: PackedBatch
+    added: Draw
+    tokens: jax.Array
 
 
 def find_groups(index: TokenIndex, slots: int) -> Groups:
@@ -97,21 +116,61 @@ def draw(key: jax.Array, batch: PackedBatch, *, slots: int, config: FlowConfig) 
     )
 
 
+def hold_frames(
+    key: jax.Array, batch: PackedBatch, added: Draw, *, slots: int, config: FlowConfig
+) -> Held:
+    """Holds first or last latent frames of some shots at a low time, as sampling does with frames that are given.
+
+    One frame at least is left. Shots of one frame, and global prompts, have none that is held.
+    """
+    index = batch.video.index
+    frame_BL, frames_BS = _find_frames(index, slots)
+    keys = jax.random.split(key, 4)
+    uniform = [jax.random.uniform(k, frames_BS.shape) for k in keys]
+    holds_BS = (uniform[0] < config.hold) & (frames_BS > 1)
+    count_BS = 1 + jnp.floor(uniform[1] * jnp.maximum(frames_BS - 1, 1)).astype(jnp.int32)
+    first_BS = jnp.where(uniform[2] < HELD_FIRST, count_BS, count_BS // 2)
+    of_token = lambda value_BS: jnp.take_along_axis(value_BS, index.slot, axis=1)
+    last_BS = count_BS - first_BS
+    edge_BL = (frame_BL < of_token(first_BS)) | (frame_BL >= of_token(frames_BS - last_BS))
+    held_BL = edge_BL & of_token(holds_BS) & (index.scene != PADDING_SCENE)
+    slot_BL = jnp.where(held_BL, index.slot + slots, index.slot)
+    time_BS = jnp.concatenate([added.time, HELD_UNTIL * uniform[3]], axis=1)
+    video = batch.video._replace(index=index._replace(slot=slot_BL))
+    return Held(batch._replace(video=video), added._replace(time=time_BS), held_BL)
+
+
+def _find_frames(index: TokenIndex, slots: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the frame of every token within its shot, int32[B L] from 0, and how many every slot has, int32[B S].
+
+    Frames follow one another along the first axis of positions, whatever these are otherwise.
+    """
+    rows, place_BL = jnp.arange(index.scene.shape[0])[:, None], index.coord[..., 0]
+    far = jnp.iinfo(jnp.int32).max
+    real_BL = index.scene != PADDING_SCENE
+    blank = jnp.full((index.scene.shape[0], slots), far, jnp.int32)
+    start_BS = blank.at[rows, index.slot].min(jnp.where(real_BL, place_BL, far))
+    end_BS = jnp.full_like(blank, -1).at[rows, index.slot].max(jnp.where(real_BL, place_BL, -1))
+    frame_BL = place_BL - jnp.take_along_axis(start_BS, index.slot, axis=1)
+    return frame_BL, jnp.where(end_BS < 0, 0, end_BS - start_BS + 1)
+
+
 def corrupt(clean: Tokens, noise_BLC: jax.Array, time_BS: jax.Array) -> Tokens:
     """Returns tokens with noise mixed in at the time of their group; dummies, at t = 0, stay as they are."""
     time_BL1 = jnp.take_along_axis(time_BS, clean.index.slot, axis=1)[..., None]
     return clean._replace(value=(1.0 - time_BL1) * clean.value + time_BL1 * noise_BLC)
 
 
-def loss_weights(index: TokenIndex, slots: int) -> jax.Array:
+def loss_weights(index: TokenIndex, slots: int, *, held_BL: jax.Array | None = None) -> jax.Array:
     """Returns the share of a video token in its sample, float32[B L]; every sample's weights sum to 1.
 
-    The loss is a mean over a shot's tokens, then over a sample's shots [LCT section 3.3]. Dummies and padding have
-    weight 0. Sums of the weights over any set of rows count samples, so packing, accumulation and sharding change
-    nothing.
+    The loss is a mean over a shot's tokens, then over a sample's shots [LCT section 3.3]. Dummies, padding and tokens
+    that are held have weight 0. Sums of the weights over any set of rows count samples, so packing, accumulation and
+    sharding change nothing.
     """
     rows = jnp.arange(index.scene.shape[0])[:, None]
     counts = (index.scene != PADDING_SCENE) & (index.shot != GLOBAL_SHOT)
+    counts = counts if held_BL is None else counts & ~held_BL
     zeros = jnp.zeros((index.scene.shape[0], slots + 1), jnp.float32)
     tokens_BS = zeros.at[rows, index.slot].add(counts)
     share_BL = counts / jnp.maximum(jnp.take_along_axis(tokens_BS, index.slot, axis=1), 1.0)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from tiny_film import ROOT
 
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.evaluation.directing import choose_parts, find_scenes, summarize, to_markdown
+from lct_jax.evaluation.directing import (
+    choose_parts,
+    find_scenes,
+    summarize,
+    to_markdown,
+    write_table,
+)
 from lct_jax.evaluation.directing_cases import judge_cast, judge_continued, judge_seams
 from lct_jax.evaluation.directing_parts import DRAWN, PARTS
 from lct_jax.puppets.render import render_shot
@@ -151,7 +159,7 @@ def test_a_first_frame_is_held_in_the_first_shot_alone():
 
 def test_extensions_are_takes_without_a_cut_in_six_ways():
     cases, asked = measure("extension")
-    assert len(cases) == 7
+    assert len(cases) == 8
     overlaps = [[shot.overlap for shot in one.script.shots] for one in asked]
     assert overlaps == [[0] * 4, [0] * 4, [0, 1, 1, 1], [0, 5, 5, 5], [0, 1, 1, 1], [0, 5, 5, 5]]
     assert not any(shot.cut for one in asked for shot in one.script.shots[1:])
@@ -221,3 +229,14 @@ def test_an_unknown_part_is_refused():
     assert choose_parts("all") == list(PARTS)
     with pytest.raises(InputError, match="--parts: found 'cats', expected some of first_frame"):
         choose_parts("cats")
+
+
+def test_tables_in_the_document_are_those_of_the_results(tmp_path):
+    results = sorted((ROOT / "examples/puppets/directing").glob("puppets.*.json"))
+    for path in results:
+        shutil.copy(path, tmp_path)
+    tables = write_table(tmp_path).split("\n\n")
+    assert len(tables) == len(PARTS)
+    document = (ROOT / "docs/directing.md").read_text()
+    for table in tables:
+        assert table.strip() in document

@@ -20,6 +20,8 @@ class FlowConfig:
             high, and a model that can nearly always copy from a cleaner shot learns too little to follow the global
             prompt there.
         together: with "mixed" times, the chance that all shots of a scene share one.
+        hold: the chance that some first or last latent frames of a shot are held at a low time of their own, as
+            sampling holds a given first frame and the frames that an extension takes over [D: 0, the method].
     """
 
     mean: Real = 0.0
@@ -27,3 +29,4 @@ class FlowConfig:
     shift: PositiveFloat = 1.0
     times: Literal["per_shot", "per_scene", "mixed"] = "per_shot"
     together: Share = 0.5
+    hold: Share = 0.0

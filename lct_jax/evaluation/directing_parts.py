@@ -103,7 +103,11 @@ def measure_extension(sampler: Sampler, scene: PuppetScene) -> dict[str, Cases]:
     script, count = write_script(scene), len(scene.shots)
     film = {0: render_shot(scene, scene.shots[0])}
     drawn = [sampler.through_codec(render_shot(scene, shot)) for shot in scene.shots]
-    cases = {DRAWN: judge_seams(scene, drawn, [0] * count)}
+    cases = {
+        DRAWN: judge_seams(scene, drawn, [0] * count),
+        # A given video is in the film as it is, and what follows it is not: that alone makes a seam.
+        "as drawn, behind a given video": judge_seams(scene, [film[0], *drawn[1:]], [0] * count),
+    }
     ways: dict[str, tuple[int, dict[str, Any]]] = {
         "every shot alone": (0, {"window": 1}),
         "without a cut": (0, {}),

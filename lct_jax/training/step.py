@@ -22,6 +22,9 @@ from lct_jax.distributed.sharding import COMPILER_OPTIONS, replicated, state_sha
 from lct_jax.training.state import TrainState, merge_params, update_ema
 from lct_jax.types import PackedBatch
 
+# Folded into the key of a step for the draw of held frames.
+HELD_KEY = 2
+
 Step = Callable[[TrainState, Any, PackedBatch, jax.Array], tuple[TrainState, Any]]
 
 
@@ -76,9 +79,15 @@ def make_step(
         # Every shot has its own time, and every token its own noise [LCT sections 3.1 and 3.3].
         key = jax.random.fold_in(key, state.step)
         added = flow.draw(key, batch, slots=slots, config=flow_config)
+        held_BL, seen = None, (batch, added)
+        if flow_config.hold:
+            # Its key must not be one of those that drew time and noise.
+            *seen, held_BL = flow.hold_frames(
+                jax.random.fold_in(key, HELD_KEY), batch, added, slots=slots, config=flow_config
+            )
         # The loss is the mean over a shot's tokens, then over a sample's shots, then over samples.
-        weight_BL = flow.loss_weights(batch.video.index, slots)
-        part = Part(batch, added, weight_BL)
+        weight_BL = flow.loss_weights(batch.video.index, slots, held_BL=held_BL)
+        part = Part(*seen, weight_BL)
         gradient, error_BL = find_gradient(
             graph, state.params, frozen, part, training, samples=samples
         )
