@@ -235,5 +235,5 @@ def test_a_report_shows_intervals_and_leaves_out_what_has_no_case(tmp_path):
         "count": 40,
     }
     page = (tmp_path / "index.html").read_text()
-    assert "<td>0.50 (0.25 to 0.75)</td>" in page and "quay &amp; road" in page
+    assert "<td>0.50 <small>(0.25 to 0.75)</small></td>" in page and "quay &amp; road" in page
     assert 'src="samples/joint/quay.0/storyboard.png"' in page
