@@ -184,6 +184,12 @@ def test_refuses_a_given_file_that_is_missing(tmp_path):
 
 def test_refuses_invalid_json(tmp_path):
     assert _refusal(tmp_path, '{\n "a": }').startswith("not JSON at line 2, column 7: ")
+    assert _refusal(tmp_path, "[" * 100_000).startswith(
+        "not JSON that can be read: maximum recursion"
+    )
+    assert _refusal(tmp_path, '{"a": 1' + "0" * 5000).startswith(
+        "not JSON that can be read: Exceeds"
+    )
     assert _refusal(tmp_path, "[]") == "top level: found a list [...], expected an object {...}"
     assert _refusal(tmp_path, '{"a": 1, "a": 2}') == "key 'a' is written twice in one object"
 

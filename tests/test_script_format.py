@@ -185,6 +185,7 @@ def test_a_mistake_is_named_with_file_line_and_field(folder, line, by, expected)
         ("a: !!python/name:os.x", "line 1: found the tag 'tag:yaml.org,2002:python/name:os.x', expected none"),
         ("? [a]\n: 1", "line 1: found a list or object as a key"),
         ("- 1", "top level: found a list [...], expected an object {...}"),
+        ("a: 1" + "0" * 5000, "line 1: found a number of 5,001 digits"),
     ],
 )  # fmt: skip
 def test_what_is_no_yaml_object_is_refused(folder, text, expected):

@@ -56,10 +56,12 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 
 
 def _build_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
     try:
-        return int(loader.construct_scalar(node))
-    except ValueError as error:  # a number of thousands of digits
-        raise InputError(f"line {node.start_mark.line + 1}: {error}") from None
+        return int(text)
+    except ValueError:  # Python reads no more than some thousands of digits
+        line = node.start_mark.line + 1
+        raise InputError(f"line {line}: found a number of {len(text):,} digits") from None
 
 
 def _build_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
