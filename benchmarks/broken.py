@@ -10,6 +10,8 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ from lct_jax.types import GLOBAL_SHOT, TokenIndex
 def break_attention() -> None:
     """Restricts the attention of a shot to itself and the global prompt."""
 
-    def find_key_spans(
+    def find_keys(
         self: mmdit.MMDiT, index: TokenIndex, streams: Streams, context: str
     ) -> tuple[KeySpans, ...]:
         del self, streams, context
@@ -33,12 +35,12 @@ def break_attention() -> None:
         common, shots = hide(index, ~is_global), hide(index, is_global)
         return find_spans(index, common, "full"), find_spans(index, shots, "own")
 
-    mmdit.MMDiT._find_key_spans = find_key_spans
+    _replace(mmdit.MMDiT, "_find_keys", find_keys)
 
 
 def break_rope() -> None:
     """Skips rotation, so that tokens have no positions."""
-    layers.rotate = lambda x, rotation: x
+    _replace(layers, "rotate", lambda x, rotation: x)
 
 
 def break_rope_axes() -> None:
@@ -48,20 +50,27 @@ def break_rope_axes() -> None:
     def make_swapped(coord: jax.Array, **settings: object) -> Rotation:
         return make(coord[..., jnp.array([0, 2, 1])], **settings)
 
-    mmdit.make_rotation = make_swapped
+    _replace(mmdit, "make_rotation", make_swapped)
 
 
 def break_time() -> None:
     """Gives the model the same time, whatever the time is."""
     features = mmdit.time_features
-    mmdit.time_features = lambda time_BS, width: features(jnp.full_like(time_BS, 0.5), width)
+    wrong = lambda time_BS, width: features(jnp.full_like(time_BS, 0.5), width)
+    _replace(mmdit, "time_features", wrong)
 
 
 def break_time_of_groups() -> None:
     """Modulates every group by the time of the group before it."""
     right = layers.of_group
     wrong = lambda table_BSD, group_BL: right(jnp.roll(table_BSD, 1, axis=1), group_BL)
-    layers.of_group = mmdit.of_group = wrong
+    _replace(layers, "of_group", wrong)
+    _replace(mmdit, "of_group", wrong)
+
+
+def _replace(owner: Any, name: str, value: Callable[..., Any]) -> None:
+    """Replaces an attribute for good; raises AttributeError where there is none, since nothing would be broken then."""
+    mock.patch.object(owner, name, value).start()
 
 
 BREAKS: dict[str, Callable[[], None]] = {

@@ -81,7 +81,8 @@ def test_a_command_that_a_program_does_not_take_is_found():
         "",
         "--config.training.stepz: no such field, did you mean 'steps'?",
         "training.steps: found 0, expected more than 0",
-        "--mode=no: value should be one of <autoregressive|causal|joint>",
+        "--mode=no: value should be one of "
+        "<autoregressive|causal|image_to_video|in_context|joint|references|shared_attention>",
         "--config: configs/gone.py: no such file",
         "--stepz: no such flag",
     ]  # fmt: skip
