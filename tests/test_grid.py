@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
+from lct_jax.directing.save_script import to_plain
+from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.evaluation.grid import draw_grid, read_scenes
 from lct_jax.media.video import write_video
+from lct_jax.scene_files.record import SceneRecord
+from lct_jax.scene_files.writer import SceneWriter
 
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
 
 
 def write_scene(folder: Path, texts: list[str], shots: int = 2) -> None:
-    """Writes a scene as `sample.py` does: shots of three frames, of which the middle one has a colour."""
+    """Writes a scene as `sample.py` once did: shots of three frames, of which the middle one has a colour."""
     for number in range(shots):
         frames = np.zeros((3, 32, 48, 3), np.uint8)
         frames[1] = COLOURS[number]
@@ -33,6 +38,23 @@ def test_the_first_scenes_are_read_with_their_words_and_middle_frames(tmp_path):
     assert (one.shared, one.prompts) == ("", ("Rain.", "Sun."))
     assert (two.shared, two.prompts) == ("Environment: A quay.", ("Rain.", "It goes on."))
     for frame, colour in zip(two.frames, COLOURS, strict=False):
+        assert np.abs(frame.mean(axis=(0, 1)) - colour).max() < 12
+
+
+def test_a_scene_as_it_is_written_today_is_read_with_its_credit(tmp_path):
+    shots = (ShotPrompt("Rain."), ShotPrompt("It goes on.", cut=False))
+    script = Script(GlobalPrompt({}, "A quay.", ""), shots)
+    folder = tmp_path / "a"
+    writer = SceneWriter(folder, script, given={}, fps=12.0, credit="By us")
+    for number in range(2):
+        frames = np.full((3, 32, 48, 3), COLOURS[number], np.uint8)
+        writer.add(number, latent=np.zeros((1, 4, 6, 3), np.float32), frames=frames)
+    writer.finish(mode="joint")
+    SceneRecord.open(folder, {"script": to_plain(script, folder=folder)}, {})
+    (scene,) = read_scenes(tmp_path, 4)
+    assert (scene.shared, scene.prompts) == ("Environment: A quay.", ("Rain.", "It goes on."))
+    assert scene.credit == "By us"
+    for frame, colour in zip(scene.frames, COLOURS, strict=False):
         assert np.abs(frame.mean(axis=(0, 1)) - colour).max() < 12
 
 

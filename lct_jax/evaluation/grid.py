@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,9 @@ from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.page_text import draw_line, wrap
 from lct_jax.media.video import read_video, resize
+from lct_jax.scene_files.record import FORMER, MANIFEST, read_texts
+from lct_jax.scene_files.writer import STORYBOARD
 
-ABOUT = "sample.json"
 # Lengths are in pixels of the picture.
 _PAGE, _MARGIN, _GAP = 960, 20, 6
 _BACKGROUND, _BRIGHT, _PLAIN, _MUTED = "#141518", "#f1eee7", "#c3c1bb", "#85878d"
@@ -35,7 +35,7 @@ _STRIP = _PAGE - 2 * _MARGIN
 
 @dataclass(frozen=True)
 class GridScene:
-    """Is a row of the picture.
+    """A row of the picture.
 
     Attributes:
         shared: what is told to all shots; empty where nothing is. prompts: those of the shots.
@@ -55,10 +55,14 @@ def read_scenes(folder: Path, count: int) -> list[GridScene]:
     Raises:
         InputError: there are none, or one of them was not sampled to its end.
     """
-    abouts = list(islice(sorted(folder.glob(f"*/{ABOUT}")), count))
-    if not abouts:
-        raise InputError(f"--samples: {folder}: found no NAME/{ABOUT}, expected sampled scenes")
-    return [_read_scene(about) for about in abouts]
+    sampled = sorted(
+        {about.parent for name in (MANIFEST, FORMER) for about in folder.glob(f"*/{name}")}
+    )
+    if not sampled:
+        raise InputError(
+            f"--samples: {folder}: found no NAME/{MANIFEST} and found no NAME/{FORMER}, expected sampled scenes"
+        )
+    return [_read_scene(scene) for scene in sampled[:count]]
 
 
 def draw_grid(scenes: Sequence[GridScene]) -> Image.Image:
@@ -78,21 +82,27 @@ def draw_grid(scenes: Sequence[GridScene]) -> Image.Image:
     return page
 
 
-def _read_scene(about: Path) -> GridScene:
-    values = json.loads(about.read_text(encoding="utf-8"))
-    videos = sorted((about.parent / "shots").glob("shot_*.mp4"))
-    prompts = values["script"][-len(videos) :] if videos else []
-    if not videos or len(values["script"]) not in (len(videos), len(videos) + 1):
+def _read_scene(folder: Path) -> GridScene:
+    texts, videos = read_texts(folder), sorted((folder / "shots").glob("shot_*.mp4"))
+    if not videos or len(texts) not in (len(videos), len(videos) + 1):
         raise InputError(
-            f"{about.parent}: found {len(videos)} videos of shots, expected those of the script in {ABOUT}"
+            f"{folder}: found {len(videos)} videos of shots, expected those of the {len(texts)} prompts of the scene"
         )
     middles = [(frames := read_video(video).frames)[len(frames) // 2] for video in videos]
     return GridScene(
-        shared=" ".join(values["script"][: -len(videos)]),
-        prompts=tuple(text.removeprefix(SHOT_CUT_TAG).strip() for text in prompts),
+        shared=" ".join(texts[: -len(videos)]),
+        prompts=tuple(text.removeprefix(SHOT_CUT_TAG).strip() for text in texts[-len(videos) :]),
         frames=tuple(middles),
-        credit=values["credit"],
+        credit=_read_credit(folder),
     )
+
+
+def _read_credit(folder: Path) -> str:
+    """Returns the credit, which a storyboard has as its comment."""
+    if (folder / FORMER).is_file():
+        return json.loads((folder / FORMER).read_text(encoding="utf-8"))["credit"]
+    with Image.open(folder / STORYBOARD) as board:
+        return board.text.get("Comment", "")
 
 
 def _draw_row(scene: GridScene, width: int) -> Image.Image:

@@ -25,7 +25,7 @@ from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.video import embed_video
-from lct_jax.scene_files.record import MANIFEST, SceneRecord
+from lct_jax.scene_files.record import read_texts
 
 QUESTIONS = (
     "Which looks best: sharp, clean and free of errors?",
@@ -33,8 +33,6 @@ QUESTIONS = (
     "Which shows best what the script says?",
 )
 VIDEO = "scene.mp4"
-# What folders had in place of a manifest before there was one.
-FORMER = "sample.json"
 # Letters of the page, and how many videos a person can compare at all.
 MOST = 10
 
@@ -79,7 +77,7 @@ def find_scenes(sets: Mapping[str, Path]) -> list[ComparedScene]:
         )
     return [
         ComparedScene(
-            script=_read_script(next(iter(sets.values())) / name),
+            script=read_texts(next(iter(sets.values())) / name),
             videos=tuple(folder / name / VIDEO for folder in sets.values()),
         )
         for name in names
@@ -110,14 +108,6 @@ def make_page(names: Sequence[str], scenes: Sequence[ComparedScene], *, seed: in
     text = json.dumps(values).replace("</", "<\\/")
     template = Path(__file__).with_name("page_template.html").read_text(encoding="utf-8")
     return template.replace("@DATA@", text)
-
-
-def _read_script(folder: Path) -> tuple[str, ...]:
-    if (folder / MANIFEST).is_file():
-        return SceneRecord.read(folder / MANIFEST).texts()
-    former = folder / FORMER
-    about = json.loads(former.read_text(encoding="utf-8")) if former.is_file() else {}
-    return tuple(about.get("script", ()))
 
 
 def main(argv: Sequence[str]) -> None:

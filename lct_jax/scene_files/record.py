@@ -27,6 +27,8 @@ from lct_jax.files import replace_atomically
 from lct_jax.tensors import load_tensors_of, save_tensors
 
 MANIFEST, LATENTS = "manifest.json", "latents"
+# What folders had in place of a manifest before there was one.
+FORMER = "sample.json"
 FORMAT = "lct_jax.sample/1"
 
 
@@ -244,3 +246,13 @@ def find_difference(before: Any, now: Any, *, name: str = "") -> Sequence[str] |
 def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def read_texts(folder: Path) -> tuple[str, ...]:
+    """Returns the prompts of a scene that was sampled into a folder: the global one, where there is one, then those of
+    shots; nothing where they were not kept."""
+    if (folder / MANIFEST).is_file():
+        return SceneRecord.read(folder / MANIFEST).texts()
+    former = folder / FORMER
+    about = json.loads(former.read_text(encoding="utf-8")) if former.is_file() else {}
+    return tuple(about.get("script", ()))

@@ -24,6 +24,7 @@ from lct_jax.tensors import save_tensors
 
 # Small videos are enlarged by a whole factor to about this height, so that players show them well.
 PLAYER_HEIGHT = 480
+STORYBOARD = "storyboard.png"
 
 
 class SceneWriter:
@@ -83,7 +84,7 @@ class SceneWriter:
         Args:
             saw: the shots that a shot saw when it was sampled, all by number from 1.
         """
-        names = ("scene.mp4", "storyboard.png", "index.html", "latents.safetensors")
+        names = ("scene.mp4", STORYBOARD, "index.html", "latents.safetensors")
         scene, board, page, latents = (self.folder / name for name in names)
         self._write(scene, self._cut_together())
         rows = self._rows(saw or {})
