@@ -21,7 +21,7 @@ from lct_jax.encoders.text_file import save_texts
 from lct_jax.model_files import open_encoder, read_model_config
 from lct_jax.paths import local_path
 from lct_jax.sampling.encode_script import choose_settings, list_texts
-from lct_jax.sampling.modes import MODES
+from lct_jax.sampling.modes import MODES, choose_mode
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
 CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         text
         for script in scripts
         for text in list_texts(
-            MODES[MODE.value or script.sampler.get("mode", "joint")].arrange(script),
+            MODES[choose_mode(script, MODE.value)].arrange(script),
             choose_settings(script, config.sampling, flags_given),
         )
     ]

@@ -31,7 +31,7 @@ from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampled_scene import SampledScene
 from lct_jax.sampling.encode_script import choose_settings, make_request
-from lct_jax.sampling.modes import MODES
+from lct_jax.sampling.modes import MODES, choose_mode
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.scene_files.conditions import ConditionReader, Conditions
 from lct_jax.seeds import make_key
@@ -97,7 +97,7 @@ class Generator:
             InputError: the script, a picture, a setting or the mode does not fit the model.
         """
         script = script if isinstance(script, Script) else load_script(script)
-        mode = mode or script.sampler.get("mode", "joint")
+        mode = choose_mode(script, mode)
         if mode not in MODES:
             raise InputError(f"mode: found {mode!r}, expected one of {', '.join(sorted(MODES))}")
         context = self.config.training.context
@@ -161,7 +161,7 @@ class Generator:
             script = Script(GlobalPrompt(dict(characters or {}), environment, story), shots=())
         script = script if isinstance(script, Script) else load_script(script)
         trained = "causal" if self.config.training.context == "causal" else "autoregressive"
-        mode = mode or script.sampler.get("mode", trained)
+        mode = choose_mode(script, mode, usual=trained)
         return Session(self, script, mode=mode, settings=settings, on_step=on_step)
 
     def identify(self) -> dict[str, str]:

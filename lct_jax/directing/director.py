@@ -27,11 +27,10 @@ from lct_jax.directing.prompts import (
     Prompt,
     ShotPrompt,
     Text,
-    check_descriptions,
     check_mentions,
     find_characters,
     join_lines,
-    make_global,
+    make_described,
 )
 from lct_jax.directing.prose import read_prose
 from lct_jax.directing.remarks import find_pronouns
@@ -207,8 +206,7 @@ def check_answer(
         if len(found) != wanted:
             source.refuse((name,), f"found {len(found)} texts, expected exactly {wanted}")
     characters = fields.characters
-    check_descriptions(source, "characters", characters=characters)
-    prompt = make_global(
+    prompt = make_described(
         source, characters=characters, environment=fields.environment, story=fields.story
     )
     texts = [("images", number, text) for number, text in enumerate(fields.images)]

@@ -211,6 +211,14 @@ def check_descriptions(source: Source, *path: Step, characters: Mapping[str, str
             check_mentions(text, characters)
 
 
+def make_described(
+    source: Source, *, characters: dict[str, str], environment: str, story: str
+) -> GlobalPrompt | None:
+    """Returns what `make_global` does, of an object whose descriptions are its own and are checked as well."""
+    check_descriptions(source, "characters", characters=characters)
+    return make_global(source, characters=characters, environment=environment, story=story)
+
+
 def make_global(
     source: Source, *path: Step, characters: dict[str, str], environment: str, story: str
 ) -> GlobalPrompt | None:

@@ -95,6 +95,11 @@ def shard(x: jax.Array, letters: str) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, letters_to_spec(letters))
 
 
+def shard_rows(tree: Any) -> Any:
+    """Constrains arrays [B ...] of a tree so that each device has its rows whole; see `shard`."""
+    return jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
+
+
 def shard_heads(x: jax.Array, letters: str) -> jax.Array:
     """Constrains x to a cache's sharding, heads over `seq`; does nothing outside `jax.set_mesh`."""
     if jax.sharding.get_abstract_mesh().empty:

@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
 
 
 class StreamRate(NamedTuple):
-    """Is what a stream says of its rate: frames a second (None where it says nothing), and whether they come evenly."""
+    """What a stream says of its rate: frames a second (None where it says nothing), and whether they come evenly."""
 
     fps: Fraction | None
     steady: bool

@@ -44,35 +44,27 @@ class Mode:
     arrange: Callable[[Script], Script] = lambda script: script
 
 
-# Windows of all modes but the causal one are independent of each other.
-def _make_full_pass(
-    backbone: Any, scene: SamplingScene, plan: Sequence[Window], times: np.ndarray
-) -> FullPass:
-    del plan
-    return FullPass(backbone.forward, scene, times)
+def choose_mode(script: Script, mode: str | None, *, usual: str = "joint") -> str:
+    """Returns the mode that is asked for, or else the script's own, or else the usual one."""
+    return mode or script.sampler.get("mode", usual)
 
 
-def _make_reference_pass(
-    backbone: Any, scene: SamplingScene, plan: Sequence[Window], times: np.ndarray
-) -> ReferencePass:
-    del plan
-    return ReferencePass(backbone, scene, times)
+def _apart(
+    make: Callable[[Any, SamplingScene, np.ndarray], Executor],
+) -> Callable[[Any, SamplingScene, Sequence[Window], np.ndarray], Executor]:
+    """Returns `Mode.execute` of a pass whose windows are independent of each other, so that it needs no plan."""
+    return lambda backbone, scene, plan, times: make(backbone, scene, times)
 
 
-def _make_shared_pass(
-    backbone: Any, scene: SamplingScene, plan: Sequence[Window], times: np.ndarray
-) -> SharedPass:
-    del plan
-    return SharedPass(backbone, scene, times)
-
+_make_full_pass = _apart(lambda backbone, *rest: FullPass(backbone.forward, *rest))
 
 MODES = {
     "joint": Mode(plan_joint, _make_full_pass),
     "autoregressive": Mode(plan_autoregressive, _make_full_pass),
     "causal": Mode(plan_causal, CachedPass, causal=True),
     # The systems that the paper compares itself with (docs/baselines.md).
-    "references": Mode(plan_references, _make_reference_pass, arrange=add_references),
-    "shared_attention": Mode(plan_key_frames, _make_shared_pass, arrange=add_key_frames),
+    "references": Mode(plan_references, _apart(ReferencePass), arrange=add_references),
+    "shared_attention": Mode(plan_key_frames, _apart(SharedPass), arrange=add_key_frames),
     "in_context": Mode(plan_apart, _make_full_pass, arrange=add_panels),
     "image_to_video": Mode(plan_apart, _make_full_pass, arrange=add_key_frames),
 }

@@ -25,7 +25,7 @@ from lct_jax.backbones.layers import (
 from lct_jax.backbones.mmdit.blocks import Block, BlockInput, BlockOutput
 from lct_jax.backbones.stack import run_blocks, stack_blocks
 from lct_jax.config import Context, DualStreamConfig, NetworkConfig
-from lct_jax.distributed.sharding import shard
+from lct_jax.distributed.sharding import shard, shard_rows
 from lct_jax.types import (
     BackboneSpec,
     CacheSpec,
@@ -117,8 +117,7 @@ class MMDiT(nnx.Module):
             *(join(Streams(*pair), axis=1) for pair in zip(text, video, strict=True))
         )
         # Every device of a row has the whole index, so that sorting is sharded over rows alone.
-        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
-        whole = rows(index)
+        whole = shard_rows(index)
         split, base = self.config.backbone.rope_split, self.config.backbone.rope_base
         return BlockInput(
             modulation=modulation,
@@ -143,11 +142,10 @@ class MMDiT(nnx.Module):
             shown = jnp.broadcast_to(context.shown_BL, streams.video.scene.shape)
             hidden = jnp.zeros_like(streams.text.scene, bool)
             return TableKeys(index, join(Streams(hidden, shown), axis=1), ~is_text_BL, context)
-        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
         if self.config.layout.prompts == "all":
-            return rows((find_spans(index, index, context),))
+            return shard_rows((find_spans(index, index, context),))
         common, prompts = divide_keys(index, is_text_BL)
-        return rows((find_spans(index, common, context), find_spans(index, prompts, "own")))
+        return shard_rows((find_spans(index, common, context), find_spans(index, prompts, "own")))
 
     def _embed(self, video: Tokens, text: Tokens) -> Streams:
         return Streams(

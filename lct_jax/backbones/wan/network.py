@@ -31,7 +31,7 @@ from lct_jax.backbones.wan.blocks import Block, BlockInput
 from lct_jax.backbones.wan.context import find_context
 from lct_jax.config import Context, NetworkConfig, WanConfig
 from lct_jax.config.backbone import FRAME_RATES
-from lct_jax.distributed.sharding import shard
+from lct_jax.distributed.sharding import shard, shard_rows
 from lct_jax.types import (
     BackboneSpec,
     CacheSpec,
@@ -126,8 +126,7 @@ class Wan(nnx.Module):
     ) -> BlockInput:
         backbone = self.config.backbone
         # Every device of a row has the whole index, so that sorting is sharded over rows alone.
-        rows = lambda tree: jax.tree.map(lambda leaf: shard(leaf, "B"), tree)
-        whole, text_index = rows(index), rows(text.index)
+        whole, text_index = shard_rows(index), shard_rows(text.index)
         context_spans, missing_BL = find_context(whole, text_index, places=backbone.text_places)
         empty = jnp.zeros((1, 1, backbone.text_width), self.dtype)
         return BlockInput(
@@ -136,7 +135,7 @@ class Wan(nnx.Module):
             key_spans=_find_keys(whole, context),
             slot=index.slot,
             text=shard(self._embed_text(text.value.astype(self.dtype)), "BLD"),
-            text_spans=rows(context_spans),
+            text_spans=shard_rows(context_spans),
             empty=self._embed_text(empty),
             missing=shard(missing_BL, "BL"),
             history=history,
@@ -163,7 +162,7 @@ def _find_keys(
         shown = jnp.broadcast_to(context.shown_BL, index.scene.shape)
         return TableKeys(index, shown, jnp.ones_like(shown), context)
     spans = find_spans(index, index, context)
-    return (jax.tree.map(lambda leaf: shard(leaf, "B"), spans),)
+    return (shard_rows(spans),)
 
 
 def describe(config: NetworkConfig) -> BackboneSpec:

@@ -31,9 +31,8 @@ from lct_jax.directing.prompts import (
     Characters,
     GlobalPrompt,
     Text,
-    check_descriptions,
     join_lines,
-    make_global,
+    make_described,
 )
 from lct_jax.errors import InputError
 
@@ -181,14 +180,10 @@ def _read_line(source: Source, value: Any) -> Line:
         found = f"found start {fields.start} and end {fields.end}"
         source.refuse((), f"{found}, expected 0 <= start < end, in seconds")
     # IDs of a shot's prompt are checked when it meets its scene: the line alone does not know them.
-    return Line(fields.start, fields.end, fields.prompt.strip(), _describe(source, fields))
-
-
-def _describe(source: Source, fields: LineFields) -> GlobalPrompt | None:
-    check_descriptions(source, "characters", characters=fields.characters)
-    return make_global(
+    scene = make_described(
         source,
         characters=fields.characters,
         environment=fields.environment,
         story=fields.story,
     )
+    return Line(fields.start, fields.end, fields.prompt.strip(), scene)

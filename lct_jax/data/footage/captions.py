@@ -25,11 +25,10 @@ from lct_jax.directing.prompts import (
     GlobalPrompt,
     Prompt,
     Text,
-    check_descriptions,
     check_mentions,
     check_text,
     join_lines,
-    make_global,
+    make_described,
 )
 from lct_jax.errors import InputError
 
@@ -140,20 +139,16 @@ def check_answer(
     for number, text in enumerate(fields.shots):
         with source.at("shots", number):
             check_mentions(text, fields.characters)
-    caption = Caption(_make_global(source, fields), tuple(fields.shots))
-    if check_length is not None:
-        check_length(caption)
-    return caption
-
-
-def _make_global(source: Source, fields: AnswerFields) -> GlobalPrompt | None:
-    check_descriptions(source, "characters", characters=fields.characters)
-    return make_global(
+    prompt = make_described(
         source,
         characters=fields.characters,
         environment=fields.environment,
         story=fields.story,
     )
+    caption = Caption(prompt, tuple(fields.shots))
+    if check_length is not None:
+        check_length(caption)
+    return caption
 
 
 def _overlap(line: Line, start: float, end: float) -> float:
