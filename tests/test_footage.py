@@ -85,7 +85,7 @@ def test_every_container_is_read(tmp_path, suffix, codec, fps, kind):
     size = (576, 720) if codec == "dvvideo" else (32, 48)
     path, frames = tmp_path / f"a{suffix}", number_frames(12, *size)
     # Frames are stored in another order than they are shown in.
-    options = {"x264-params": "bframes=3:b-adapt=0"} if codec == "libx264" else {}
+    options = {"sc_threshold": "0", "b_strategy": "0"} if codec == "libx264" else {}
     write_steady(path, frames, fps=fps, codec=codec, options=options, format=kind)
     assert read_own_rate(path) == fps
     assert read_numbers(path, fps) == list(range(12))
