@@ -25,7 +25,7 @@ from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.yaml_text import write_yaml
-from lct_jax.errors import InputError, make_folder
+from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.sampled_scene import FinishedShot
 from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.sampler import StoppedAtOnce
@@ -98,8 +98,10 @@ class Director:
         before = self.session.script
         try:
             self._words.get(word, lambda _: self._shoot(line.strip()))(rest.strip())
-        except InputError as error:
-            self.say(f"error: {error}")
+        except (InputError, OSError) as error:
+            # Where the disk is full, what could not be written is written after the next line.
+            line, _ = describe(error)
+            self.say(line)
         except StoppedAtOnce:
             raise
         except KeyboardInterrupt:

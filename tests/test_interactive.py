@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pty
 import select
@@ -21,6 +22,7 @@ from tiny_generator import CODEC, make_generator, write_weights
 
 from lct_jax.directing.script import load_script
 from lct_jax.interactive import HELP, Director
+from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.sampler import StoppedAtOnce
 
 WORDS = """\
@@ -112,6 +114,21 @@ def test_ctrl_c_is_told_by_what_it_stopped(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):  # the second time, by the same stand-in
         director.do("A wide quay.")
     assert said[-1] == "the scene was changed before it could be stopped; undo takes it back"
+
+
+def test_a_full_disk_loses_no_shot(tmp_path, monkeypatch):
+    director, said = direct(tmp_path, "environment A harbour.")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "shot_01.mp4")
+
+    monkeypatch.setattr(SceneWriter, "add", fail)
+    assert director.do("A wide quay.")
+    assert said == ["error: shot_01.mp4: No space left on device"]
+    monkeypatch.undo()
+    assert director.do("A boat leaves.")
+    assert [line.split(":")[0] for line in said[1:]] == ["shot 1", "shot 2"]
+    assert len(load_script(tmp_path / "script.yaml").shots) == 2
 
 
 def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(tmp_path, monkeypatch):
