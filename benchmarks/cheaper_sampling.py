@@ -67,14 +67,12 @@ WAYS = {
     "joint": Way("puppets", Row("joint")),
     "joint, guided above 0.3": guided(0.3, 1.0),
     "joint, guided above 0.6": guided(0.6, 1.0),
-    "joint, guided above 0.9": guided(0.9, 1.0),
     "joint, guided below 0.9": guided(0.0, 0.9),
     "joint, not guided": Way("puppets", Row("joint", {"guidance": 1.0})),
     "causal": Way("puppets_causal", Row("causal")),
     "causal, bfloat16": Way("puppets_causal", Row("causal"), jnp.bfloat16),
     "causal, int8": Way("puppets_causal", Row("causal", {"kv_dtype": "int8"})),
     "causal, float8_e4m3fn": Way("puppets_causal", Row("causal"), jnp.float8_e4m3fn),
-    "causal, float8_e5m2": Way("puppets_causal", Row("causal"), jnp.float8_e5m2),
 }
 
 

@@ -95,12 +95,8 @@ make_14b = functools.partial(make_shipped, "wan_14b")
 make_5b = functools.partial(make_shipped, "wan22_5b")
 make_lora = functools.partial(make_shipped, "wan_1_3b_lora", rank=16)
 # One row of so many video tokens, which is what one or two chips hold.
-row_of = lambda tokens, rows=1: {
-    "rows": rows,
-    "video_tokens": tokens,
-    "text_tokens": 2048,
-    "groups": 8,
-}
+row_of = lambda tokens, rows=1: dict(rows=rows, video_tokens=tokens, text_tokens=2048, groups=8)
+INPUT = {"remat": "offload_input"}
 
 
 PAIRS = {
@@ -158,10 +154,7 @@ PAIRS = {
     ),
     "lora_v5e_1": (lambda n: make_lora(n, data=row_of(32_768)), "v5e:1x1"),
     "lora_v5e_2": (lambda n: make_lora(n, data=row_of(65_536)), "v5e:1x1"),
-    "lora_v5e_2_input": (
-        lambda n: make_lora(n, data=row_of(65_536), remat="offload_input"),
-        "v5e:1x1",
-    ),
+    "lora_v5e_2_input": (lambda n: make_lora(n, data=row_of(65_536), **INPUT), "v5e:1x1"),
     "lora_v5e_9": (lambda n: make_lora(n, data=row_of(46_720)), "v5e:1x1"),
     "lora_v5e_4": (lambda n: make_lora(n, data=row_of(56_192)), "v5e:1x1"),
     "lora_v6e_9_offload": (
@@ -173,6 +166,16 @@ PAIRS = {
         "v6e:2x2",
     ),
     "lora_v6e_3": (lambda n: make_lora(n, data=row_of(98_304)), "v6e:1x1"),
+    # Lines of the table of docs/plan.md, for machines that people have.
+    "lora_v6e_5": (lambda n: make_lora(n, data=row_of(163_840), **INPUT), "v6e:1x1"),
+    "lora_v5e8_9": (
+        lambda n: make_lora(n, accumulate=4, seq_shards=4, data=row_of(294_912, 8), **INPUT),
+        "v5e:2x4",
+    ),
+    "wan_1_3b_v5e8_2": (
+        lambda n: make_wan(n, accumulate=2, seq_shards=2, data=row_of(65_536, 8), **INPUT),
+        "v5e:2x4",
+    ),
     "wan_14b_v5p": (lambda n: make_14b(n), "v5p:4x4x4"),
     "lora_14b_v6e": (
         lambda n: make_14b(

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import Mesh
 from scenes import FAMILIES, LORA, SLOTS, TinyModel, make_scenes, pack_scenes, randomise
 
-from lct_jax.backbones.lora import find_low_rank, merge_low_rank
+from lct_jax.backbones.lora import find_low_rank, merge_low_rank, multiply_low_rank
 from lct_jax.backbones.registry import build, build_abstract, count_costs, find_family
 from lct_jax.config import FlowConfig, LoraConfig, NetworkConfig, TrainingConfig
 from lct_jax.config.network import change
@@ -160,6 +160,24 @@ def check_new(pair: Pair) -> None:
 
 def test_a_new_lora_changes_nothing(wan):
     check_new(wan)
+
+
+@pytest.mark.parametrize("sides", [(5, 9), (9, 5)], ids=["wider", "narrower"])
+def test_one_product_with_the_matrices_and_its_gradients_are_those_of_two(sides):
+    draw = np.random.default_rng(0).standard_normal
+    inputs, outputs = sides
+    x, w, a, b, weights = (
+        jnp.asarray(draw(shape), jnp.float32)
+        for shape in ((2, 3, inputs), sides, (inputs, 2), (2, outputs), (2, 3, outputs))
+    )
+    apart = lambda x, w, a, b: ((x @ w + (x @ a) @ b) * weights).sum()
+    joined = lambda *parts: (multiply_low_rank(*parts) * weights).sum()
+    expected, found = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3)))(x, w, a, b) for f in (apart, joined)
+    )
+    jax.tree.map(
+        lambda e, f: np.testing.assert_allclose(f, e, rtol=1e-5, atol=1e-5), expected, found
+    )
 
 
 @pytest.mark.slow

@@ -33,6 +33,10 @@ MODULATIONS = 6
 # be written to memory and read back. In a scan over blocks no other computation can be merged with it, so that it needs
 # no barrier.
 recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
+# The same behind a barrier, for what takes a float32 row for every token. Where the block itself is recomputed, its
+# forward pass would be merged with this, and keep these rows until the backward pass has come to them. Which of the two
+# takes less memory is another matter for every network (benchmarks/README.md).
+recomputed_apart = jax.checkpoint
 
 
 def time_features(time_BS: jax.Array, width: int) -> jax.Array:
@@ -81,18 +85,20 @@ def of_group(table_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
     return jnp.take_along_axis(table_BSD, group_BL[:, :, None], axis=1, mode="clip")
 
 
-@recomputed
-def modulated_norm(
+def modulate_norm(
     x_BLD: jax.Array, shift_BSD: jax.Array, scale_BSD: jax.Array, group_BL: jax.Array
 ) -> jax.Array:
     """Returns adaLN of every token by the row of its group, float32[B L D]."""
     return modulate(layer_norm(x_BLD), of_group(shift_BSD, group_BL), of_group(scale_BSD, group_BL))
 
 
-@recomputed
-def gated(x_BLD: jax.Array, gate_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
+def gate(x_BLD: jax.Array, gate_BSD: jax.Array, group_BL: jax.Array) -> jax.Array:
     """Returns every token times the gate of its group, float32[B L D]."""
     return of_group(gate_BSD, group_BL) * x_BLD
+
+
+modulated_norm, gated = recomputed(modulate_norm), recomputed(gate)
+modulated_norm_apart, gated_apart = recomputed_apart(modulate_norm), recomputed_apart(gate)
 
 
 @recomputed

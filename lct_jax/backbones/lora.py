@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from lct_jax.config import LoraConfig
+from lct_jax.distributed.sharding import count_shards
 from lct_jax.errors import InputError
 from lct_jax.tensors import name_leaves
 
@@ -46,7 +47,59 @@ class LoRALinear(nnx.LoRALinear):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns W x + b + scale B A x."""
-        return nnx.Linear.__call__(self, x) + self.scale * self.lora(x)
+        # On several devices the partitioner would exchange parts of sharded weights to join them.
+        if self.precision is not None or count_shards("B") * count_shards("L") > 1:
+            return nnx.Linear.__call__(self, x) + self.scale * self.lora(x)
+        dtype = self.dtype or x.dtype
+        w, a, b = (
+            part[...].astype(dtype) for part in (self.kernel, self.lora.lora_a, self.lora.lora_b)
+        )
+        y = multiply_low_rank(x.astype(dtype), w, a, self.scale * b)
+        if self.bias is None:
+            return y
+        return y + self.bias[...].astype(dtype).reshape(*(1,) * (y.ndim - 1), -1)
+
+
+@jax.custom_vjp
+def multiply_low_rank(x: jax.Array, w: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns x W + (x A) B.
+
+    Where the result is not narrower than `x`, it is one product, of [x, x A] and [W; B]: of the sum of two, both parts
+    would be in memory at once. So it is with the gradient of `x`.
+
+    Args:
+        x: [... D]. w: [D F]. a: [D R]. b: [R F].
+    """
+    return _multiply(x, w, a, b)[0]
+
+
+def _multiply(
+    x: jax.Array, w: jax.Array, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns x W + (x A) B, and x A."""
+    low = x @ a
+    if w.shape[0] > w.shape[1]:
+        return x @ w + low @ b, low
+    return jnp.concatenate([x, low], -1) @ jnp.concatenate([w, b]), low
+
+
+def _multiply_forward(
+    x: jax.Array, w: jax.Array, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    y, low = _multiply(x, w, a, b)
+    return y, (x, w, a, b, low)
+
+
+def _multiply_backward(
+    kept: tuple[jax.Array, ...], dy: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    x, w, a, b, low = kept
+    dx, dlow = _multiply(dy, w.T, b.T, a.T)
+    product = lambda left, right: jnp.einsum("...D,...F->DF", left, right)
+    return dx, product(x, dy), product(x, dlow), product(low, dy)
+
+
+multiply_low_rank.defvjp(_multiply_forward, _multiply_backward)
 
 
 class LowRank(NamedTuple):

@@ -21,11 +21,11 @@ from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     attend_with_history,
-    gated,
+    gated_apart,
     gelu,
     layer_norm,
     modulate_by,
-    modulated_norm,
+    modulated_norm_apart,
     project_tokens,
     recomputed,
     rms_norm,
@@ -146,7 +146,7 @@ class Block(nnx.Module):
         """
         m = modulate_by(self.table, shared.modulation)
         slot_BL, cast = shared.slot, lambda x: x.astype(self.dtype)
-        norm = cast(modulated_norm(x_BLD, m[0], m[1], slot_BL))
+        norm = cast(modulated_norm_apart(x_BLD, m[0], m[1], slot_BL))
         k, v = self.attention.keys_and_values(norm)
         mixed = attend_with_history(
             self.attention.queries(norm),
@@ -158,11 +158,11 @@ class Block(nnx.Module):
             layer=layer,
             kernel=self.kernel,
         )
-        x_BLD = x_BLD + cast(gated(self.attention.output(mixed.value), m[2], slot_BL))
+        x_BLD = x_BLD + cast(gated_apart(self.attention.output(mixed.value), m[2], slot_BL))
         x_BLD = x_BLD + self._read_text(cast(self.cross_norm(x_BLD)), shared)
-        norm = cast(modulated_norm(x_BLD, m[3], m[4], slot_BL))
+        norm = cast(modulated_norm_apart(x_BLD, m[3], m[4], slot_BL))
         hidden = project_tokens(self.down, gelu(project_tokens(self.up, norm)))
-        return BlockOutput(shard(x_BLD + cast(gated(hidden, m[5], slot_BL)), "BLD"), k, v)
+        return BlockOutput(shard(x_BLD + cast(gated_apart(hidden, m[5], slot_BL)), "BLD"), k, v)
 
     def _read_text(self, norm_BLD: jax.Array, shared: BlockInput) -> jax.Array:
         """Returns cross-attention to the text of a token's group, and to the zeros behind it."""

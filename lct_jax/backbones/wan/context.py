@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from lct_jax.attention.chunked import MASKED, AttentionOutput
 from lct_jax.attention.mask import KeySpans, find_spans
+from lct_jax.backbones.layers import recomputed_apart
 from lct_jax.types import TokenIndex
 
 
@@ -40,9 +41,13 @@ def attend_to_zeros(
     Args:
         k_1H1K, v_1H1K: key and value of one of them. missing_BL: the logarithm of their number.
     """
-    score_BHL = jnp.einsum(
-        "BHLK,HK->BHL", q_BHLK, k_1H1K[0, :, 0], preferred_element_type=jnp.float32
-    )
+    score_BHL = _score(q_BHLK, k_1H1K[0, :, 0])
     lse_BHL = score_BHL * q_BHLK.shape[-1] ** -0.5 + missing_BL[:, None]
     value = jnp.broadcast_to(v_1H1K, q_BHLK.shape).astype(q_BHLK.dtype)
     return AttentionOutput(value, jnp.maximum(lse_BHL, MASKED))
+
+
+@recomputed_apart
+def _score(q_BHLK: jax.Array, k_HK: jax.Array) -> jax.Array:
+    """Returns the products of queries with one key, float32[B H L]; a TPU copies the queries into float32 for it."""
+    return jnp.einsum("BHLK,HK->BHL", q_BHLK, k_HK, preferred_element_type=jnp.float32)
