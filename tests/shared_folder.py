@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# Set by the first process of a session, so that the workers of pytest-xdist inherit it, or by who starts several sessions.
+# Set by the first process of a session, so that the workers of pytest-xdist inherit it, or by who starts sessions.
 VARIABLE = "LCT_JAX_TESTS_SHARE"
 
 
