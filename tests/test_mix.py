@@ -183,6 +183,12 @@ def test_the_state_of_a_mix_is_one_number():
             0.5,
             "shares of scenes sets sum to 0.7, expected at most 0.5 (data.single_weight is 0.5)",
         ),
+        ([("scenes", 1.0), ("single", None)], 0.5, "found nothing left for single=set_1"),
+        (
+            [("scenes", 0.4), ("scenes", None), ("single", 0.6)],
+            0.5,
+            "found nothing left for scenes=set_1, expected a share of its own",
+        ),
     ],
 )
 def test_sets_that_cannot_be_mixed_are_refused(choices, weight, message):
