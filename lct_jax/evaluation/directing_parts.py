@@ -169,7 +169,6 @@ def measure_cast(sampler: Sampler, scene: PuppetScene) -> dict[str, Cases]:
             ("no pictures, place untold", untold, ()),
             ("pictures, place untold", untold, cast),
             ("pictures without a background, place untold", untold, cut_out),
-            (f"pictures, held at {CAST_TIME}, place untold", untold, noisy),
         ):
             script = dataclasses.replace(write_script(shown), pictures=pictures)
             shots = [shot.frames for shot in sampler.sample(shown, script)]
