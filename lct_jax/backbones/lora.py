@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from lct_jax.config import LoraConfig
-from lct_jax.distributed.sharding import count_shards
+from lct_jax.distributed.sharding import count_shards, find_platform
 from lct_jax.errors import InputError
 from lct_jax.tensors import name_leaves
 
@@ -48,7 +48,8 @@ class LoRALinear(nnx.LoRALinear):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns W x + b + scale B A x."""
         # On several devices the partitioner would exchange parts of sharded weights to join them.
-        if self.precision is not None or count_shards("B") * count_shards("L") > 1:
+        alone = count_shards("B") * count_shards("L") == 1
+        if self.precision is not None or not alone or find_platform() != "tpu":
             return nnx.Linear.__call__(self, x) + self.scale * self.lora(x)
         dtype = self.dtype or x.dtype
         w, a, b = (

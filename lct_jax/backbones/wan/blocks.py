@@ -21,10 +21,12 @@ from lct_jax.attention.visibility import TableKeys
 from lct_jax.backbones.layers import (
     MODULATIONS,
     attend_with_history,
+    gated,
     gated_apart,
     gelu,
     layer_norm,
     modulate_by,
+    modulated_norm,
     modulated_norm_apart,
     project_tokens,
     recomputed,
@@ -34,6 +36,10 @@ from lct_jax.backbones.wan.context import attend_to_zeros
 from lct_jax.config import NetworkConfig
 from lct_jax.distributed.sharding import shard
 from lct_jax.types import History
+
+# How tokens are normalised and gated. A barrier takes memory from the step of a LoRA; with all weights trained it was
+# not compiled, and adds some in the MMDiT (benchmarks/README.md).
+TRAINED, FROZEN = (modulated_norm, gated), (modulated_norm_apart, gated_apart)
 
 
 class BlockInput(NamedTuple):
@@ -130,6 +136,7 @@ class Block(nnx.Module):
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs) -> None:
         backbone = config.backbone
         self.kernel, self.dtype = config.compute.kernel, jnp.dtype(config.compute.dtype)
+        self.frozen = config.lora.rank > 0
         self.attention = Attention(config, rngs=rngs)
         self.cross_norm = AffineNorm(backbone.width)
         self.cross = Attention(config, rngs=rngs)
@@ -145,8 +152,9 @@ class Block(nnx.Module):
             layer: int32, the number of this block, which selects its keys in `shared.history`.
         """
         m = modulate_by(self.table, shared.modulation)
+        norm_by_group, gate = FROZEN if self.frozen else TRAINED
         slot_BL, cast = shared.slot, lambda x: x.astype(self.dtype)
-        norm = cast(modulated_norm_apart(x_BLD, m[0], m[1], slot_BL))
+        norm = cast(norm_by_group(x_BLD, m[0], m[1], slot_BL))
         k, v = self.attention.keys_and_values(norm)
         mixed = attend_with_history(
             self.attention.queries(norm),
@@ -158,18 +166,19 @@ class Block(nnx.Module):
             layer=layer,
             kernel=self.kernel,
         )
-        x_BLD = x_BLD + cast(gated_apart(self.attention.output(mixed.value), m[2], slot_BL))
+        x_BLD = x_BLD + cast(gate(self.attention.output(mixed.value), m[2], slot_BL))
         x_BLD = x_BLD + self._read_text(cast(self.cross_norm(x_BLD)), shared)
-        norm = cast(modulated_norm_apart(x_BLD, m[3], m[4], slot_BL))
+        norm = cast(norm_by_group(x_BLD, m[3], m[4], slot_BL))
         hidden = project_tokens(self.down, gelu(project_tokens(self.up, norm)))
-        return BlockOutput(shard(x_BLD + cast(gated_apart(hidden, m[5], slot_BL)), "BLD"), k, v)
+        return BlockOutput(shard(x_BLD + cast(gate(hidden, m[5], slot_BL)), "BLD"), k, v)
 
     def _read_text(self, norm_BLD: jax.Array, shared: BlockInput) -> jax.Array:
         """Returns cross-attention to the text of a token's group, and to the zeros behind it."""
         q = self.cross.queries(norm_BLD)
         k, v = self.cross.keys_and_values(shared.text)
         text = attend(q, k, v, spans=shared.text_spans, kernel=self.kernel)
-        zeros = attend_to_zeros(q, *self.cross.keys_and_values(shared.empty), shared.missing)
+        empty = self.cross.keys_and_values(shared.empty)
+        zeros = attend_to_zeros(q, *empty, shared.missing, apart=self.frozen)
         return self.cross.output(merge(text, zeros).value)
 
 

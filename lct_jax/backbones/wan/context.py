@@ -34,20 +34,26 @@ def find_context(video: TokenIndex, text: TokenIndex, *, places: int) -> tuple[K
 
 
 def attend_to_zeros(
-    q_BHLK: jax.Array, k_1H1K: jax.Array, v_1H1K: jax.Array, missing_BL: jax.Array
+    q_BHLK: jax.Array,
+    k_1H1K: jax.Array,
+    v_1H1K: jax.Array,
+    missing_BL: jax.Array,
+    *,
+    apart: bool = False,
 ) -> AttentionOutput:
     """Returns attention to a number of keys that are all equal.
 
     Args:
         k_1H1K, v_1H1K: key and value of one of them. missing_BL: the logarithm of their number.
+        apart: whether the backward pass takes the products anew, behind a barrier.
     """
-    score_BHL = _score(q_BHLK, k_1H1K[0, :, 0])
+    score = recomputed_apart(_score) if apart else _score
+    score_BHL = score(q_BHLK, k_1H1K[0, :, 0])
     lse_BHL = score_BHL * q_BHLK.shape[-1] ** -0.5 + missing_BL[:, None]
     value = jnp.broadcast_to(v_1H1K, q_BHLK.shape).astype(q_BHLK.dtype)
     return AttentionOutput(value, jnp.maximum(lse_BHL, MASKED))
 
 
-@recomputed_apart
 def _score(q_BHLK: jax.Array, k_HK: jax.Array) -> jax.Array:
     """Returns the products of queries with one key, float32[B H L]; a TPU copies the queries into float32 for it."""
     return jnp.einsum("BHLK,HK->BHL", q_BHLK, k_HK, preferred_element_type=jnp.float32)

@@ -14,6 +14,7 @@ from lct_jax.costs.flops import Activations, Costs
 BLOCK_ARRAYS, WHOLE_ARRAYS = 28, 30
 # The same for arrays [video tokens, hidden] of the MLP.
 BLOCK_HIDDEN, WHOLE_HIDDEN = 3, 1
+LORA_HIDDEN = 2  # in place of BLOCK_HIDDEN where a LoRA is trained
 FORWARD_ARRAYS, FORWARD_FLOATS = 18, 6
 FLOAT = 4  # bytes
 
@@ -28,6 +29,7 @@ def count_costs(config: NetworkConfig) -> Costs:
     time = width * (backbone.time_features + width + MODULATIONS * width)
     pair = 2.0 * 2.0 * backbone.depth * width  # scores and weighted values, in all heads and blocks
     array, hidden = width * size, backbone.hidden * size
+    at_once = LORA_HIDDEN if config.lora.rank else BLOCK_HIDDEN
     return Costs(
         video=2.0 * (backbone.depth * block + 2 * backbone.patch_channels * width),
         text=2.0 * text,
@@ -36,7 +38,7 @@ def count_costs(config: NetworkConfig) -> Costs:
         activations=Activations(
             carry=array,
             attended=2 * array,
-            block=BLOCK_ARRAYS * array + BLOCK_HIDDEN * hidden,
+            block=BLOCK_ARRAYS * array + at_once * hidden,
             whole=WHOLE_ARRAYS * array + WHOLE_HIDDEN * hidden,
             forward=FORWARD_ARRAYS * array + FORWARD_FLOATS * width * FLOAT,
         ),
