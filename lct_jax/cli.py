@@ -15,6 +15,7 @@ import functools
 import io
 import json
 import re
+import runpy
 import sys
 import traceback
 import typing
@@ -69,6 +70,12 @@ def take_former_names(argv: Sequence[str]) -> list[str]:
         if note:
             print(note, file=sys.stderr)
     return arguments
+
+
+def run_moved(module: str) -> None:
+    """Runs a command in the module that has it now; a line on stderr names the module."""
+    print(f"{sys.modules['__main__'].__spec__.name} is now {module}", file=sys.stderr)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def define_config() -> flags.FlagHolder:

@@ -18,7 +18,6 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from absl import flags
 
@@ -105,6 +104,9 @@ def read_picture(path: str) -> np.ndarray:
     scale = LONGEST_SIDE / max(frame.shape[:2])
     if scale >= 1:
         return frame
+    # OpenCV is loaded where there is a picture alone.
+    import cv2
+
     size = tuple(max(1, round(side * scale)) for side in frame.shape[1::-1])
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 

@@ -6,9 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from typing import Any
 
 Reply = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -109,16 +110,19 @@ def stream_of(data: bytes) -> Reply:
     return lambda handler, _: _send_bytes(handler, 200, data, "text/event-stream")
 
 
-def trickle(seconds: float) -> Reply:
-    """Returns white space for some seconds, and no answer: no read of it ever waits."""
+def trickle(at_once: bytes, over: bytes, seconds: float = 1.0) -> Reply:
+    """Sends some bytes at once, and others byte by byte, over and over, for some seconds: no read ever waits long.
+
+    The bytes are the reply as it goes over the line, status line and all.
+    """
 
     def reply(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        for _ in range(round(seconds / 0.05)):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.05)
+        with suppress(OSError):
+            handler.wfile.write(at_once)
+            for byte in islice(cycle(over), round(seconds / 0.02)):
+                handler.wfile.write(bytes([byte]))
+                handler.wfile.flush()
+                time.sleep(0.02)
 
     return reply
 

@@ -60,6 +60,28 @@ def write_footage(
     return path
 
 
+def write_steady(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    fps: int = 12,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    format: str | None = None,
+) -> Path:
+    """Writes frames [N, X, Y, 3] in the container that the name or `format` says, with times of its own choice."""
+    with av.open(str(path), "w", format=format, options=container_options) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv422p10le" if codec == "prores_ks" else "yuv420p"
+        stream.options = options or {}
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def turn(path: Path) -> Path:
     """Marks an mp4 as filmed with the camera on its side: a quarter turn, in the matrix of its track."""
     one, unit = 1 << 16, 1 << 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from chat_asks import ASKED, count, fail, make_chat
 from chat_server import (
@@ -18,6 +20,8 @@ from chat_server import (
     trickle,
     truncated,
 )
+
+from lct_jax.chat import ChatError
 
 
 @pytest.mark.parametrize(
@@ -96,10 +100,30 @@ def test_the_last_try_raises_the_reason(tmp_path):
         assert len(server.asked) == 3
 
 
-def test_a_slowly_arriving_answer_ends_at_the_deadline(tmp_path):
-    with serve_chat([trickle(1.0)]) as server:
-        said = fail(server.url, tmp_path, tries=1, deadline=0.2)
-    assert said.endswith("1 tries, the last: the answer took longer than chat.deadline (0.2 s)")
+OK = b"HTTP/1.1 200 OK\r\n"
+EVENTS = OK + b"Content-Type: text/event-stream\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("at_once", "over", "streamed"),
+    [
+        (b"HTTP/1.1 ", b"2", False),
+        (OK, b"X-Waiting: yes\r\n", False),
+        (OK + b"\r\n", b" ", False),
+        (EVENTS, b": waiting\n\n", True),
+        (EVENTS, b"data: {", True),
+    ],
+    ids=["status", "headers", "body", "comments", "stream"],
+)
+def test_a_slowly_arriving_answer_ends_at_the_deadline(tmp_path, at_once, over, streamed):
+    with serve_chat([trickle(at_once, over, seconds=2.0)]) as server:
+        chat = make_chat(server.url, None, tries=1, deadline=0.2)
+        began = time.monotonic()
+        with pytest.raises(ChatError) as caught:
+            chat.ask(ASKED, count, on_piece=(lambda _: None) if streamed else None)
+        assert time.monotonic() - began < 1.0
+    end = "1 tries, the last: the answer took longer than chat.deadline (0.2 s)"
+    assert str(caught.value).endswith(end)
 
 
 def test_a_silent_endpoint_is_given_up_after_the_timeout(tmp_path):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import av
 import numpy as np
 import pytest
-from footage_files import draw_shots, write_footage
+from footage_files import draw_shots, write_footage, write_steady
 
 from lct_jax.errors import InputError
-from lct_jax.media.declared_end import is_cut_off
+from lct_jax.media.declared_end import _ASF, _MXF, is_cut_off
 from lct_jax.media.frames import iter_at_rate
 
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
@@ -18,18 +17,21 @@ FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 def films(tmp_path_factory):
     """Films of 60 frames by their suffixes."""
     folder, frames = tmp_path_factory.mktemp("films"), draw_shots((60,))
-    films = {x: write_footage(folder / f"a{x}", frames) for x in (".mkv", ".mp4", ".mov", ".flv")}
-    films["fragments"] = folder / "fragments.mp4"
-    with av.open(str(films["fragments"]), "w", options=FRAGMENTS) as file:
-        stream = file.add_stream("libx264", rate=12)
-        stream.height, stream.width, stream.options = 48, 64, {"g": "12"}
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode(None))
+    films = {
+        x: write_footage(folder / f"a{x}", frames)
+        for x in (".mkv", ".mp4", ".mov", ".3gp", ".f4v", ".flv")
+    }
+    films["fragments"] = write_steady(
+        folder / "fragments.mp4", frames, options={"g": "12"}, container_options=FRAGMENTS
+    )
+    films[".wmv"] = write_steady(folder / "a.wmv", frames, codec="wmv2")
+    films[".mxf"] = write_steady(folder / "a.mxf", frames, fps=25, codec="mpeg2video")
     return films
 
 
-@pytest.mark.parametrize("kind", [".mkv", ".mp4", ".mov", ".flv", "fragments"])
+@pytest.mark.parametrize(
+    "kind", [".mkv", ".mp4", ".mov", ".3gp", ".f4v", ".flv", ".wmv", ".mxf", "fragments"]
+)
 def test_a_film_is_whole_until_its_end_is_missing(films, tmp_path, kind):
     data = films[kind].read_bytes()
     assert not is_cut_off(films[kind])
@@ -52,7 +54,9 @@ def test_a_recording_of_unknown_length_and_bytes_behind_the_last_box_are_whole(f
     assert not is_cut_off(path)
 
 
-@pytest.mark.parametrize("data", [b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\0\0\0\x08ftyp", b"x"])
+@pytest.mark.parametrize(
+    "data", [b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\0\0\0\x08ftyp", b"x", _ASF, _MXF + b"\2\4\0"]
+)
 def test_files_of_some_bytes_are_looked_at_without_an_error(tmp_path, data):
     (tmp_path / "a").write_bytes(data)
     assert is_cut_off(tmp_path / "a") == data.startswith(b"FLV")

@@ -6,18 +6,26 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from footage_files import turn, write_footage
+from footage_files import turn, write_footage, write_steady
 
-from lct_jax.media.frames import Shape, aspect_error, fit_size, iter_at_rate, read_shape
+from lct_jax.data.footage.find_videos import find_inputs
+from lct_jax.media.frames import (
+    Shape,
+    aspect_error,
+    fit_size,
+    iter_at_rate,
+    read_own_rate,
+    read_shape,
+)
 from lct_jax.media.video import iter_frames
 
 LEVELS = 8  # grey levels between one frame and the next, far more than H.264 changes
 
 
-def number_frames(count: int) -> np.ndarray:
-    """Returns frames whose brightness is their number: uint8 [count, 32, 48, 3]."""
+def number_frames(count: int, height: int = 32, width: int = 48) -> np.ndarray:
+    """Returns frames whose brightness is their number: uint8 [count, height, width, 3]."""
     grey = (16 + LEVELS * np.arange(count)).astype(np.uint8)
-    return np.broadcast_to(grey[:, None, None, None], (count, 32, 48, 3)).copy()
+    return np.broadcast_to(grey[:, None, None, None], (count, height, width, 3)).copy()
 
 
 def read_numbers(path, fps: float) -> list[int]:
@@ -46,6 +54,43 @@ def test_other_rates_are_converted_to_twelve_a_second(tmp_path, fps, count, expe
     assert read_numbers(path, 12) == expected
     times = (np.arange(len(expected)) + 0.25) / 12
     assert [int(time * fps) for time in times] == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "fps", "kind"),
+    [
+        (".mov", "prores_ks", 25, None),
+        (".qt", "libx264", 12, "mov"),
+        (".3gp", "mpeg4", 12, None),
+        (".3g2", "libx264", 12, None),
+        (".f4v", "libx264", 12, None),
+        (".webm", "libvpx-vp9", 12, None),
+        (".avi", "mpeg4", 12, None),
+        (".divx", "mpeg4", 12, "avi"),
+        (".wmv", "wmv2", 12, None),
+        (".asf", "msmpeg4v3", 12, None),
+        (".mxf", "mpeg2video", 25, None),
+        # The container is written with the times of decoding in place of those of display.
+        (".mxf", "libx264", 25, None),
+        (".dv", "dvvideo", 25, None),
+        (".ogv", "libvpx", 12, "ogg"),
+        (".m2ts", "libx264", 12, None),
+        (".MTS", "libx264", 12, "mpegts"),
+        (".m2t", "mpeg2video", 25, "mpegts"),
+        (".mpeg", "mpeg1video", 25, None),
+        (".vob", "mpeg2video", 25, None),
+    ],
+)
+def test_every_container_is_read(tmp_path, suffix, codec, fps, kind):
+    size = (576, 720) if codec == "dvvideo" else (32, 48)
+    path, frames = tmp_path / f"a{suffix}", number_frames(12, *size)
+    # Frames are stored in another order than they are shown in.
+    options = {"sc_threshold": "0", "b_strategy": "0"} if codec == "libx264" else {}
+    write_steady(path, frames, fps=fps, codec=codec, options=options, format=kind)
+    assert read_own_rate(path) == fps
+    assert read_numbers(path, fps) == list(range(12))
+    (row,) = find_inputs(tmp_path, out=tmp_path / "set")
+    assert not row.problem
 
 
 def test_variable_rate_goes_by_timestamps(tmp_path):

@@ -7,7 +7,9 @@ sampled from them.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -57,3 +59,17 @@ def test_former_weights_sample_the_scene_that_they_sampled():
 
 def test_every_record_of_a_former_set_is_read():
     assert list(find_problems(PreparedSet(FORMER / "set"))) == []
+
+
+@pytest.mark.programs
+def test_a_command_of_a_former_name_runs_and_names_the_new_one():
+    result = run_program("-m", "lct_jax.data.validate", f"--data={FORMER / 'set'}")
+    assert result.code == 0, result.stderr
+    assert "lct_jax.data.validate is now lct_jax.data.sets.validate" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["data/validate", "data/look", "puppets/evaluate"])
+def test_commands_of_former_names_lead_to_modules(name):
+    source = (Path(lct_jax.__file__).parent / f"{name}.py").read_text()
+    (module,) = re.findall(r'run_moved\("(.*)"\)', source)
+    assert importlib.util.find_spec(module)

@@ -36,6 +36,16 @@ def test_train_needs_no_reader_of_films_and_no_board(tmp_path):
     assert not (tmp_path / "run/tensorboard").exists()
 
 
+def test_a_film_with_its_scene_file_is_prepared_without_the_detector_of_cuts(tmp_path):
+    film = shared_film()
+    result = run_without(
+        "lct_jax/data/prepare.py",
+        *(f"--scenes={film.scenes}", f"--config={film.config}", f"--out={tmp_path / 'set'}"),
+    )
+    assert result.code == 0, result.stderr
+    assert (tmp_path / "set/card.json").is_file()
+
+
 def test_sample_needs_no_reader_of_films_and_no_board(tmp_path):
     script = tmp_path / "script.json"
     shots = [{"prompt": "A quay.", "frames": 5, "height": 32, "width": 48}]

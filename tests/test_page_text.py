@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, features
 
-from lct_jax.media.page_text import _runs, draw_line, measure, wrap
+from lct_jax.media.page_text import _clusters, _runs, draw_line, measure, wrap
 
 TEXTS = {
     "latin": "café naïve Łódź Việt Nam Straße İstanbul ñ",
@@ -18,7 +18,13 @@ TEXTS = {
     "japanese": "雨の夜、赤いコートの女性「もう来ない」カメラ",
     "chinese": "一位穿红色大衣的女人，國語繁體。",
     "korean": "빨간 코트를 입은 여자",
+    "devanagari": "एक महिला लाल कोट में बारिश में चलती है। क्षत्रिय, ज़मीन, ॐ १२३",
+    "thai": "ผู้หญิงในเสื้อโค้ทสีแดงเดินท่ามกลางสายฝน น้ำ ๑๒๓",
+    "emoji": "😀🥺🧑‍🚀👍🏽🐻🌧️🔥🎬🪐🫨🩷❤️🇫🇷🕒🆗🟡✈️",
 }
+SHAPED = pytest.mark.skipif(
+    not features.check("raqm"), reason="Pillow finds no FriBidi on this machine"
+)
 
 
 def draw(text: str) -> np.ndarray:
@@ -32,7 +38,8 @@ def draw(text: str) -> np.ndarray:
 def test_every_letter_has_a_glyph(name):
     """A letter that no font has would look like one that no font can have."""
     missing = draw("\u0378").nonzero()
-    for letter in set(TEXTS[name]) - set(" \u200c"):
+    # Two signs of emoji choose a style, and have no ink of their own.
+    for letter in set(TEXTS[name]) - set(" \u200c\u200d\ufe0f🏽"):
         found = draw(letter).nonzero()
         assert len(found[0]) > 0, letter
         assert [x.tolist() for x in found] != [x.tolist() for x in missing], letter
@@ -88,3 +95,29 @@ def test_chinese_and_japanese_break_anywhere_but_before_a_closing_mark():
 def test_accents_are_composed_with_their_letters():
     np.testing.assert_array_equal(draw("cafe\u0301"), draw("café"))
     assert np.abs(draw("café").astype(int) - draw("cafe")).max() > 0
+
+
+@SHAPED
+@pytest.mark.parametrize(("joined", "apart"), [("क्ष", "क्\u200cष"), ("हि", "ह ि"), ("น้ำ", "น ้ำ")])
+def test_devanagari_and_thai_letters_are_joined(joined, apart):
+    """Without shaping, letters would be as wide as they are one by one."""
+    assert measure(joined, 30) < 0.85 * measure(apart, 30)
+
+
+def test_a_syllable_is_never_broken():
+    for text, syllables in (
+        ("क्षत्रियहिन्दी", ["क्ष", "त्रि", "य", "हि", "न्दी"]),
+        ("เสื้อน้ำ", ["เสื้", "อ", "น้ำ"]),
+    ):
+        assert _clusters(text) == syllables
+        assert wrap(text, size=30, width=1) == syllables
+
+
+def test_a_script_without_a_font_is_named_once(caplog):
+    for text in ("বাংলা", "বাংলা", "தமிழ்"):
+        draw(text)
+    said = [r.getMessage() for r in caplog.records]
+    assert said == [
+        "pages show boxes for Bengali: no font of this package has its letters",
+        "pages show boxes for Tamil: no font of this package has its letters",
+    ]

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-import time
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -68,14 +71,17 @@ class Transport:
     def _try(self, body: dict[str, Any], hear: Hear | None) -> Reply:
         try:
             with (
+                _Deadline(self._config.deadline) as deadline,
                 self._open_client() as client,
-                client.stream("POST", self._url, json=body) as response,
+                client.stream(
+                    "POST", self._url, json=body, extensions={"trace": deadline.watch}
+                ) as response,
             ):
                 streamed = "text/event-stream" in response.headers.get("Content-Type", "")
                 if hear is not None and streamed and response.is_success:
-                    events = self._within_deadline(httpx2.EventSource(response))
+                    events = _within_size(httpx2.EventSource(response))
                     return read_stream(events, hear, hide=self._endpoint.hide_secrets_in)
-                data = b"".join(self._within_deadline(response.iter_bytes()))
+                data = b"".join(_within_size(response.iter_bytes()))
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise PassingError(
                 f"{type(error).__name__}: {shorten(str(error)) or 'no reply'}"
@@ -103,25 +109,14 @@ class Transport:
         )
         timeout = httpx2.Timeout(config.timeout, connect=config.connect)
         try:
-            return httpx2.Client(headers=headers, auth=basic, timeout=timeout)
+            return httpx2.Client(
+                headers=headers, auth=basic, timeout=timeout, verify=_read_certificates()
+            )
         except (ValueError, ImportError):
             # A proxy is wrong, and its URL may hold a password.
             raise ChatError(
                 "the proxy that the environment names (HTTP_PROXY and the like) cannot be used"
             ) from None
-
-    def _within_deadline(self, pieces: Iterator[Any]) -> Iterator[Any]:
-        """Yields the pieces of a reply; raises PassingError once the whole takes too long or is too large."""
-        end, size = time.monotonic() + self._config.deadline, 0
-        for piece in pieces:
-            size += len(piece) if isinstance(piece, bytes) else len(piece.data)
-            if time.monotonic() > end:
-                raise PassingError(
-                    f"the answer took longer than chat.deadline ({self._config.deadline:g} s)"
-                )
-            if size > _LARGEST:
-                raise ChatError(f"the reply is larger than {_LARGEST >> 20} MiB")
-            yield piece
 
     def _may_pass(self, error: BaseException) -> bool:
         return isinstance(error, PassingError) and (error.wait or 0) <= self._config.patience
@@ -149,6 +144,66 @@ class Transport:
             if hidden != str(error):
                 raise ChatError(f"{type(error).__name__}: {hidden}") from None
             raise
+
+
+@cache
+def _read_certificates() -> ssl.SSLContext:
+    """Returns the settings of encrypted connections, made once: reading the certificates takes a tenth of a second."""
+    return httpx2.create_ssl_context()
+
+
+class _Deadline:
+    """Ends a request that takes too long, whatever the server does meanwhile.
+
+    A timer shuts the connection down, which ends the read or write that is in progress. A check of the clock between
+    the pieces of a reply would not do: headers that arrive byte by byte, or a stream of comments, form no piece.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._socket, self._passed = seconds, None, False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        broken = (ChatError, httpx2.HTTPError, httpx2.StreamError, OSError)
+        if self._passed and (error is None or isinstance(error, broken)):
+            raise PassingError(
+                f"the answer took longer than chat.deadline ({self._seconds:g} s)"
+            ) from None
+
+    def watch(self, _event: str, info: dict[str, Any]) -> None:
+        """Takes what httpx2 traces of a request, and keeps the socket of the connection that was opened."""
+        stream = info.get("return_value")
+        if hasattr(stream, "get_extra_info"):
+            self._socket = stream.get_extra_info("socket")
+            if self._passed:
+                self._end()
+
+    def _end(self) -> None:
+        self._passed, opened = True, self._socket
+        if opened is None:
+            return
+        try:
+            # The method of an SSLSocket would also take the encryption away from a read that is in progress.
+            socket.socket.shutdown(opened, socket.SHUT_RDWR)
+        except OSError:
+            # The connection is closed already.
+            return
+
+
+def _within_size(pieces: Iterator[Any]) -> Iterator[Any]:
+    """Yields the pieces of a reply; raises ChatError once the whole is too large."""
+    size = 0
+    for piece in pieces:
+        size += len(piece) if isinstance(piece, bytes) else len(piece.data)
+        if size > _LARGEST:
+            raise ChatError(f"the reply is larger than {_LARGEST >> 20} MiB")
+        yield piece
 
 
 def read_wait(headers: httpx2.Headers) -> float | None:

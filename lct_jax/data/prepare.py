@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -25,7 +26,7 @@ from lct_jax.codecs.registry import load_codec
 from lct_jax.config import Config, freeze
 from lct_jax.data.encode import EncodeJob, encode_film, name_shard
 from lct_jax.data.fit import choose_codec, make_set_info
-from lct_jax.data.footage.report import STAGES, Report, describe_videos
+from lct_jax.data.footage import STAGES
 from lct_jax.data.footage.text_limits import find_too_long, open_fitting
 from lct_jax.data.runner import Runner, run_here, run_local, run_ray
 from lct_jax.data.scene_file import load_scene_file
@@ -37,6 +38,9 @@ from lct_jax.data.sources import Source
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import replace_atomically
 from lct_jax.folder_lock import lock_folder
+
+if TYPE_CHECKING:
+    from lct_jax.data.footage.report import Report
 
 SOURCE_FILE = "source.json"
 PREPARING = "preparing into this folder, wait until it is done"
@@ -188,6 +192,9 @@ def prepare_videos(
     """
     make_folder(out)
     with lock_folder(out, doing=PREPARING):
+        # The detectors of cuts, and OpenCV, are loaded for a folder of videos alone.
+        from lct_jax.data.footage.report import describe_videos
+
         report = describe_videos(videos, out, config, runner=runner, until=until, credit=credit)
         try:
             if until == "encode" and report.ready:

@@ -1,9 +1,9 @@
 """Finds files that end before the end that they declare, which some readers of FFmpeg pass over without an error.
 
 A download that breaks off, or a copy to a full disk, leaves the beginning of a file. Containers state how large their
-parts are: a Matroska segment, the boxes of MP4 and MOV, the tags of FLV. A file that ends within one of them is cut
-off. What was cut exactly between two parts, or has a segment of unknown size (a live recording), cannot be told from a
-whole file.
+parts are: a Matroska segment, the boxes of MP4, MOV and 3GP, the tags of FLV, the data of ASF and WMV; an MXF file says
+where its footer is. A file that ends before that is cut off. What was cut exactly between two parts, or has a part of
+unknown size (a live recording), cannot be told from a whole file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _FLV = b"FLV\x01"
+_ASF, _ASF_DATA = (
+    bytes.fromhex(f"{start}b2758e66cf11a6d900aa0062ce6c") for start in ("3026", "3626")
+)
+_MXF = bytes.fromhex(
+    "060e2b34020501010d01020101"
+)  # a partition pack, of whatever kind [SMPTE ST 377-1]
 # Boxes of ISO/IEC 14496-12 that a video begins with, and those without which frames are missing.
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 _NEEDED = (b"moov", b"mdat", b"moof")
@@ -27,6 +33,10 @@ def is_cut_off(path: Path) -> bool:
             return _end_of_segment(file) > size
         if start.startswith(_FLV):
             return not _ends_with_tag(file, size)
+        if start == _ASF:
+            return _end_of_asf(file) > size
+        if start.startswith(_MXF):
+            return _place_of_footer(file) > size
         return start[4:8] in _FIRST and _end_of_boxes(file, size) > size
 
 
@@ -78,3 +88,23 @@ def _ends_with_tag(file: BinaryIO, size: int) -> bool:
     file.seek(size - 4 - length)
     # Behind the type of a tag is the size of its data, without the 11 bytes before it.
     return int.from_bytes(file.read(4)[1:]) + 11 == length
+
+
+def _end_of_asf(file: BinaryIO) -> int:
+    """Returns where the data of an ASF file ends, which its index follows; 0 where that is unknown."""
+    place = 0
+    # Each object begins with its kind, 16 bytes, and its size; the header is one of them.
+    for _ in range(2):
+        file.seek(place)
+        kind, length = file.read(16), int.from_bytes(file.read(8), "little")
+        place += length
+    return place if kind == _ASF_DATA else 0
+
+
+def _place_of_footer(file: BinaryIO) -> int:
+    """Returns where the footer of an MXF file begins, as its header says; 0 where the recorder did not fill it in."""
+    file.seek(16)
+    length = int.from_bytes(file.read(1))
+    # A length of more than 127 has its own size in the first byte. The footer is told behind 24 bytes.
+    file.seek((length & 127 if length & 128 else 0) + 24, 1)
+    return int.from_bytes(file.read(8))

@@ -8,9 +8,12 @@ after them is marked. In any other format a damaged packet means that the file i
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from heapq import heappop, heappush
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +29,12 @@ from lct_jax.media.transport_stream import Losses
 
 # The average rate may differ from the nominal one by this share, because timestamps are rounded.
 _SAME_RATE = Fraction(1, 1000)
+# The nominal rate is the higher one of the two, but for some frames at the ends of a recording.
+_ABOVE = Fraction(3, 2)
+# Frames of no codec are shown later than so many others that are decoded after them [H.264: 16].
+_REORDERED = 16
+# In MXF frames may have the times at which they are decoded in place of those at which they are shown.
+_UNORDERED = "mxf"
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -68,7 +77,10 @@ def decode_stream(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]
     """
     count = 0
     decode = _decode_lossy if is_transmitted(stream) else _decode_strict
-    for frame, broken in deinterlace(decode(path, stream), stream):
+    decoded = decode(path, stream)
+    if stream.container.format.name == _UNORDERED:
+        decoded = _order_times(decoded)
+    for frame, broken in deinterlace(decoded, stream):
         check_colours(frame, path)
         count += 1
         yield Decoded(frame, broken)
@@ -86,6 +98,9 @@ def read_stream_rate(stream: av.VideoStream) -> StreamRate:
     average, nominal = stream.average_rate or stream.guessed_rate, stream.base_rate
     if average and nominal and abs(nominal - average) < _SAME_RATE * average:
         return StreamRate(nominal, steady=True)
+    if average and nominal and average > _ABOVE * nominal:
+        # In DV the average is that of the clock's ticks.
+        return StreamRate(nominal, steady=False)
     return StreamRate(average or None, steady=False)
 
 
@@ -144,6 +159,19 @@ def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded
             yield Decoded(frame, broken=False)
     if packets < listed:
         raise InputError(f"{path}: ends after {packets} of the {listed} frames it declares")
+
+
+def _order_times(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
+    """Yields frames, which come in the order of display, with their timestamps in order, too."""
+    held, times = deque(), []
+    for one in chain(decoded, repeat(None, _REORDERED)):
+        if one is not None:
+            held.append(one)
+            heappush(times, one.frame.pts or 0)
+        if held and (one is None or len(held) > _REORDERED):
+            first = held.popleft()
+            first.frame.pts = heappop(times)
+            yield first
 
 
 def _decode_lossy(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:

@@ -28,20 +28,11 @@ from lct_jax.media.decoding import (
 from lct_jax.media.frame_rate import first_frame, read_rate, snap_time
 from lct_jax.media.video import probe_video, resize, to_rgb
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".wmv",
-    ".flv",
-    ".ogv",
-)
+# The boxes of ISO/IEC 14496-12, and MPEG-TS and MPEG-PS, have many names.
+_BOXES = (".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v")
+_MPEG = (".ts", ".m2ts", ".mts", ".m2t", ".mpg", ".mpeg", ".mpe", ".m2p", ".vob", ".mod", ".tod")
+_OTHERS = (".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".ogv", ".ogm", ".mxf", ".dv")
+VIDEO_SUFFIXES = frozenset((*_BOXES, *_MPEG, *_OTHERS))
 # Aspect ratios of one film may differ by this, because sizes are rounded to even numbers.
 _SAME_SHAPE = 0.02
 _LONGEST = 3600  # seconds that one frame may be shown

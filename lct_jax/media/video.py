@@ -135,6 +135,21 @@ def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     return _resize(frames, height, width, Image.Resampling.LANCZOS)
 
 
+def narrow(frame: np.ndarray, widest: int) -> np.ndarray:
+    """Returns a uint8 frame [X, Y, 3] at most `widest` pixels wide, with its aspect ratio kept.
+
+    Each pixel is the mean of the area that it covers.
+    """
+    height, width = frame.shape[:2]
+    if width <= widest:
+        return frame
+    # OpenCV is loaded where a frame needs it alone, so that programs start without it.
+    import cv2
+
+    size = (widest, max(1, round(height * widest / width)))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
 def fit_inside(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes uint8 frames [T, X, Y, 3] to the largest that fits in [T, height, width, 3], and pads with black."""
     scale = min(height / frames.shape[1], width / frames.shape[2])

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lct_jax.data.footage.cuts import shrink
 from lct_jax.media.frames import iter_at_rate
+from lct_jax.media.video import narrow
 
 Range = tuple[int, int]
+_WIDEST = 256  # pixels of a picture's width
 
 
 def iter_pictures(
@@ -40,7 +41,7 @@ def iter_pictures(
                 number, frame = next(numbered)
                 missing.discard(number)
                 if needed[number]:
-                    found[number] = shrink(frame)
+                    found[number] = narrow(frame, _WIDEST)
             yield [[found[number] for number in numbers] for numbers in scene]
             needed.subtract(number for numbers in scene for number in numbers)
             found = {number: frame for number, frame in found.items() if needed[number]}

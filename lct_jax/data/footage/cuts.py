@@ -34,6 +34,7 @@ from lct_jax.data.footage.combing import refuse_combed
 from lct_jax.media.clock import Clock
 from lct_jax.media.frame_rate import first_frame, read_rate
 from lct_jax.media.frames import iter_seen
+from lct_jax.media.video import narrow
 
 # Frames are reduced to at most this width in pixels before detection.
 WIDEST = 256
@@ -96,7 +97,7 @@ def track_film(frames: Iterable[tuple[np.ndarray, int]], config: FootageConfig) 
     detector, rows = _make_detector(config), _Rows(config)
     found, changes, first_rows, before = [], array("f"), array("q"), None
     for number, (full, shown) in enumerate(frames):
-        frame = shrink(full)
+        frame = np.ascontiguousarray(narrow(full, WIDEST))
         before = frame if before is None else before
         changes.append(cv2.absdiff(frame, before).mean())
         first_rows.append(len(rows.card))
@@ -179,15 +180,6 @@ def find_bursts(change: np.ndarray, config: FootageConfig) -> list[int]:
     calmer = np.minimum(pairs[:-3], pairs[3:])
     strong = change[3:-2] >= np.maximum(config.cut_burst, 2 * config.cut_threshold * calmer)
     return (np.flatnonzero(strong) + 3).tolist()
-
-
-def shrink(frame: np.ndarray) -> np.ndarray:
-    """Returns a frame at most `WIDEST` pixels wide, with its aspect ratio kept."""
-    height, width = frame.shape[:2]
-    if width <= WIDEST:
-        return np.ascontiguousarray(frame)
-    size = (WIDEST, max(1, round(height * WIDEST / width)))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def _make_detector(config: FootageConfig) -> SceneDetector:

@@ -17,6 +17,7 @@ import numpy as np
 
 from lct_jax.chat import endpoint_from_environment
 from lct_jax.config import Config
+from lct_jax.data.footage import STAGES
 from lct_jax.data.footage.find_videos import beside, find_inputs
 from lct_jax.data.footage.grouping import SeenShots
 from lct_jax.data.footage.lists import SCENES_SUFFIX
@@ -34,7 +35,6 @@ from lct_jax.data.sources import open_source
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 
-STAGES = ("takes", "scenes", "encode")
 _OUTCOMES = dict(zip(STAGES, ("looked at", "ready", "prepared"), strict=True))
 REPORT_FILE = "report.json"
 
