@@ -9,7 +9,6 @@ memory free; a group of devices has one row at a time, and no more than nine sho
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,15 +21,12 @@ from lct_jax.cli import load_config, run
 from lct_jax.config import Config, freeze
 from lct_jax.config.network import put
 from lct_jax.costs.chips import GIB
-from lct_jax.plan.remat import SAFE
-from lct_jax.plan.search import Option, search
+from lct_jax.plan.rows import find_longest_row
 from lct_jax.plan.topology import Topology, parse_topology
-from lct_jax.plan.workload import SceneTarget, find_grid, make_scene
+from lct_jax.plan.workload import SceneTarget
 
 ONLY = flags.DEFINE_string("only", "", "Only this topology.")
 MOST_SHOTS = 9
-# Rows of this many tokens, times the devices along a row, are what kernels and meshes divide well.
-MULTIPLE = 256
 # What is planned: a config, the rank of a LoRA or 0, and the machines.
 SMALL = ("v5e:1x1", "v6e:1x1", "v5e:2x4", "v6e:2x2", "h100:1", "h100:8")
 CASES = [
@@ -60,40 +56,15 @@ def describe(config: Config, topology: Topology) -> str:
     """Returns the line of one network on one machine."""
     rank = config.lora.rank
     start = f"| {config.name} | {f'LoRA {rank}' if rank else 'all'} | {topology.name} "
-    for shots in range(MOST_SHOTS, 0, -1):
-        row = fill_row(config, topology, shots)
-        options = search(row, topology, SceneTarget(shots=shots))
-        safe = [o for o in options if o.memory <= SAFE * topology.chip.usable and is_single(o, row)]
-        if safe:
-            best = safe[0]
-            host = f" (and {best.host / GIB:.1f} on the host)" if best.host else ""
-            return (
-                f"{start}| {shots} | {row.data.video_tokens:,} | {best.seq} | {best.remat} "
-                f"| {best.memory / GIB:.1f}{host} | {best.seconds / row.data.rows:.1f} |"
-            )
-    return f"{start}| none | | | | | |"
-
-
-def fill_row(config: Config, topology: Topology, shots: int) -> Config:
-    """Returns a config whose rows hold one scene of such a number of shots, with as many rows as there are devices."""
-    scene = make_scene(config, shots, find_grid(config, SceneTarget())[3])
-    round_up = lambda tokens: -(-tokens // MULTIPLE) * MULTIPLE
-    data = dataclasses.replace(
-        config.data,
-        rows=topology.devices,
-        video_tokens=round_up(sum(group.video for group in scene.groups)),
-        # Prompts at their longest.
-        text_tokens=round_up(shots * (config.layout.scene_span + config.layout.shot_span)),
-        groups=shots + 1,
-        max_shots=shots,
+    found = find_longest_row(config, topology, SceneTarget(), most=MOST_SHOTS)
+    if found is None:
+        return f"{start}| none | | | | | |"
+    best, data = found.option, found.config.data
+    host = f" (and {best.host / GIB:.1f} on the host)" if best.host else ""
+    return (
+        f"{start}| {found.shots} | {data.video_tokens:,} | {best.seq} | {best.remat} "
+        f"| {best.memory / GIB:.1f}{host} | {best.seconds / data.rows:.1f} |"
     )
-    training = dataclasses.replace(config.training, accumulate=1)
-    return dataclasses.replace(config, data=data, training=training)
-
-
-def is_single(option: Option, config: Config) -> bool:
-    """Returns whether every group of devices computes one row at a time."""
-    return option.accumulate == option.seq and config.data.rows % option.seq == 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ printed in one line too, and so is Ctrl-C. Any other exception is a bug of ours 
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +46,10 @@ def one_line(error: Exception) -> str:
 def exit_on_input_error(
     main: Callable[[Sequence[str]], Result],
 ) -> Callable[[Sequence[str]], Result]:
-    """Wraps a function of `argv` so that the process ends with one line: exit code 2, or 130 after Ctrl-C."""
+    """Wraps a function of `argv` so that the process ends with one line: exit code 2, or 130 after Ctrl-C.
+
+    A second Ctrl-C ends it at once, with the same code.
+    """
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str]) -> Result:
@@ -55,6 +60,9 @@ def exit_on_input_error(
             if described is None:
                 raise
             line, code = described
+            if isinstance(error, KeyboardInterrupt):
+                # The next one must not interrupt what is done at the end, which would print a traceback.
+                signal.signal(signal.SIGINT, lambda *_: os._exit(code))
             for act in _before_last_line:
                 act()
             print(line, file=sys.stderr)

@@ -3,9 +3,10 @@
     python -m lct_jax.interactive --checkpoint=DIR [--codec=FILE] [--script=FILE] [--mode=causal] [--out=DIR]
 
 The model, and in causal mode its cache, stay in memory. A finished shot is written to `--out` at once, and so is the
-script of what was done, from which `sample.py` makes the same latents. `help` lists the words; Ctrl-C during a shot
-goes back to the prompt, and nothing is lost. Without `--script`, `environment TEXT` (or `story`, or `character 1 TEXT`)
-comes first: it says what all shots share.
+script of what was done, from which `sample.py` makes the same latents. `help` lists the words. Ctrl-C during a shot
+goes back to the prompt once the step is finished, and nothing is lost; a second one before that ends the program with
+exit code 130, and finished shots and the script are on disk. Without `--script`, `environment TEXT` (or `story`, or
+`character 1 TEXT`) comes first: it says what all shots share.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.save_script import to_plain
 from lct_jax.directing.yaml_text import write_yaml
-from lct_jax.errors import InputError, make_folder
+from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.sampled_scene import FinishedShot
 from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.session.sampler import StoppedAtOnce
 from lct_jax.session.session import Session
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 
@@ -83,7 +85,11 @@ class Director:
         }
 
     def do(self, line: str) -> bool:
-        """Does what a line says, and returns whether to go on; mistakes and Ctrl-C are shown and change nothing."""
+        """Does what a line says, and returns whether to go on; mistakes and Ctrl-C are shown and change nothing.
+
+        Raises:
+            StoppedAtOnce: a second Ctrl-C before the first one had its effect.
+        """
         word, _, rest = line.strip().partition(" ")
         if not word:
             return True
@@ -92,8 +98,12 @@ class Director:
         before = self.session.script
         try:
             self._words.get(word, lambda _: self._shoot(line.strip()))(rest.strip())
-        except InputError as error:
-            self.say(f"error: {error}")
+        except (InputError, OSError) as error:
+            # Where the disk is full, what could not be written is written after the next line.
+            line, _ = describe(error)
+            self.say(line)
+        except StoppedAtOnce:
+            raise
         except KeyboardInterrupt:
             if self.session.script is before:
                 self.say("stopped: the scene is as before")
@@ -259,6 +269,8 @@ def main(argv: Sequence[str]) -> None:
             break
         try:
             going = director.do(line)
+        except StoppedAtOnce:
+            raise
         except KeyboardInterrupt:  # while what was stopped is written
             print()
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from quick_compiler import FLAGS
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile for seconds and run for milliseconds: unoptimised code halves their time.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+_FLAGS = f"--xla_force_host_platform_device_count=8 {FLAGS}"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
 import multiprocessing.process

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# Set by the first process of a session, so that the workers of pytest-xdist inherit it.
+# Set by the first process of a session, so that the workers of pytest-xdist inherit it, or by who starts sessions.
 VARIABLE = "LCT_JAX_TESTS_SHARE"
 
 
 def open_shared_folder() -> Callable[[], None] | None:
-    """Makes the folder of this session; returns what removes it, or None in a worker, whose parent does that."""
+    """Makes the folder of this session and returns what removes it; returns None where whoever started us does both."""
     if VARIABLE in os.environ:
         return None
     folder = tempfile.mkdtemp(prefix="lct_jax_tests_")

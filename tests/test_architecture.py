@@ -65,7 +65,7 @@ MAY_IMPORT = {
     # `python -m lct_jax.data.prepare` has a command line of its own, so data may import cli.
     "data": (
         *("types", "layout", "config", "costs.flops", "directing", "media", "chat", "codecs"),
-        *("encoders", "cli", "paths", "tensors", "files", "folder_lock", "errors"),
+        *("encoders", "cli", "startup", "paths", "tensors", "files", "folder_lock", "errors"),
     ),
     "training": (
         *(

@@ -52,10 +52,12 @@ VARIANTS = {"skyreels": TINY_SKYREELS} | WITH_LORA
 NETWORKS = FAMILIES | VARIANTS
 
 
-@pytest.fixture(
-    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)],
-    scope="module",
-)
+def slow_but(*names: str) -> list[object]:
+    """Returns all networks as parameters of a test, of which those of other names are in the slow tier."""
+    return [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
+
+
+@pytest.fixture(params=slow_but(*FAMILIES), scope="module")
 def model(request) -> TinyModel:
     """The small network of a family, with random weights everywhere; in the slow tier its variants too."""
     return TinyModel(NETWORKS[request.param])
@@ -169,6 +171,7 @@ def test_weight_decay_spares_biases_norms_tables_and_time(model):
     assert found == expected and found
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_velocity_and_the_gradient_of_one(model, mesh):
     """Four rows over `data` and tokens over `seq`: rows differ, and one is empty."""
     scenes = make_scenes(config=model.config)
@@ -187,6 +190,7 @@ def test_eight_devices_give_the_velocity_and_the_gradient_of_one(model, mesh):
     check_near(found.tree, expected.tree)
 
 
+@pytest.mark.parametrize("model", slow_but("mmdit"), indirect=True, scope="module")
 def test_a_cache_spread_over_heads_changes_nothing(model):
     request = make_request(2, given=(0,), network=model.config)
     scene = make_sampling_scene(request, network=model.config)

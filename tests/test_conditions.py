@@ -149,6 +149,12 @@ def test_sizes_are_those_of_the_script_or_the_config(shot, grid) -> None:
             "script: shots[0].seconds: found 12,001, expected at most 1,001 frames: divide it into "
             "shots with 'overlap'",
         ),
+        (
+            {},
+            {"seconds": 1e308},
+            "script: shots[0].seconds: found 1,000,000,001, expected at most 1,001 frames: divide it "
+            "into shots with 'overlap'",
+        ),
     ],
 )
 def test_a_size_that_does_not_fit_is_named(sampling, shot, expected) -> None:

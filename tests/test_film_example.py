@@ -70,8 +70,8 @@ def test_every_scene_describes_exactly_the_characters_in_its_prompts():
 
 
 def test_its_texts_fit_the_spans_and_rows_of_the_tiny_model():
-    config, encoder = get_config(), MiniLMEncoder()
-    count = lambda texts: max(len(tokens) for tokens in encoder.encode(texts))
+    config, counter = get_config(), MiniLMEncoder.load_counter(None, width=384)
+    count = lambda texts: max(map(counter.count, texts))
     scene = count([render_global(scene.script.prompt) for scene in load().scenes])
     shot = count([render_shot(shot) for scene in load().scenes for shot in scene.script.shots])
     assert scene <= config.layout.scene_span

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -19,6 +22,8 @@ from tiny_generator import CODEC, make_generator, write_weights
 
 from lct_jax.directing.script import load_script
 from lct_jax.interactive import HELP, Director
+from lct_jax.scene_files.writer import SceneWriter
+from lct_jax.session.sampler import StoppedAtOnce
 
 WORDS = """\
 environment A harbour.
@@ -111,6 +116,38 @@ def test_ctrl_c_is_told_by_what_it_stopped(tmp_path, monkeypatch):
     assert said[-1] == "the scene was changed before it could be stopped; undo takes it back"
 
 
+def test_a_full_disk_loses_no_shot(tmp_path, monkeypatch):
+    director, said = direct(tmp_path, "environment A harbour.")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "shot_01.mp4")
+
+    monkeypatch.setattr(SceneWriter, "add", fail)
+    assert director.do("A wide quay.")
+    assert said == ["error: shot_01.mp4: No space left on device"]
+    monkeypatch.undo()
+    assert director.do("A boat leaves.")
+    assert [line.split(":")[0] for line in said[1:]] == ["shot 1", "shot 2"]
+    assert len(load_script(tmp_path / "script.yaml").shots) == 2
+
+
+def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(tmp_path, monkeypatch):
+    director, _ = direct(tmp_path, "environment A harbour.", "A wide quay.")
+    done = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def stop_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(director.session._sampler, "on_step", stop_twice)
+    before, handler = director.session.script, signal.getsignal(signal.SIGINT)
+    with pytest.raises(StoppedAtOnce):
+        director.do("A boat leaves.")
+    assert director.session.script is before
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == done
+
+
 class Terminal:
     """The interactive program in a terminal of its own, which is its controlling one, so that Ctrl-C reaches it."""
 
@@ -156,10 +193,30 @@ class Terminal:
         before, _, self.shown = self.shown.partition(text)
         return before + text
 
+    def stop_twice(self, line: str) -> int:
+        """Strikes Ctrl-C again and again while the shot of a line is sampled, and returns the exit code.
+
+        The system makes one signal of two that come while the program waits for a step, so it may take some shots.
+        """
+        for _ in range(20):
+            self.write(f"{line}\n")
+            self.wait_for("0/800 [")
+            for _ in range(100):
+                if self.process.poll() is not None:
+                    return self.process.returncode
+                # A terminal whose program has ended takes no more keys.
+                with contextlib.suppress(OSError):
+                    self.write("\x03")
+                time.sleep(0.0005)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(timeout=2)
+        raise AssertionError("the program did not end")
+
 
 @pytest.mark.programs
 def test_the_program_in_a_terminal(tmp_path, request):
-    """Ctrl-C during a shot goes back to the prompt; `sample.py` samples what was done to the same bits."""
+    """Ctrl-C during a shot goes back to the prompt, and a second one ends the program; what was done is on disk, and
+    `sample.py` samples it to the same bits."""
     weights = write_weights(tmp_path / "weights.safetensors", "causal")
     out = tmp_path / "out"
     model = [f"--checkpoint={weights}", f"--codec={CODEC}"]
@@ -181,8 +238,7 @@ def test_the_program_in_a_terminal(tmp_path, request):
     time.sleep(0.5)
     terminal.write("\x03")
     terminal.wait_for("> ")
-    terminal.write("quit\n")
-    assert terminal.process.wait(timeout=60) == 0
+    assert terminal.stop_twice("The quay is empty.") == 130
     script = load_script(out / "script.yaml")
     assert [shot.text for shot in script.shots] == [
         "A wide quay.",

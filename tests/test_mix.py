@@ -98,7 +98,7 @@ def plan(parts: list[SetPart], config: DataConfig = STRICT) -> Planner:
 def take(shares: tuple[float | None, ...]) -> list[SampleDraw]:
     roles = ("scenes", "scenes", "single", "single")
     planner = plan(make_parts(*zip(roles, shares, strict=True)))
-    return list(itertools.islice(planner.samples(0), 12_000))
+    return list(itertools.islice(planner.samples(0), 4_000))
 
 
 def find_set(sample: SampleDraw) -> int:
@@ -122,7 +122,7 @@ def find_set(sample: SampleDraw) -> int:
 def test_samples_have_the_shares_that_are_stated(shares, expected):
     samples = take(shares)
     counts = np.bincount([find_set(sample) for sample in samples], minlength=4) / len(samples)
-    np.testing.assert_allclose(counts, expected, atol=0.018)  # four standard deviations
+    np.testing.assert_allclose(counts, expected, atol=0.031)  # four standard deviations
     for sample in samples:
         assert (sample.scene is None) == (find_set(sample) >= 2)
 
@@ -182,6 +182,12 @@ def test_the_state_of_a_mix_is_one_number():
             [("scenes", 0.7), ("scenes", None), ("single", None)],
             0.5,
             "shares of scenes sets sum to 0.7, expected at most 0.5 (data.single_weight is 0.5)",
+        ),
+        ([("scenes", 1.0), ("single", None)], 0.5, "found nothing left for single=set_1"),
+        (
+            [("scenes", 0.4), ("scenes", None), ("single", 0.6)],
+            0.5,
+            "found nothing left for scenes=set_1, expected a share of its own",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,13 +14,15 @@ from scenes import TINY
 
 from lct_jax.backbones.mmdit.network import MMDiT
 from lct_jax.backbones.registry import count_costs
-from lct_jax.config import ComputeConfig, Config, DataConfig
-from lct_jax.config.network import make_network, sections
+from lct_jax.cli import load_config
+from lct_jax.config import ComputeConfig, Config, DataConfig, freeze
+from lct_jax.config.network import make_network, put, sections
 from lct_jax.costs.chips import CHIPS, GIB
 from lct_jax.costs.flops import Kernel, count_attention, count_computed, count_useful
 from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
+from lct_jax.plan.advice import advise_training
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.links import Shards
 from lct_jax.plan.parameters import place_parameters
@@ -29,6 +32,7 @@ from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
 from lct_jax.plan.workload import SceneTarget, find_grid, make_workload, parse_aspect
 
+ROOT = Path(__file__).parents[1]
 BIG = Config(
     name="big",
     data=DataConfig(rows=64, video_tokens=259_328, text_tokens=3_072, groups=48),
@@ -208,12 +212,33 @@ def test_the_search_finds_settings_that_fit_and_larger_slices():
     assert topology.chips > 4 and option.memory <= CHIPS["v5e"].usable
 
 
+def test_where_no_setting_fits_a_lora_and_a_larger_slice_are_named_with_their_rows():
+    shipped = freeze(load_config(str(ROOT / "configs/wan_1_3b.py")))
+    config = put(shipped, seq_shards=1)
+    small, target = parse_topology("v5e:1x1"), SceneTarget(shots=1)
+    plan = plan_training(config, small, target, steps=1)
+    rest, lora, larger = advise_training(plan, target, [])
+    assert rest.endswith("weights, their states and gradients take 31.7 GiB")
+    assert lora.startswith("fits on v5e:1x1 with a LoRA, and 1 shot of 1 in a row: --config.lora")
+    assert larger.startswith("fits on v5e:2x2 with a scene in a row: --config.data.rows=4 ")
+    # What is named fits when it is asked for.
+    sizes = {
+        name.removeprefix("--config.data."): int(value)
+        for name, _, value in (flag.partition("=") for flag in larger.split())
+        if name.startswith("--config.data.")
+    }
+    asked = dataclasses.replace(config, data=dataclasses.replace(config.data, **sizes))
+    asked = put(asked, remat=larger.partition("remat=")[2].split()[0])
+    assert plan_training(asked, parse_topology("v5e:2x2"), target, steps=1).fits
+
+
 def test_a_mesh_that_does_not_divide_is_refused():
     for topology, change, message in (
         (
             "v5p:2x2x1",
             {"seq_shards": 3},
-            "compute.seq_shards: found 3 over the 4 devices of v5p:2x2x1, expected a divisor",
+            "compute.seq_shards: found 3 over the 4 devices of v5p:2x2x1, expected a divisor, such as "
+            "--config.compute.seq_shards=1",
         ),
         (
             "v5p:4x4x4",

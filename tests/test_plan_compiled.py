@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from quick_compiler import AS_USERS_HAVE_IT
 
+from benchmarks.exposed_collectives import Reader, make_plan
 from lct_jax.errors import InputError
 from lct_jax.plan.buffers import find_peak
 from lct_jax.plan.compiled import compile_program
 from lct_jax.plan.hlo import find_collectives, rank_cycles
+from lct_jax.plan.links import Shards
 
 # As the TPU compiler writes them: an all-gather that one fusion begins and another ends, a sum of which each device
 # keeps its part, mesh axes by name, and a loop of seven turns.
@@ -107,6 +112,33 @@ def test_collectives_of_a_tpu_program():
     assert (exchanged.axis, exchanged.count, exchanged.sent) == ("seq", 14, 14 * 8 * 16 * 2 * 3 / 4)
 
 
+def test_an_exchange_in_a_computation_of_its_own_runs_beside_other_work():
+    """As dumps of the compiler have it; between its begin and its end 1,024 bytes are written, and as many read."""
+    text = f"""HloModule jit_step, is_scheduled=true
+
+%apart (p: bf16[8,16]) -> bf16[8,16] {{
+  %p = bf16[8,16]{{1,0}} parameter(0)
+  ROOT %all_to_all.1 = bf16[8,16]{{1,0}} all-to-all(%p), {EXCHANGE}
+}}
+
+ENTRY %main (a: bf16[8,16]) -> bf16[8,16] {{
+  %a = bf16[8,16]{{1,0}} parameter(0)
+  %s = ((bf16[8,16]{{1,0}}), bf16[8,16]{{1,0}}, u32[]) async-start(%a), calls=%apart
+  %w = f32[16,16]{{1,0}} fusion(%a), kind=kLoop, calls=%add
+  %d = bf16[8,16]{{1,0}} async-done(%s)
+  %alone = bf16[8,16]{{1,0}} all-to-all(%d), {EXCHANGE}
+}}
+"""
+    found = {s.hidden: s.count for s in find_collectives(text, data=2, seq=4)}
+    assert found == {True: 1, False: 1}
+    plan = dataclasses.replace(make_plan("v5p_9"), shards=Shards(2, 4))
+    [((kind, axis), share)] = Reader(text, plan).sum_kinds().items()
+    assert (kind, axis, share.count, share.sent) == ("all-to-all", "seq", 2, 2 * 192)
+    assert share.apart == 192
+    # The work takes less than the links, and hides as much.
+    assert share.hidden == 2 * 1024 / plan.topology.chip.bandwidth < share.seconds / 2
+
+
 def test_cycles_are_ranked_with_the_turns_of_loops():
     assert [(s.op, s.count, s.cycles) for s in rank_cycles(TPU)] == [
         ("gather", 7, 70),
@@ -145,7 +177,8 @@ def test_peak_buffers_equal_the_compilers_peak():
         three = jax.lax.fori_loop(0, 5, lambda _, x: jnp.tanh(x @ two), two)
         return (one @ three).sum(0)
 
-    compiled = jax.jit(run).lower(jax.ShapeDtypeStruct((256, 32), jnp.float32)).compile()
+    lowered = jax.jit(run).lower(jax.ShapeDtypeStruct((256, 32), jnp.float32))
+    compiled = lowered.compile(compiler_options=AS_USERS_HAVE_IT)
     peak = find_peak(compiled.as_text())
     total = sum(b.size for b in peak)
     assert total == pytest.approx(compiled.memory_analysis().temp_size_in_bytes, rel=0.02)

@@ -82,12 +82,9 @@ def test_a_lora_of_wan_on_two_long_shots_fits_on_one_small_chip():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [("--topology=v5p:4x4x4",), ("--topology=v6e:8x8", "--config.training.accumulate=4")],
-)
-def test_nine_full_shots_of_the_3b_model_fit_on_64_chips_and_keep_what_attention_gave(arguments):
-    done = run_plan(*arguments, "--compile", "--json")
+def test_nine_full_shots_of_the_3b_model_fit_on_64_chips_and_keep_what_attention_gave():
+    """Of one topology: a program takes minutes to compile. `benchmarks.plan_accuracy` compiles for others."""
+    done = run_plan("--topology=v5p:4x4x4", "--compile", "--json")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan["fits"] and plan["remat"] == "save_attention"

@@ -188,7 +188,7 @@ def test_reports_later_than_the_checkpoint_are_dropped(tmp_path):
 def test_a_run_killed_at_random_moments_ends_bit_exactly(tmp_path, seed):
     """The run is killed at random steps, after random delays that reach into saves, deletions and start-up."""
     rng, kills = random.Random(seed), 0
-    while kills < 12:
+    while kills < 6:
         step, delay = rng.randrange(CONFIG.training.steps), rng.uniform(0, 0.3)
         if rng.random() < 0.3:
             step, delay = 0, rng.uniform(0, 4)  # while it starts, or restores

@@ -11,6 +11,7 @@ from test_conditions import FoldingCodec, make_script, read
 
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
+from lct_jax.media.seams import go_on
 from lct_jax.media.storyboard import StoryboardRow
 from lct_jax.media.video import read_video
 from lct_jax.scene_files.page import PageShot, make_page
@@ -34,8 +35,28 @@ def test_the_film_has_what_is_shown_and_no_frame_twice(tmp_path: Path) -> None:
     film = read_video(tmp_path / "scene.mp4").frames
     assert len(film) == 9 + 4 + 9
     middle = film[:, :, film.shape[2] // 2].mean((1, 2))
-    np.testing.assert_allclose(middle, [0] * 9 + [50] * 4 + [150] * 9, atol=3.0)
+    # The second shot begins where the first one ended, and is what was sampled at its end.
+    goes_on = [0, 12.5, 25, 37.5]
+    np.testing.assert_allclose(middle, [0] * 9 + goes_on + [150] * 9, atol=3.0)
     np.testing.assert_allclose(film[-1][:, :8], 0, atol=3.0)  # black beside the narrower shot
+
+
+def test_a_shot_goes_on_from_what_is_shown_before_it() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.integers(60, 190, (5, 4, 6, 3), np.uint8)
+    new = rng.integers(60, 190, (8, 4, 6, 3), np.uint8)
+    # What is taken over was decoded once more, and lost 40 grey levels.
+    shot = np.concatenate([before[-1:] - np.uint8(40), new])
+    found = go_on(before, shot, 1)
+    added = found.astype(int) - new
+    np.testing.assert_array_equal(added[:, 0, 0, 0], [40, 35, 30, 25, 20, 15, 10, 5])
+    assert (added == added[:, :1, :1, :1]).all()
+    np.testing.assert_array_equal(go_on(None, shot, 1), new)
+    np.testing.assert_array_equal(go_on(before, shot, 0), shot)
+    # Nothing is added where nothing was lost, and no colour leaves its range.
+    np.testing.assert_array_equal(go_on(before, np.concatenate([before[-1:], new]), 1), new)
+    bright = np.full((2, 4, 6, 3), 250, np.uint8)
+    assert (go_on(bright, np.stack([bright[0] - np.uint8(99), bright[0]]), 1) == 255).all()
 
 
 def test_shots_of_an_older_longer_scene_are_removed(tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ def test_refuses_invalid_json(tmp_path):
     )
     assert _refusal(tmp_path, "[]") == "top level: found a list [...], expected an object {...}"
     assert _refusal(tmp_path, '{"a": 1, "a": 2}') == "key 'a' is written twice in one object"
+    deep = '{"a": [{"b": 1}, {"b": 1,\n"b": 2}],\n"c": {}}'
+    assert _refusal(tmp_path, deep) == "line 2: key 'b' is written twice in one object"
 
 
 def test_names_the_line_of_the_field_where_a_file_has_several(tmp_path):

@@ -159,6 +159,9 @@ EARLIER = "expected an earlier, a given or a key shot, counted from 1"
             "first: a.png", "first: a.png\n  aspect: 1:1",
             "29: shots[2].aspect: found beside 'first', whose pictures have a size of their own",
         ),
+        ("time: 0.05", "time: -1", "24: shots[1].last.time: found -1.0, expected a number of at least 0"),
+        ("key: true", "seed: -1", "26: shots[2].seed: found -1, expected a number of at least 0"),
+        ("seconds: 2", "seconds: .nan", "15: shots[0].seconds: found '.nan', expected a number"),
         ("time: 0.05", "time: 1", "24: shots[1].last.time: found 1.0, expected a number below 1"),
         ("steps: 20", "stepz: 20", "12: sampler: unknown key 'stepz', did you mean 'steps'?"),
         (
@@ -185,6 +188,16 @@ def test_a_mistake_is_named_with_file_line_and_field(folder, line, by, expected)
         ("a: !!python/name:os.x", "line 1: found the tag 'tag:yaml.org,2002:python/name:os.x', expected none"),
         ("? [a]\n: 1", "line 1: found a list or object as a key"),
         ("- 1", "top level: found a list [...], expected an object {...}"),
+        (
+            "a: Wide: a quay.",
+            "not YAML at line 1, column 8: mapping values are not allowed here (text with ': ' in it stands in "
+            "quotes, and the fields of one object begin in one column)",
+        ),
+        (
+            "a:\n\tb: 1",
+            "not YAML at line 2, column 1: found character '\\t' that cannot start any token (a tab: indent "
+            "with spaces)",
+        ),
         ("a: 1" + "0" * 5000, "line 1: found a number of 5,001 digits"),
     ],
 )  # fmt: skip
@@ -193,6 +206,28 @@ def test_what_is_no_yaml_object_is_refused(folder, text, expected):
     with pytest.raises(InputError) as caught:
         load_script(path)
     assert str(caught.value) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+def test_lines_are_counted_whatever_ends_them(folder, ends):
+    path = folder / "ends.yaml"
+    path.write_bytes(change("frames: 17", "frames: 0").replace("\n", ends).encode())
+    with pytest.raises(InputError, match=r"line 23: shots\[1\]\.frames: found 0, expected"):
+        load_script(path)
+
+
+def test_a_file_of_utf_16_is_named_as_that(folder):
+    path = folder / "wide.yaml"
+    path.write_bytes(SCRIPT.encode("utf-16"))
+    with pytest.raises(InputError, match=r"wide\.yaml: not UTF-8 text \(UTF-16, save it as UTF-8"):
+        load_script(path)
+
+
+def test_aliases_stand_for_what_they_name(folder):
+    text = (
+        "format: lct_jax.script/2\nenvironment: A harbour.\nshots:\n- &fog {prompt: Fog.}\n- *fog\n"
+    )
+    assert [shot.text for shot in load_script(write(folder, text)).shots] == ["Fog.", "Fog."]
 
 
 def test_an_overlap_of_a_key_shot_needs_a_key_shot_before(folder):

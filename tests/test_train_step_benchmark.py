@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick_compiler import FLAGS
 from scenes import TINY
 
 from benchmarks.step_cases import film_tiny, make_batch, make_case, mixed
@@ -44,7 +45,7 @@ def test_the_command_compares_the_sides_and_prints_tables():
     error."""
     command = [sys.executable, "-m", "benchmarks.train_step", "--runs=tiny", "--turns=1"]
     options = ["--beside=eager", "--nokeep"]
-    env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles faster
+    env = {**os.environ, "XLA_FLAGS": FLAGS}
     run = {"capture_output": True, "text": True, "cwd": ROOT, "env": env}
     done = subprocess.run([*command, *options], **run)
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,8 @@ def work(job: object) -> object:
         raise InputError("a.mp4: is empty (0 bytes)")
     if job == "assert":
         raise AssertionError
+    if job == "memory":
+        return os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"]
     if job == "key":
         raise KeyError("frames")
     return 2 * job
@@ -47,6 +49,11 @@ def test_a_worker_that_dies_costs_its_own_job(processes):
         assert str(results[place]).startswith("the process that worked on it died: ")
     assert "AssertionError" in str(results[4])
     assert list(run_local(work, [], processes=processes)) == []
+
+
+@pytest.mark.programs
+def test_workers_share_the_memory_of_a_gpu():
+    assert list(run_local(work, ["memory"], processes=1)) == ["false"]
 
 
 PARENT = """

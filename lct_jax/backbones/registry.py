@@ -84,6 +84,14 @@ def build(config: NetworkConfig, *, key: jax.Array | int) -> Network:
 
 def build_abstract(config: NetworkConfig) -> Network:
     """Returns a network whose parameters are shapes: nothing is allocated."""
+    graph, shapes = _trace(config)
+    # Who asks may change what it gets.
+    return Network(graph, jax.tree.map(lambda leaf: leaf, shapes))
+
+
+@functools.cache
+def _trace(config: NetworkConfig) -> Network:
+    """Returns an abstract network that is not to be changed: to trace one takes up to a second."""
     return Network(*nnx.split(nnx.eval_shape(lambda: _make(config, nnx.Rngs(0)))))
 
 

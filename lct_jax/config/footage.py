@@ -62,8 +62,9 @@ class FootageConfig:
     held_out: Share = 0.05
 
     def __post_init__(self) -> None:
-        if self.longest < 2 * self.shortest:
+        # Two parts of at least `shortest`, the first of which has 4n + 1 frames, may be so long.
+        if self.longest < 2 * self.shortest + 2:
             raise InputError(
-                f"footage.longest: found {self.longest}, expected at least twice footage.shortest"
-                f" {self.shortest}: a take is divided into parts of at least that"
+                f"footage.longest: found {self.longest}, expected at least {2 * self.shortest + 2}, twice"
+                f" footage.shortest and two: a take is divided into parts of at least {self.shortest}"
             )

@@ -13,7 +13,7 @@ proportion to what they hold, and `data.single_weight` divides the roles where s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -114,6 +114,7 @@ def make_mix(
         for role in ROLES
     }
     single, missing = _find_single_share(parts, config), ""
+    _check_each_is_drawn(parts, {"single": single, "scenes": 1.0 - single})
     if split == "held_out" and bool(found["single"]) != bool(found["scenes"]):
         only = 1.0 if found["single"] else 0.0
         if single != only:
@@ -240,6 +241,21 @@ def _find_single_share(parts: Sequence[SetPart], config: DataConfig) -> float:
                 f"(data.single_weight is {single:g})"
             )
     return single
+
+
+def _check_each_is_drawn(parts: Sequence[SetPart], role_shares: Mapping[str, float]) -> None:
+    """Raises InputError where stated shares leave nothing for a set that is named without one."""
+    if not any(part.choice.share for part in parts):
+        return
+    for role, role_share in role_shares.items():
+        choices = [part.choice for part in parts if part.choice.role == role]
+        rest = role_share - sum(choice.share or 0.0 for choice in choices)
+        without = [choice.folder for choice in choices if choice.share is None]
+        if without and rest <= _TOLERANCE:
+            raise InputError(
+                f"--data: found nothing left for {role}={without[0]}, expected a share of its own, or a smaller one "
+                f"of the other sets ({role} have {role_share:g} of all samples)"
+            )
 
 
 def _divide(members: Sequence[tuple[SetChoice, np.ndarray]], role_share: float) -> tuple[Pool, ...]:

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from lct_jax.errors import InputError
+from lct_jax.startup import skip_missing_tpu
 
 _STARTS = 3  # attempts to start a worker
 
@@ -113,8 +114,11 @@ class _Worker:
 
 
 def _begin() -> None:
-    """Prepares a worker: Ctrl-C is left to the parent, and the worker ends when its parent does."""
+    """Prepares a worker as its parent is: Ctrl-C is left to the parent, and the worker ends when that does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    skip_missing_tpu()
+    # By default each process would take three quarters of a GPU's memory for itself.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

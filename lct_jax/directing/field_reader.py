@@ -12,9 +12,8 @@ Files are JSON, or YAML where their names end so; both are read to the same valu
 
 from __future__ import annotations
 
+import codecs
 import difflib
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +22,14 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args
 
 import pydantic
 
+from lct_jax.directing.json_text import find_json_line, parse_json
 from lct_jax.directing.yaml_text import find_yaml_line, parse_yaml
-from lct_jax.errors import InputError, one_line
+from lct_jax.errors import InputError
 
 Step = str | int
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
-_SPACE = re.compile(r"[ \t\r\n]*")
 _KINDS = {
     dict: "an object {...}",
     list: "a list [...]",
@@ -47,7 +46,11 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "greater_than": "a number above",
     "less_than": "a number below",
+    "greater_than_equal": "a number of at least",
+    "less_than_equal": "a number of at most",
 }
+# By these names pydantic gives the limit of a complaint.
+_LIMITS = ("gt", "lt", "ge", "le")
 
 
 class Fields(pydantic.BaseModel):
@@ -105,7 +108,7 @@ class Source:
     def refuse(self, path: tuple[Step, ...], complaint: str) -> NoReturn:
         """Raises the `InputError` about the field at `path`."""
         several = "\n" in self.text.strip()
-        find = find_line if self.syntax == "json" else find_yaml_line
+        find = find_json_line if self.syntax == "json" else find_yaml_line
         line = f"line {find(self.text, path)}: " if path and several else ""
         raise InputError(f"{self.name}: {line}{_write_path(path)}: {complaint}")
 
@@ -124,7 +127,7 @@ class Source:
           InputError: it is no JSON or YAML, has another format, or a field does not fit.
         """
         try:
-            value = _parse_json(self.text) if self.syntax == "json" else parse_yaml(self.text)
+            value = parse_json(self.text) if self.syntax == "json" else parse_yaml(self.text)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
         self._check_format(value, get_args(kind.model_fields["format"].annotation))
@@ -151,7 +154,10 @@ def open_source(path: str | Path) -> Source:
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start})") from None
+        # Windows programs call UTF-16 "Unicode", and mark it by these bytes.
+        marked = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        found = "UTF-16, save it as UTF-8" if marked else f"byte {error.start}"
+        raise InputError(f"{file}: not UTF-8 text ({found})") from None
 
 
 def check_keys(kind: type[Fields], values: Mapping[str, Any]) -> None:
@@ -193,40 +199,6 @@ def show(value: object) -> str:
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
-def find_line(text: str, path: tuple[Step, ...]) -> int:
-    """Returns the line, counted from 1, in which the value at `path` begins in a JSON document.
-
-    Where the path leads nowhere, it is the line of the last value on the way.
-    """
-    place = _skip(text, 0)
-    for step in path:
-        members = _find_members(text, place)
-        place = next((at for name, at in members if name == step), place)
-    return text.count("\n", 0, place) + 1
-
-
-def _find_members(text: str, place: int) -> Iterator[tuple[Step, int]]:
-    """Yields the key or the number of every member of the object or list at `place`, and where its value begins."""
-    decoder = json.JSONDecoder()
-    named = text[place] == "{"
-    end = "}" if named else "]"
-    number, place = 0, _skip(text, place + 1)
-    while text[place] != end:
-        name: Step = number
-        if named:
-            name, place = decoder.raw_decode(text, place)
-            place = _skip(text, _skip(text, place) + len(":"))
-        yield name, place
-        place = _skip(text, decoder.raw_decode(text, place)[1])
-        if text[place] == ",":
-            place = _skip(text, place + 1)
-        number += 1
-
-
-def _skip(text: str, place: int) -> int:
-    return _SPACE.match(text, place).end()
-
-
 def _explain(error: pydantic.ValidationError, value: Any) -> tuple[tuple[Step, ...], str]:
     """Returns the path and the text of the first complaint of pydantic about a JSON value."""
     first = error.errors()[0]
@@ -249,7 +221,7 @@ def _expect(complaint: str, value: Any, limits: Mapping[str, Any]) -> str:
     if complaint == "literal_error":
         return f"found {show(value)}, expected {limits['expected'].replace(chr(39), '')}"
     expected = _EXPECTED.get(complaint, complaint.replace("_", " "))
-    limit = limits.get("gt", limits.get("lt"))
+    limit = next((limits[name] for name in _LIMITS if name in limits), None)
     if limit is None:
         return f"found {show(value)}, expected {expected}"
     # The value is shown as its field reads it: 0 is 0.0 where fractions are allowed.
@@ -260,26 +232,3 @@ def _write_path(path: tuple[Step, ...]) -> str:
     """Returns a path as people write it, such as `shots[2].prompt`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".") or "top level"
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"not JSON at {place}: {error.msg}") from None
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        # A number of thousands of digits, or thousands of lists in one another.
-        raise InputError(f"not JSON that can be read: {one_line(error)}") from None
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # JSON itself keeps the last of two equal keys, and a character would be gone without a word.
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"key {twice!r} is written twice in one object")
-    return members

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
 
 from pydantic import Discriminator, Tag
@@ -37,12 +38,7 @@ def check_refers(
     """
     names = {*characters, *places, *(shot.place for shot in shots if shot.place)}
     for own, shot in enumerate(shots, start=1):
-        ready = {
-            n
-            for n, other in enumerate(shots, start=1)
-            if n != own
-            and (other.given or (n < own and other.key >= shot.key) or other.key > shot.key)
-        }
+        ready = functools.partial(_is_ready, shots, own)
         for i, item in enumerate(shot.refers):
             with source.at("shots", own - 1, "refers", i):
                 _check_reference(item, names=names, ready=ready)
@@ -53,10 +49,20 @@ def check_refers(
                     raise InputError(f"found {item} again, expected each shot once")
 
 
-def _check_reference(item: int | str, *, names: Collection[str], ready: Collection[int]) -> None:
+def _is_ready(shots: Sequence[ShotPrompt], own: int, number: int) -> bool:
+    """Returns whether a shot is there when the turn of shot `own` comes; both are counted from 1."""
+    if number == own or not 1 <= number <= len(shots):
+        return False
+    shot, other = shots[own - 1], shots[number - 1]
+    return bool(other.given) or (number < own and other.key >= shot.key) or other.key > shot.key
+
+
+def _check_reference(
+    item: int | str, *, names: Collection[str], ready: Callable[[int], bool]
+) -> None:
     if isinstance(item, str) and item not in names:
         raise InputError(f"found {item!r}, a character or place that no shot has")
-    if isinstance(item, int) and item not in ready:
+    if isinstance(item, int) and not ready(item):
         raise InputError(
             f"found {item}, expected an earlier, a given or a key shot, counted from 1"
         )

@@ -22,6 +22,12 @@ _PLAIN = {
         "-+.0123456789",
     ),
 }
+# What a person most likely meant, by the problem that PyYAML names.
+_HINTS = {
+    "mapping values are not allowed here": " (text with ': ' in it stands in quotes, "
+    "and the fields of one object begin in one column)",
+    "found character '\\t' that cannot start any token": " (a tab: indent with spaces)",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -93,7 +99,8 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}"
-        raise InputError(f"not YAML at {place}: {error.problem}") from None
+        hint = _HINTS.get(str(error.problem), "")
+        raise InputError(f"not YAML at {place}: {error.problem}{hint}") from None
     except (yaml.YAMLError, RecursionError) as error:
         problem = str(error).splitlines()[0]
         raise InputError(f"not YAML: {problem}") from None

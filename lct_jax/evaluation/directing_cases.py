@@ -15,6 +15,7 @@ import numpy as np
 
 from lct_jax.evaluation.puppet_measures import Tally, show_attribute
 from lct_jax.evaluation.puppet_table import COLUMNS
+from lct_jax.media.seams import go_on
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.read import SeenCharacter, SeenFrame, read_frame
 from lct_jax.puppets.scene import OF_ENVIRONMENT, Environment, PuppetScene
@@ -55,20 +56,26 @@ def judge_continued(drawn: np.ndarray, found: np.ndarray) -> Cases:
 def judge_seams(scene: PuppetScene, shots: Sequence[np.ndarray], overlaps: Sequence[int]) -> Cases:
     """Judges the seams of shots that go on without a cut.
 
-    A seam has no jump where its two frames differ by no more than the neighbouring frames that differ most within the
-    two shots, or by so little more that it is not seen.
+    A seam has no jump where its two frames in the film differ by no more than the neighbouring frames that differ most
+    within the two shots, as they were sampled, or by so little more that it is not seen.
 
     Args:
         shots: uint8[frames, height, width, 3] each, as sampled.
         overlaps: how many frames of each shot are those of the shot before, and not in the film.
     """
     cases: Cases = defaultdict(list)
+    film = [shots[0]]
+    for shot, overlap in zip(shots[1:], overlaps[1:], strict=True):
+        film.append(go_on(film[-1], shot, overlap))
     for number, (before, after) in enumerate(itertools.pairwise(shots), start=1):
         own = max(_steps(before).max(), _steps(after).max())
-        step = _difference(before[-1], after[overlaps[number]])
+        last, seen = film[number - 1][-1], film[number]
+        step = _difference(last, seen[0])
         cases["no jump"].append(step <= own + UNSEEN)
         cases["seam to largest step"].append(step / max(own, UNSEEN))
-        old, new = read_frame(before[-1]), read_frame(after[overlaps[number]])
+        decoded = _difference(before[-1], after[overlaps[number]])
+        cases["no jump as decoded"].append(decoded <= own + UNSEEN)
+        old, new = read_frame(last), read_frame(seen[0])
         for name in OF_ENVIRONMENT:
             if (value := getattr(old, name)) is not None:
                 cases["background kept"].append(getattr(new, name) == value)
@@ -76,7 +83,7 @@ def judge_seams(scene: PuppetScene, shots: Sequence[np.ndarray], overlaps: Seque
             same = _find(new, who.colour)
             cases["character in place"].append(same is not None and _is_near(same, who))
         # The last frame that is taken over is where the motion of the shot begins.
-        moving = read_shot(after[max(overlaps[number] - 1, 0) :])
+        moving = read_shot(np.concatenate([last[None], seen]) if overlaps[number] else seen)
         cases["motion"].append(moving.action == scene.shots[number].action)
     return _to_numbers(cases)
 

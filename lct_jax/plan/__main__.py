@@ -26,6 +26,7 @@ from absl import flags
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.data.mix import define_data
+from lct_jax.plan.advice import advise_sampling, advise_training
 from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
 from lct_jax.plan.report import (
     describe_program,
@@ -36,7 +37,7 @@ from lct_jax.plan.report import (
     to_plain,
 )
 from lct_jax.plan.sampling import plan_sampling
-from lct_jax.plan.search import advise_sampling, advise_training, search, search_sampling
+from lct_jax.plan.search import search, search_sampling
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import plan_training
 from lct_jax.plan.warnings import count_set, warn_of_sizes

@@ -28,7 +28,7 @@ _UNKNOWN = 2**62
 _BEGINS = "AsyncCollectiveStart"
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
-_KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {
     "pred": 1,
     "s8": 1,
@@ -125,30 +125,38 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
     """
     program = read_program(text)
     starts = {n for n, body in program.computations.items() if any(_BEGINS in i.rest for i in body)}
+    # In dumps, an asynchronous instruction calls a computation of its own.
+    called = {
+        n
+        for body in program.computations.values()
+        for i in body
+        if i.opcode == "async-start"
+        for n in i.called
+    }
     begun = {
-        (i.opcode, _channel(i))
+        (i.opcode, read_channel(i))
         for name in starts
         for i in program.computations[name]
-        if i.opcode in _KINDS
+        if i.opcode in KINDS
     }
     found: dict[tuple[str, str, bool, str], list[float]] = collections.defaultdict(lambda: [0, 0.0])
     for instruction, turns, inside in _walk(program):
         kind = instruction.opcode.removesuffix("-start")
-        apart = inside in starts
+        apart = inside in starts or inside in called
         # A collective that one fusion begins is listed again in the fusions that continue or end it.
-        if kind not in _KINDS or (not apart and (kind, _channel(instruction)) in begun):
+        if kind not in KINDS or (not apart and (kind, read_channel(instruction)) in begun):
             continue
-        size, axis = _group(instruction.rest, data=data, seq=seq)
+        size, axis = find_group(instruction.rest, data=data, seq=seq)
         if size == 1:
             continue
         hidden = apart or instruction.opcode.endswith("-start")
-        given = _size(instruction, kind)
+        given = measure(instruction, kind)
         # In such a fusion each device keeps its part of the sum.
         if inside.startswith("all-reduce-scatter"):
             kind, given = "reduce-scatter", given / size
         key = kind, axis, hidden, instruction.op
         found[key][0] += turns
-        found[key][1] += turns * _sent(kind, given, size)
+        found[key][1] += turns * count_sent(kind, given, size)
     sent = [Traffic(k, a, int(n), b, h, op) for (k, a, h, op), (n, b) in found.items()]
     return sorted(sent, key=lambda s: -s.sent)
 
@@ -175,11 +183,11 @@ def _walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
         for instruction in program.computations.get(name, ()):
             yield instruction, turns, name
             loops = instruction.opcode == "while"
-            inner = turns * (_count_turns(instruction.rest, program) if loops else 1)
+            inner = turns * (count_turns(instruction.rest, program) if loops else 1)
             todo += [(called, inner) for called in instruction.called]
 
 
-def _count_turns(rest: str, program: Program) -> int:
+def count_turns(rest: str, program: Program) -> int:
     """Returns the iterations of a loop: a stated count, or the constant of its condition; 1 where neither is known."""
     if known := _TURNS.search(rest):
         return int(known[1])
@@ -192,12 +200,13 @@ def _count_turns(rest: str, program: Program) -> int:
     return max(numbers, default=1)
 
 
-def _channel(instruction: Instruction) -> str:
+def read_channel(instruction: Instruction) -> str:
+    """Returns the number by which the parts of a collective know each other, or ""."""
     found = _CHANNEL.search(instruction.rest)
     return found[1] if found else ""
 
 
-def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
+def find_group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
     """Returns the devices of a group, and its mesh axis; devices with neighbouring numbers are along `seq`."""
     if listed := _LISTED.search(rest):
         members = [int(part) for part in listed[1].split(",")]
@@ -220,19 +229,28 @@ def _group(rest: str, *, data: int, seq: int) -> tuple[int, str]:
     return size, "seq" if size == seq and (near or data != seq) else "data"
 
 
-def _size(instruction: Instruction, kind: str) -> float:
+def measure(instruction: Instruction, kind: str) -> float:
     """Returns the bytes of a collective's result; a started one also holds its operand, which is not counted."""
-    arrays = [_bytes(*part) for part in _ARRAY.findall(instruction.shape)]
+    arrays = _list_bytes(instruction.shape)
     if instruction.opcode.endswith("-start") and kind != "all-reduce":
         return float(max(arrays, default=0))
     return float(sum(arrays))
+
+
+def count_bytes(shape: str) -> int:
+    """Returns the bytes of all arrays of a result."""
+    return sum(_list_bytes(shape))
+
+
+def _list_bytes(shape: str) -> list[int]:
+    return [_bytes(*part) for part in _ARRAY.findall(shape)]
 
 
 def _bytes(dtype: str, sides: str) -> int:
     return byte_size(dtype) * math.prod(int(side) for side in sides.split(",") if side)
 
 
-def _sent(kind: str, size: float, group: int) -> float:
+def count_sent(kind: str, size: float, group: int) -> float:
     """Returns the bytes that a device sends, from those of the collective's result."""
     others = (group - 1) / group
     return {

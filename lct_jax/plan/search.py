@@ -13,7 +13,7 @@ from lct_jax.costs.recompute import POLICIES
 from lct_jax.errors import InputError
 from lct_jax.plan.sampling import plan_sampling
 from lct_jax.plan.topology import Topology, parse_topology
-from lct_jax.plan.training import TrainingPlan, plan_training
+from lct_jax.plan.training import plan_training
 from lct_jax.plan.workload import SceneTarget
 
 # The most chips that are considered.
@@ -93,37 +93,14 @@ def find_larger(
 ) -> tuple[Topology, Option] | None:
     """Returns the next larger topology of the same chip on which a step fits, and its fastest setting; sizes double."""
     while topology.chips < LARGEST and topology.kind != "cpu":
-        topology = _double(topology)
+        topology = double(topology)
         if options := search(config, topology, target):
             return topology, options[0]
     return None
 
 
-def advise_training(plan: TrainingPlan, target: SceneTarget, options: list[Option]) -> list[str]:
-    """Returns what would help a step that does not fit; `options` are those found on its own topology."""
-    if options:
-        return [f"fits here with {option.describe()}" for option in options[:3]]
-    larger = find_larger(plan.config, plan.topology, target)
-    if larger is None:
-        return [
-            f"no larger topology of {plan.topology.chip.title} was found either: shorten data.video_tokens"
-        ]
-    topology, option = larger
-    return [f"fits on {topology.name} with {option.describe()}"]
-
-
-def advise_sampling(topology: Topology, options: list[int]) -> list[str]:
-    """Returns what would help sampling that does not fit."""
-    if options:
-        return [f"fits with --config.sampling.shards={shards}" for shards in options[:1]]
-    return [
-        f"no number of shards fits on {topology.name}: fewer or shorter shots, a smaller "
-        "sampling.history_tokens, or --config.sampling.kv_dtype=int8"
-    ]
-
-
-def _double(topology: Topology) -> Topology:
-    """Returns a shape with twice the chips, doubled along the shortest side."""
+def double(topology: Topology) -> Topology:
+    """Returns a topology with twice the chips, doubled along the shortest side."""
     shape = list(topology.shape)
     shortest = min(range(len(shape)), key=lambda axis: (shape[axis], axis))
     shape[shortest] *= 2

@@ -5,6 +5,7 @@ Everything is counted and estimated from shapes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lct_jax.attention.attend import name_kernel
@@ -106,7 +107,7 @@ def find_shards(config: Config, topology: Topology) -> Shards:
     if topology.devices % seq:
         raise InputError(
             f"compute.seq_shards: found {seq} over the {topology.devices} devices of {topology.name}, "
-            "expected a divisor"
+            f"expected a divisor, such as --config.compute.seq_shards={math.gcd(seq, topology.devices)}"
         )
     shards = Shards(topology.devices // seq, seq)
     check_mesh(make_abstract_mesh(shards), config)

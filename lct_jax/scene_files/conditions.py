@@ -161,10 +161,10 @@ class ConditionReader:
     def _count_frames(self, shot: ShotPrompt) -> int:
         if shot.seconds is None:
             return shot.frames or self.sampling.frames
-        frames = (
-            max(0, round((shot.seconds * self.fps - 1) / self.multiple[0])) * self.multiple[0] + 1
-        )
-        return check_frames(frames)
+        # So many are refused, and no integer is made of more.
+        frames = min(shot.seconds * self.fps, 1e9)
+        count = max(0, round((frames - 1) / self.multiple[0]))
+        return check_frames(count * self.multiple[0] + 1)
 
     def _choose_size(
         self,

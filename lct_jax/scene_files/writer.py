@@ -15,6 +15,7 @@ import numpy as np
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
+from lct_jax.media.seams import go_on
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.media.video import fit_inside, scale_to, write_video
 from lct_jax.scene_files.conditions import Given
@@ -124,11 +125,12 @@ class SceneWriter:
         Given stills are conditions and are left out, as are shots that are not to be shown, and the frames that a shot
         takes over from the one before.
         """
-        shots = [
-            self._frames[number][shot.overlap :]
-            for number, shot in enumerate(self.script.shots)
-            if shot.shown and (number not in self._given or len(self._frames[number]) > 1)
-        ]
+        film: dict[int, np.ndarray] = {}
+        for number, shot in enumerate(self.script.shots):
+            frames = self._frames[number]
+            if shot.shown and (number not in self._given or len(frames) > 1):
+                film[number] = go_on(film.get(number - 1), frames, shot.overlap)
+        shots = list(film.values())
         if not shots:
             raise InputError("script: no shot is shown, expected at least one for the film")
         height, width = shots[0].shape[1:3]

@@ -70,6 +70,10 @@ class Change(NamedTuple):
     made: tuple[FinishedShot, ...]
 
 
+class StoppedAtOnce(KeyboardInterrupt):
+    """A second Ctrl-C during a change, before the first one came to the end of a step: the person wants out."""
+
+
 class ChangeSampler:
     """Samples the shots that a change concerns, shot after shot.
 
@@ -94,7 +98,7 @@ class ChangeSampler:
 
         Raises:
             InputError: the script is not valid or does not fit the model.
-            KeyboardInterrupt: Ctrl-C. The state before is as good as it was.
+            KeyboardInterrupt: Ctrl-C, `StoppedAtOnce` the second time. The state before is as good as it was.
         """
         _check(script)
         if all(shot.given is not None for shot in script.shots):
@@ -180,7 +184,8 @@ def _write_histories(script: Script, windows: tuple[Window, ...]) -> Script:
 
 @contextlib.contextmanager
 def _interruptible(on_step: Callable[[], Any]) -> Iterator[Callable[[], None]]:
-    """Yields a callback for Euler steps that raises KeyboardInterrupt after Ctrl-C; a second Ctrl-C does at once.
+    """Yields a callback for Euler steps that raises KeyboardInterrupt after Ctrl-C; a second Ctrl-C raises
+    StoppedAtOnce wherever the program is.
 
     Between steps nothing is lost: no array is donated, and no entry half written.
     """
@@ -193,7 +198,7 @@ def _interruptible(on_step: Callable[[], Any]) -> Iterator[Callable[[], None]]:
 
     def ask(number: int, frame: Any) -> None:
         if asked.is_set():
-            signal.default_int_handler(number, frame)
+            raise StoppedAtOnce
         asked.set()
 
     if threading.current_thread() is not threading.main_thread():

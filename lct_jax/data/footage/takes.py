@@ -122,14 +122,26 @@ def divide(pictures: np.ndarray, config: FootageConfig) -> tuple[list[tuple[int,
 
 
 def _align(edges: Sequence[int], config: FootageConfig) -> list[int]:
-    """Moves the edges of parts so that every part but the last has 4n + 1 frames."""
-    moved, most = [edges[0]], _down(config.longest)
+    """Moves the edges of parts so that every part but the last has 4n + 1 frames, and none is too long or too short.
+
+    Where that cannot be with so many parts, as when events lie close together, an edge is left out or added.
+    """
+    edges = list(edges)
+    least, most = _down(config.shortest + 3), _down(config.longest)
+    lowest = lambda parts: (parts - 1) * least + config.shortest
+    highest = lambda parts: (parts - 1) * most + config.longest
+    while len(edges) > 2 and edges[-1] < lowest(len(edges) - 1):
+        spans = [behind - before for before, behind in zip(edges, edges[2:], strict=False)]
+        del edges[1 + int(np.argmin(spans))]
+    while edges[-1] > highest(len(edges) - 1):
+        widest = int(np.argmax(np.diff(edges)))
+        edges.insert(widest + 1, sum(edges[widest : widest + 2]) // 2)
+    moved = [edges[0]]
     for place, edge in enumerate(edges[1:-1], start=1):
         room, behind = edges[-1] - moved[-1], len(edges) - 1 - place
-        least = max(config.shortest, room - behind * most)
-        limit = min(most, room - behind * config.shortest)
-        length = min(max(_down(edge - moved[-1] + 2), _down(least + 3)), _down(limit))
-        moved.append(moved[-1] + length)
+        shortest = max(least, _down(room - highest(behind) + 3))
+        longest = min(most, _down(room - lowest(behind)))
+        moved.append(moved[-1] + min(max(_down(edge - moved[-1] + 2), shortest), longest))
     return [*moved, edges[-1]]
 
 
