@@ -57,6 +57,7 @@ def test_the_first_shot_sees_nothing():
         (ShotLinks(named=frozenset({"Ana"})), 1),
         (ShotLinks(named=frozenset({"quay"})), 2),
         (ShotLinks(goes_on=True), 4),
+        (ShotLinks(goes_on=True, shots=(0, 1), named=frozenset({"Ana"})), 4),
         (ShotLinks(shots=(3,), named=frozenset({"Ana"})), 3),  # a number says more than a name
         (ShotLinks(characters=frozenset({"Ana"})), 1),  # nothing is named: who is in both shots
         (ShotLinks(place="quay"), 2),

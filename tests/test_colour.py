@@ -91,11 +91,19 @@ def test_wide_gamut_of_standard_range_becomes_that_of_bt709():
     np.testing.assert_allclose(grade([luma], ColorTrc.BT2020_10, chroma)[0], (255, 0, 0), atol=24)
 
 
-def test_dolby_vision_without_a_base_picture_is_refused():
-    with pytest.raises(
-        InputError, match=r"a\.mp4: found ICtCp or IPT colours, expected YCbCr or RGB"
-    ):
-        check_colours(fill(RED_709, 16, 16, colorspace=14), "a.mp4")
+@pytest.mark.parametrize("matrix", range(19))
+def test_colours_are_shown_or_refused_by_name(matrix):
+    frame = fill(RED_709, 16, 16, colorspace=matrix)
+    try:
+        check_colours(frame, "a.mp4")
+    except InputError as error:
+        found = {8: "YCgCo", 10: "BT.2020 of constant luminance", 14: "ICtCp", 15: "IPT"}
+        named = found.get(matrix, f"matrix {matrix}")
+        assert str(error) == f"a.mp4: found {named} colours, expected YCbCr or RGB"
+        with pytest.raises(OSError, match="not supported"):
+            to_rgb8(frame)
+    else:
+        assert to_rgb8(frame).shape == (16, 16, 3)
 
 
 # ---- interlaced footage --------------------------------------------------------------------------

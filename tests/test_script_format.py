@@ -230,7 +230,13 @@ def test_aliases_stand_for_what_they_name(folder):
     assert [shot.text for shot in load_script(write(folder, text)).shots] == ["Fog.", "Fog."]
 
 
-def test_an_overlap_of_a_key_shot_needs_a_key_shot_before(folder):
+def test_a_key_shot_goes_on_from_key_shots_alone(folder):
+    """It is sampled before all others, so there would be nothing to go on from."""
     text = change("- prompt: Rain falls.", "- prompt: Rain falls.\n  key: true")
     with pytest.raises(InputError, match=r"line 23: shots\[1\]\.overlap: found in a key shot, exp"):
+        load_script(write(folder, text))
+    text = text.replace("  overlap: 5\n", "")
+    with pytest.raises(
+        InputError, match=r"line 22: shots\[1\]\.cut: found in a key shot, expected"
+    ):
         load_script(write(folder, text))

@@ -164,9 +164,10 @@ def read_script(source: Source, *, folder: Path) -> Script:
         for number, shot in enumerate(fields.shots)
     )
     for number, (before, shot) in enumerate(itertools.pairwise(shots), start=1):
-        if shot.overlap and shot.key and not (before.key or before.given):
+        joined = "overlap" if shot.overlap else "cut" if not shot.cut else ""
+        if joined and shot.key and not (before.key or before.given):
             complaint = "found in a key shot, expected the shot before to be a key shot too"
-            source.refuse(("shots", number, "overlap"), complaint)
+            source.refuse(("shots", number, joined), complaint)
     pictures = _read_pictures(source, fields, characters=described, folder=folder)
     check_refers(source, shots, characters=described, places=fields.places)
     sampler = fields.sampler.model_dump(exclude_none=True)

@@ -4,7 +4,7 @@
 - HDR10 (PQ) and HLG are tone-mapped by the curve of ITU-R BT.2390-11, section 5.4, from 1,000 nits, for which most of
   them are graded, to 203 nits, the white of standard range in BT.2408; brighter light is white.
 - BT.2020 primaries are brought to those of BT.709 in linear light [BT.2087-0], and colours outside are clipped.
-- Colours that FFmpeg cannot turn into RGB (Dolby Vision without a picture for other displays) are refused by name.
+- Colours that FFmpeg cannot turn into RGB (YCgCo, Dolby Vision without another picture) are refused by name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from lct_jax.errors import InputError
 
 # 0 is the value of RGB; decoders give it also to YUV that is not tagged.
 _UNTAGGED = (0, 2)
-# Values of AVColorSpace for which the library has no names.
-_ICTCP, _IPT = 14, 15
+# Matrices that FFmpeg turns into RGB, and names of others [ITU-T H.273, table 4].
+_READ = (*_UNTAGGED, 1, 4, 5, 6, 7, 9)
+_NAMES = {8: "YCgCo", 10: "BT.2020 of constant luminance", 14: "ICtCp", 15: "IPT"}
 _PEAK, _WHITE = 1000.0, 203.0  # nits
 _GAMMA = 2.4  # of a display of standard range [BT.1886]
 # This matrix turns linear BT.2020 into linear BT.709 [BT.2087-0].
@@ -33,8 +34,9 @@ _TO_709 = np.array(
 
 def check_colours(frame: av.VideoFrame, path: str | Path) -> None:
     """Raises InputError where a frame has colours that `to_rgb8` would get wrong."""
-    if frame.colorspace in (_ICTCP, _IPT):
-        raise InputError(f"{path}: found ICtCp or IPT colours, expected YCbCr or RGB")
+    if frame.colorspace not in _READ:
+        found = _NAMES.get(int(frame.colorspace), f"matrix {int(frame.colorspace)}")
+        raise InputError(f"{path}: found {found} colours, expected YCbCr or RGB")
     if frame.color_trc == ColorTrc.UNSPECIFIED and "DOVI_METADATA" in frame.side_data:
         raise InputError(
             f"{path}: found Dolby Vision without a picture for other displays (profile 5), expected HDR10, HLG or SDR"

@@ -2,8 +2,8 @@
 
 Candidates are the given shots and those that are sampled before it; of the pictures of characters and places, those of
 whom and what it names. "recent" takes the shot before, then given pictures, which show what a person or a place looks
-like for the whole scene, then the nearest. "relevant" takes, in this order, the shots that a script refers to by number
-and the one that a shot goes on from; those that share a character or a place it refers to; given pictures; and then the
+like for the whole scene, then the nearest. "relevant" takes, in this order, the one that a shot goes on from; those
+that a script refers to by number; those that share a character or a place it refers to; given pictures; and then the
 others, by characters and places in common and by the similarity of the prompts.
 In the paper, people choose the history by hand [LCT section 3.4], as a script may, too; this ranking is ours.
 """
@@ -104,16 +104,18 @@ def rank_relevant(request: SceneRequest, shot: int) -> list[int]:
     return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool, float]:
+def _tie(request: SceneRequest, shot: int, other: int) -> tuple[bool, bool, bool, bool, float]:
     new, old = request.shots[shot], request.shots[other]
     mine, theirs = new.links, old.links
-    asked = other in mine.shots or (mine.goes_on and other == shot - 1)
+    # Nothing can go on from a shot that it does not see.
+    continued = mine.goes_on and other == shot - 1
     named = bool(mine.named & (theirs.characters | {theirs.place}))
     every = mine.characters | theirs.characters
     shared = len(mine.characters & theirs.characters) / len(every) if every else 0.0
     same_place = mine.place != "" and mine.place == theirs.place
     return (
-        asked,
+        continued,
+        other in mine.shots,
         named,
         is_picture(old),
         shared + same_place + _likeness(new.prompt.text, old.prompt.text),
