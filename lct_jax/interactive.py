@@ -41,7 +41,7 @@ edit N TEXT        another prompt for shot N
 undo               takes the last change back
 keep [N]           no later change makes shot N, or the last one, anew
 character ID TEXT  who plays; environment TEXT, story TEXT: where, and what happens
-picture ID FILE    another picture of a character, for shots that name it
+picture ID FILE    another picture of a character, for shots that name it; a number behind FILE is its time
 history N N ..     the shots that the next shot sees; `history` alone: those that the model chooses
 seed N             the seed of the next shot, or of the next redo
 frames N           the length of the shots to come; `frames` alone: the usual one
@@ -85,11 +85,8 @@ class Director:
         }
 
     def do(self, line: str) -> bool:
-        """Does what a line says, and returns whether to go on; mistakes and Ctrl-C are shown and change nothing.
-
-        Raises:
-            StoppedAtOnce: a second Ctrl-C before the first one had its effect.
-        """
+        """Does what a line says, and returns whether to go on; mistakes and Ctrl-C are shown and change nothing, and a
+        second Ctrl-C before the first one had its effect raises StoppedAtOnce."""
         word, _, rest = line.strip().partition(" ")
         if not word:
             return True
@@ -125,11 +122,15 @@ class Director:
         self.show()
 
     def _picture(self, rest: str) -> None:
-        expected = "picture: expected ID FILE, a name with spaces in quotes"
-        name, *files = _split(rest, expected)
-        if len(files) != 1:
+        expected = "picture: expected ID FILE or ID FILE TIME, a name with spaces in quotes, a time from 0 to 1"
+        name, *words = _split(rest, expected)
+        if len(words) not in (1, 2):
             raise InputError(expected)
-        self.session.picture(name, files[0])
+        try:
+            time = float(words[1]) if words[1:] else None
+        except ValueError:
+            raise InputError(expected) from None
+        self.session.picture(name, words[0], time=time)
         self.show()
 
     def _redo(self, rest: str) -> None:

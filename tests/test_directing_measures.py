@@ -22,7 +22,7 @@ from lct_jax.evaluation.directing import (
     write_table,
 )
 from lct_jax.evaluation.directing_cases import judge_cast, judge_continued, judge_seams
-from lct_jax.evaluation.directing_parts import DRAWN, PARTS
+from lct_jax.evaluation.directing_parts import CAST_TIME, DRAWN, PARTS
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import (
     Character,
@@ -182,13 +182,17 @@ def test_a_pool_is_sampled_before_twenty_shots_that_see_three_each():
 
 def test_pictures_of_the_cast_have_another_background_or_none():
     cases, asked = measure("cast")
-    assert len(cases) == 8 and len(asked) == 7
-    assert [len(one.script.pictures) for one in asked] == [0, 2, 2, 2, 0, 2, 2]
+    assert len(cases) == 9 and len(asked) == 8
+    assert [len(one.script.pictures) for one in asked] == [0, 2, 2, 2, 2, 0, 2, 2]
     assert all(set(cases[way]["place of the pictures"]) <= {0.0} for way in cases)
-    assert ["place as told" in cases[way] for way in cases] == [True] * 5 + [False] * 3
+    assert ["place as told" in cases[way] for way in cases] == [True] * 6 + [False] * 3
     plain, told = (asked[n].script.pictures[0].text for n in (1, 2))
     assert told.startswith(f"{plain} ") and " sky, " in told
-    assert asked[4].script.prompt.environment == ""
+    assert asked[5].script.prompt.environment == ""
+    assert [one.script.pictures[0].condition.time for one in asked if one.script.pictures] == [
+        *(None, None, None, CAST_TIME),
+        *(None, None),
+    ]
 
 
 def test_solvers_are_compared_at_equal_evaluations_with_many_small_steps():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,26 +50,32 @@ def check_same(found: Path, expected: Path) -> None:
 
 
 @contextlib.contextmanager
-def stopped_after_one_shot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ctrl-C as soon as a second shot is finished, which is not kept."""
+def stopped_after_one_shot(
+    monkeypatch: pytest.MonkeyPatch, by: BaseException | None = None
+) -> Iterator[None]:
+    """Ctrl-C, or another exception, as soon as a second shot is finished, which is not kept."""
+    by = by or KeyboardInterrupt()
     add, left = SceneRecord.add, [1]
 
     def stop(self, *arguments):
         if not left:
-            raise KeyboardInterrupt
+            raise by
         left.pop()
         add(self, *arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(type(by)):
         patch.setattr(SceneRecord, "add", stop)
         yield
 
 
 @pytest.mark.slow
-@each_mode
-def test_a_scene_goes_on_where_it_ended_to_the_same_latents(tmp_path, mode, monkeypatch):
+@pytest.mark.parametrize(
+    ("mode", "by"),
+    [*((mode, None) for mode in MODES), ("causal", OSError(errno.ENOSPC, "No space left"))],
+)
+def test_a_scene_goes_on_where_it_ended_to_the_same_latents(tmp_path, mode, by, monkeypatch):
     scene(mode).save(tmp_path / "whole")
-    with stopped_after_one_shot(monkeypatch):
+    with stopped_after_one_shot(monkeypatch, by):
         scene(mode).save(tmp_path / "parts")
     assert [*SceneRecord.read(tmp_path / "parts" / MANIFEST).takes] == [1]
     steps = []

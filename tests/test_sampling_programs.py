@@ -40,7 +40,7 @@ characters:
 places:
   quay: {images: [quay.png]}
 environment: A harbour.
-sampler: {steps: 2, history: relevant, frames: 5}
+sampler: {steps: 2, history: relevant, frames: 5, window: 9}
 shots:
 - prompt: A boat leaves.
   given: boat.mp4

@@ -39,6 +39,9 @@ def test_the_film_has_what_is_shown_and_no_frame_twice(tmp_path: Path) -> None:
     goes_on = [0, 12.5, 25, 37.5]
     np.testing.assert_allclose(middle, [0] * 9 + goes_on + [150] * 9, atol=3.0)
     np.testing.assert_allclose(film[-1][:, :8], 0, atol=3.0)  # black beside the narrower shot
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("not in the film") == 1
+    assert "generated · 9 frames, 0.8 s · not in the film" in page
 
 
 def test_a_shot_goes_on_from_what_is_shown_before_it() -> None:

@@ -223,6 +223,14 @@ def test_a_file_of_utf_16_is_named_as_that(folder):
         load_script(path)
 
 
+def test_a_file_that_is_too_large_for_a_script_is_not_read(folder):
+    path = folder / "weights.yaml"
+    with path.open("wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(InputError, match=r"found 10,000,000,000 bytes, expected at most 16,000,0"):
+        load_script(path)
+
+
 def test_aliases_stand_for_what_they_name(folder):
     text = (
         "format: lct_jax.script/2\nenvironment: A harbour.\nshots:\n- &fog {prompt: Fog.}\n- *fog\n"

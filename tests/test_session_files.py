@@ -99,7 +99,8 @@ def test_pictures_of_the_cast_are_seen_by_shots_that_name_them(mode, tmp_path):
     before = latents_of(session)
     check_same(before, sample(session.script))
     # Pictures of 1 come before those of 2; shot 2 names nobody else, and sees shot 1.
-    assert [shot.number for shot in session.picture("1", tmp_path / "red.png")] == [0, 1, 2]
+    made = session.picture("1", tmp_path / "red.png", time=0.5)
+    assert [shot.number for shot in made] == [0, 1, 2]
     assert [picture.owner for picture in session.script.pictures] == ["1", "2"]
     session.shot("Nobody is there.")
     after = latents_of(session)

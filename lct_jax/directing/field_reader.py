@@ -143,11 +143,14 @@ class Source:
             self.refuse(("format",), f"found {show(value['format'])}, expected {known[0]!r}")
 
 
-def open_source(path: str | Path) -> Source:
-    """Returns the text of a file; raises InputError where it cannot be read or is not UTF-8."""
+def open_source(path: str | Path, *, most: int | None = None) -> Source:
+    """Returns the text of a file; raises InputError where it cannot be read, has more bytes than `most`, or is not
+    UTF-8."""
     file = str(path)
     syntax = "yaml" if Path(path).suffix.lower() in YAML_SUFFIXES else "json"
     try:
+        if most is not None and (size := Path(path).stat().st_size) > most:
+            raise InputError(f"{file}: found {size:,} bytes, expected at most {most:,}")
         return Source(file, Path(path).read_text(encoding="utf-8-sig"), syntax)
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None

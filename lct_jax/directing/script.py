@@ -34,6 +34,8 @@ from lct_jax.directing.script_fields import (
 )
 
 SCRIPT_FORMAT = "lct_jax.script/2"
+# A larger file, such as one of weights, is no script.
+MOST_BYTES = 16_000_000
 
 # The prompt of a picture of a character that has none of its own.
 CLOSE_UP = "A close-up of Character {}."
@@ -142,7 +144,7 @@ def load_script(path: str | Path) -> Script:
       InputError: the script is not valid; the message names the file, the line and the field, such as
           `shots[2].prompt`.
     """
-    return read_script(open_source(path), folder=Path(path).parent)
+    return read_script(open_source(path, most=MOST_BYTES), folder=Path(path).parent)
 
 
 def read_script(source: Source, *, folder: Path) -> Script:

@@ -40,6 +40,8 @@ from lct_jax.puppets.words import NAMES, write_script
 DRAWN = "as drawn"
 # Steps of the solution that others are compared with.
 FINE = 128
+# A time at which a picture shows its large areas of colour, and little of where they are.
+CAST_TIME = 0.7
 
 
 class Sampler(Protocol):
@@ -157,11 +159,13 @@ def measure_cast(sampler: Sampler, scene: PuppetScene) -> dict[str, Cases]:
         cast = _draw_cast(scene, behind, Path(folder))
         cut_out = _draw_cast(scene, behind, Path(folder), cut_out=True)
         said = tuple(_say_behind(picture, behind) for picture in cast)
+        noisy = tuple(_hold_at(picture, CAST_TIME) for picture in cast)
         for way, shown, pictures in (
             ("no pictures", told, ()),
             ("pictures", told, cast),
             ("pictures, whose prompts tell their background", told, said),
             ("pictures without a background", told, cut_out),
+            (f"pictures, held at {CAST_TIME}", told, noisy),
             ("no pictures, place untold", untold, ()),
             ("pictures, place untold", untold, cast),
             ("pictures without a background, place untold", untold, cut_out),
@@ -263,6 +267,10 @@ def _draw_cast(
         text = f"Close-up: Character {NAMES[number]} stands."
         cast.append(CastPicture(picture, text, character=NAMES[number]))
     return tuple(cast)
+
+
+def _hold_at(picture: CastPicture, time: float) -> CastPicture:
+    return dataclasses.replace(picture, condition=dataclasses.replace(picture.condition, time=time))
 
 
 def _say_behind(picture: CastPicture, place: Environment) -> CastPicture:

@@ -40,6 +40,7 @@ class StoryboardRow:
       label: the origin of the frames, such as "generated" or "given".
       cut: False when the shot continues the one before it.
       saw: the numbers, from 1, of the shots that it was sampled to agree with.
+      shown: False when the film leaves the shot out.
     """
 
     frames: np.ndarray
@@ -48,6 +49,7 @@ class StoryboardRow:
     label: str = "generated"
     cut: bool = True
     saw: tuple[int, ...] = ()
+    shown: bool = True
 
 
 def draw_storyboard(
@@ -132,6 +134,7 @@ def _draw_row(number: int, row: StoryboardRow, columns: int) -> Image.Image:
     count = len(row.frames)
     length = "still image" if count == 1 else f"{count} frames, {count / row.fps:.1f} s"
     notes = wrap(length, 24, _GUTTER - 24) + ([] if row.cut else ["no cut"])
+    notes += [] if row.shown else ["not in the film"]
     if row.saw:
         notes += wrap(f"saw {describe_numbers(row.saw)}", 24, _GUTTER - 24)
     beside = 130 + 34 * max(len(notes), 2)

@@ -104,6 +104,7 @@ def _write_shot(number: int, shot: PageShot) -> str:
     row, count = shot.row, len(shot.row.frames)
     notes = [row.label, "still image" if count == 1 else f"{count} frames, {count / row.fps:.1f} s"]
     notes += [] if row.cut else ["no cut"]
+    notes += [] if row.shown else ["not in the film"]
     notes += [f"saw {describe_numbers(shot.saw)}"] if shot.saw else []
     return (
         f'<section id="shot{number}"><div class="video">{_embed(shot.video)}</div><div>'

@@ -152,6 +152,7 @@ class SceneWriter:
                 label="given" if number in self._given else "generated",
                 cut=shot.cut,
                 saw=tuple(saw.get(number + 1, ())),
+                shown=shot.shown,
             )
             for number, shot in enumerate(self.script.shots)
         ]

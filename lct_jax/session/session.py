@@ -121,8 +121,13 @@ class Session:
         pictures = tuple(p for p in self.script.pictures if p.place or p.character in cast)
         return self._change(dataclasses.replace(self.script, prompt=prompt, pictures=pictures))
 
-    def picture(self, character: str, file: str | Path) -> tuple[FinishedShot, ...]:
+    def picture(
+        self, character: str, file: str | Path, *, time: float | None = None
+    ) -> tuple[FinishedShot, ...]:
         """Gives a character another picture, which shots that name it see; returns those, made anew.
+
+        Args:
+            time: the time at which it is held; None takes `sampling.condition_time`.
 
         Raises:
             InputError: nobody described the character, or the picture cannot be read.
@@ -133,7 +138,8 @@ class Session:
             raise InputError(
                 f"found character {character!r}, expected one of those described: {known}"
             )
-        picture = CastPicture(Condition(str(file)), CLOSE_UP.format(character), character)
+        condition = Condition(str(file), time)
+        picture = CastPicture(condition, CLOSE_UP.format(character), character)
         # They stand in the order in which a file has them, so that the saved script has the same latents.
         place = lambda known: len(cast) if known.place else list(cast).index(known.character)
         pictures = tuple(sorted((*self.script.pictures, picture), key=place))
