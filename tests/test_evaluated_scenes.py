@@ -12,6 +12,7 @@ from tiny_film import HEIGHT, WIDTH, draw_frames, make_tiny_film
 from lct_jax.chat import RefusedAnswer
 from lct_jax.chat.endpoint import Endpoint
 from lct_jax.chat.errors import ChatError
+from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
@@ -22,7 +23,7 @@ from lct_jax.evaluation.judges.vision_model import VisionModel, read_scores
 from lct_jax.evaluation.measure_row import measure_texts
 from lct_jax.evaluation.report import to_markdown, write_report
 from lct_jax.evaluation.rows import ROWS, choose_rows
-from lct_jax.evaluation.sample_row import make_single
+from lct_jax.evaluation.sample_row import make_single, speak_alone
 from lct_jax.evaluation.samples import SampledShots
 from lct_jax.evaluation.scenes import Pictures, load_scenes
 from lct_jax.media.video import write_video
@@ -91,11 +92,26 @@ def test_rows_are_those_whose_weights_are_given():
         "joint",
         "causal",
     ]
+    # The systems that are compared with are sampled where they are named alone.
+    named = "shared_attention,references,joint"
+    assert list(choose_rows(named, weights={"checkpoint", "base"})) == [
+        "joint",
+        "references",
+        "shared_attention",
+    ]
     assert ROWS["independent"].fields == {"window": 1}
     with pytest.raises(InputError, match=r"--rows: found 'both', expected some of single_before"):
         choose_rows("both", weights={"checkpoint"})
     with pytest.raises(InputError, match=r"--base: missing, expected weights for the row single_b"):
         choose_rows("single_before", weights={"checkpoint"})
+
+
+def test_a_shot_that_stands_alone_has_its_own_prompt_without_descriptions():
+    prompt = GlobalPrompt({"1": "A woman."}, "A quay.", "A farewell.")
+    shots = (ShotPrompt("Character 1 waits."), ShotPrompt("Rain.", alone="Rain on a quay."))
+    spoken = tell_apart(speak_alone(Script(prompt, shots)))
+    assert [shot.text for shot in spoken.shots] == ["Character 1 waits.", "Rain on a quay."]
+    assert spoken.prompt is None
 
 
 def test_a_single_shot_describes_who_it_names_where_its_training_did():

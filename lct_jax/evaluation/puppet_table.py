@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from lct_jax.evaluation.bootstrap import BOUNDS, resample_sums
 from lct_jax.evaluation.puppet_measures import Share, Tally, measure
 from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
@@ -107,19 +110,33 @@ def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
     return shares
 
 
-def find_diversity(shares: Mapping[str, Share]) -> float | None:
+def find_diversity(scenes: Sequence[Mapping[str, Tally]]) -> Share:
     """Returns how evenly withheld attributes of the environment take their values, from 0 (always one) to 1 (even).
 
-    It is 1 - sum(p^2) over its largest value, the mean over attributes; None where values were not counted.
+    It is 1 - sum(p^2) over its largest value, the mean over attributes, of the values that `count_values` has counted.
+    Scenes are resampled whole. An attribute that is withheld nowhere is left out.
     """
-    found = []
+    spreads, readable, asked = [], 0, 0
     for name, values in OF_ENVIRONMENT.items():
-        parts = [shares.get(f"shows/{name}={value}") for value in values]
-        if None in parts or not all(part.count for part in parts):
-            continue
-        alike = sum(part.value**2 for part in parts)
-        found.append((1.0 - alike) / (1.0 - 1.0 / len(values)))
-    return sum(found) / len(found) if found else None
+        cases = [
+            [scene.get(f"shows/{name}={value}", Tally(0, 0, 0)) for value in values]
+            for scene in scenes
+        ]
+        table = np.array(cases, np.float64)
+        # Each value is counted among the same cases.
+        readable, asked = readable + table[:, 0, 1].sum(), asked + table[:, 0, 2].sum()
+        shown = table[:, :, 0]
+        # The same scenes are drawn again for every attribute.
+        counts = np.concatenate([shown.sum(axis=0, keepdims=True), resample_sums(shown)])
+        total = counts.sum(axis=1)
+        alike = np.square(counts).sum(axis=1) / np.maximum(np.square(total), 1)
+        spreads.append(np.where(total > 0, (1.0 - alike) / (1.0 - 1.0 / len(values)), np.nan))
+    if not readable:
+        return Share(None, None, None, 0.0, 0)
+    found = np.array(spreads)
+    means = np.nanmean(found[:, ~np.isnan(found).all(axis=0)], axis=0)
+    low, high = np.percentile(means[1:], BOUNDS)
+    return Share(float(means[0]), float(low), float(high), float(readable / asked), int(readable))
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:

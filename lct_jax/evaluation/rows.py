@@ -18,6 +18,7 @@ class Row:
         weights: the flag that names its weights: "base", "checkpoint" or "causal".
         mode: a mode of `sample.py`. fields: the fields of the sampling config that it changes.
         alone: whether each shot is sampled as a single shot, without the global prompt.
+        apart: whether its mode samples shots without the global prompt; they have the words of single shots then.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Row:
     mode: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = False
+    apart: bool = False
 
 
 ROWS = {
@@ -36,10 +38,16 @@ ROWS = {
     "autoregressive": Row("scene, shot after shot", "checkpoint", "autoregressive"),
     "causal": Row("scene, causal with cache", "causal", "causal"),
 }
+# The systems that the paper compares itself with (docs/baselines.md); they are sampled where they are named alone.
+BASELINES = {
+    "references": Row("references", "checkpoint", "references"),
+    "shared_attention": Row("shared attention", "base", "shared_attention", apart=True),
+    "image_to_video": Row("key frames apart", "base", "image_to_video", apart=True),
+}
 
 
 def choose_rows(text: str, *, weights: Collection[str]) -> dict[str, Row]:
-    """Returns the rows that a flag names, in the order of the table; "all" are those whose weights are given.
+    """Returns the rows that a flag names, in the order of the table; "all" are those of `ROWS` whose weights are given.
 
     Args:
         weights: the flags with weights that are given.
@@ -49,12 +57,12 @@ def choose_rows(text: str, *, weights: Collection[str]) -> dict[str, Row]:
     """
     if text == "all":
         return {name: row for name, row in ROWS.items() if row.weights in weights}
-    wanted = text.split(",")
+    wanted, known = text.split(","), ROWS | BASELINES
     for name in wanted:
-        if name not in ROWS:
-            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(ROWS)}")
-        if ROWS[name].weights not in weights:
+        if name not in known:
+            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(known)}")
+        if known[name].weights not in weights:
             raise InputError(
-                f"--{ROWS[name].weights}: missing, expected weights for the row {name}"
+                f"--{known[name].weights}: missing, expected weights for the row {name}"
             )
-    return {name: row for name, row in ROWS.items() if name in wanted}
+    return {name: row for name, row in known.items() if name in wanted}

@@ -57,7 +57,11 @@ class RowSampler:
         self.sampling = build(SamplingConfig, fields, path="sampling")
         self._made = {
             "weights": fingerprint_of(generator.place(self.sampling.shards).params),
-            "row": {"mode": row.mode, "alone": row.alone, "told": row.alone and told},
+            "row": {
+                "mode": row.mode,
+                "alone": row.alone,
+                "told": (row.alone or row.apart) and told,
+            },
             "sampling": dataclasses.asdict(self.sampling),
         }
 
@@ -87,6 +91,8 @@ class RowSampler:
 
     def _write(self, script: Script, folder: Path, key: jax.Array) -> list[np.ndarray]:
         if not self.row.alone:
+            if self.row.apart and not self.told:
+                script = speak_alone(script)
             scene = self.generator.sample(script, mode=self.row.mode, key=key, **self.settings)
             scene.save(folder)
             return [scene.shots[number].frames for number in sorted(scene.shots)]
@@ -145,6 +151,12 @@ def make_single(script: Script, number: int, *, told: bool) -> Script:
     shot = dataclasses.replace(script.shots[number], refers=())
     described = describe_alone(Script(script.prompt, (shot,))) if told else None
     return Script(prompt=None, shots=(described or shot,))
+
+
+def speak_alone(script: Script) -> Script:
+    """Returns a script whose shots have their own prompt alone in modes that know no scene, without descriptions."""
+    shots = tuple(dataclasses.replace(shot, alone=shot.alone or shot.text) for shot in script.shots)
+    return dataclasses.replace(script, shots=shots)
 
 
 def fingerprint_of(params: Any) -> str:

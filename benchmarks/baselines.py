@@ -1,0 +1,284 @@
+r"""Compares LCT with the systems that the paper compares itself with, on puppet scenes: a table, costs, and a picture.
+
+    python -m benchmarks.baselines measure --scenes=32
+    python -m benchmarks.baselines costs --scene=14
+    python -m benchmarks.baselines table
+    python -m benchmarks.baselines picture --scene=14 --picture=docs/baselines.png
+
+`measure` samples the same scenes by every method of `METHODS`, or by each `--method`, and keeps what a scene shows as a
+line of `OUT/METHOD.jsonl`; a scene that is there is not sampled again. Middle frames of shots are kept in `--frames`.
+`costs` counts FLOPs and takes the time of one scene, all methods in turns, into `OUT/costs.json`. `table` prints the
+tables of docs/baselines.md, made from these files alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+import lct_jax
+from benchmarks import puppets_picture
+from benchmarks.machine import find_machine
+from lct_jax.backbones.registry import count_costs
+from lct_jax.cli import run
+from lct_jax.errors import InputError, make_folder
+from lct_jax.evaluation.kept_scenes import iter_scenes
+from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
+from lct_jax.evaluation.puppet_measures import measure as measure_share
+from lct_jax.evaluation.puppet_table import BASELINES, ROWS, find_diversity, show, summarize
+from lct_jax.evaluation.puppets import DRAWING, SEED, describe, sample_shots, write_words
+from lct_jax.files import replace_atomically
+from lct_jax.generator import Generator
+from lct_jax.plan.scenes import count_full_pass, count_scene
+from lct_jax.puppets.motion import read_shot
+from lct_jax.puppets.render import render_shot
+from lct_jax.puppets.scene import draw_scene
+
+WEIGHTS = Path("examples/puppets")
+RESULTS = WEIGHTS / "baselines"
+CODEC = WEIGHTS / "patch_codec.safetensors"
+TASKS = "measure, costs, picture or table"
+GUIDANCE = 5.0
+# How often a scene is sampled to time it: the first time compiles, and the least counts.
+REPEATS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Is a way to make a scene.
+
+    Attributes:
+        title: its name in the tables. row: a row of `lct_jax/evaluation/puppet_table.py`.
+        weights: a file below `WEIGHTS`, without its ending. animator: that of its videos of pictures, "" for the same.
+    """
+
+    title: str
+    weights: str
+    row: str
+    animator: str = ""
+
+
+METHODS = {
+    "joint": Method("LCT, jointly", "puppets", "joint"),
+    "autoregressive": Method("LCT, shot after shot", "puppets", "autoregressive"),
+    "causal": Method("LCT, causal with cache", "puppets_causal", "causal"),
+    "references": Method("references (VideoStudio), tuned weights", "puppets", "references"),
+    "shared_attention": Method(
+        "shared attention (StoryDiffusion), base", "puppets_base", "shared_attention"
+    ),
+    "in_context": Method(
+        "panels (In-Context LoRA), base",
+        "baselines/puppets_in_context",
+        "in_context",
+        "puppets_base",
+    ),
+    "image_to_video": Method("key frames apart, base", "puppets_base", "image_to_video"),
+    "apart": Method("shots apart, base", "puppets_base", "apart"),
+    "independent": Method("shots apart, tuned weights", "puppets", "independent"),
+    "drawn": Method("key frames as drawn, base", "puppets_base", "image_to_video_drawn"),
+}
+AGREEMENT = {
+    "environment": "environment agrees",
+    "next shot": "environment agree at distance 1",
+    "seven shots away": "environment agree at distance 7",
+    "characters": "characters agree",
+    "colours alone": "agrees/colour",
+    "returning": "returning characters agree",
+}
+TEXT = {
+    "environment obeys": "environment obeys",
+    "characters obey": "characters obey",
+    "who": "who",
+    "framing": "framing",
+    "motion and camera": "motion and camera",
+    "cuts": "cuts",
+}
+
+
+@cache
+def load(name: str) -> Generator | None:
+    """Returns the generator of a file of weights, None for no name."""
+    return lct_jax.load(WEIGHTS / f"{name}.safetensors", codec=CODEC) if name else None
+
+
+def sample(method: Method, number: int) -> list[np.ndarray]:
+    """Returns the frames of every shot of a scene."""
+    scene, row = draw_scene(SEED, number, DRAWING), (ROWS | BASELINES)[method.row]
+    own, animator = load(method.weights), load(method.animator)
+    return sample_shots(own, scene, row, guidance=GUIDANCE, animator=animator)
+
+
+def take_middle(shots: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the middle frame of every shot, uint8 [shots, height, width, 3]."""
+    return np.stack([frames[len(frames) // 2] for frames in shots])
+
+
+def measure(name: str, scenes: int, out: Path, frames: Path) -> None:
+    """Samples scenes by a method and keeps what they show, and their middle frames."""
+    method, folder = METHODS[name], frames / name
+    make_folder(folder)
+
+    def look(number: int) -> Mapping[str, Tally]:
+        shots = sample(method, number)
+        with replace_atomically(folder / f"{number}.npy") as part, part.open("wb") as file:
+            np.save(file, take_middle(shots))
+        scene, seen = draw_scene(SEED, number, DRAWING), [read_shot(shot) for shot in shots]
+        return judge_scene(scene, seen) | count_values(scene, seen)
+
+    row = (ROWS | BASELINES)[method.row]
+    made = describe(load(method.weights), row, GUIDANCE, load(method.animator))
+    list(tqdm(iter_scenes(out / f"{name}.jsonl", made, scenes, look), name, total=scenes))
+
+
+def find_middle(name: str, number: int, frames: Path) -> np.ndarray:
+    """Returns the middle frames of a scene by a method, sampled where they were not kept."""
+    path = frames / name / f"{number}.npy"
+    return np.load(path) if path.exists() else take_middle(sample(METHODS[name], number))
+
+
+def draw_shots(number: int) -> np.ndarray:
+    """Returns the middle frames of a scene as it was drawn."""
+    scene = draw_scene(SEED, number, DRAWING)
+    return take_middle([render_shot(scene, shot) for shot in scene.shots])
+
+
+def count(method: Method, number: int) -> dict[str, float]:
+    """Returns the windows of a scene, and the TFLOP of all its passes in both rows of guidance."""
+    drawn, row = draw_scene(SEED, number, DRAWING), (ROWS | BASELINES)[method.row]
+    generator, sizes = load(method.weights), dict(zip(("height", "width"), drawn.size, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        script = write_words(drawn, row, Path(folder))
+        scene = generator.sample(script, mode=row.mode, **sizes, **row.fields)
+    costs, request, config = count_costs(generator.config.network), scene.request, scene.sampling
+    if row.mode == "causal":
+        spent = count_scene(costs, request, config, "causal")
+    else:
+        spent = [count_full_pass(costs, request, config, window) for window in scene.windows]
+    return {"windows": len(spent), "tflop": sum(cost.flops.total for cost in spent) / 1e12}
+
+
+def take_time(names: Sequence[str], number: int) -> dict[str, float]:
+    """Returns the seconds of processor time of a scene by every method, the least of some; methods take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for name in tqdm([*names] * REPEATS, "seconds"):
+        start = time.process_time()
+        sample(METHODS[name], number)
+        taken[name].append(time.process_time() - start)
+    return {name: min(seconds) for name, seconds in taken.items()}
+
+
+def write_costs(names: Sequence[str], number: int, out: Path) -> None:
+    """Counts and times a scene by every method and writes `OUT/costs.json`."""
+    seconds = take_time(names, number)
+    methods = {name: {**count(METHODS[name], number), "seconds": seconds[name]} for name in names}
+    where = {"machine": find_machine(), "load": round(os.getloadavg()[0], 1)}
+    write_json(out / "costs.json", {**where, "methods": methods})
+
+
+def write_tables(out: Path) -> str:
+    """Returns the tables of docs/baselines.md: what agrees, what is shown, and costs.
+
+    Raises:
+        InputError: the methods were measured on different numbers of scenes.
+    """
+    rows = {name: read_rows(out / f"{name}.jsonl") for name in METHODS}
+    rows = {name: scenes for name, scenes in rows.items() if scenes}
+    counts = {len(scenes) for scenes in rows.values()}
+    if len(counts) != 1:
+        raise InputError(f"{out}: found rows of {sorted(counts)} scenes, expected the same scenes")
+    costs = json.loads((out / "costs.json").read_text())
+    agreement, shown = {}, {}
+    for name, scenes in rows.items():
+        own = summarize(scenes)
+        agreement[name] = [show(own[m]) for m in AGREEMENT.values()] + [
+            show(find_diversity(scenes))
+        ]
+        shown[name] = [show(own[m]) for m in TEXT.values()] + [show(find_readable(scenes))]
+    spent = {
+        name: [str(cost["windows"]), f"{cost['tflop']:.3f}", f"{cost['seconds']:.1f}"]
+        for name, cost in costs["methods"].items()
+    }
+    tables = (
+        to_table(
+            f"{counts.pop()} scenes: untold, and agrees", [*AGREEMENT, "diversity"], agreement
+        ),
+        to_table("told, and shown", [*TEXT, "readable"], shown),
+        to_table("one scene", ["windows", "TFLOP", "seconds of processor time"], spent),
+        f"Seconds are of {costs['machine']}, at a load of {costs['load']}.\n",
+    )
+    return "\n".join(tables)
+
+
+def find_readable(scenes: Sequence[Mapping[str, Tally]]) -> Share:
+    """Returns the share of told attributes that can be read from the shots, rightly shown or not."""
+    read = lambda tally: Tally(tally.readable, tally.asked, tally.asked)
+    clear = [{name: read(tally) for name, tally in scene.items()} for scene in scenes]
+    return measure_share(clear, lambda name: name.startswith("obeys/"))
+
+
+def to_table(name: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """Returns a table in Markdown, a row for each method."""
+    titled = ([METHODS[method].title, *cells] for method, cells in rows.items())
+    lines = [[name, *columns], ["---"] * (len(columns) + 1), *titled]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def read_rows(path: Path) -> list[dict[str, Tally]]:
+    """Returns the tallies of every scene of a file; none where it is not there."""
+    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    return [{name: Tally(*counts) for name, counts in json.loads(text).items()} for text in lines]
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes values into a file, whole or not at all."""
+    with replace_atomically(path) as part:
+        part.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def write_picture(names: Sequence[str], number: int, frames: Path, picture: Path) -> None:
+    """Draws one scene as it was drawn and by every method, a column a shot."""
+    wrap = lambda title: title.replace(" (", "\n(").replace(", ", "\n")
+    rows = {"as drawn": draw_shots(number)}
+    rows |= {wrap(METHODS[name].title): find_middle(name, number, frames) for name in names}
+    text = puppets_picture.describe(draw_scene(SEED, number, DRAWING))
+    with replace_atomically(picture) as part:
+        puppets_picture.draw(rows, text).save(part, format="PNG")
+
+
+def main(argv: Sequence[str]) -> None:
+    task, out, frames = argv[1:], Path(OUT.value), Path(FRAMES.value)
+    names = METHODS_WANTED.value or list(METHODS)
+    make_folder(out)
+    match task:
+        case ["measure"]:
+            for name in names:
+                measure(name, SCENES.value, out, frames)
+        case ["costs"]:
+            write_costs(names, SCENE.value, out)
+        case ["picture"]:
+            write_picture(names, SCENE.value, frames, Path(PICTURE.value))
+        case ["table"]:
+            print(write_tables(out), end="")
+        case _:
+            raise InputError(f"found {task}, expected {TASKS}")
+
+
+if __name__ == "__main__":
+    METHODS_WANTED = flags.DEFINE_multi_enum("method", None, list(METHODS), "One; default: all.")
+    SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes are measured.", lower_bound=1)
+    SCENE = flags.DEFINE_integer("scene", 14, "The scene that is timed or drawn.", lower_bound=0)
+    OUT = flags.DEFINE_string("out", str(RESULTS), "Folder of the results.")
+    FRAMES = flags.DEFINE_string("frames", "runs/baselines", "Folder that keeps sampled frames.")
+    PICTURE = flags.DEFINE_string("picture", "docs/baselines.png", "The picture to draw, a PNG.")
+    run(main, operand=TASKS)
