@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from published_base import shared_base
-from test_tune import EDITS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -46,7 +44,6 @@ MADE = {
         "scenes/checkpoints/2",
         "table/index.html",
         "weights.safetensors",
-        "tuned/weights/lora.safetensors",
     ),
 }
 SHOWN = {"quickstart": 4, "train_on_tpu": 4}
@@ -83,10 +80,6 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(name, tmp_path, monkeyp
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     settings = {"LCT_PYTHON": sys.executable, "LCT_WORK": str(tmp_path), "JAX_PLATFORMS": "cpu"}
     monkeypatch.delenv("XLA_FLAGS")  # one device, as on a machine of a user
-    if name == "train_on_tpu":
-        small = (edit for edit in EDITS if "training.steps" not in edit)
-        flags = " ".join([*small, "--config.training.steps=2", "--until=export"])
-        settings |= {"LCT_BASE": str(shared_base()), "LCT_BASE_FLAGS": flags}
     for variable, value in (settings | SETTINGS[name]).items():
         monkeypatch.setenv(variable, value)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
