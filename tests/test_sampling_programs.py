@@ -161,3 +161,17 @@ def test_whatever_a_script_gives_is_sampled_with_and_shown_as_it_is(tmp_path, mo
     assert np.abs(shown.astype(int) - boat).mean() < 4
     made = json.loads((out / "manifest.json").read_text())["shots"]
     assert 5 in made["6"]["takes"][0]["saw"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["references", "shared_attention", "in_context", "image_to_video"])
+def test_modes_after_other_systems_make_a_film_of_a_script(tmp_path, mode):
+    program, out = arguments(tmp_path, "joint"), tmp_path / "out"
+    script = f"--script={tmp_path}/joint.yaml"
+    check_done(
+        run_program(*program, script, f"--mode={mode}", "--long_prompts=cut", f"--out={out}")
+    )
+    shots = [f"shot_0{number}.mp4" for number in range(1, 5)]
+    assert sorted(path.name for path in (out / "shots").iterdir()) == shots
+    assert json.loads((out / "manifest.json").read_text())["made"]["mode"] == mode
+    assert (out / "scene.mp4").exists() and (out / "storyboard.png").exists()
