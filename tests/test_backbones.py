@@ -52,12 +52,10 @@ VARIANTS = {"skyreels": TINY_SKYREELS} | WITH_LORA
 NETWORKS = FAMILIES | VARIANTS
 
 
-def slow_but(*names: str) -> list[object]:
-    """Returns all networks as parameters of a test, of which those of other names are in the slow tier."""
-    return [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
-
-
-@pytest.fixture(params=slow_but(*FAMILIES), scope="module")
+@pytest.fixture(
+    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)],
+    scope="module",
+)
 def model(request) -> TinyModel:
     """The small network of a family, with random weights everywhere; in the slow tier its variants too."""
     return TinyModel(NETWORKS[request.param])
@@ -190,7 +188,7 @@ def test_eight_devices_give_the_velocity_and_the_gradient_of_one(model, mesh):
     check_near(found.tree, expected.tree)
 
 
-@pytest.mark.parametrize("model", slow_but("mmdit"), indirect=True, scope="module")
+@pytest.mark.slow
 def test_a_cache_spread_over_heads_changes_nothing(model):
     request = make_request(2, given=(0,), network=model.config)
     scene = make_sampling_scene(request, network=model.config)

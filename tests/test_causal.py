@@ -158,6 +158,7 @@ def test_shots_of_one_size_share_one_compiled_program():
     assert (len(calls), run_steps._cache_size() - before) == (1, 1)
 
 
+@pytest.mark.slow
 def test_int8_cache_changes_velocities_by_about_a_hundredth():
     """The error of a velocity, relative to its size, was measured as 0.006."""
     plan, found = PLANS["sliding"], {}

@@ -121,6 +121,7 @@ def spread(tiny, packed, mesh) -> Spread:
         return Spread(inputs, _compile(tiny).lower(*inputs).compile())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["save_attention", "offload", "offload_input"])
 def test_every_remat_policy_gives_the_same_gradient(tiny, packed, expected, policy, monkeypatch):
     # On a CPU nothing would be moved, but one device of it has a memory of that name.
@@ -156,6 +157,7 @@ def test_activations_are_exchanged_and_never_gathered(spread, tiny):
     assert not [shape for _, shape in reduced if {14, 27, 28, 54} & set(shape)]
 
 
+@pytest.mark.slow
 def test_padding_input_has_no_gradient_and_recomputed_blocks_the_same(tiny, packed, expected):
     recomputed = TinyModel(change(TINY, remat="block"))
     index = packed.batch.video.index
@@ -232,6 +234,7 @@ def trained(tiny, packed, mesh) -> tuple[TrainState, StepOutput]:
     return state, metrics
 
 
+@pytest.mark.slow
 def test_train_steps_on_eight_devices_equal_steps_by_hand_on_one(
     tiny, packed, gradient_of, trained
 ):

@@ -38,7 +38,7 @@ def cut(scene: SamplingScene, shots: int) -> SamplingScene:
     return dataclasses.replace(scene, request=request)
 
 
-@pytest.mark.parametrize("cache", ["renoise", "reuse"])
+@pytest.mark.parametrize("cache", ["renoise", pytest.param("reuse", marks=pytest.mark.slow)])
 def test_a_scene_that_grows_has_the_bits_of_the_whole_scene(cache):
     config = dataclasses.replace(CONFIG, steps=2, cache=cache)
     scene = make_sampling_scene(make_request(5, alike=True), config)
@@ -72,6 +72,7 @@ def test_a_longer_scene_does_not_change_a_shot():
         np.testing.assert_array_equal(clean[number], tokens)
 
 
+@pytest.mark.slow
 def test_a_cache_of_recent_entries_is_as_large_as_that_of_sampling_and_makes_again_what_it_freed():
     """The last of 12 shots goes back to the second one, which saw the first; both were freed long before."""
     config = dataclasses.replace(CONFIG, steps=1, window=5, history_shots=4)

@@ -71,11 +71,8 @@ def plain() -> TinyModel:
     return TinyModel(WAN)
 
 
-@pytest.mark.parametrize(
-    "network",
-    [MINE, pytest.param(WAN, marks=pytest.mark.slow)],
-    ids=["on a LoRA", "on all weights"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [MINE, WAN], ids=["on a LoRA", "on all weights"])
 def test_a_stack_is_the_sum_of_its_loras_times_their_weights(network, files, plain):
     opened = open_network(network)
     texts = [f"{files[0]}:0.5", f"{files[1]}:-1.5"]

@@ -127,6 +127,7 @@ def test_samples_have_the_shares_that_are_stated(shares, expected):
         assert (sample.scene is None) == (find_set(sample) >= 2)
 
 
+@pytest.mark.slow
 def test_packed_rows_of_two_sets_hold_the_mix_within_a_percent():
     """The rows of many batches hold 2,000 clips and 500 scenes of five shots, one to one."""
     table = LengthTable.join([make_table([5] * 500), make_table([1] * 2000)])

@@ -66,6 +66,7 @@ def test_another_shots_own_prompt_acts_only_through_its_video(own):
         assert np.abs(before[second] - after[second]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_dense_reference(own):
     packed = pack_scenes(make_rows(), config=OWN)
     found = compute_gradient(own)(own.params, packed.batch, packed.added)
@@ -94,7 +95,8 @@ def test_cached_velocity_equals_full_causal_pass(case):
     compare_with_full_pass(scene, plan_causal(scene.request, CONFIG), make_denoiser(OWN), atol=1e-5)
 
 
-@pytest.mark.parametrize("kept_as", ["model", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept_as", ["model", "int8"])
 def test_cached_scene_equals_uncached(kept_as):
     scene = make_sampling_scene(
         make_request(4), dataclasses.replace(CONFIG, kv_dtype=kept_as), network=OWN

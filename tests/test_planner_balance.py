@@ -36,6 +36,7 @@ def batches(paper) -> list[tuple[Row, ...]]:
     return [paper.batch(number) for number in range(POOLS * paper.config.pool)]
 
 
+@pytest.mark.slow
 def test_rows_of_the_paper_are_filled_and_of_equal_work(paper, batches):
     assert max(len(s.shots) for rows in batches for row in rows for s in row) == 9
     fill = measure_fill(batches, video_tokens=paper.config.video_tokens, cost=paper.cost)

@@ -72,7 +72,7 @@ def test_what_is_written_is_read_bit_for_bit_and_written_again(model, folder, tm
         assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_sixteen_bits_come_back_as_they_were(model, dtype, tmp_path):
     save_published(tmp_path / "one", model.params, SMALL, dtype=dtype)
     wide = load_published(tmp_path / "one", SMALL, place_shapes(SMALL, make_mesh()))

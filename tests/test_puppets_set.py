@@ -140,6 +140,7 @@ def generator() -> Generator:
     return Generator(meta, read, codec=codec, encoder=encoder)
 
 
+@pytest.mark.slow
 def test_a_row_resumes_and_is_not_sampled_again(tmp_path, monkeypatch):
     small = Drawing((2, 2), sizes=((32, 32),), frames=(5,))
     file, row = tmp_path / "x.joint.jsonl", ROWS["joint"]

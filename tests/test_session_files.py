@@ -26,6 +26,7 @@ def reproduce_saved(mode: str, folder: Path) -> dict[int, np.ndarray]:
     return {int(name.removeprefix("shot_")) - 1: latent for name, latent in saved.items()}
 
 
+@pytest.mark.slow
 @both
 def test_a_kept_shot_stays_and_is_given_in_the_saved_script(mode, tmp_path):
     session = make_session(mode, TEXTS[:3])
@@ -86,6 +87,7 @@ def test_a_saved_folder_has_a_manifest_of_the_last_save_alone(mode, tmp_path):
     assert not (tmp_path / MANIFEST).exists()
 
 
+@pytest.mark.slow
 @both
 def test_pictures_of_the_cast_are_seen_by_shots_that_name_them(mode, tmp_path):
     for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):

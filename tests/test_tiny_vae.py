@@ -130,6 +130,7 @@ def test_save_and_load(codec, tmp_path):
         PatchCodec.load(path, channels=6)
 
 
+@pytest.mark.slow
 def test_training_brings_the_loss_down(start):
     """The loss is the absolute error alone, because LPIPS has tests of its own."""
     optimizer = make_optimizer(CONFIG)

@@ -24,7 +24,7 @@ def test_join_orders_tokens_by_device(mesh):
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kernel", ["chunked", "mosaic"])
+@pytest.mark.parametrize("kernel", ["chunked", pytest.param("mosaic", marks=pytest.mark.slow)])
 def test_attention_on_a_mesh_equals_one_device(mesh, kernel, monkeypatch):
     """Every row has two scenes of two shots, with bounds and padding of its own."""
     monkeypatch.setattr(mosaic, "BLOCK", blocks.LANES)

@@ -116,6 +116,7 @@ def test_a_video_in_chunks_equals_the_whole_video(vae):
     assert made.std() > 1e-3
 
 
+@pytest.mark.slow
 def test_sizes_statistics_and_tiles(vae, monkeypatch):
     video = np.random.default_rng(1).integers(0, 256, (1, 16, 32, 3), np.uint8)
     latent = vae.encode(video)

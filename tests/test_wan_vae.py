@@ -42,6 +42,7 @@ def vae() -> WanVAE:
     return WanVAE(CONFIG, draw_tensors())
 
 
+@pytest.mark.slow
 def test_a_video_in_chunks_equals_the_whole_video():
     """The chunks have any lengths: the first one has one frame or more, and others have four and eight.
 
@@ -108,6 +109,7 @@ def test_four_frames_take_six_products_and_not_twelve():
     assert count(x[:, :3]) == 3
 
 
+@pytest.mark.slow
 def test_no_frame_depends_on_later_frames(vae):
     video = draw_video()
     changed = video.copy()
@@ -155,6 +157,7 @@ def test_memory_between_chunks_at_the_published_size():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 126_892_531
 
 
+@pytest.mark.slow
 def test_sharding_over_the_mesh_does_not_change_results(vae):
     latent = np.random.default_rng(3).normal(size=(1, 2, 8, 2)).astype(np.float32)
     alone = vae.decode_floats(latent)
