@@ -36,7 +36,7 @@ from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_measures import measure as measure_share
-from lct_jax.evaluation.puppet_table import BASELINES, ROWS, find_diversity, show, summarize
+from lct_jax.evaluation.puppet_table import ALL_ROWS, find_diversity, show, summarize
 from lct_jax.evaluation.puppets import DRAWING, SEED, describe, sample_shots, write_words
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
@@ -114,7 +114,7 @@ def load(name: str) -> Generator | None:
 
 def sample(method: Method, number: int) -> list[np.ndarray]:
     """Returns the frames of every shot of a scene."""
-    scene, row = draw_scene(SEED, number, DRAWING), (ROWS | BASELINES)[method.row]
+    scene, row = draw_scene(SEED, number, DRAWING), ALL_ROWS[method.row]
     own, animator = load(method.weights), load(method.animator)
     return sample_shots(own, scene, row, guidance=GUIDANCE, animator=animator)
 
@@ -136,7 +136,7 @@ def measure(name: str, scenes: int, out: Path, frames: Path) -> None:
         scene, seen = draw_scene(SEED, number, DRAWING), [read_shot(shot) for shot in shots]
         return judge_scene(scene, seen) | count_values(scene, seen)
 
-    row = (ROWS | BASELINES)[method.row]
+    row = ALL_ROWS[method.row]
     made = describe(load(method.weights), row, GUIDANCE, load(method.animator))
     list(tqdm(iter_scenes(out / f"{name}.jsonl", made, scenes, look), name, total=scenes))
 
@@ -155,7 +155,7 @@ def draw_shots(number: int) -> np.ndarray:
 
 def count(method: Method, number: int) -> dict[str, float]:
     """Returns the windows of a scene, and the TFLOP of all its passes in both rows of guidance."""
-    drawn, row = draw_scene(SEED, number, DRAWING), (ROWS | BASELINES)[method.row]
+    drawn, row = draw_scene(SEED, number, DRAWING), ALL_ROWS[method.row]
     generator, sizes = load(method.weights), dict(zip(("height", "width"), drawn.size, strict=True))
     with tempfile.TemporaryDirectory() as folder:
         script = write_words(drawn, row, Path(folder))

@@ -52,8 +52,8 @@ ROWS = {
     "causal_last_two": Row("causal", {"history_shots": 2}),
     "causal_relevant_two": Row("causal", {"history_shots": 2, "history": "relevant"}),
 }
-# The systems that the paper compares itself with (docs/baselines.md), and their floor: every shot apart.
-BASELINES = {
+# Beside them the systems that the paper compares itself with (docs/baselines.md), and their floor: every shot apart.
+ALL_ROWS = ROWS | {
     "references": Row("references"),
     "apart": Row("autoregressive", {"window": 1}, apart=True),
     "image_to_video": Row("image_to_video"),

@@ -35,7 +35,7 @@ from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
-from lct_jax.evaluation.puppet_table import BASELINES, ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.puppet_table import ALL_ROWS, ROWS, Row, summarize, to_markdown
 from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
@@ -181,12 +181,11 @@ def write_table(folder: Path) -> str:
 
 def choose_rows(text: str, *, causal: bool) -> list[str]:
     """Returns the names of rows; raises InputError for an unknown row, or one that the weights cannot be sampled by."""
-    known = ROWS | BASELINES
-    fitting = [name for name, row in known.items() if causal or not MODES[row.mode].causal]
+    fitting = [name for name, row in ALL_ROWS.items() if causal or not MODES[row.mode].causal]
     names = [n for n in fitting if n in ROWS] if text == "all" else text.split(",")
     for name in names:
-        if name not in known:
-            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(known)}")
+        if name not in ALL_ROWS:
+            raise InputError(f"--rows: found {name!r}, expected some of {', '.join(ALL_ROWS)}")
         if name not in fitting:
             raise InputError(f"--rows: found {name!r}, expected weights of context 'causal' for it")
     return names
@@ -204,7 +203,7 @@ def main(argv: Sequence[str]) -> None:
         animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     make_folder(out)
     for name in names:
-        label, row = f"{NAME.value or generator.config.name}.{name}", (ROWS | BASELINES)[name]
+        label, row = f"{NAME.value or generator.config.name}.{name}", ALL_ROWS[name]
         how = {"guidance": GUIDANCE.value, "animator": animator, "drawing": lengthen(SHOTS.value)}
         rows = evaluate_row(generator, row, SCENES.value, out / f"{label}.jsonl", **how)
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
