@@ -97,8 +97,8 @@ class Director:
             self._words.get(word, lambda _: self._shoot(line.strip()))(rest.strip())
         except (InputError, OSError) as error:
             # Where the disk is full, what could not be written is written after the next line.
-            line, _ = describe(error)
-            self.say(line)
+            said, _ = describe(error)
+            self.say(said)
         except StoppedAtOnce:
             raise
         except KeyboardInterrupt:

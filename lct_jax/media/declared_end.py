@@ -16,9 +16,8 @@ _FLV = b"FLV\x01"
 _ASF, _ASF_DATA = (
     bytes.fromhex(f"{start}b2758e66cf11a6d900aa0062ce6c") for start in ("3026", "3626")
 )
-_MXF = bytes.fromhex(
-    "060e2b34020501010d01020101"
-)  # a partition pack, of whatever kind [SMPTE ST 377-1]
+# A partition pack, of whatever kind [SMPTE ST 377-1].
+_MXF = bytes.fromhex("060e2b34020501010d01020101")
 # Boxes of ISO/IEC 14496-12 that a video begins with, and those without which frames are missing.
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 _NEEDED = (b"moov", b"mdat", b"moof")
