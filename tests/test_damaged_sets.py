@@ -132,7 +132,9 @@ def test_a_changed_bit_of_a_table_is_refused(folder, name):
 def test_names_that_are_damaged_are_refused(folder, content):
     path = folder / "shards" / "all" / "shard.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="shard.json: cannot be read .*: the preparation did not"):
+    with pytest.raises(
+        InputError, match=r"shard\.json: cannot be read .*: the preparation did not"
+    ):
         list(find_problems(PreparedSet(folder)))
 
 
