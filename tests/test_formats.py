@@ -170,7 +170,25 @@ def test_names_of_entitybench_become_ids():
     )
     assert notes == (
         "story_name: has no place in a script",
-        "entity_descriptions, entity_schedule: 1 objects have no place in a script",
+        "entity_descriptions, entity_schedule: objects (the sack) have no place in a script",
+    )
+
+
+def test_what_a_story_leaves_out_or_writes_in_another_way_is_read():
+    story = {
+        "story_overview": None,
+        "scenes": [{"scene_num": 1, "video_prompts": ["Ana digs.", "Rain."], "cut": [1, "False"]}],
+        "entity_descriptions": {"Character 1": {"name": "Ana", "description": None, "age": 3}},
+        "entity_schedule": {"1:1": {"characters": ["Ana", "Zoe"], "weather": "dry"}},
+    }
+    script, notes = read_story(story)
+    assert script.prompt == GlobalPrompt({"1": "Somebody."}, "", "")
+    assert script.shots == (ShotPrompt("Character 1 digs."), ShotPrompt("Rain.", cut=False))
+    assert notes == (
+        "entity_descriptions[].age: has no place in a script",
+        "entity_schedule[].weather: has no place in a script",
+        "entity_schedule: 'Zoe' is in no entity_descriptions",
+        "Character 1: is described nowhere",
     )
 
 
@@ -246,6 +264,47 @@ def test_conditions_are_named_where_they_have_no_place():
             read_story,
             {"scenes": [{"video_prompts": ["A.", "B."], "cut": [True]}]},
             "scenes[0].cut: found [True], expected one for each of the prompts",
+        ),
+        (
+            read_holocine,
+            {**HOLOCINE, "num_frames": "97"},
+            "arguments: num_frames: found '97', expected a whole number",
+        ),
+        (read_holocine, {**HOLOCINE, "shot_cut_frames": 5}, "shot_cut_frames: found 5, expected"),
+        (read_holocine, {**HOLOCINE, "seed": "abc"}, "arguments: seed: found 'abc', expected a wh"),
+        (read_shots, {"global_caption": 3, "shot1": "A."}, "captions: global_caption: found 3, ex"),
+        (
+            read_story,
+            {**STORYMEM, "story_overview": ["A."]},
+            "story: story_overview: found a list [...], expected text",
+        ),
+        (
+            read_story,
+            {"scenes": [{"video_prompts": ["A."], "cut": ["maybe"]}]},
+            "scenes[0]: cut[0]: found 'maybe', expected true or false",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_descriptions": {"Character 1": {"label": "x"}}},
+            "story: entity_descriptions.Character 1: key 'name' is missing",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_descriptions": ["Ana"]},
+            "story: entity_descriptions: found a list [...], expected an object {...}",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_schedule": {"1:1": {"places": "the mill"}}},
+            "story: entity_schedule.1:1.places: found 'the mill', expected a list [...]",
+        ),
+        (
+            read_story,
+            {
+                **STORYMEM,
+                "entity_descriptions": {"Gen_A b": {"name": "A"}, "Gen_A_b": {"name": "B"}},
+            },
+            "'Gen_A b', 'Gen_A_b' are not all different as names and as IDs",
         ),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
