@@ -234,6 +234,22 @@ def test_what_is_read_is_a_script_that_loads(tmp_path: Path, script):
     assert load_script(tmp_path / "a.yaml") == script
 
 
+def test_what_an_export_loses_is_named_and_texts_end_before_others_begin():
+    shots = (ShotPrompt("Character 1 waits.", frames=9), ShotPrompt("\u96e8."))
+    cast = {"1": "A baker", "2": "Nobody names her."}
+    script = Script(GlobalPrompt(cast, "A quay", ""), shots)
+    files, notes = write_holocine(script, "x")
+    assert (
+        "[character1] is a baker. [character2] is nobody names her. A quay. This" in files["x.json"]
+    )
+    assert "\u96e8" in files["x.json"]
+    assert notes == ("frames: of shots 1: has no place in HoloCine",)
+    assert write_story(script, "x", layout="storymem").notes == (
+        "frames: of shots 1: has no place in storymem",
+        "characters: Character 2, whom no shot names: has no place in storymem",
+    )
+
+
 def test_conditions_are_named_where_they_have_no_place():
     shots = (ShotPrompt("A face.", given=Condition("a.png")), ShotPrompt("A gull.", seed=3))
     script = Script(None, shots, sampler={"guidance": 4.0})

@@ -23,6 +23,7 @@ from lct_jax.directing.formats.values import (
     check_fields,
     check_texts,
     describe_missing,
+    end_sentence,
     fit_lengths,
     name_unread,
     name_unwritten,
@@ -96,26 +97,29 @@ def write_holocine(script: Script, name: str) -> Exported:
         r"\bCharacter (\w+)", lambda m: f"[character{numbers.get(m[1], m[1])}]", text
     )
     cast = [
-        f"[character{numbers[own]}] is {text[:1].lower()}{text[1:]}"
+        f"[character{numbers[own]}] is {end_sentence(f'{text[:1].lower()}{text[1:]}')}"
         for own, text in prompt.characters.items()
     ]
     count = f"This scene contains {len(script.shots)} shots."
-    parts = [*cast, prompt.environment, prompt.story, count]
-    caption = " ".join(part for part in map(tag, parts) if part)
+    parts = [*cast, *(end_sentence(x) for x in (prompt.environment, prompt.story) if x), count]
+    caption = " ".join(map(tag, parts))
     texts = " [shot cut] ".join(tag(shot.text) for shot in script.shots)
     values: dict[str, Any] = {
         "prompt": f"[global caption] {caption} [per shot caption] {texts}",
         **_write_lengths(script),
     }
     values |= {key: script.sampler[own] for key, own in _SETTINGS.items() if own in script.sampler}
-    written = {"frames", *(f"sampler.{own}" for own in _SETTINGS.values())}
+    written = {f"sampler.{own}" for own in _SETTINGS.values()}
+    # Frames are those of one video, so that they are written for all shots or for none.
+    written |= {"frames"} if "num_frames" in values else set()
     notes = name_unwritten(script, written=written, layout="HoloCine")
     notes += [
         f"characters: Character {own} is [character{number}]"
         for own, number in numbers.items()
         if own != number
     ]
-    return Exported({f"{name}.json": json.dumps(values, indent=1) + "\n"}, tuple(notes))
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return Exported({f"{name}.json": text}, tuple(notes))
 
 
 def _read_prompt(fields: Arguments) -> tuple[str, list[str]]:

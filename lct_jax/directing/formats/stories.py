@@ -25,6 +25,7 @@ from lct_jax.directing.formats.values import (
     check_texts,
     describe_cast,
     describe_missing,
+    end_sentence,
     name_unread,
     name_unwritten,
 )
@@ -107,7 +108,7 @@ def read_story(values: Any) -> Imported:
     notes += describe_missing(characters, [story, *(shot.text for shot in shots), *everybody])
     prompt = GlobalPrompt(
         characters=characters,
-        environment=" ".join(f"{x.name}: {_end(x.description)}" for x in places),
+        environment=" ".join(f"{x.name}: {end_sentence(x.description)}" for x in places),
         story=story,
     )
     return Imported(Script(prompt, tuple(shots)), tuple(dict.fromkeys(notes)))
@@ -141,6 +142,13 @@ def write_story(script: Script, name: str, *, layout: str) -> Exported:
     if detailed:
         values |= _write_entities(prompt, groups)
     notes = name_unwritten(script, written={"cut", "place"}, layout=layout)
+    named = {name for shot in script.shots for name in find_characters(shot.text)}
+    if not detailed:
+        notes += [
+            f"characters: Character {own}, whom no shot names: has no place in {layout}"
+            for own in prompt.characters
+            if own not in named
+        ]
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     return Exported({f"{name}.json": text}, tuple(notes))
 
@@ -252,7 +260,3 @@ def _write_entities(prompt: GlobalPrompt, groups: Sequence[Sequence[ShotPrompt]]
         "_num_shots": sum(map(len, groups)),
         "_name_map": names,
     }
-
-
-def _end(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."

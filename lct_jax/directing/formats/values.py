@@ -134,3 +134,8 @@ def describe_cast(script: Script, text: str) -> list[str]:
     """Returns "Character ID: description" for each character whom a text names."""
     cast = {} if script.prompt is None else script.prompt.characters
     return [f"Character {name}: {cast[name]}" for name in find_characters(text) if name in cast]
+
+
+def end_sentence(text: str) -> str:
+    """Returns a text with a full stop, where it has no sign at its end."""
+    return text if text.endswith((".", "!", "?", "。", "！", "？")) else f"{text}."
