@@ -26,8 +26,8 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     is left of the tokens is skipped. A history that the script names is taken as it is, with pictures of what it names.
 
     Raises:
-        InputError: a history that the script names does not fit the window; or a shot is to be made that goes on, without
-            a cut, from one that is too large for `history_tokens` or is sampled later.
+        InputError: a history that the script names does not fit the window; or a shot is to be made that goes on,
+            without a cut, from one that is too large for `history_tokens` or is sampled later.
     """
     if request.shots[shot].links.picture_of:
         return ()
