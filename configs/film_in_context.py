@@ -1,7 +1,7 @@
 r"""Trains In-Context LoRA on the film example: pictures of three panels with one caption, on the single-shot base.
 
-It is `puppets_in_context.py` for the film, with the steps and the video tokens of `film_tiny.py`, so that both have the
-same budget (docs/baselines.md):
+It is `puppets_in_context.py` for the film, with as many steps as `film_tiny.py` and as many tokens a step, those of
+text among them, so that both have the same budget (docs/baselines.md):
 
     python -m lct_jax.data.prepare --scenes=examples/big_buck_bunny/scenes.json --panels \
         --config=configs/film_in_context.py --out=runs/film_panels
@@ -34,9 +34,10 @@ def get_config():
             compute=film_tiny.COMPUTE,
             flow=film_tiny.FLOW,
             lora=LoraConfig(rank=16, base_dtype="float32"),
-            # A row has room for one picture of 135 tokens; 16 of them are about the tokens of a step of `film_tiny.py`.
+            # A row has room for one picture, of 135 video tokens and its caption; eight of them are about the tokens
+            # that pass through the network in a step of `film_tiny.py`.
             data=DataConfig(
-                rows=16,
+                rows=8,
                 video_tokens=136,
                 text_tokens=272,
                 groups=2,
@@ -44,7 +45,7 @@ def get_config():
                 single_weight=1.0,
                 singles_from_scenes=True,
                 drop_text=0.05,
-                pool=8,
+                pool=16,
             ),
             training=TrainingConfig(
                 steps=240,

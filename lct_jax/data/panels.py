@@ -64,7 +64,9 @@ def keep_panels(scenes: Path, folder: Path, config: Config) -> None:
     panel = dataclasses.replace(prepare, height=prepare.height // PANELS)
     source = open_source(scenes, dataclasses.replace(config, prepare=panel))
     (height, width), error = source.size()
-    name = f"panels-{hash_of(VERSION, source.content, height, width, prepare.fps, prepare.max_frames)}"
+    name = (
+        f"panels-{hash_of(VERSION, source.content, height, width, prepare.fps, prepare.max_frames)}"
+    )
     shard = folder / "shards" / name
     whole = shard.is_dir() and find_damage(shard) is None
     if whole and (folder / CARD_FILE).exists():
