@@ -139,6 +139,15 @@ def test_results_of_stages_that_were_damaged_are_made_again(videos, given, tmp_p
     assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
 
 
+def test_a_folder_of_videos_that_was_moved_is_prepared_already(videos, given, tmp_path):
+    prepare_videos(videos, tmp_path / "set", given, runner=run_here)
+    shards = read_set(tmp_path / "set" / "shards")
+    moved = videos.rename(tmp_path / "elsewhere")
+    report = prepare_videos(moved, tmp_path / "set", given, runner=run_here)
+    assert [row.outcome for row in report.rows] == ["prepared"] * 2
+    assert read_set(tmp_path / "set" / "shards") == shards
+
+
 def test_an_unexpected_error_is_reported_in_the_row_of_its_film(
     videos, given, tmp_path, monkeypatch
 ):
