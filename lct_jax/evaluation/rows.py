@@ -29,6 +29,7 @@ class Row:
     apart: bool = False
 
 
+FILMED = "as filmed"  # the title of the film's own row, which is not sampled
 ROWS = {
     "single_before": Row("single shot, before", "base", "joint", alone=True),
     "single_after": Row("single shot, after", "checkpoint", "joint", alone=True),
