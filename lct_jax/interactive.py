@@ -24,6 +24,7 @@ import lct_jax
 from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.save_script import to_plain
+from lct_jax.directing.script_fields import check_frames
 from lct_jax.directing.yaml_text import write_yaml
 from lct_jax.errors import InputError, describe, make_folder
 from lct_jax.sampled_scene import FinishedShot
@@ -154,22 +155,23 @@ class Director:
 
     def _describe(self, rest: str) -> None:
         name, _, text = rest.partition(" ")
-        self.session.describe(characters={name: text})
-        self.show()
+        self._set_scene(characters={name: text})
 
-    def _set_scene(self, **texts: str) -> None:
-        self.session.describe(**texts)
+    def _set_scene(self, **changes: Any) -> None:
+        self.session.describe(**changes)
         self.show()
 
     def _choose_history(self, rest: str) -> None:
-        numbers = rest.replace(",", " ").split()
-        self._history = tuple(_read_number(n, "history", needed=True) for n in numbers) or None
+        words = rest.replace(",", " ").split()
+        numbers = [_read_number(word, "history", needed=True) for word in words]
+        self._history = tuple(self.session.find_shot(number) + 1 for number in numbers) or None
 
     def _choose_seed(self, rest: str) -> None:
         self._seed = _read_number(rest, "seed")
 
     def _choose_frames(self, rest: str) -> None:
-        self._frames = _read_number(rest, "frames")
+        number = _read_number(rest, "frames")
+        self._frames = None if number is None else check_frames(number)
 
     def _save(self, rest: str) -> None:
         for path in self.session.save(rest or self.out):
@@ -280,12 +282,8 @@ if __name__ == "__main__":
     # The flags are not defined at the top, because a test that imports this would have them too.
     CHECKPOINT = define_path("checkpoint", "Run folder, weights or published base.", required=True)
     CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
-    ENCODER = define_path(
-        "encoder", "Folder of the text encoder, where it was moved after training."
-    )
-    SCRIPT = define_path(
-        "script", "Script to begin with (YAML or JSON); its shots are sampled first."
-    )
+    ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved.")
+    SCRIPT = define_path("script", "Script to begin with; its shots are sampled first.")
     OUT = define_path("out", "Folder to write to; default: a new one, runs/session.")
     MODE = flags.DEFINE_enum(
         "mode",

@@ -51,6 +51,12 @@ def test_a_stream_that_goes_wrong_is_named(tmp_path, bad, said):
     assert said in str(caught.value)
 
 
+def test_a_stream_that_nobody_asked_for_is_read(tmp_path):
+    with serve_chat([stream(*GOOD)]) as server:
+        assert make_chat(server.url, tmp_path).ask(ASKED, count) == 3
+    assert "stream" not in server.asked[0]
+
+
 def test_endpoints_without_streaming_or_usage_of_streams_are_read(tmp_path):
     heard: list[str] = []
     refusing = unless(

@@ -104,14 +104,29 @@ def test_scripts_are_converted_there_and_back(tmp_path):
     assert found.stderr == "error: --out: found a file for 2 scripts, expected a folder\n"
 
 
-def test_a_file_of_no_known_layout_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            b'{"scene": 1}',
+            "found keys ['scene'], expected one of format, prompt, shot_captions, global_caption or"
+            " scenes",
+        ),
+        (b"[1]", "top level: found a list [...], expected an object {...}"),
+        (b'{"shot_captions": ["\xe9"]}', "not UTF-8 text (byte 20)"),
+        (
+            b'{"shot_captions": ["Rain."], "height": -3, "width": 8}',
+            "as a script: sampler.height: found -3, expected a number above 0",
+        ),
+    ],
+    ids=["keys", "list", "latin-1", "no script"],
+)
+def test_a_file_of_no_known_layout_is_one_line(tmp_path, data, said):
     path = tmp_path / "a.json"
-    path.write_text('{"scene": 1}')
+    path.write_bytes(data)
     found = run("lct_jax.directing.convert", f"--script={path}", f"--out={tmp_path / 'b.yaml'}")
-    assert found.stderr == (
-        f"error: {path}: found keys ['scene'], expected one of format, prompt, shot_captions, "
-        "global_caption or scenes\n"
-    )
+    assert found.stderr == f"error: {path}: {said}\n"
+    assert not (tmp_path / "b.yaml").exists()
 
 
 def test_remarks_are_printed_a_line_each():

@@ -55,6 +55,39 @@ towards Character 1.
 Shall I write more?"""
 
 
+# The layout of the paper as models write it: letters and numbers before every line, brackets, and no blank lines.
+LETTERED = """\
+A. Global Prompt
+A.1 Characters
+Character [1]: A woman in a red coat.
+Character [2]: A boy in a yellow cap.
+A.2 Environment
+A harbour at dawn.
+A.3 Storyline
+Character [1] teaches Character [2] to fish.
+B. Shot List
+B.1 Shot 1: Wide shot: Character [1] walks onto the pier.
+B.2 Shot 2: Close-up: Character [2] lifts a rod towards Character [1]."""
+NUMBERED = """\
+1) Characters:
+1. Character 1: A woman in a red coat.
+2. Character 2: A boy in a yellow cap.
+2) Environment: A harbour at dawn.
+3) Story overview: Character 1 teaches Character 2 to fish.
+4) Shots:
+1. Shot 1 - Wide shot: Character 1 walks onto the pier.
+2. Shot 2 - Close-up: Character 2 lifts a rod towards Character 1."""
+BRACKETED = """\
+[Characters]
+[Character 1]: A woman in a red coat.
+[Character 2]: A boy in a yellow cap.
+[Environment] A harbour at dawn.
+[Story] [Character 1] teaches [Character 2] to fish.
+[Shots]
+[Shot 1] Wide shot: [Character 1] walks onto the pier.
+[Shot 2] Close-up: [Character 2] lifts a rod towards [Character 1]."""
+
+
 def change(**changes: Any) -> dict[str, Any]:
     return {**GOOD, **changes}
 
@@ -100,8 +133,17 @@ def test_the_same_idea_may_become_another_script():
         answer(change(characters=list(GOOD["characters"].values()))),
         answer(change(characters={f"Character {n}": x for n, x in GOOD["characters"].items()})),
         answer(change(shots=[shot["prompt"] for shot in GOOD["shots"]])),
+        answer(change(characters=[{"id": n, "look": x} for n, x in GOOD["characters"].items()])),
+        answer(change(characters={n: {"look": x} for n, x in GOOD["characters"].items()})),
+        answer(change(shots={f"Shot {n}": x for n, x in enumerate(GOOD["shots"], start=1)})),
+        answer(change(shots=[{"shot": n, **x} for n, x in enumerate(GOOD["shots"], start=1)])),
+        answer(json.loads(json.dumps(GOOD).replace("Character 1", "Character [1]"))),
+        answer({"script": GOOD}),
         message(content=json.dumps(GOOD, indent=1).replace("at dawn", "\n at dawn")),
         message(content=PROSE),
+        message(content=LETTERED),
+        message(content=NUMBERED),
+        message(content=BRACKETED),
         message(content=f"<think>\nShot 1. A pier.\n</think>\n{PROSE}"),
         unless(lambda asked: "response_format" in asked, status(400, "no"), message(content=PROSE)),
     ],
@@ -123,6 +165,8 @@ def test_the_same_script_in_other_forms(good):
         (shot("[SHOT CUT] Character 2 waves."), "answer: shots[1].prompt: found the tag"),
         (change(environment="Where Character 4 lives."), "answer: environment: mentions 'Char"),
         (change(characters={"1": "The sister of Character 9."}), "characters.1: mentions 'Char"),
+        (change(shots={"1": GOOD["shots"][0], "3": GOOD["shots"][1]}), "shots: found an object"),
+        (change(shots=[GOOD["shots"][0], {"shot": "Rain."}]), "shots[1]: unknown key 'shot'"),
         (change(mood="calm"), "answer: top level: unknown key 'mood'"),
         ("I would love to!", "found no JSON object, and no lines that begin with Shot 1"),
         (PROSE.replace("Shot 2", "Shot 3"), "found Shot 3, expected Shot 2"),

@@ -143,66 +143,6 @@ ENTITYBENCH: dict[str, Any] = {
 }
 
 
-def test_a_story_of_storymem_is_read():
-    script, notes = read_story(STORYMEM)
-    assert script.prompt == GlobalPrompt({}, "", "A baker feeds a girl.")
-    assert [(shot.text, shot.cut, shot.place) for shot in script.shots] == [
-        ("A baker opens the oven.", True, "scene 1"),
-        ("He turns.", False, "scene 1"),
-        ("A girl eats.", True, "scene 2"),
-    ]
-    assert notes == (
-        "story_name: has no place in a script",
-        "scenes[].first_frame_prompt: has no place in a script",
-    )
-
-
-def test_names_of_entitybench_become_ids():
-    script, notes = read_story(ENTITYBENCH)
-    assert script.prompt == GlobalPrompt(
-        {"1": "A tall woman.", "Gen_Lima": "An old woman."},
-        "The Mill: A stone mill.",
-        "Character Gen_Lima visits Character 1 at The Mill.",
-    )
-    assert script.shots == (
-        ShotPrompt("Character 1 waits in The Mill.", place="The Mill", refers=("Gen_Lima",)),
-        ShotPrompt("Character Gen_Lima nods to Character 1's dog.", cut=False),
-    )
-    assert notes == (
-        "story_name: has no place in a script",
-        "entity_descriptions, entity_schedule: 1 objects have no place in a script",
-    )
-
-
-def test_a_script_is_written_as_a_story():
-    files, notes = write_story(SCRIPT, "bread", layout="storymem")
-    story = json.loads(files["bread.json"])
-    assert [(scene["scene_num"], scene["cut"]) for scene in story["scenes"]] == [
-        (1, [True, False]),
-        (2, [True]),
-    ]
-    assert story["scenes"][1]["video_prompts"] == [
-        "Character 2: A girl with a blue scarf.\nEnvironment: A bakery before dawn.\n\n"
-        "Character 2 eats a roll."
-    ]
-    assert notes == ("frames: of shots 1, 2, 3: has no place in storymem",)
-
-
-def test_a_script_survives_entitybench():
-    files, _ = write_story(SCRIPT, "bread", layout="entitybench")
-    story = json.loads(files["bread.json"])
-    assert story["entity_schedule"]["1:2"] == {
-        "characters": ["Character 1", "Character 2"],
-        "places": ["oven"],
-        "objects": [],
-    }
-    again, _ = read_story(story)
-    assert again.prompt.characters == CAST
-    assert again.prompt.story == SCRIPT.prompt.story
-    shown = lambda script: [(shot.text, shot.cut, shot.place) for shot in script.shots]
-    assert shown(again) == shown(SCRIPT)
-
-
 # ---- all of them -----------------------------------------------------------------------------------
 
 
@@ -214,6 +154,22 @@ def test_a_script_survives_entitybench():
 def test_what_is_read_is_a_script_that_loads(tmp_path: Path, script):
     save_script(tmp_path / "a.yaml", script)
     assert load_script(tmp_path / "a.yaml") == script
+
+
+def test_what_an_export_loses_is_named_and_texts_end_before_others_begin():
+    shots = (ShotPrompt("Character 1 waits.", frames=9), ShotPrompt("\u96e8."))
+    cast = {"1": "A baker", "2": "Nobody names her."}
+    script = Script(GlobalPrompt(cast, "A quay", ""), shots)
+    files, notes = write_holocine(script, "x")
+    assert (
+        "[character1] is a baker. [character2] is nobody names her. A quay. This" in files["x.json"]
+    )
+    assert "\u96e8" in files["x.json"]
+    assert notes == ("frames: of shots 1: has no place in HoloCine",)
+    assert write_story(script, "x", layout="storymem").notes == (
+        "frames: of shots 1: has no place in storymem",
+        "characters: Character 2, whom no shot names: has no place in storymem",
+    )
 
 
 def test_conditions_are_named_where_they_have_no_place():
@@ -246,6 +202,47 @@ def test_conditions_are_named_where_they_have_no_place():
             read_story,
             {"scenes": [{"video_prompts": ["A.", "B."], "cut": [True]}]},
             "scenes[0].cut: found [True], expected one for each of the prompts",
+        ),
+        (
+            read_holocine,
+            {**HOLOCINE, "num_frames": "97"},
+            "arguments: num_frames: found '97', expected a whole number",
+        ),
+        (read_holocine, {**HOLOCINE, "shot_cut_frames": 5}, "shot_cut_frames: found 5, expected"),
+        (read_holocine, {**HOLOCINE, "seed": "abc"}, "arguments: seed: found 'abc', expected a wh"),
+        (read_shots, {"global_caption": 3, "shot1": "A."}, "captions: global_caption: found 3, ex"),
+        (
+            read_story,
+            {**STORYMEM, "story_overview": ["A."]},
+            "story: story_overview: found a list [...], expected text",
+        ),
+        (
+            read_story,
+            {"scenes": [{"video_prompts": ["A."], "cut": ["maybe"]}]},
+            "scenes[0]: cut[0]: found 'maybe', expected true or false",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_descriptions": {"Character 1": {"label": "x"}}},
+            "story: entity_descriptions.Character 1: key 'name' is missing",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_descriptions": ["Ana"]},
+            "story: entity_descriptions: found a list [...], expected an object {...}",
+        ),
+        (
+            read_story,
+            {**STORYMEM, "entity_schedule": {"1:1": {"places": "the mill"}}},
+            "story: entity_schedule.1:1.places: found 'the mill', expected a list [...]",
+        ),
+        (
+            read_story,
+            {
+                **STORYMEM,
+                "entity_descriptions": {"Gen_A b": {"name": "A"}, "Gen_A_b": {"name": "B"}},
+            },
+            "'Gen_A b', 'Gen_A_b' are not all different as names and as IDs",
         ),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",

@@ -87,6 +87,8 @@ def test_what_was_done_and_the_words_are_shown(tmp_path):
         ("redo", "error: found no shots, expected the number of a shot"),
         ("edit one A quay.", "error: edit N TEXT: found 'one', expected a number"),
         ("history one", "error: history: found 'one', expected a number"),
+        ("history 1", "error: found no shots, expected the number of a shot"),
+        ("frames 6", "error: found 6, expected 4n+1 frames: 5 or 9"),
         ("seed -1", "error: seed: found '-1', expected a number"),
         ("given 'a.png A wall.", "error: given: expected FILE TEXT, a name with spaces in quotes"),
         ("undo", "error: undo: nothing was done"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from test_conditions import FoldingCodec, make_script, read
@@ -42,6 +45,51 @@ def test_the_film_has_what_is_shown_and_no_frame_twice(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert page.count("not in the film") == 1
     assert "generated · 9 frames, 0.8 s · not in the film" in page
+
+
+def write_page(word: str) -> str:
+    """Returns a page of two shots on which a word stands wherever a text of the script does."""
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    shots = [
+        PageShot(
+            StoryboardRow(frames, prompt=text, label="generated", cut=True, fps=8.0), b"", (1,)
+        )
+        for text in (word, "\u0634\u0645\u0633 <b>")
+    ]
+    prompt = GlobalPrompt({"Tom": word, word: "A hat."}, environment=word, story=word)
+    return make_page(word, shots, b"", prompt=prompt, credit=word)
+
+
+def test_texts_of_a_page_run_in_their_own_direction():
+    page = write_page("hut")
+    assert '<p class="prompt" dir="auto">\u0634\u0645\u0633 &lt;b&gt;</p>' in page
+    assert '<dt>Environment</dt><dd dir="auto">hut</dd>' in page
+
+
+@pytest.mark.programs
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_page_is_no_wider_than_a_phone(tmp_path):
+    """A frame of 390 pixels stands for the phone, since a window of the browser cannot be so narrow."""
+    (tmp_path / "index.html").write_text(write_page("unbroken" * 30), encoding="utf-8")
+    (tmp_path / "phone.html").write_text(
+        '<iframe id="phone" width="390" height="900" src="index.html"></iframe><script>onload = () => '
+        "document.title = `${phone.contentDocument.documentElement.scrollWidth} wide`</script>"
+    )
+    shown = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *(
+                "--hide-scrollbars",
+                "--allow-file-access-from-files",
+                f"--user-data-dir={tmp_path / 'user'}",
+            ),
+            (tmp_path / "phone.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    assert "<title>390 wide</title>" in shown
 
 
 def test_a_shot_goes_on_from_what_is_shown_before_it() -> None:

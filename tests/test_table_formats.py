@@ -13,6 +13,7 @@ from lct_jax.directing.formats import (
 )
 from lct_jax.directing.prompts import ShotPrompt
 from lct_jax.directing.script import Script
+from lct_jax.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,36 @@ def test_a_table_of_several_scenes_names_files_from_a_folder_above(tmp_path):
     assert [texts_of(script) for script, _ in found] == [["a.", "A gull."], ["b.", "A gull."]]
     assert lengths_of(found[0].script) == [57, 21]
     assert found[0].notes == (
-        f"{table}: line 2: video_path: has no place in a script",
-        "video_path: has no place in a script",
-        "global_caption: is one text, and stands whole in the environment",
-        "frames: shots of 56, 21 frames last 57, 21, which are 4n + 1 here",
+        "line 2: video_path: has no place in a script",
+        "line 2: global_caption: is one text, and stands whole in the environment",
+        "line 2: frames: shots of 56, 21 frames last 57, 21, which are 4n + 1 here",
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("", "found no row, expected one a scene"),
+        ("gone.json,", "line 2: 'gone.json': no such file, from here or from the folders"),
+        (" ", "line 2: ' ': no such file"),
+        ("a.csv,", "line 2: Expecting value"),
+        ("b.json,", "b.json: not UTF-8 text (byte 20)"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path, rows, said):
+    table = tmp_path / "a.csv"
+    table.write_text(f"json_path,frame_number\n{rows}")
+    (tmp_path / "b.json").write_bytes(b'{"global_caption": "\xe9"}')
+    with pytest.raises(InputError) as caught:
+        list(read_table(table))
+    assert str(caught.value).startswith(f"{table}: ") and said in str(caught.value)
+
+
+def test_more_columns_than_a_table_has_are_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"shot1": "A gull."}')
+    (tmp_path / "a.csv").write_text("json_path,frame_number\na.json,,x,y\n")
+    ((_, notes),) = read_table(tmp_path / "a.csv")
+    assert notes == ("line 2: more columns than the table: has no place in a script",)
 
 
 def test_shots_without_a_length_get_one_in_a_table():

@@ -78,9 +78,10 @@ class Transport:
                 ) as response,
             ):
                 streamed = "text/event-stream" in response.headers.get("Content-Type", "")
-                if hear is not None and streamed and response.is_success:
-                    events = _within_size(httpx2.EventSource(response))
-                    return read_stream(events, hear, hide=self._endpoint.hide_secrets_in)
+                if streamed and response.is_success:
+                    # Some servers stream whatever they are asked.
+                    events, hide = httpx2.EventSource(response), self._endpoint.hide_secrets_in
+                    return read_stream(_within_size(events), hear or _ignore, hide=hide)
                 data = b"".join(_within_size(response.iter_bytes()))
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise PassingError(
@@ -144,6 +145,10 @@ class Transport:
             if hidden != str(error):
                 raise ChatError(f"{type(error).__name__}: {hidden}") from None
             raise
+
+
+def _ignore(_text: str) -> None:
+    """Takes a piece of an answer that nobody waits for."""
 
 
 @cache

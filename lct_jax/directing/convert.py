@@ -19,7 +19,7 @@ from typing import Any
 from absl import flags
 
 from lct_jax.cli import define_path, run
-from lct_jax.directing.field_reader import YAML_SUFFIXES
+from lct_jax.directing.field_reader import YAML_SUFFIXES, Source, open_source
 from lct_jax.directing.formats import (
     STORIES,
     TABLES,
@@ -33,8 +33,9 @@ from lct_jax.directing.formats import (
     write_story,
     write_table,
 )
-from lct_jax.directing.save_script import save_script
-from lct_jax.directing.script import Script, load_script
+from lct_jax.directing.formats.values import check_object
+from lct_jax.directing.save_script import save_script, to_plain
+from lct_jax.directing.script import Script, load_script, read_script
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import replace_atomically
 
@@ -67,20 +68,19 @@ def main(argv: Sequence[str]) -> None:
 def read_any(path: Path) -> Iterator[Imported]:
     """Yields the scripts in a file of any layout; raises InputError where it has none of them."""
     if path.suffix.lower() == ".csv":
-        yield from read_table(_check(path))
+        yield from (_check_script(imported, path) for imported in read_table(path))
         return
     if path.suffix.lower() in YAML_SUFFIXES:
         yield Imported(load_script(path), ())
         return
-    text = _check(path).read_text(encoding="utf-8-sig")
-    value = _parse(text)
-    if isinstance(value, dict) and "format" in value:
-        yield Imported(load_script(path), ())
-        return
+    text = open_source(path).text
     try:
-        yield _read_value(value)
+        value = _parse(text)
+        ours = isinstance(value, dict) and "format" in value
+        imported = None if ours else _read_value(value)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    yield Imported(load_script(path), ()) if imported is None else _check_script(imported, path)
 
 
 def write(script: Script, path: Path) -> Iterator[str]:
@@ -110,7 +110,7 @@ def export(script: Script, name: str, *, layout: str) -> Exported:
 def _read_value(value: Any) -> Imported:
     if isinstance(value, str):
         return read_holocine(value)
-    keys = value.keys() if isinstance(value, dict) else set()
+    keys = check_object(value, "top level").keys()
     if "scenes" in keys:
         return read_story(value)
     if keys & {"prompt", "shot_captions"}:
@@ -131,10 +131,11 @@ def _parse(text: str) -> Any:
         raise InputError(f"neither JSON ({error}) nor a prompt with [per shot caption]") from None
 
 
-def _check(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    return path
+def _check_script(imported: Imported, path: Path) -> Imported:
+    """Returns what was read; raises InputError where it would be refused as a script."""
+    plain = to_plain(imported.script, folder=Path())
+    read_script(Source(f"{path}: as a script", json.dumps(plain)), folder=Path())
+    return imported
 
 
 if __name__ == "__main__":

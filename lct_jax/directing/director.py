@@ -10,6 +10,7 @@ The functions here take an idea and return a `Script`. `lct_jax.chat` reaches th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -28,8 +29,8 @@ from lct_jax.directing.prompts import (
     ShotPrompt,
     Text,
     check_mentions,
+    clean_texts,
     find_characters,
-    join_lines,
     make_described,
 )
 from lct_jax.directing.prose import read_prose
@@ -65,13 +66,46 @@ ABOUT_IMAGES = """\
   framed, and which character or which part of the environment it shows."""
 
 
+# Models write the number of a shot or of a character beside its text, under keys of their own.
+_NUMBER = re.compile(r"(?:shot|character)?\s*\d+", re.IGNORECASE)
+
+
 def _name_by_number(value: Any) -> Any:
-    """Returns characters by their bare IDs, where a model wrote a list, or "Character 1" for "1"."""
+    """Returns descriptions by the bare IDs of characters, where a model wrote a list, objects, or "Character 1"."""
     if isinstance(value, list):
-        return {str(number): text for number, text in enumerate(value, start=1)}
-    if isinstance(value, dict):
-        return {str(name).removeprefix("Character ").strip(): x for name, x in value.items()}
-    return value
+        numbered = enumerate(value, start=1)
+        value = {x.get("id", n) if isinstance(x, dict) else n: x for n, x in numbered}
+    if not isinstance(value, dict):
+        return value
+    return {
+        str(name).removeprefix("Character ").strip(): _take_description(x)
+        for name, x in value.items()
+    }
+
+
+def _take_description(value: Any) -> Any:
+    """Returns the one text of an object, apart from its number."""
+    rest = _drop_numbers(value)
+    return next(iter(rest.values())) if isinstance(rest, dict) and len(rest) == 1 else rest
+
+
+def _drop_numbers(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: x for key, x in value.items() if not _NUMBER.fullmatch(str(x))}
+
+
+def _list_by_number(value: Any) -> Any:
+    """Returns shots as a list, where a model wrote an object with the keys "1", "2" and on, or "Shot 1"."""
+    keys = [str(n) for n in range(1, len(value) + 1)] if isinstance(value, dict) else []
+    bare = [str(key).lower().removeprefix("shot").strip(" _") for key in value] if keys else []
+    return list(value.values()) if keys and bare == keys else value
+
+
+def _unwrap(answer: Any) -> Any:
+    """Returns the object that stands alone under one key of another."""
+    inner = next(iter(answer.values())) if isinstance(answer, dict) and len(answer) == 1 else None
+    return inner if isinstance(inner, dict) else answer
 
 
 class AnswerShot(Fields):
@@ -81,8 +115,8 @@ class AnswerShot(Fields):
     place: Text = ""
 
 
-def _take_text(value: Any) -> Any:
-    return {"prompt": value} if isinstance(value, str) else value
+def _take_shot(value: Any) -> Any:
+    return {"prompt": value} if isinstance(value, str) else _drop_numbers(value)
 
 
 class AnswerFields(Fields):
@@ -93,7 +127,9 @@ class AnswerFields(Fields):
     )
     environment: Text
     story: Text = ""
-    shots: list[Annotated[AnswerShot, BeforeValidator(_take_text)]]
+    shots: Annotated[
+        list[Annotated[AnswerShot, BeforeValidator(_take_shot)]], BeforeValidator(_list_by_number)
+    ]
     images: list[Prompt] = Field(default_factory=list)
 
 
@@ -200,7 +236,7 @@ def check_answer(
         InputError: the answer breaks a rule, in words that the model can follow.
     """
     source = Source("answer")
-    fields = source.check(AnswerFields, join_lines(answer))
+    fields = source.check(AnswerFields, clean_texts(_unwrap(answer)))
     for name, found, wanted in (("shots", fields.shots, shots), ("images", fields.images, images)):
         wanted = wanted if isinstance(wanted, int) else len(wanted)
         if len(found) != wanted:

@@ -78,7 +78,7 @@ class FileFields(Fields):
     """Path or address of the JSON Schema by which an editor checks this file. It is not read."""
 
 
-Kind = TypeVar("Kind", bound=Fields)
+Kind = TypeVar("Kind", bound=pydantic.BaseModel)
 FileKind = TypeVar("FileKind", bound=FileFields)
 Item = TypeVar("Item")
 
@@ -216,6 +216,8 @@ def _explain(error: pydantic.ValidationError, value: Any) -> tuple[tuple[Step, .
     limits = first.get("ctx", {})
     if isinstance(limits.get("error"), InputError):
         return tuple(path), str(limits["error"])
+    if first["type"] == "missing":
+        return tuple(path), f"key {first['loc'][-1]!r} is missing"
     return tuple(path), _expect(first["type"], first["input"], limits)
 
 

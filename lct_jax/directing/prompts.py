@@ -21,6 +21,7 @@ SHOT_CUT_TAG = "[SHOT CUT]"
 _CHARACTER = re.compile(r"\bCharacter (\w+)")
 # Control characters count as line breaks, because text encoders drop them as well.
 _BREAK = re.compile(r"(?<!\s)\s*(?:[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]\s*)+")
+_BRACKETED = re.compile(r"\[\s*Character\s+(\w+)\s*\]|\bCharacter\s+\[\s*(\w+)\s*\]")
 _HANDWRITTEN_TAG = re.compile(r"\[\s*shot[\s_-]*cut\s*\]", re.IGNORECASE)
 
 
@@ -162,13 +163,17 @@ def check_text(text: str) -> str:
     return text.strip()
 
 
-def join_lines(value: Any) -> Any:
-    """Returns a JSON value in which every line break or control character inside of a text is one space."""
+def clean_texts(value: Any) -> Any:
+    """Returns a JSON value as prompts are written in all texts of it.
+
+    Every line break or control character is one space, and characters are named without brackets, as `Character 1`:
+    models and people write `[Character 1]` and, as the LCT paper does, `Character [1]`.
+    """
     if isinstance(value, str):
-        return _BREAK.sub(" ", value).strip()
+        return _BRACKETED.sub(r"Character \1\2", _BREAK.sub(" ", value)).strip()
     if isinstance(value, dict):
-        return {key: join_lines(inner) for key, inner in value.items()}
-    return [join_lines(inner) for inner in value] if isinstance(value, list) else value
+        return {key: clean_texts(inner) for key, inner in value.items()}
+    return [clean_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def check_not_empty(text: str) -> str:

@@ -4,7 +4,7 @@ The layout is the one in which the LCT paper has its scripts written (supplement
 characters, the environment and the storyline, and a part with a numbered text for each shot. Headings are found by
 their words, with or without letters, numbers and Markdown, so that these all begin the same section:
 
-    A.2 Environment          **A.2 Environment:** A bookshop.          ### Environment
+    A.2 Environment       **A.2 Environment:** A bookshop.       ### Environment       [Environment] A bookshop.
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ from lct_jax.errors import InputError
 
 # Emphasis and headings of Markdown anywhere, and the marks of quotes and lists at the start.
 _MARKS = re.compile(r"[*`#]+|__|^[\s>•-]+")
-# A letter, with or without a number: "A.", "A.1", "B)".
-_LETTER = r"(?:[A-Z](?:\.\d+)?[.):]?\s+)?"
+# A letter, a number or both: "A.", "A.1", "B)", "2.".
+_LETTER = r"(?:(?:[A-Z]|[A-Z]?\.?\d+(?:\.\d+)*)[.):]?\s+)?"
+# What stands between a name and its text.
+_COLON = r"\s*(?:\([^)]*\)\s*)?[:.–—-]\s*"
 _HEADINGS = {
-    "characters": rf"{_LETTER}characters?(?:\s+descriptions?)?",
-    "environment": rf"{_LETTER}(?:environment|setting)(?:\s+description)?",
-    "story": rf"{_LETTER}(?:story ?line|story|plot)(?:\s+overview)?",
-    "": rf"{_LETTER}(?:global|per[- ]shot|shot)\s+(?:descriptions?|prompts?)",
+    "characters": r"characters?(?:\s+descriptions?)?",
+    "environment": r"(?:environment|setting)(?:\s+description)?",
+    "story": r"(?:story ?line|story|plot)(?:\s+overview)?",
+    "": r"(?:global|per[- ]shot|shot)\s+(?:descriptions?|prompts?|list)|shots",
 }
 _HEADING = {
-    name: re.compile(rf"{pattern}\s*(?::\s*(?P<text>.*)|$)", re.IGNORECASE)
-    for name, pattern in _HEADINGS.items()
+    name: re.compile(
+        rf"{_LETTER}(?:\[(?:{words})\]:?(?:\s+(.*))?|(?:{words})\s*(?::\s*(.*))?)", re.IGNORECASE
+    )
+    for name, words in _HEADINGS.items()
 }
-_CHARACTER = re.compile(r"character\s+\[?(\w+)\]?\s*(?:\([^)]*\)\s*)?[:.–—-]\s*(.*)", re.IGNORECASE)
-_SHOT = re.compile(r"shot\s+\[?(\d+)\]?\s*(?:\([^)]*\)\s*)?[:.–—-]\s*(.*)|shot\s+(\d+)$", re.I)
+_CHARACTER = re.compile(rf"{_LETTER}\[?character\s+\[?(\w+)\]?{_COLON}(.*)", re.IGNORECASE)
+_SHOT = re.compile(
+    rf"{_LETTER}(?:\[shot\s+(\d+)\](?:[:.]?\s+|$)|shot\s+\[?(\d+)\]?(?:{_COLON}|$))(.*)",
+    re.IGNORECASE,
+)
 
 
 def read_prose(text: str) -> dict[str, Any]:
@@ -49,10 +56,10 @@ def read_prose(text: str) -> dict[str, Any]:
             # A paragraph ends a shot, so that what a model adds at the end is no part of the last one.
             place = []
         elif shot := _SHOT.fullmatch(line):
-            number = int(shot[1] or shot[3])
+            number = int(shot[1] or shot[2])
             if number != len(shots) + 1:
                 raise InputError(f"found Shot {number}, expected Shot {len(shots) + 1}")
-            place = [shot[2] or ""]
+            place = [shot[3]]
             shots.append(place)
         elif not shots and (character := _CHARACTER.fullmatch(line)):
             place = characters.setdefault(character[1], [])
@@ -76,7 +83,7 @@ def _find_heading(line: str) -> tuple[str, str] | None:
     """Returns the section that a line begins, "" for one without a text, and what stands behind the heading."""
     for name, pattern in _HEADING.items():
         if found := pattern.fullmatch(line):
-            return name, found["text"] or ""
+            return name, found[1] or found[2] or ""
     return None
 
 

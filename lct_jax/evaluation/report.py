@@ -270,7 +270,7 @@ th, td {{ padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #ddd;
 th, td {{ white-space: nowrap; }}
 tr:first-child th, small {{ color: #666; }}
 .table {{ overflow-x: auto; }}
-p, li {{ max-width: 45rem; color: #444; }}
+p, li {{ max-width: 45rem; color: #444; overflow-wrap: anywhere; }}
 .row {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 figure {{ margin: 0; flex: 1 1 20rem; }}
 img {{ width: 100%; }}

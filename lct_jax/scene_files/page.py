@@ -1,6 +1,7 @@
 """A scene as one HTML page: every shot plays beside its prompt, and arcs show which shots each one saw.
 
-Videos are in the page itself, so that it is one file, which any browser shows without a network.
+Videos are in the page itself, so that it is one file, which any browser shows without a network. Letters are those of
+the browser, and a text that begins in Arabic or Hebrew runs from the right.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ _STEP, _BASE, _RADIUS = 64, 30, 16
 _STYLE = """
 :root { color-scheme: dark; }
 body { background: #141518; color: #c3c1bb; font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
-  max-width: 1080px; padding: 40px 24px; }
+  max-width: 1080px; overflow-wrap: anywhere; padding: 40px 24px; }
 h1 { color: #f1eee7; font-size: 32px; line-height: 1.2; margin: 0 0 20px; }
 h2 { color: #f1eee7; font-size: 19px; margin: 44px 0 14px; }
-dl { display: grid; gap: 6px 20px; grid-template-columns: max-content 1fr; margin: 0; }
+dl { display: grid; gap: 6px 20px; grid-template-columns: fit-content(40%) 1fr; margin: 0; }
 dt { color: #e2b36b; }
 dd { margin: 0; }
 video { background: #000; border-radius: 6px; display: block; max-width: 100%; }
@@ -35,7 +36,7 @@ video { background: #000; border-radius: 6px; display: block; max-width: 100%; }
 section { border-top: 1px solid #2a2c31; display: grid; gap: 8px 28px; padding: 22px 0;
   grid-template-columns: minmax(0, 5fr) minmax(0, 4fr); }
 section .number { color: #f1eee7; font-size: 30px; line-height: 1; margin: 0 0 10px; }
-section .prompt { color: #f1eee7; margin: 0 0 10px; overflow-wrap: anywhere; }
+section .prompt { color: #f1eee7; margin: 0 0 10px; }
 section .notes, footer { color: #85878d; font-size: 14px; margin: 0; }
 section .video video { height: auto; width: 100%; }
 footer { border-top: 1px solid #2a2c31; padding-top: 18px; }
@@ -93,7 +94,7 @@ def _write_prompt(prompt: GlobalPrompt | None) -> str:
         "Story": prompt.story,
     }
     rows = (
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
+        f'<dt>{html.escape(name)}</dt><dd dir="auto">{html.escape(text)}</dd>'
         for name, text in texts.items()
         if text
     )
@@ -108,7 +109,7 @@ def _write_shot(number: int, shot: PageShot) -> str:
     notes += [f"saw {describe_numbers(shot.saw)}"] if shot.saw else []
     return (
         f'<section id="shot{number}"><div class="video">{_embed(shot.video)}</div><div>'
-        f'<p class="number">{number}</p><p class="prompt">{html.escape(row.prompt)}</p>'
+        f'<p class="number">{number}</p><p class="prompt" dir="auto">{html.escape(row.prompt)}</p>'
         f'<p class="notes">{html.escape(" · ".join(notes))}</p></div></section>'
     )
 

@@ -171,7 +171,7 @@ class Session:
         Args:
             number: the shot, from 1; None takes the last one. seed: None takes one that no shot has.
         """
-        place = self._find(number)
+        place = self.find_shot(number)
         shot = self.script.shots[place]
         if shot.given is not None:
             raise InputError(f"shot {place + 1}: is given, expected one that was sampled")
@@ -183,7 +183,7 @@ class Session:
 
     def edit(self, number: int, text: str) -> tuple[FinishedShot, ...]:
         """Changes the prompt of a shot, from 1; returns it and those that saw it, made anew."""
-        place = self._find(number)
+        place = self.find_shot(number)
         shot = dataclasses.replace(self.script.shots[place], text=text)
         return self._change(self._replace(place, shot))
 
@@ -194,7 +194,7 @@ class Session:
             InputError: it is no shot that was sampled, it begins with frames of the one before it, which a given shot
                 cannot, or `sampling.cache` is "reuse", which makes other entries of given shots.
         """
-        place = self._find(number)
+        place = self.find_shot(number)
         shot = self.script.shots[place]
         if shot.given is not None or shot.overlap:
             raise InputError(
@@ -271,8 +271,8 @@ class Session:
             raise InputError(f"history: expected shot {before} in it, whose end begins this one")
         return self._change(dataclasses.replace(script, shots=(*script.shots, shot)))
 
-    def _find(self, number: int | None) -> int:
-        """Returns the place of a shot from its number, which is counted from 1."""
+    def find_shot(self, number: int | None) -> int:
+        """Returns the place of shot `number`, from 1, or of the last one; raises InputError where there is none."""
         count = len(self.script.shots)
         place = count - 1 if number is None else number - 1
         if not 0 <= place < count:

@@ -31,7 +31,7 @@ from lct_jax.directing.prompts import (
     Characters,
     GlobalPrompt,
     Text,
-    join_lines,
+    clean_texts,
     make_described,
 )
 from lct_jax.errors import InputError
@@ -84,7 +84,7 @@ def read_lines(path: Path) -> list[Line]:
     read = _read_table if path.name.lower().endswith(".csv") else _read_json_lines
     rows = read(path, _read_text(path))
     return [
-        _read_line(Source(f"{path}: line {number}"), join_lines(value)) for number, value in rows
+        _read_line(Source(f"{path}: line {number}"), clean_texts(value)) for number, value in rows
     ]
 
 

@@ -27,7 +27,7 @@ from lct_jax.directing.prompts import (
     Text,
     check_mentions,
     check_text,
-    join_lines,
+    clean_texts,
     make_described,
 )
 from lct_jax.errors import InputError
@@ -133,7 +133,7 @@ def check_answer(
             long.
     """
     source = Source("answer")
-    fields = source.check(AnswerFields, join_lines(answer))
+    fields = source.check(AnswerFields, clean_texts(answer))
     if len(fields.shots) != shots:
         source.refuse(("shots",), f"found {len(fields.shots)} texts, expected {shots}, one a shot")
     for number, text in enumerate(fields.shots):

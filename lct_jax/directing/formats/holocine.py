@@ -12,13 +12,18 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from lct_jax.directing.formats.values import (
     Exported,
     Imported,
+    TheirFields,
+    check_fields,
     check_texts,
     describe_missing,
+    end_sentence,
     fit_lengths,
     name_unread,
     name_unwritten,
@@ -36,15 +41,26 @@ _SETTINGS = {
     "width": "width",
     "num_inference_steps": "steps",
 }
-_READ = {
-    *("prompt", "global_caption", "shot_captions", "num_frames", "shot_cut_frames"),
-    *_SETTINGS,
-}
 _PROMPT = re.compile(r"\[global caption\](.*)\[per shot caption\](.*)", re.DOTALL | re.IGNORECASE)
 _CUT = re.compile(r"\[shot cut\]", re.IGNORECASE)
 _COUNT = re.compile(r"This scene contains \d+ shots?\.?", re.IGNORECASE)
 _CHARACTER = re.compile(r"\[character\s*(\w+)\]", re.IGNORECASE)
 _PRONOUN = re.compile(r"(?:He|She|They|His|Her|Their)\b")
+
+
+class Arguments(TheirFields):
+    """The arguments of HoloCine's `run_inference` that have a place in a script."""
+
+    prompt: str | None = None
+    global_caption: str = ""
+    shot_captions: list[str] | None = None
+    num_frames: Annotated[int, Field(gt=0)] | None = None
+    shot_cut_frames: list[int] | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    height: int | None = None
+    width: int | None = None
+    num_inference_steps: int | None = None
 
 
 def read_holocine(values: Mapping[str, Any] | str) -> Imported:
@@ -57,17 +73,19 @@ def read_holocine(values: Mapping[str, Any] | str) -> Imported:
         InputError: the prompt has not its form, or cuts and shots do not agree.
     """
     values = {"prompt": values} if isinstance(values, str) else values
-    caption, texts = _read_prompt(values)
+    fields = check_fields(Arguments, values, "arguments")
+    caption, texts = _read_prompt(fields)
     characters, environment = _split_cast(_name(caption))
     shots = [_name(text) for text in texts]
-    notes = name_unread(values, _READ)
+    notes = name_unread(values, Arguments.model_fields)
     notes += describe_missing(characters, (environment, *shots))
-    lengths, changed = _read_lengths(values, len(shots))
+    lengths, changed = _read_lengths(fields, len(shots))
     prompt = GlobalPrompt(characters, environment, story="")
     made = tuple(
         ShotPrompt(text, frames=frames) for text, frames in zip(shots, lengths, strict=True)
     )
-    sampler = {ours: values[key] for key, ours in _SETTINGS.items() if values.get(key) is not None}
+    found = {ours: getattr(fields, key) for key, ours in _SETTINGS.items()}
+    sampler = {key: value for key, value in found.items() if value is not None}
     return Imported(Script(prompt, made, sampler=sampler), (*notes, *changed))
 
 
@@ -79,39 +97,39 @@ def write_holocine(script: Script, name: str) -> Exported:
         r"\bCharacter (\w+)", lambda m: f"[character{numbers.get(m[1], m[1])}]", text
     )
     cast = [
-        f"[character{numbers[own]}] is {text[:1].lower()}{text[1:]}"
+        f"[character{numbers[own]}] is {end_sentence(f'{text[:1].lower()}{text[1:]}')}"
         for own, text in prompt.characters.items()
     ]
     count = f"This scene contains {len(script.shots)} shots."
-    parts = [*cast, prompt.environment, prompt.story, count]
-    caption = " ".join(part for part in map(tag, parts) if part)
+    parts = [*cast, *(end_sentence(x) for x in (prompt.environment, prompt.story) if x), count]
+    caption = " ".join(map(tag, parts))
     texts = " [shot cut] ".join(tag(shot.text) for shot in script.shots)
     values: dict[str, Any] = {
         "prompt": f"[global caption] {caption} [per shot caption] {texts}",
         **_write_lengths(script),
     }
     values |= {key: script.sampler[own] for key, own in _SETTINGS.items() if own in script.sampler}
-    written = {"frames", *(f"sampler.{own}" for own in _SETTINGS.values())}
+    written = {f"sampler.{own}" for own in _SETTINGS.values()}
+    # Frames are those of one video, so that they are written for all shots or for none.
+    written |= {"frames"} if "num_frames" in values else set()
     notes = name_unwritten(script, written=written, layout="HoloCine")
     notes += [
         f"characters: Character {own} is [character{number}]"
         for own, number in numbers.items()
         if own != number
     ]
-    return Exported({f"{name}.json": json.dumps(values, indent=1) + "\n"}, tuple(notes))
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return Exported({f"{name}.json": text}, tuple(notes))
 
 
-def _read_prompt(values: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _read_prompt(fields: Arguments) -> tuple[str, list[str]]:
     """Returns the global caption and the texts of the shots."""
-    if "prompt" not in values:
-        caption = values.get("global_caption")
-        if not isinstance(caption, str):
-            raise InputError(f"global_caption: found {caption!r}, expected a text")
-        return caption, check_texts(values.get("shot_captions"), "shot_captions")
-    found = _PROMPT.search(str(values["prompt"]))
+    if fields.prompt is None:
+        return fields.global_caption, check_texts(fields.shot_captions, "shot_captions")
+    found = _PROMPT.search(fields.prompt)
     if found is None:
         expected = "[global caption] ... [per shot caption] ... [shot cut] ..."
-        raise InputError(f"prompt: found {values['prompt']!r:.60}, expected {expected}")
+        raise InputError(f"prompt: found {fields.prompt!r:.60}, expected {expected}")
     return found[1], check_texts(_CUT.split(found[2]), "prompt")
 
 
@@ -143,11 +161,9 @@ def _describe(name: str, sentence: str) -> str:
     return f"{bare[:1].upper()}{bare[1:]}"
 
 
-def _read_lengths(
-    values: Mapping[str, Any], count: int
-) -> tuple[Sequence[int | None], Sequence[str]]:
+def _read_lengths(fields: Arguments, count: int) -> tuple[Sequence[int | None], Sequence[str]]:
     """Returns the frames of every shot, None where nothing says so, and notes about lengths that had to change."""
-    cuts, frames = values.get("shot_cut_frames"), values.get("num_frames")
+    cuts, frames = fields.shot_cut_frames, fields.num_frames
     if frames is None:
         return [None] * count, ["shot_cut_frames: means nothing without num_frames"] * bool(cuts)
     if cuts is None:

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lct_jax.directing.field_reader import open_source
 from lct_jax.directing.formats.values import (
     Exported,
     Imported,
-    check_object,
+    TheirFields,
+    check_fields,
     check_texts,
     describe_missing,
     fit_lengths,
@@ -53,6 +55,12 @@ class Table:
     first: int
 
 
+class Captions(TheirFields):
+    """The object in a JSON file of captions, but for its shots, whose keys have numbers."""
+
+    global_caption: str = ""
+
+
 TABLES = {
     "multishotmaster": Table("gemini_caption", "shot_groups", "", first=0),
     "shotstream": Table("json_path", "frame_number", "shot_num_from_caption", first=1),
@@ -61,22 +69,26 @@ TABLES = {
 
 def read_table(path: Path) -> Iterator[Imported]:
     """Yields the script of every row of a table; raises InputError naming the row."""
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+    reader = csv.DictReader(io.StringIO(open_source(path).text, newline=""))
     columns = set(reader.fieldnames or ())
     table = next((t for t in TABLES.values() if {t.captions, t.frames} <= columns), None)
     if table is None:
         expected = " or ".join(f"{t.captions} and {t.frames}" for t in TABLES.values())
         raise InputError(f"{path}: found columns {sorted(columns)}, expected {expected}")
+    empty = True
     for row in reader:
-        where = f"{path}: line {reader.line_num}"
+        empty, where = False, f"line {reader.line_num}: "
         try:
-            file = _find(path, row[table.captions])
-            values = json.loads(file.read_text(encoding="utf-8"))
-            imported = read_shots(values, frames=row[table.frames])
+            file = _find(path, row[table.captions] or "")
+            values = json.loads(open_source(file).text)
+            imported = read_shots(values, frames=row[table.frames] or "")
         except (InputError, ValueError) as error:
-            raise InputError(f"{where}: {error}") from None
-        unread = name_unread(row, {table.captions, table.frames, table.counts}, f"{where}: ")
-        yield imported._replace(notes=(*unread, *imported.notes))
+            raise InputError(f"{path}: {where}{error}") from None
+        unread = name_unread(row, {table.captions, table.frames, table.counts})
+        notes = dict.fromkeys((*unread, *imported.notes))
+        yield imported._replace(notes=tuple(f"{where}{note}" for note in notes))
+    if empty:
+        raise InputError(f"{path}: found no row, expected one a scene below the names of columns")
 
 
 def read_shots(values: Any, *, frames: str = "") -> Imported:
@@ -88,7 +100,7 @@ def read_shots(values: Any, *, frames: str = "") -> Imported:
     Raises:
         InputError: captions or frames are missing, or do not agree in number.
     """
-    values = check_object(values, "captions")
+    fields = check_fields(Captions, values, "captions")
     numbers = sorted(int(found[1]) for key in values if (found := _SHOT.fullmatch(key)))
     start = numbers[0] if numbers else 0
     if not numbers or start > 1 or numbers != list(range(start, start + len(numbers))):
@@ -97,7 +109,7 @@ def read_shots(values: Any, *, frames: str = "") -> Imported:
     texts = check_texts([values[keys[n]] for n in numbers], "captions")
     lengths, changed = _read_lengths(frames, len(texts))
     notes = name_unread(values, {"global_caption", *keys.values()})
-    prompt = _split_caption(" ".join(str(values.get("global_caption", "")).split()))
+    prompt = _split_caption(" ".join(fields.global_caption.split()))
     if not prompt.characters and prompt.environment:
         notes.append("global_caption: is one text, and stands whole in the environment")
     notes += describe_missing(prompt.characters, [prompt.environment, prompt.story, *texts])
@@ -155,7 +167,7 @@ def _find(table: Path, name: str) -> Path:
     for folder in (Path(), table.parent, *table.parent.parents):
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"{name}: no such file, from here or from the folders of the table")
+    raise InputError(f"{name!r}: no such file, from here or from the folders of the table")
 
 
 def _read_lengths(frames: str, count: int) -> tuple[list[int] | list[None], list[str]]:

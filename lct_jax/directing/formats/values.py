@@ -5,11 +5,30 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import pydantic
+
+from lct_jax.directing.field_reader import Source, show
 from lct_jax.directing.prompts import ShotPrompt, find_characters
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
+
+
+class TheirFields(pydantic.BaseModel):
+    """The base of objects in files of other projects: fields that are known are checked, others are left."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
+
+
+Kind = TypeVar("Kind", bound=TheirFields)
 
 
 class Imported(NamedTuple):
@@ -29,8 +48,17 @@ class Exported(NamedTuple):
 def check_object(value: Any, where: str) -> dict[str, Any]:
     """Returns a JSON object; raises InputError for any other value."""
     if not isinstance(value, dict):
-        raise InputError(f"{where}: found {type(value).__name__}, expected an object {{...}}")
+        raise InputError(f"{where}: found {show(value)}, expected an object {{...}}")
     return value
+
+
+def check_fields(kind: type[Kind], value: Any, where: str) -> Kind:
+    """Returns a JSON object as the fields of `kind`; a null is read as a field that is not there.
+
+    Raises:
+        InputError: a field has another type; the message begins with `where` and the field.
+    """
+    return Source(where).check(kind, check_object(value, where))
 
 
 def check_texts(value: Any, where: str) -> list[str]:
@@ -62,9 +90,18 @@ def describe_missing(characters: dict[str, str], texts: Iterable[str]) -> list[s
     return [f"Character {name}: is described nowhere" for name in missing]
 
 
-def name_unread(values: Mapping[str, Any], known: Collection[str], where: str = "") -> list[str]:
-    """Returns a note for each key of an object that is read by nobody."""
-    return [f"{where}{key}: has no place in a script" for key in values if key not in known]
+def name_unread(
+    values: Mapping[str | None, Any], known: Collection[str], where: str = ""
+) -> list[str]:
+    """Returns a note for each key of an object that is read by nobody.
+
+    Under None, `csv` lists what a row has more than the table has columns.
+    """
+    return [
+        f"{where}{'more columns than the table' if key is None else key}: has no place in a script"
+        for key in values
+        if key not in known
+    ]
 
 
 def name_unwritten(script: Script, *, written: Collection[str], layout: str) -> list[str]:
@@ -97,3 +134,8 @@ def describe_cast(script: Script, text: str) -> list[str]:
     """Returns "Character ID: description" for each character whom a text names."""
     cast = {} if script.prompt is None else script.prompt.characters
     return [f"Character {name}: {cast[name]}" for name in find_characters(text) if name in cast]
+
+
+def end_sentence(text: str) -> str:
+    """Returns a text with a full stop, where it has no sign at its end."""
+    return text if text.endswith((".", "!", "?", "。", "！", "？")) else f"{text}."
