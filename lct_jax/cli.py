@@ -35,6 +35,10 @@ from lct_jax.errors import InputError, exit_on_input_error
 from lct_jax.paths import local_path
 from lct_jax.startup import skip_missing_tpu
 
+# What absl makes of the message of Python's int and float.
+_NUMBER = re.compile(
+    r"flag --(\w+)=(.*): (?:invalid literal for|could not convert string to) (int|float)\b.*"
+)
 _EDIT = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -232,6 +236,10 @@ def _explain(error: flags.Error) -> str:
     name = getattr(error, "flagname", "")
     if name.startswith("config.") and "config" in flags.FLAGS:
         return f"--config: missing, expected a config file before --{name}"
+    number = _NUMBER.fullmatch(str(error))
+    if number:
+        kind = "a whole number" if number[3] == "int" else "a number"
+        return f"--{number[1]}: found {number[2]!r}, expected {kind}"
     missing = re.match(r"flag --(\S+)=None: .* other than None", str(error))
     return f"--{missing[1]}: missing" if missing else str(error).removeprefix("flag ")
 

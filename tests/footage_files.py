@@ -82,14 +82,19 @@ def write_steady(
     return path
 
 
-def turn(path: Path) -> Path:
-    """Marks an mp4 as filmed with the camera on its side: a quarter turn, in the matrix of its track."""
+def turn(path: Path, matrix: Sequence[int] = (0, 1, -1, 0)) -> Path:
+    """Marks an mp4 as filmed with the camera on its side, by a quarter turn, or in another way.
+
+    Args:
+        matrix: a, b, c and d of the matrix of its track, each -1, 0 or 1.
+    """
     one, unit = 1 << 16, 1 << 30
+    a, b, c, d = (one * value for value in matrix)
     upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, unit)
-    sideways = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, unit)
+    other = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, unit)
     data = path.read_bytes()
     track = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:track] + sideways + data[track + len(upright) :])
+    path.write_bytes(data[:track] + other + data[track + len(upright) :])
     return path
 
 

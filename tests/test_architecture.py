@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "sampling": (
         *("types", "seeds", "layout", "config", "flow", "directing", "distributed", "errors"),
     ),
-    "puppets": ("directing",),
+    "puppets": ("directing", "errors"),
     "evaluation": (
         *(
             "config",

@@ -155,6 +155,12 @@ def test_a_line_that_names_the_delimiter_is_no_header(tmp_path):
     assert (line.start, line.prompt) == (0.5, "One, two, three.")
 
 
+def test_a_space_before_a_quote_of_a_table_is_no_text(tmp_path):
+    path = tmp_path / "a.captions.csv"
+    path.write_text('start, end, prompt\n0, 2.5, "A dog, digging."\n2.5, 4, "Rain."\n')
+    assert [line.prompt for line in read_lines(path)] == ["A dog, digging.", "Rain."]
+
+
 def test_invalid_utf8_is_named_by_its_line(tmp_path):
     path = tmp_path / "a.captions.csv"
     path.write_bytes("prompt\nCafé".encode("latin-1"))

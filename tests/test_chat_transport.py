@@ -151,6 +151,10 @@ def test_a_refused_connection_is_named(tmp_path):
             "HTTP 429: You exceeded your current quota",
         ),
         (body({"detail": [{"msg": "field required"}]}, 404), "HTTP 404: field required"),
+        (
+            body({"detail": "Not Found"}, 404),
+            "HTTP 404: Not Found (LCT_CHAT_URL is the address bef",
+        ),
         (body({"error": {"message": "No such user", "code": 401}}), "HTTP 401: No such user"),
         (page(403, "Access denied"), "HTTP 403: a web page (Access denied) in place of JSON"),
         (message(content=None, refusal="I cannot describe people."), "the model refused: I cannot"),

@@ -70,6 +70,30 @@ def test_relevant_history_by_named_links_then_shared_ones(last, expected):
     assert choose_history(make_request(links), 5, config) == (expected,)
 
 
+@pytest.mark.parametrize("history", ["recent", "relevant"])
+def test_a_shot_that_goes_on_sees_the_one_before_or_the_line_says_how(history):
+    request = make_request([ShotLinks(), ShotLinks(), ShotLinks(goes_on=True)])
+    config = dataclasses.replace(CONFIG, history=history, history_tokens=6)
+    assert choose_history(request, 2, config) == (1,)
+    config = dataclasses.replace(config, history_tokens=5)
+    expected = r"sampling.history_tokens: found 5, expected at least 6: shots\[2\] .* shots\[1\]"
+    with pytest.raises(InputError, match=expected):
+        choose_history(request, 2, config)
+    # A given shot has its pictures already; and a window of one shot shows every shot alone.
+    assert choose_history(give(request, (), videos=(2,)), 2, config) == ()
+    assert choose_history(request, 2, dataclasses.replace(config, window=1)) == ()
+
+
+def test_a_key_shot_that_goes_on_from_one_that_is_sampled_later_is_refused():
+    request = make_request([ShotLinks(), ShotLinks(goes_on=True, is_key=True)])
+    with pytest.raises(
+        InputError, match=r"shots\[1\].key: found true where .* shots\[0\], which is"
+    ):
+        choose_history(request, 1, CONFIG)
+    request = make_request([ShotLinks(is_key=True), ShotLinks(goes_on=True, is_key=True)])
+    assert choose_history(request, 1, CONFIG) == (0,)
+
+
 def give(
     request: SceneRequest, pictures: Sequence[int], videos: Sequence[int] = ()
 ) -> SceneRequest:

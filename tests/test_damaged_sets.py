@@ -10,9 +10,11 @@ import pytest
 from safetensors.numpy import load_file
 from test_records import INFO, SCENES
 
+from lct_jax.data.sets.checksums import SUMS_FILE
 from lct_jax.data.sets.lengths import LengthTable
 from lct_jax.data.sets.record_files import INDEX_FILE
 from lct_jax.data.sets.records import PreparedSet, write_set
+from lct_jax.data.sets.validate import find_problems
 from lct_jax.errors import InputError
 from lct_jax.tensors import save_tensors
 
@@ -78,6 +80,7 @@ def test_records_that_are_missing_or_cut_short_are_refused(folder, kind):
 def test_records_of_a_set_without_an_index_are_counted(folder, kind):
     """Such sets were written before there were indexes."""
     (folder / INDEX_FILE).unlink()
+    (folder / SUMS_FILE).unlink()
     PreparedSet(folder).read_shot(2)
     path = folder / "shards" / "all" / f"{kind}.array_record"
     whole = path.read_bytes()
@@ -114,6 +117,25 @@ def test_tables_that_are_missing_or_damaged_are_refused(folder, name):
     assert refusal(folder).startswith(f"{path}: cannot be read (")
     path.unlink()
     assert refusal(folder).startswith(f"{path}: cannot be read (")
+
+
+@pytest.mark.parametrize("name", ["lengths", "empty", "shards"])
+def test_a_changed_bit_of_a_table_is_refused(folder, name):
+    path = folder / f"{name}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # in the last number, of 4 or 8 bytes
+    path.write_bytes(content)
+    assert refusal(folder).startswith(str(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"film": "a"}', b"\xff"])
+def test_names_that_are_damaged_are_refused(folder, content):
+    path = folder / "shards" / "all" / "shard.json"
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"shard\.json: cannot be read .*: the preparation did not"
+    ):
+        list(find_problems(PreparedSet(folder)))
 
 
 def test_a_table_without_a_column_is_refused(folder):

@@ -59,6 +59,14 @@ def test_timestamps_snap_to_the_frame_they_were_rounded_from():
     assert snap_time(Fraction(1, 9), rate=NTSC, tick=tick) == Fraction(1, 9)  # 2.66 frames
 
 
+@pytest.mark.parametrize("rate", [NTSC, Fraction(30000, 1001), Fraction(60)])
+def test_a_copy_into_finer_ticks_keeps_the_rounding_of_the_first_container(rate):
+    fine, coarse = Fraction(1, 16000), Fraction(1, 1000)
+    for number in range(500):
+        copied = round(number / rate / coarse) * coarse
+        assert snap_time(copied, rate=rate, tick=fine) == number / rate
+
+
 def write_film(folder: Path, suffix: str, rate: Fraction, lengths: list[int]) -> Path:
     """Writes a film of shots of one grey each: dark, middle and bright in turn."""
     grey = np.repeat(np.array([40, 120, 200] * len(lengths))[: len(lengths)], lengths)

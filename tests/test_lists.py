@@ -71,6 +71,21 @@ def test_a_list_of_no_video_is_an_input_with_a_problem(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.captions.tsv", ".captions.jsonl or .captions.csv"),
+        ("a.Captions.JSON", ".captions.jsonl or .captions.csv"),
+        ("a.cuts.csv", ".cuts.json"),
+        ("a.scenes.yaml", ".scenes.json"),
+    ],
+)
+def test_a_list_with_another_ending_says_which_one_is_read(tmp_path, name, expected):
+    (tmp_path / name).touch()
+    (one,) = find_inputs(tmp_path, out=tmp_path / "set")
+    assert one.problem == f"not a list by its name, expected one that ends in {expected}"
+
+
 def test_a_list_that_cannot_be_opened_has_a_row(tmp_path):
     put(tmp_path, "a.mp4")
     (tmp_path / "a.captions.jsonl").symlink_to(tmp_path / "gone")

@@ -8,9 +8,11 @@ import struct
 import av
 import numpy as np
 import pytest
+from footage_files import turn
 from PIL import Image
 
 from lct_jax.errors import InputError
+from lct_jax.media.frames import Shape, read_shape
 from lct_jax.media.video import (
     probe_video,
     read_moments,
@@ -69,15 +71,23 @@ def test_nearest_upscaling_makes_blocks(tmp_path):
     assert np.abs(frame - np.kron(frames[0], np.ones((4, 4, 1)))).max() < 12
 
 
-def test_a_rotated_video_is_turned_upright(clip):
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1, axes=(1, 2))),
+        ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, axes=(1, 2))),
+        ((0, -1, 1, 0), lambda p: np.rot90(p, 1, axes=(1, 2))),
+        ((-1, 0, 0, 1), lambda p: p[:, :, ::-1]),  # a front camera
+        ((1, 0, 0, -1), lambda p: p[:, ::-1]),
+        ((0, 1, 1, 0), lambda p: p.swapaxes(1, 2)),
+        ((0, -1, -1, 0), lambda p: np.rot90(p.swapaxes(1, 2), 2, axes=(1, 2))),
+        ((0, 0, 0, 0), lambda p: p),  # says nothing
+    ],
+)
+def test_a_rotated_or_mirrored_video_is_shown_upright(clip, matrix, shown):
     plain = read_video(clip).frames
-    one, unit = 1 << 16, 1 << 30
-    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, unit)
-    sideways = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, unit)
-    data = clip.read_bytes()
-    track = data.index(upright, data.index(b"tkhd"))
-    clip.write_bytes(data[:track] + sideways + data[track + len(upright) :])
-    np.testing.assert_array_equal(read_video(clip).frames, np.rot90(plain, -1, axes=(1, 2)))
+    np.testing.assert_array_equal(read_video(turn(clip, matrix)).frames, shown(plain))
+    assert read_shape(clip) == Shape(*shown(plain).shape[1:3])
 
 
 def _claim_rest(data: bytes) -> bytes:

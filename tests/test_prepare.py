@@ -129,6 +129,7 @@ def test_a_prepared_set_is_not_made_again(film, given):
     assert stamp(film.prepared) == before
     assert sorted(before) == [
         "card.json",
+        "checksums.json",
         "codec.safetensors",
         "empty.safetensors",
         "lengths.safetensors",

@@ -38,10 +38,17 @@ def read_set(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
-def flip(path: Path) -> None:
+def flip(path: Path, near: bytes = b"Rain on the quay.") -> None:
     """Changes one bit of a record, because the rest of so small a file is padding."""
     data = bytearray(path.read_bytes())
-    data[data.index(b"Rain on the quay.")] ^= 1
+    data[data.index(near)] ^= 1
+    path.write_bytes(data)
+
+
+def flip_last(path: Path) -> None:
+    """Changes one bit of the last number of a table."""
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
     path.write_bytes(data)
 
 
@@ -60,6 +67,13 @@ DAMAGE = {
     "lost empty prompt": ("empty.safetensors", Path.unlink),
     "lost codec": ("codec.safetensors", Path.unlink),
     "lost card": ("card.json", Path.unlink),
+    "flipped bit of the card": ("card.json", lambda path: flip(path, b"CC0")),
+    "flipped bit of the lengths": ("lengths.safetensors", flip_last),
+    "flipped bit of the empty prompt": ("empty.safetensors", flip_last),
+    "flipped bit of the index": ("shards.safetensors", flip_last),
+    "flipped bit of a shard's lengths": ("shards/*/lengths.safetensors", flip_last),
+    "flipped bit of names": ("shards/*/shard.json", lambda path: flip(path, b"quay")),
+    "cut checksums": ("checksums.json", lambda path: path.write_text("{")),
     "cut card": ("card.json", lambda path: path.write_text("{")),
 }
 
@@ -123,6 +137,15 @@ def test_results_of_stages_that_were_damaged_are_made_again(videos, given, tmp_p
     ] * 2
     names = [name for name in whole if "report" not in name]
     assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
+
+
+def test_a_folder_of_videos_that_was_moved_is_prepared_already(videos, given, tmp_path):
+    prepare_videos(videos, tmp_path / "set", given, runner=run_here)
+    shards = read_set(tmp_path / "set" / "shards")
+    moved = videos.rename(tmp_path / "elsewhere")
+    report = prepare_videos(moved, tmp_path / "set", given, runner=run_here)
+    assert [row.outcome for row in report.rows] == ["prepared"] * 2
+    assert read_set(tmp_path / "set" / "shards") == shards
 
 
 def test_an_unexpected_error_is_reported_in_the_row_of_its_film(

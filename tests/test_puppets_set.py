@@ -38,7 +38,8 @@ from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.prepare import Wanted, prepare_puppets, read_range
 from lct_jax.puppets.render import render_shot as draw_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
-from lct_jax.puppets.words import NAMES, write_script
+from lct_jax.puppets.words import write_script
+from lct_jax.puppets.writing import NAMES
 from lct_jax.training.checkpoint.weights import Meta
 
 MODEL = make_network(

@@ -47,6 +47,12 @@ def test_endless_nesting_is_refused(text):
         parse_json(text)
 
 
+@pytest.mark.parametrize("before", ["", "So: "])
+def test_a_number_of_thousands_of_digits_is_refused(before):
+    with pytest.raises(InputError, match="it is not JSON"):
+        parse_json(f'{before}{{"a": {"9" * 10_000}}}')
+
+
 def test_line_breaks_inside_of_texts_are_read():
     assert parse_json('{"a": "one\ntwo\u2028three"}') == {"a": "one\ntwo\u2028three"}
 

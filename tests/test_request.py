@@ -11,6 +11,7 @@ from scenes import TINY, TINY_WAN
 from lct_jax.backbones.registry import describe
 from lct_jax.config import NetworkConfig, SamplingConfig
 from lct_jax.config.network import change
+from lct_jax.directing.field_reader import Source
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.encoders.stand_in import StandInEncoder
@@ -145,8 +146,16 @@ def test_texts_over_their_spans_are_named():
     ):
         request(Script(PROMPT, (ShotPrompt("a"), ShotPrompt("a b c d e f g h", cut=False))))
     long = dataclasses.replace(PROMPT, story="a b c d e f g")
-    with pytest.raises(InputError, match=r"^script: global prompt: found .* at most 10"):
+    with pytest.raises(InputError, match=r"^script: story: global prompt: found .* at most 10"):
         request(Script(long, (ShotPrompt("a"),)))
+
+
+def test_the_global_prompt_is_named_by_the_line_of_its_longest_part():
+    text = "format: x\ncharacters:\n  1: a\n  2: a b c d e f g\nstory: a b\n"
+    prompt = GlobalPrompt({"1": "a", "2": "a b c d e f g"}, "", "a b")
+    script = Script(prompt, (ShotPrompt("a"),), source=Source("s.yaml", text, "yaml"))
+    with pytest.raises(InputError, match=r"^s\.yaml: line 4: characters\.2: global prompt: found "):
+        request(script)
 
 
 def test_texts_over_their_spans_are_cut_only_when_asked():

@@ -123,7 +123,11 @@ EARLIER = "expected an earlier, a given or a key shot, counted from 1"
 @pytest.mark.parametrize(
     ("line", "by", "expected"),
     [
-        ("seconds: 2", "secons: 2", "14: shots[0]: unknown key 'secons', did you mean 'seconds'?"),
+        ("seconds: 2", "secons: 2", "15: shots[0]: unknown key 'secons', did you mean 'seconds'?"),
+        (
+            "environment: A", "enviroment: A",
+            "11: top level: unknown key 'enviroment', did you mean 'environment'?",
+        ),
         ("- prompt: Fog.\n  key", "- key", "25: shots[2]: key 'prompt' is missing"),
         ("frames: 17", "frames: 0", "23: shots[1].frames: found 0, expected 4n+1 frames, at least 1"),
         (

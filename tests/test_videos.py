@@ -70,7 +70,7 @@ def write_hostile(folder: Path) -> dict[str, str]:
     (folder / "notes.txt").write_text("Buy milk.\n")
     (folder / "round").symlink_to(".")
     (folder / "self.mp4").symlink_to("self.mp4")
-    shutil.copy(folder / "wide.mp4", folder / "wide_again.mp4")
+    shutil.copy(folder / "wide.mp4", folder / "again.mp4")  # the first by name, without captions
     where = f"{folder}/"
     return {
         "cut_off.mp4": f"{where}cut_off.mp4: ",
@@ -81,7 +81,7 @@ def write_hostile(folder: Path) -> dict[str, str]:
         "notes.txt": "not a video by its name",
         "round": "a link to a folder that is looked at already",
         "self.mp4": "cannot be opened (Too many levels of symbolic links)",
-        "wide_again.mp4": "the same content as wide.mp4",
+        "again.mp4": "the same content as wide.mp4",
     }
 
 

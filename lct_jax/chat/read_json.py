@@ -100,6 +100,9 @@ def _find_objects(text: str) -> Any:
                 return None
             # Nor is an inner object of one that breaks off at a mistake, such as a comma too many.
             end = max(end, error.pos)
+        except ValueError:
+            # Python refuses a number of thousands of digits.
+            return None
         else:
             if end - place >= longest:
                 best, longest = value, end - place

@@ -12,6 +12,7 @@ from lct_jax.chat.errors import BadRequest, ChatError, PassingError, RefusedAnsw
 
 _PASSING = (408, 409, 425, 429)  # and every status from 500 on
 _UNFIT = (400, 413, 415, 422)  # another form of the request may be accepted
+_NOWHERE = (404, 405)  # nothing is there that takes requests
 _SHOWN = 300  # characters of an endpoint's reason
 _LENGTH = ("length", "max_tokens")
 
@@ -143,6 +144,8 @@ def raise_error(status: int, reason: str, wait: float | None = None) -> None:
         raise PassingError(said, wait)
     if status in _UNFIT:
         raise BadRequest(said)
+    if status in _NOWHERE and "model" not in reason.lower():
+        said += " (LCT_CHAT_URL is the address before /chat/completions, which mostly ends in /v1)"
     raise ChatError(said)
 
 

@@ -32,9 +32,16 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Config:
-    """Holds all sections of one experiment."""
+    """Holds all sections of one experiment.
+
+    Attributes:
+        name: of the experiment. world: the world of labelled scenes that `lct_jax.puppets.prepare` draws for it, and
+            that its weights are measured on by `lct_jax.evaluation.puppets`; other footage has none, and the name is
+            not read.
+    """
 
     name: str
+    world: str = "puppets"
     footage: FootageConfig = field(default_factory=FootageConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)

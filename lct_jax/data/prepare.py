@@ -151,7 +151,7 @@ def _film_of(shard: Path) -> str | None:
     """Returns the name of the film in a shard, None if the shard is damaged."""
     try:
         return read_about(shard).film
-    except (OSError, ValueError, TypeError):
+    except InputError:
         return None
 
 

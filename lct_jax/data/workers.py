@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from queue import SimpleQueue
 from typing import Any
@@ -23,6 +23,8 @@ from lct_jax.errors import InputError
 from lct_jax.startup import skip_missing_tpu
 
 _STARTS = 3  # attempts to start a worker
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # sent by schedulers, and by a terminal that is closed
+_SIGNALLED = 128  # is added to a signal's number by shells
 
 
 def run_in_workers(
@@ -54,12 +56,36 @@ def run_in_workers(
             free.put(worker)
 
     threads = ThreadPoolExecutor(count)
+    with _end_in_order():
+        try:
+            yield from threads.map(do, jobs)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.close()
+
+
+@contextmanager
+def _end_in_order() -> Iterator[None]:
+    """Lets a request to end take the way of an exception, with the exit code that the signal itself would give.
+
+    A process that a signal ends at once leaves the semaphores of its workers to Python's resource tracker, which warns
+    that they leaked. Where a program has a way of its own to take the signal, that stays; so does a second signal.
+    """
+    usual = threading.current_thread() is threading.main_thread()
+    taken = [n for n in _ENDING if usual and signal.getsignal(n) is signal.SIG_DFL]
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(_SIGNALLED + number)
+
+    for number in taken:
+        signal.signal(number, end)
     try:
-        yield from threads.map(do, jobs)
+        yield
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.close()
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _Worker:

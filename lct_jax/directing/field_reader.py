@@ -53,6 +53,14 @@ _EXPECTED = {
 _LIMITS = ("gt", "lt", "ge", "le")
 
 
+class UnknownKey(InputError):
+    """A key of an object that is not a field; `key` is the key."""
+
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(f"unknown key {key!r}, {hint}")
+        self.key = key
+
+
 class Fields(pydantic.BaseModel):
     """The base of every object in a file: its keys are the fields of the class, and no others are known.
 
@@ -105,11 +113,13 @@ class Source:
         except InputError as error:
             self.refuse(path, str(error))
 
-    def refuse(self, path: tuple[Step, ...], complaint: str) -> NoReturn:
-        """Raises the `InputError` about the field at `path`."""
+    def refuse(
+        self, path: tuple[Step, ...], complaint: str, *, key: tuple[Step, ...] = ()
+    ) -> NoReturn:
+        """Raises the `InputError` about the field at `path`, with the line of it, or of a key in it."""
         several = "\n" in self.text.strip()
         find = find_json_line if self.syntax == "json" else find_yaml_line
-        line = f"line {find(self.text, path)}: " if path and several else ""
+        line = f"line {find(self.text, path + key)}: " if path + key and several else ""
         raise InputError(f"{self.name}: {line}{_write_path(path)}: {complaint}")
 
     def check(self, kind: type[Kind], value: object) -> Kind:
@@ -118,7 +128,9 @@ class Source:
             return kind.model_validate(value)
         except pydantic.ValidationError as error:
             path, complaint = _explain(error, value)
-        self.refuse(path, complaint)
+            cause = error.errors()[0].get("ctx", {}).get("error")
+        key = (cause.key,) if isinstance(cause, UnknownKey) else ()
+        self.refuse(path, complaint, key=key)
 
     def parse(self, kind: type[FileKind]) -> FileKind:
         """Returns the document in `text` as the fields of `kind`.
@@ -171,7 +183,7 @@ def check_keys(kind: type[Fields], values: Mapping[str, Any]) -> None:
     known = sorted(required, key=lambda key: key.startswith("$"))
     for key in values:
         if key not in required:
-            raise InputError(f"unknown key {key!r}, {suggest(key, known)}")
+            raise UnknownKey(key, suggest(key, known))
     for key in known:
         if required[key] and key not in values:
             raise InputError(f"key {key!r} is missing")

@@ -35,7 +35,8 @@ from lct_jax.puppets.scene import (
     PuppetScene,
     PuppetShot,
 )
-from lct_jax.puppets.words import NAMES, write_script
+from lct_jax.puppets.words import write_script
+from lct_jax.puppets.writing import NAMES
 
 DRAWN = "as drawn"
 # Steps of the solution that others are compared with.

@@ -9,6 +9,7 @@ tallies of many scenes give a `Share`:
     returns/1.hat     both, for pairs between which a character was away for at least `AWAY` shots
     shows/sky=blue    withheld attributes: shots that show this value, among those in which one can be read
     who, framing, action, cut    shots that show the requested characters, framing, motion and beginning
+    expression        shots whose only character has the requested face, in worlds that have faces
 
 Given shots are not judged themselves. A pair or shot whose value cannot be read is left out of the share; how often it
 could be read is counted beside it.
@@ -27,6 +28,7 @@ import numpy as np
 from lct_jax.evaluation.bootstrap import BOUNDS, resample_sums
 from lct_jax.puppets.motion import SeenShot, goes_on
 from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT, PuppetScene
+from lct_jax.puppets.worlds import find_world
 
 AWAY = 2
 
@@ -91,11 +93,11 @@ def judge_scene(
 
 def count_values(scene: PuppetScene, seen: Sequence[SeenShot]) -> Tallies:
     """Counts how many shots of one scene show each value of the attributes that no text mentions."""
-    tallies: Tallies = {}
+    labels, tallies = find_world(scene.world).labels, {}
     for name in sorted(scene.withheld):
         shown = list(show_attribute(scene, seen, name).values())
         readable = [value for value in shown if value is not None]
-        for value in (OF_ENVIRONMENT | OF_CHARACTER)[name.split(".")[-1]]:
+        for value in {**labels.of_environment, **labels.of_character}[name.split(".")[-1]]:
             counts = (readable.count(value), len(readable), len(shown))
             tallies[f"shows/{name}={value}"] = Tally(*counts)
     return tallies
@@ -105,7 +107,7 @@ def show_attribute(
     scene: PuppetScene, seen: Sequence[SeenShot], name: str
 ) -> dict[int, str | None]:
     """Returns what each shot (from 0) shows of an attribute; a character's is read from shots that ask for it alone."""
-    if name in OF_ENVIRONMENT:
+    if "." not in name:
         return {i: getattr(shot.first, name) for i, shot in enumerate(seen)}
     number, attribute = name.split(".")
     alone = [i for i, shot in enumerate(scene.shots) if shot.subjects == (int(number),)]
@@ -146,6 +148,10 @@ def _judge_shots(
         yield "who", len(shown.first.characters) == len(shot.subjects)
         if shot.subjects:
             yield "framing", None if shown.framing is None else shown.framing == shot.framing
+        if shot.expression and len(shot.subjects) == 1:
+            only = shown.first.characters
+            face = only[0].expression if len(only) == 1 else None
+            yield "expression", None if face is None else face == shot.expression
         yield "action", None if shown.action is None else shown.action == shot.action
     for first, second in itertools.pairwise(range(len(scene.shots))):
         old, new = scene.shots[first], scene.shots[second]

@@ -10,7 +10,6 @@ import numpy as np
 
 from lct_jax.evaluation.bootstrap import BOUNDS, resample_sums
 from lct_jax.evaluation.puppet_measures import Share, Tally, measure
-from lct_jax.puppets.scene import OF_CHARACTER, OF_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -63,48 +62,56 @@ ALL_ROWS = ROWS | {
 }
 
 
-def _pairs(kind: str, attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+def _pairs(kind: str, *, of_characters: bool) -> Callable[[str], bool]:
     return lambda name: (
-        name.startswith(f"{kind}/") and name.count("/") == 1 and _of(name, attributes)
+        name.startswith(f"{kind}/")
+        and name.count("/") == 1
+        and _is_of_character(name) == of_characters
     )
 
 
-def _obeys(attributes: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
-    return lambda name: name.startswith("obeys/") and _of(name, attributes)
+def _obeys(*, of_characters: bool) -> Callable[[str], bool]:
+    return lambda name: name.startswith("obeys/") and _is_of_character(name) == of_characters
 
 
-def _of(name: str, attributes: Mapping[str, Sequence[str]]) -> bool:
-    return name.split("/")[1].split(".")[-1] in attributes
+def _is_of_character(name: str) -> bool:
+    """Returns whether a measure such as "agrees/1.hat/3" is of a character's attribute."""
+    return "." in name.split("/")[1]
 
 
 COLUMNS: dict[str, Callable[[str], bool]] = {
-    "environment agrees": _pairs("agrees", OF_ENVIRONMENT),
-    "characters agree": _pairs("agrees", OF_CHARACTER),
-    "given environment kept": _pairs("keeps", OF_ENVIRONMENT),
-    "given characters kept": _pairs("keeps", OF_CHARACTER),
+    "environment agrees": _pairs("agrees", of_characters=False),
+    "characters agree": _pairs("agrees", of_characters=True),
+    "given environment kept": _pairs("keeps", of_characters=False),
+    "given characters kept": _pairs("keeps", of_characters=True),
     "returning characters agree": lambda name: name.startswith("returns/"),
-    "environment obeys": _obeys(OF_ENVIRONMENT),
-    "characters obey": _obeys(OF_CHARACTER),
+    "environment obeys": _obeys(of_characters=False),
+    "characters obey": _obeys(of_characters=True),
     "who": lambda name: name == "who",
     "framing": lambda name: name == "framing",
     "motion and camera": lambda name: name == "action",
     "cuts": lambda name: name == "cut",
 }
+# Of worlds with faces alone; other results have no such column.
+FACES: dict[str, Callable[[str], bool]] = {"expression": lambda name: name == "expression"}
 
 
 def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
     """Returns all columns of one row, then every attribute apart and agreement by distance in shots."""
-    shares = {name: measure(scenes, wanted) for name, wanted in COLUMNS.items()}
+    faces = FACES if any("expression" in tallies for tallies in scenes) else {}
+    shares = {name: measure(scenes, wanted) for name, wanted in {**COLUMNS, **faces}.items()}
     names = sorted({name for tallies in scenes for name in tallies if "/" in name})
     kinds = sorted({_without_number(name) for name in names})
     for kind in kinds:
         shares[kind] = measure(scenes, lambda name, kind=kind: _without_number(name) == kind)
     for distance in sorted({int(name.split("/")[2]) for name in names if name.count("/") == 2}):
-        for group, attributes in (("environment", OF_ENVIRONMENT), ("characters", OF_CHARACTER)):
+        for group, of_characters in (("environment", False), ("characters", True)):
             shares[f"{group} agree at distance {distance}"] = measure(
                 scenes,
-                lambda name, d=distance, a=attributes: (
-                    name.startswith("agrees/") and name.endswith(f"/{d}") and _of(name, a)
+                lambda name, d=distance, of=of_characters: (
+                    name.startswith("agrees/")
+                    and name.endswith(f"/{d}")
+                    and _is_of_character(name) == of
                 ),
             )
     return shares
@@ -117,7 +124,7 @@ def find_diversity(scenes: Sequence[Mapping[str, Tally]]) -> Share:
     Scenes are resampled whole. An attribute that is withheld nowhere is left out.
     """
     spreads, readable, asked = [], 0, 0
-    for name, values in OF_ENVIRONMENT.items():
+    for name, values in _values_shown(scenes).items():
         cases = [
             [scene.get(f"shows/{name}={value}", Tally(0, 0, 0)) for value in values]
             for scene in scenes
@@ -139,10 +146,24 @@ def find_diversity(scenes: Sequence[Mapping[str, Tally]]) -> Share:
     return Share(float(means[0]), float(low), float(high), float(readable / asked), int(readable))
 
 
+def _values_shown(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, list[str]]:
+    """Returns the attributes of the environment that are withheld somewhere, and all values of each."""
+    found: dict[str, dict[str, None]] = {}
+    for key in (key for tallies in scenes for key in tallies if key.startswith("shows/")):
+        name, value = key.removeprefix("shows/").split("=")
+        if "." not in name:
+            found.setdefault(name, {})[value] = None
+    return {name: list(values) for name, values in sorted(found.items())}
+
+
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:
     """Returns a table of shares with their intervals, a row for each way to sample; columns without cases are
     left out."""
-    columns = [c for c in COLUMNS if any(c in found and found[c].count for found in rows.values())]
+    columns = [
+        c
+        for c in (*COLUMNS, *FACES)
+        if any(c in found and found[c].count for found in rows.values())
+    ]
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, shares in rows.items():
         # Results of an older version lack some columns.

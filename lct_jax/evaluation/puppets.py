@@ -4,7 +4,8 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
         --scenes=32 --out=runs/puppets_table
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
-of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows. Sampling is that of the run's
+of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows; the world is that of their config.
+Sampling is that of the run's
 config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
 returns five shots later; scenes of `--shots=20` are longer than a window, and are measured by the number of the shot,
 too (`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered
@@ -40,10 +41,8 @@ from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
-from lct_jax.puppets.motion import read_shot
-from lct_jax.puppets.render import render_shot
-from lct_jax.puppets.scene import Drawing, PuppetScene, draw_scene
-from lct_jax.puppets.words import write_script
+from lct_jax.puppets.scene import Drawing, PuppetScene
+from lct_jax.puppets.worlds import find_world
 from lct_jax.sampling.modes import MODES
 from lct_jax.seeds import make_key
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
@@ -54,9 +53,9 @@ SEED = 1_000_003
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
-def lengthen(shots: int) -> Drawing:
-    """Returns what the scenes of an evaluation are drawn by, with so many shots each: 7 or more."""
-    return dataclasses.replace(DRAWING, shots=(shots, shots))
+def lengthen(shots: int, world: str = "puppets") -> Drawing:
+    """Returns what the scenes of an evaluation are drawn by in a world, with so many shots each: 7 or more."""
+    return dataclasses.replace(DRAWING, shots=(shots, shots), sizes=(find_world(world).evaluated,))
 
 
 def sample_shots(
@@ -74,6 +73,7 @@ def sample_shots(
         guidance: is used in place of the config's.
         animator: makes videos of sampled pictures; None makes them with the same weights.
     """
+    render_shot = find_world(scene.world).render_shot
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
     settings = choose_settings(generator, row, guidance)
     height, width = scene.size
@@ -93,12 +93,13 @@ def sample_shots(
 
 def write_words(scene: PuppetScene, row: Row, folder: Path) -> Script:
     """Returns the script of a scene as a row needs it; first frames that it holds are written into the folder."""
-    script = write_script(scene)
+    world = find_world(scene.world)
+    script = world.write_script(scene)
     if row.drawn:
         first = []
         for number, shot in enumerate(scene.shots):
             path = folder / f"{number}.png"
-            Image.fromarray(render_shot(scene, shot)[0]).save(path)
+            Image.fromarray(world.render_shot(scene, shot)[0]).save(path)
             first.append(dataclasses.replace(script.shots[number], first=Condition(str(path))))
         script = dataclasses.replace(script, shots=tuple(first))
     return tell_apart(script) if row.apart else script
@@ -131,10 +132,12 @@ def evaluate_row(
         InputError: the file has scenes that were sampled from other weights or in another way.
     """
 
+    world = find_world(generator.config.world)
+
     def measure(number: int) -> Mapping[str, Tally]:
-        scene = draw_scene(SEED, number, drawing)
+        scene = world.draw_scene(SEED, number, drawing)
         sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
-        seen = [read_shot(frames) for frames in sampled]
+        seen = [world.read_shot(frames) for frames in sampled]
         by_number = judge_by_number(scene, sampled, seen)
         return judge_scene(scene, seen, given=row.given) | count_values(scene, seen) | by_number
 
@@ -204,7 +207,11 @@ def main(argv: Sequence[str]) -> None:
     make_folder(out)
     for name in names:
         label, row = f"{NAME.value or generator.config.name}.{name}", ALL_ROWS[name]
-        how = {"guidance": GUIDANCE.value, "animator": animator, "drawing": lengthen(SHOTS.value)}
+        how = {
+            "guidance": GUIDANCE.value,
+            "animator": animator,
+            "drawing": lengthen(SHOTS.value, generator.config.world),
+        }
         rows = evaluate_row(generator, row, SCENES.value, out / f"{label}.jsonl", **how)
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
         shares = {key: dataclasses.asdict(share) for key, share in summarize(tallies).items()}

@@ -8,7 +8,7 @@ adds up. For shot N, from 1, the tallies are
     characters kept/N     the same of its only character, among the shots that show it alone
     obeys/N               stated attributes that it shows as the prompt says
     who/N, framing/N      whether it shows the requested characters and framing
-    pure/N                pixels that have a colour of the palette, of which all is drawn
+    pure/N                pixels that have a colour of the palette, of which all is drawn, in the world of flat puppets
 
 The share of cases that could be read is the certainty of the reader; blurred pictures are read less often.
 """
@@ -30,7 +30,7 @@ from lct_jax.evaluation.puppet_measures import (
 from lct_jax.puppets import palette
 from lct_jax.puppets.motion import SeenShot
 from lct_jax.puppets.picture import colour_distance
-from lct_jax.puppets.scene import OF_ENVIRONMENT, PuppetScene
+from lct_jax.puppets.scene import PUPPETS, PuppetScene
 
 KEPT = ("environment kept", "characters kept")
 # A pixel is pure if it is nearer than this to a colour of the palette, in sRGB bytes: half the distance of brown ground
@@ -67,7 +67,7 @@ def judge_by_number(
     for name, value in scene.attributes().items():
         shown = show_attribute(scene, seen, name)
         if name in scene.withheld:
-            kind = KEPT[name not in OF_ENVIRONMENT]
+            kind = KEPT["." in name]
             for number, same in _compare_with_first(shown).items():
                 found[f"{kind}/{number + 1}"].append(same)
         else:
@@ -79,6 +79,8 @@ def judge_by_number(
             framing = None if shown.framing is None else shown.framing == shot.framing
             found[f"framing/{number}"].append(framing)
     tallies = {name: count_hits(hits) for name, hits in found.items()}
+    if scene.world != PUPPETS.world:
+        return tallies
     for number, shot in enumerate(frames, start=1):
         pure = count_pure(shot)
         tallies[f"pure/{number}"] = Tally(pure, shot[..., 0].size, shot[..., 0].size)

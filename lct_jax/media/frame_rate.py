@@ -17,6 +17,9 @@ LAG = Fraction(1, 4)  # of a frame: frame n is taken so long after n / fps
 _FINEST = 10**6
 # The time since the first frame, a difference of two rounded timestamps, may be off by this many ticks.
 _TICKS = 2
+# It may be off by this share of a frame whatever the ticks: a copy into another container keeps the rounding of the
+# first one, such as the milliseconds of Matroska in an mp4 with ticks of its own.
+_OFF = Fraction(1, 8)
 # From this many decimals on a written rate may be the rounding of another one: 23.98 for 24000/1001.
 _DIGITS = 2
 
@@ -54,11 +57,11 @@ def find_counted(counted: float, own: Fraction, *, fps: float) -> Fraction:
 def snap_time(time: Fraction, *, rate: Fraction, tick: Fraction) -> Fraction:
     """Returns the time at which a frame begins, without the rounding of its timestamp.
 
-    Containers round timestamps to ticks, such as a millisecond in Matroska. If a whole number of frames at the stream's
-    rate lies within that rounding, that time is returned.
+    Containers round timestamps to ticks, such as a millisecond in Matroska, and copies keep that. If a whole number of
+    frames at the stream's rate lies within such a rounding, that time is returned.
 
     Args:
         time: seconds since the first frame. rate: frames a second of the stream. tick: seconds of the clock's unit.
     """
     meant = round(time * rate) / rate
-    return meant if abs(meant - time) <= _TICKS * tick else time
+    return meant if abs(meant - time) <= max(_TICKS * tick, _OFF / rate) else time

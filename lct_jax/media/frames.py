@@ -26,6 +26,7 @@ from lct_jax.media.decoding import (
     read_stream_rate,
 )
 from lct_jax.media.frame_rate import first_frame, read_rate, snap_time
+from lct_jax.media.orientation import lies_on_side
 from lct_jax.media.video import probe_video, resize, to_rgb
 
 # The boxes of ISO/IEC 14496-12, and MPEG-TS and MPEG-PS, have many names.
@@ -172,5 +173,4 @@ def _iter_timed(
 def _shape_of(frame: av.VideoFrame, stream: av.VideoStream, *, stretch: float = 1.0) -> Shape:
     """Returns the upright shape of a frame as displayed, its pixels wider by `stretch` than the stream declares."""
     width = round(frame.width * float(stream.sample_aspect_ratio or 1) * stretch)
-    upright = round(frame.rotation / 90) % 2 == 0
-    return Shape(frame.height, width) if upright else Shape(width, frame.height)
+    return Shape(width, frame.height) if lies_on_side(frame) else Shape(frame.height, width)

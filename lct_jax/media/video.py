@@ -31,6 +31,7 @@ from lct_jax.media.decoding import (
     read_stream_rate,
 )
 from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
+from lct_jax.media.orientation import turn_upright
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # This is the constant quality of x264, from 0 (lossless) to 51: 17 is considered free of visible loss.
@@ -51,7 +52,7 @@ class VideoInfo:
 
     Attributes:
       fps: the average frames a second.
-      height: the rows, as stored (a rotation flag is not applied).
+      height: the rows, as stored (a rotation is not applied).
       width: the columns, as stored.
       frame_count: the number of frames, None where the container does not say.
       pixel_aspect: the width of a stored pixel over its height; 1 where nothing is declared.
@@ -265,5 +266,4 @@ def decode_frames(path: str | Path) -> Iterator[av.VideoFrame]:
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """Returns a decoded frame as uint8 RGB [X, Y, 3], upright, in the colours of a BT.709 display."""
-    # The flag turns counterclockwise in degrees, and rot90 does so in quarters.
-    return np.rot90(to_rgb8(frame), round(frame.rotation / 90))
+    return turn_upright(to_rgb8(frame), frame)

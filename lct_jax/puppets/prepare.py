@@ -3,9 +3,9 @@ r"""Makes a prepared set of puppet scenes in the same way as from films: renders
     python -m lct_jax.puppets.prepare --config=configs/puppets.py --scenes=3000 --shots=2-9 --out=runs/puppets_scenes
 
 With `--panels`, three shots at a time become a picture of three panels with one caption (`lct_jax/data/panels.py`).
-The result is a set that `train.py` reads, with the pixels it was encoded from under `pixels/`. Labels are drawn again
-from the seed whenever they are needed. A shard holds scenes of one frame size. Another run does not repeat existing
-results.
+The world that scenes are drawn in is the config's (`lct_jax/puppets/worlds.py`). The result is a set that `train.py`
+reads, with the pixels it was encoded from under `pixels/`. Labels are drawn again from the seed whenever they are
+needed. A shard holds scenes of one frame size. Another run does not repeat existing results.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from lct_jax.directing.prompts import render_shot as write_shot
 from lct_jax.errors import InputError, make_folder
 from lct_jax.files import hash_of
 from lct_jax.folder_lock import lock_folder
-from lct_jax.puppets.render import render_shot
-from lct_jax.puppets.scene import SIZES, Drawing, PuppetScene, draw_scene
-from lct_jax.puppets.words import NAMES, write_script
+from lct_jax.puppets.scene import Drawing, PuppetScene
+from lct_jax.puppets.worlds import find_world
+from lct_jax.puppets.writing import NAMES
 
 # The version of how scenes are drawn, rendered and written; another one makes other pixels.
 VERSION = 2
@@ -46,18 +46,23 @@ HELD_OUT = 50  # one of so many scenes is held out
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Describes the scenes to make: how many, of which seed, what is drawn, and how many shots are in one picture."""
+    """Describes the scenes to make: how many, of which seed, what is drawn in which world, and how many shots are in
+    one picture."""
 
     scenes: int
     seed: int
     drawing: Drawing
     panels: int = 1
+    world: str = "puppets"
 
     def describe(self) -> dict[str, Any]:
         """Returns what records depend on."""
         plain = dataclasses.asdict(self)
-        if self.panels == 1:  # sets that were made before there were panels keep their names
+        # Sets that were made before there were panels and worlds keep their names.
+        if self.panels == 1:
             del plain["panels"]
+        if self.world == "puppets":
+            del plain["world"]
         return plain
 
 
@@ -72,7 +77,7 @@ def prepare_puppets(wanted: Wanted, out: Path, config: Config) -> bool:
 def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
     """Writes the set of pixels, a shard for every frame size, unless it exists and is whole."""
     names = [
-        f"puppets-{height}x{width}-{hash_of(VERSION, wanted.describe(), config.prepare.fps)}"
+        f"{wanted.world}-{height}x{width}-{hash_of(VERSION, wanted.describe(), config.prepare.fps)}"
         for height, width in wanted.drawing.sizes
     ]
     for name, size in zip(names, wanted.drawing.sizes, strict=True):
@@ -85,7 +90,7 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
         records = map(keep_scene, raw)
         (folder / CARD_FILE).unlink(missing_ok=True)
         write_shard(
-            shard, records, empty=0, film=f"puppets-{size[0]}x{size[1]}", credit="",
+            shard, records, empty=0, film=f"{wanted.world}-{size[0]}x{size[1]}", credit="",
             size=(wanted.panels * size[0], size[1]), aspect_error=0.0,
         )  # fmt: skip
     if not (folder / CARD_FILE).exists():
@@ -98,21 +103,23 @@ def render_set(wanted: Wanted, folder: Path, config: Config) -> None:
 
 def to_raw(scene: PuppetScene) -> RawScene:
     """Returns a scene as other sources of footage give it: texts, and shots that are rendered when they are read."""
-    script = write_script(scene)
+    world = find_world(scene.world)
+    script = world.write_script(scene)
     full, brief = (
         "" if script.prompt is None else render_global(script.prompt, story=story)
         for story in (True, False)
     )
     split = "held_out" if scene.seed[1] % HELD_OUT == HELD_OUT - 1 else "train"
     shots = (
-        RawShot(write_shot(text), render_shot(scene, shot))
+        RawShot(write_shot(text), world.render_shot(scene, shot))
         for text, shot in zip(script.shots, scene.shots, strict=True)
     )
     return RawScene(scene.name, split, full, brief, shots)
 
 
 def _draw(wanted: Wanted) -> Iterator[PuppetScene]:
-    return (draw_scene(wanted.seed, number, wanted.drawing) for number in range(wanted.scenes))
+    draw = find_world(wanted.world).draw_scene
+    return (draw(wanted.seed, number, wanted.drawing) for number in range(wanted.scenes))
 
 
 def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, int]:
@@ -131,10 +138,12 @@ def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, i
 def main(argv: Sequence[str]) -> None:
     del argv
     cast = read_range("--characters", CHARACTERS.value, most=len(NAMES))
-    drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, SIZES, cast=cast)
-    out = Path(OUT.value)
-    wanted = Wanted(SCENES.value, SEED.value, drawing, PANELS if STACKED.value else 1)
-    made = prepare_puppets(wanted, out, freeze(CONFIG.value))
+    config, out = freeze(CONFIG.value), Path(OUT.value)
+    sizes = find_world(config.world).sizes
+    drawing = Drawing(read_range("--shots", SHOTS.value), WITHHOLD.value, sizes, cast=cast)
+    panels = PANELS if STACKED.value else 1
+    wanted = Wanted(SCENES.value, SEED.value, drawing, panels, config.world)
+    made = prepare_puppets(wanted, out, config)
     print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
 
 

@@ -1,4 +1,4 @@
-"""Draws puppet scenes from a seed.
+"""Draws puppet scenes from a seed, of any world: what a world's scenes are made of is in its `Labels`.
 
 A `PuppetScene` says who plays, where, and what happens in every shot. Labels are drawn first, and pictures and words
 are made from them, as in Moving MNIST (arXiv 1502.04681) and CLEVRER (arXiv 1910.01442). Any attribute may be withheld:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,8 @@ OF_ENVIRONMENT = {"sky": SKIES, "ground": GROUNDS, "sun": SUNS, "landmark": LAND
 OF_CHARACTER = {"colour": COLOURS, "shape": SHAPES, "hat": HATS}
 FRAMINGS = ("wide", "medium", "close")
 ACTIONS = ("stands", "walks left", "walks right", "jumps", "pans left", "pans right")
+# In an empty place, and around two characters, only the camera acts.
+OF_CAMERA = ("stands", "pans left", "pans right", "zooms in", "zooms out")
 SIZES = ((32, 32), (32, 40), (40, 32))  # height and width of a frame in pixels
 FRAMES = (5, 9)  # frames of a shot
 
@@ -56,7 +59,7 @@ class PuppetShot:
 
     Attributes:
         framing, action: members of `FRAMINGS` and `ACTIONS`. subjects: the numbers of its characters, from 1. frames:
-            4n + 1.
+            4n + 1. expression: that of its characters, in worlds that have faces.
         cut: False where it continues the shot before it.
         start: where its only subject stands in the first frame; camera: where the camera points then. Both are in
             widths.
@@ -69,6 +72,7 @@ class PuppetShot:
     cut: bool
     start: float
     camera: float
+    expression: str = ""
 
     @property
     def end(self) -> float:
@@ -86,23 +90,53 @@ class PuppetScene:
     """Describes one scene by its labels, `name` and seed included.
 
     Attributes:
-        size: height and width of its frames. withheld: attributes that no text mentions, such as "sky" or "1.hat".
+        size: height and width of its frames. environment, characters: those of its world.
+        withheld: attributes that no text mentions, such as "sky" or "1.hat". world: the name of its world.
     """
 
     name: str
     seed: tuple[int, int]
     size: tuple[int, int]
-    environment: Environment
-    characters: tuple[Character, ...]
+    environment: Any
+    characters: tuple[Any, ...]
     shots: tuple[PuppetShot, ...]
     withheld: frozenset[str]
+    world: str = "puppets"
 
     def attributes(self) -> dict[str, str]:
         """Returns every attribute and its value; those of character n are called "n.colour", "n.shape", "n.hat"."""
-        values = {name: getattr(self.environment, name) for name in OF_ENVIRONMENT}
+        values = dict(vars(self.environment))
         for number, character in enumerate(self.characters, start=1):
-            values |= {f"{number}.{name}": getattr(character, name) for name in OF_CHARACTER}
+            values |= {f"{number}.{name}": value for name, value in vars(character).items()}
         return values
+
+
+class Labels(NamedTuple):
+    """Says what the scenes of a world are made of.
+
+    Attributes:
+        world: its name. environment, character: dataclasses of attributes, whose values `of_environment` and
+            `of_character` list; a character has a colour. actions: what may happen in each framing.
+        expressions: of characters; none in a world without faces.
+    """
+
+    world: str
+    environment: type
+    character: type
+    of_environment: Mapping[str, Sequence[str]]
+    of_character: Mapping[str, Sequence[str]]
+    actions: Mapping[str, Sequence[str]]
+    expressions: Sequence[str] = ()
+
+
+PUPPETS = Labels(
+    "puppets",
+    Environment,
+    Character,
+    OF_ENVIRONMENT,
+    OF_CHARACTER,
+    {"wide": ACTIONS, "medium": ACTIONS, "close": ("stands",)},
+)
 
 
 @dataclass(frozen=True)
@@ -123,27 +157,31 @@ class Drawing:
     cast: tuple[int, int] = (1, 2)
 
 
-def draw_scene(seed: int, number: int, drawing: Drawing) -> PuppetScene:
+def draw_scene(seed: int, number: int, drawing: Drawing, labels: Labels = PUPPETS) -> PuppetScene:
     """Returns scene `number` of a seed, which is the same on every machine, whatever else is drawn."""
     rng = np.random.default_rng([seed, number])
     size = drawing.sizes[rng.integers(len(drawing.sizes))]
-    environment = Environment(**_draw_values(rng, OF_ENVIRONMENT))
+    environment = labels.environment(**_draw_values(rng, labels.of_environment))
     count = int(rng.integers(drawing.shots[0], drawing.shots[1] + 1))
     cast = _draw_cast(rng, drawing, count)
-    characters = _draw_characters(rng, cast)
+    characters = _draw_characters(rng, cast, labels)
     shots: list[PuppetShot] = []
     for who in _draw_subjects(rng, count, cast, drawing.absence):
-        shots.append(_draw_shot(rng, who, shots[-1] if shots else None, drawing.frames))
-    names = [*OF_ENVIRONMENT, *(f"{n}.{name}" for n in range(1, cast + 1) for name in OF_CHARACTER)]
-    withheld = frozenset(name for name in names if rng.random() < drawing.withhold)
+        before = shots[-1] if shots else None
+        shots.append(_draw_shot(rng, who, before, drawing.frames, labels))
+    own = [f"{n}.{name}" for n in range(1, cast + 1) for name in labels.of_character]
+    withheld = frozenset(
+        name for name in (*labels.of_environment, *own) if rng.random() < drawing.withhold
+    )
     return PuppetScene(
-        f"puppets_{seed}_{number:06d}",
+        f"{labels.world}_{seed}_{number:06d}",
         (seed, number),
         size,
         environment,
         characters,
         tuple(shots),
         withheld,
+        labels.world,
     )
 
 
@@ -159,10 +197,10 @@ def _draw_cast(rng: np.random.Generator, drawing: Drawing, count: int) -> int:
     return 1 if count == 1 else int(rng.integers(low, high + 1))
 
 
-def _draw_characters(rng: np.random.Generator, count: int) -> tuple[Character, ...]:
-    colours = rng.permutation(COLOURS)[:count].tolist()
-    others = {name: values for name, values in OF_CHARACTER.items() if name != "colour"}
-    return tuple(Character(colour=colour, **_draw_values(rng, others)) for colour in colours)
+def _draw_characters(rng: np.random.Generator, count: int, labels: Labels) -> tuple[Any, ...]:
+    colours = rng.permutation(labels.of_character["colour"])[:count].tolist()
+    others = {name: values for name, values in labels.of_character.items() if name != "colour"}
+    return tuple(labels.character(colour=colour, **_draw_values(rng, others)) for colour in colours)
 
 
 def _draw_subjects(
@@ -186,6 +224,7 @@ def _draw_shot(
     who: tuple[int, ...],
     before: PuppetShot | None,
     lengths: Sequence[int],
+    labels: Labels,
 ) -> PuppetShot:
     frames = lengths[rng.integers(len(lengths))]
     goes_on = (
@@ -193,18 +232,25 @@ def _draw_shot(
         and who == before.subjects
         and len(who) == 1
         and before.framing != "close"
+        and not before.action.startswith("zooms")
         and rng.random() < 0.5
     )
     if goes_on:
         start, camera = before.end, before.camera_end
-        action = _choose(rng, [a for a in ACTIONS if _stays_inside(a, start, camera)])
-        return PuppetShot(before.framing, who, action, frames, False, start, camera)
+        possible = labels.actions[before.framing]
+        action = _choose(rng, [a for a in possible if _stays_inside(a, start, camera)])
+        return PuppetShot(
+            before.framing, who, action, frames, False, start, camera, before.expression
+        )
     framing = _choose(rng, _framings(who, before))
-    action = "stands" if framing == "close" else _choose(rng, ACTIONS)
-    if len(who) != 1 and (action in STEP or action == "jumps"):
+    possible = labels.actions[framing]
+    action = _choose(rng, possible) if len(possible) > 1 else possible[0]
+    if len(who) != 1 and action not in OF_CAMERA:
         action = "stands"
     start = 0.5 - STEP.get(action, 0.0) / 2 + rng.uniform(-0.05, 0.05)
-    return PuppetShot(framing, who, action, frames, True, start, -TURN.get(action, 0.0) / 2)
+    expression = _choose(rng, labels.expressions) if who and labels.expressions else ""
+    camera = -TURN.get(action, 0.0) / 2
+    return PuppetShot(framing, who, action, frames, True, start, camera, expression)
 
 
 def _framings(who: tuple[int, ...], before: PuppetShot | None) -> list[str]:

@@ -19,36 +19,38 @@ from lct_jax.errors import make_folder
 from lct_jax.evaluation.puppets import SEED, lengthen
 from lct_jax.files import replace_folder
 from lct_jax.media.video import write_video
-from lct_jax.puppets.render import render_shot
-from lct_jax.puppets.scene import draw_scene
-from lct_jax.puppets.words import write_script
+from lct_jax.puppets.worlds import WORLDS, find_world
 
 FPS = 12.0  # of the puppet configs
 # Pixels are enlarged by this factor, so that hardly anything of them is lost in a video.
 SCALE = 8
 
 
-def write_scene(folder: Path, number: int, *, shots: int) -> None:
+def write_scene(folder: Path, number: int, *, shots: int, world: str) -> None:
     """Writes one script and its rendered shots."""
-    scene = draw_scene(SEED, number, lengthen(shots))
+    drawn_in = find_world(world)
+    scene = drawn_in.draw_scene(SEED, number, lengthen(shots, world))
     name = f"scene_{number:03d}"
     with replace_folder(folder / name) as unfinished:
         for place, shot in enumerate(scene.shots):
             path = unfinished / f"shot_{place + 1:02d}.mp4"
-            write_video(path, render_shot(scene, shot), FPS, scale=SCALE, upscaler="nearest")
-    save_script(folder / f"{name}.json", write_script(scene))
+            write_video(
+                path, drawn_in.render_shot(scene, shot), FPS, scale=SCALE, upscaler="nearest"
+            )
+    save_script(folder / f"{name}.json", drawn_in.write_script(scene))
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     make_folder(Path(OUT.value))
     for number in range(SCENES.value):
-        write_scene(Path(OUT.value), number, shots=SHOTS.value)
+        write_scene(Path(OUT.value), number, shots=SHOTS.value, world=WORLD.value)
     print(f"{OUT.value}: {SCENES.value} scripts of {SHOTS.value} shots")
 
 
 if __name__ == "__main__":
     SCENES = flags.DEFINE_integer("scenes", 8, "How many scenes.", lower_bound=1)
     SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)
+    WORLD = flags.DEFINE_enum("world", "puppets", list(WORLDS), "World that scenes are drawn in.")
     OUT = define_path("out", "Folder of the scripts.", required=True)
     run(main)

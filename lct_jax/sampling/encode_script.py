@@ -11,7 +11,13 @@ import numpy as np
 
 from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.config.fields import build
-from lct_jax.directing.prompts import ShotPrompt, find_characters, render_global, render_shot
+from lct_jax.directing.prompts import (
+    GlobalPrompt,
+    ShotPrompt,
+    find_characters,
+    render_global,
+    render_shot,
+)
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.layout import patchify, token_grid
@@ -71,7 +77,8 @@ def make_request(
         negative_scene = negative_scene[:0]
     prompt, written = None, _write_global(script)
     if written is not None:
-        text = read(f"{script.source.name}: global prompt", written, layout.scene_span)
+        with script.source.at(*_find_longest(script.prompt)):
+            text = read("global prompt", written, layout.scene_span)
         prompt = Prompt(text=text, negative=negative_scene)
     shots, noises = [], _name_noises(script)
     for number, (shot, known) in enumerate(zip(script.list_shots(), latents, strict=True)):
@@ -145,6 +152,15 @@ def _write_global(script: Script) -> str | None:
         return render_global(script.prompt)
     # A scene without a global prompt gets an empty one, as in training.
     return "" if len(script.list_shots()) > 1 and not script.apart else None
+
+
+def _find_longest(prompt: GlobalPrompt | None) -> tuple[str, ...]:
+    """Returns the field of a script in which its global prompt says most."""
+    if prompt is None:
+        return ()
+    texts = {("characters", name): text for name, text in prompt.characters.items()}
+    texts |= {("environment",): prompt.environment, ("story",): prompt.story}
+    return max(texts, key=lambda field: len(texts[field]))
 
 
 def _name_noises(script: Script) -> list[int | None]:

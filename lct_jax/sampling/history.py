@@ -10,6 +10,8 @@ In the paper, people choose the history by hand [LCT section 3.4], as a script m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lct_jax.config import SamplingConfig
@@ -24,7 +26,8 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
     is left of the tokens is skipped. A history that the script names is taken as it is, with pictures of what it names.
 
     Raises:
-        InputError: a history that the script names does not fit the window.
+        InputError: a history that the script names does not fit the window; or a shot is to be made that goes on,
+            without a cut, from one that is too large for `history_tokens` or is sampled later.
     """
     if request.shots[shot].links.picture_of:
         return ()
@@ -38,7 +41,28 @@ def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> 
         if len(chosen) < room and size <= tokens:
             chosen.append(other)
             tokens -= size
+    if room:
+        _check_goes_on(request, shot, chosen, config)
     return tuple(sorted(chosen))
+
+
+def _check_goes_on(
+    request: SceneRequest, shot: int, chosen: Sequence[int], config: SamplingConfig
+) -> None:
+    """Raises InputError where a shot to be made does not see the one that it goes on from."""
+    here, before = request.shots[shot], shot - 1
+    if not here.links.goes_on or here.given is not None or before in (-1, *chosen):
+        return
+    if before in rank_recent(request, shot):
+        raise InputError(
+            f"sampling.history_tokens: found {config.history_tokens}, expected at least"
+            f" {count_tokens(request.shots[before])}: shots[{shot}] of the script goes on from shots[{before}]"
+            " without a cut and must see it"
+        )
+    raise InputError(
+        f"script: shots[{shot}].key: found true where the shot goes on from shots[{before}], which is sampled later,"
+        " expected a cut, or a key shot before it"
+    )
 
 
 def _take_named(

@@ -129,7 +129,10 @@ def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     skipped, text = (1, text[hint.end() :]) if hint else (0, text)
     header = text.partition("\n")[0]
     delimiter = hint[1] if hint else max(_DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # With a space before it, a quote would otherwise be a part of the text.
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
     # A row is named by the line in which it begins; the reader knows where it ends.
     number = skipped + 1
     try:

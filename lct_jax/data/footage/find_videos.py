@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from lct_jax.data.footage.lists import find_list, find_strays, is_list
+from lct_jax.data.footage.lists import describe_misnamed, find_list, find_strays, is_list
 from lct_jax.data.scene_fields import CutListFields
 from lct_jax.directing.field_reader import open_source
 from lct_jax.errors import InputError
@@ -111,7 +111,7 @@ def _walk(folder: Path, out: Path) -> Iterator[tuple[str, str]]:
 def _judge(path: Path) -> str:
     problem = _judge_file(path)
     if not problem and path.suffix.lower() not in VIDEO_SUFFIXES:
-        return "not a video by its name"
+        return describe_misnamed(path.name) or "not a video by its name"
     return problem
 
 

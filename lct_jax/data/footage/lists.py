@@ -47,6 +47,15 @@ def is_list(name: str) -> bool:
     return bool(_split(name))
 
 
+def describe_misnamed(name: str) -> str:
+    """Returns a line about a file that looks like a list by its name, such as `NAME.captions.tsv`; "" otherwise."""
+    looks = Path(name.lower()).with_suffix("").suffix
+    known = [s for kind in _KINDS for s in kind if Path(s).with_suffix("").name == looks and looks]
+    return (
+        f"not a list by its name, expected one that ends in {' or '.join(known)}" if known else ""
+    )
+
+
 def find_strays(names: Iterable[str]) -> dict[str, str]:
     """Returns the lists among the files of a folder that no video uses, each with the reason."""
     return _match(names)[1]

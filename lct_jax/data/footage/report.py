@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from unicodedata import category
 
 import numpy as np
 
 from lct_jax.chat import endpoint_from_environment
 from lct_jax.config import Config
 from lct_jax.data.footage import STAGES
+from lct_jax.data.footage.caption_files import find_captions
 from lct_jax.data.footage.find_videos import beside, find_inputs
 from lct_jax.data.footage.grouping import SeenShots
 from lct_jax.data.footage.lists import SCENES_SUFFIX
@@ -37,6 +39,8 @@ from lct_jax.files import replace_atomically
 
 _OUTCOMES = dict(zip(STAGES, ("looked at", "ready", "prepared"), strict=True))
 REPORT_FILE = "report.json"
+_STEERING = ("Cc", "Cf", "Zl", "Zp")  # control, format, and separators of lines and paragraphs
+_JOINERS = "\u200c\u200d"  # steer nothing but letters and emoji
 
 
 @dataclass
@@ -139,6 +143,9 @@ def describe_videos(
             annotated.append((row, own))
         else:
             jobs.append((row, FindTakesJob(item.name, item.path, out, config)))
+    if config.footage.captions == "file":
+        # Of two copies of a film, or of a shot, the first one is kept: it should be one that has captions.
+        jobs.sort(key=lambda pair: find_captions(pair[1].path) is None)
     _take_scene_files(annotated, config, runner)
     found = _find_takes(jobs, runner)
     if until != STAGES[0]:
@@ -233,4 +240,7 @@ def _counts(shots: dict[str, int]) -> str:
 
 
 def _printable(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode().replace("\n", "\\n")
+    """Returns a name in which line breaks and characters that would steer a terminal are written as escapes."""
+    shown = name.encode(errors="backslashreplace").decode()
+    steers = lambda c: category(c) in _STEERING and c not in _JOINERS
+    return "".join(c.encode("unicode_escape").decode() if steers(c) else c for c in shown)

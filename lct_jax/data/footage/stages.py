@@ -133,8 +133,9 @@ def write_scene_file(job: WriteScenesJob) -> WrittenScenes:
     Raises:
         InputError: a user's list or captions cannot be read.
     """
+    # The scene file names the path of the film, and the folder of videos may be moved.
     key = hash_of(
-        VERSION, job.film.name, job.found.takes.name, job.seen, job.split, job.credit,
+        VERSION, job.film.name, str(job.film.path.resolve()), job.found.takes.name, job.seen, job.split, job.credit,
         dataclasses.asdict(job.film.config.footage), _caption_source(job.film),
     )  # fmt: skip
     folder = job.found.takes.parent

@@ -8,6 +8,7 @@ A prepared set is a folder:
     shards/NAME/            records of one film (`shards.py`)
     empty.safetensors       the encoder's empty prompt [L E]
     codec.safetensors       the codec's weights, so that samples can be decoded
+    checksums.json          of the small files above (`checksums.py`)
 
 The card is written last, so a folder without one is a preparation that did not finish.
 """
@@ -25,9 +26,18 @@ import numpy as np
 
 from lct_jax.config import BackboneConfig, LayoutConfig
 from lct_jax.data.mix import SetChoice, SetPart
+from lct_jax.data.sets.checksums import check_checksums, write_checksums
 from lct_jax.data.sets.lengths import MAKE_AGAIN, SPLITS, LengthTable
-from lct_jax.data.sets.record_files import RecordFiles, write_index
-from lct_jax.data.sets.set_info import CARD_FILE, PIXELS, Card, Made, read_card, write_card
+from lct_jax.data.sets.record_files import INDEX_FILE, RecordFiles, write_index
+from lct_jax.data.sets.set_info import (
+    CARD_FILE,
+    PIXELS,
+    Card,
+    Made,
+    read_card,
+    render_card,
+    write_card,
+)
 from lct_jax.data.sets.shards import SceneRecord, ShardAbout, read_about, write_shard
 from lct_jax.errors import InputError
 from lct_jax.files import hash_file, hash_of, replace_atomically
@@ -69,6 +79,9 @@ def finish_set(folder: Path, shards: Sequence[str], *, info: SetInfo) -> Card:
         **_count(tables, abouts, fps=info.fps),
         aspect_error=max(about.aspect_error for about in abouts),
     )
+    # The card is written last.
+    small = ("empty.safetensors", LENGTHS_FILE, INDEX_FILE)
+    write_checksums(folder, small, coming={CARD_FILE: render_card(card)})
     write_card(folder, card)
     return card
 
@@ -90,6 +103,7 @@ class PreparedSet:
             raise InputError(f"{error}: {MAKE_AGAIN}") from None
         expected = {"shots": len(self.lengths.shot_text), "scenes": len(self.lengths.scene_split)}
         self._files = RecordFiles(self.folder, self.card.shards, expected)
+        check_checksums(self.folder)
 
     @functools.cached_property
     def identity(self) -> str:

@@ -58,9 +58,13 @@ class Card(Made):
 
 def write_card(folder: Path, card: Card) -> None:
     """Writes the card, complete or not at all."""
-    text = json.dumps({"format": FORMAT, **asdict(card)}, indent=1)
     with replace_atomically(folder / CARD_FILE) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(render_card(card), encoding="utf-8")
+
+
+def render_card(card: Card) -> str:
+    """Returns the text of the card's file."""
+    return json.dumps({"format": FORMAT, **asdict(card)}, indent=1)
 
 
 def read_card(folder: Path) -> Card:

@@ -14,11 +14,10 @@ from array_record.python.array_record_module import ArrayRecordReader
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from lct_jax.data.sets.checksums import check_checksums
 from lct_jax.data.sets.lengths import LengthTable
-from lct_jax.data.sets.shards import KINDS, read_about
+from lct_jax.data.sets.shards import KINDS, LENGTHS_FILE, read_about
 from lct_jax.errors import InputError, one_line
-
-LENGTHS_FILE = "lengths.safetensors"
 
 
 def find_damage(shard: Path) -> InputError | None:
@@ -33,6 +32,7 @@ def find_damage(shard: Path) -> InputError | None:
 
 
 def _check(shard: Path) -> None:
+    check_checksums(shard)
     lengths, about = LengthTable.load(shard / LENGTHS_FILE), read_about(shard)
     expected = {"shots": list(_expect_shots(lengths)), "scenes": list(_expect_scenes(lengths))}
     names = {"shots": about.shots, "scenes": about.scenes}

@@ -7,6 +7,7 @@ The scenes of a film are written shot by shot into a folder that is renamed into
     scenes.array_record     one record a scene: full, brief (without the story) float16 [L E], their texts
     lengths.safetensors     the `LengthTable` of the shard
     shard.json              the film, names of scenes and shots, frames of each shot, picture size
+    checksums.json          of the last two (`checksums.py`)
 
 Records are safetensors bytes, texts among them as bytes: named, typed, and never executed. The same scenes give the
 same bytes. In a set of pixels clip_0 is the whole shot, uint8 [frames height width 3], and prompts have no tokens.
@@ -23,14 +24,15 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from lct_jax.data.sets.lengths import NAMES_PEOPLE, SPLITS, LengthTable
+from lct_jax.data.sets.checksums import write_checksums
+from lct_jax.data.sets.lengths import MAKE_AGAIN, NAMES_PEOPLE, SPLITS, LengthTable
 from lct_jax.directing.prompts import SHOT_CUT_TAG, find_characters
 from lct_jax.errors import InputError, one_line
 from lct_jax.files import replace_folder
 from lct_jax.tensors import dump_tensors, save_tensors
 
 KINDS = ("shots", "scenes")
-ABOUT_FILE = "shard.json"
+LENGTHS_FILE, ABOUT_FILE = "lengths.safetensors", "shard.json"
 # A chunk holds one record and is not compressed: half-precision noise does not compress, and reading is three times as
 # fast.
 _WRITING = "group_size:1,uncompressed"
@@ -122,12 +124,13 @@ def write_shard(
         with _naming(folder):
             for writer in writers.values():
                 writer.close()
-        save_tensors(unfinished / "lengths.safetensors", asdict(measure.table(empty)))
+        save_tensors(unfinished / LENGTHS_FILE, asdict(measure.table(empty)))
         about = ShardAbout(
             film, credit, size, aspect_error, tuple(scene_names), tuple(shot_names), tuple(frames)
         )
         text = json.dumps(asdict(about), indent=1)
         (unfinished / ABOUT_FILE).write_text(text, encoding="utf-8")
+        write_checksums(unfinished, (LENGTHS_FILE, ABOUT_FILE))
 
 
 @contextmanager
@@ -143,9 +146,13 @@ def _naming(folder: Path) -> Iterator[None]:
 
 
 def read_about(folder: Path) -> ShardAbout:
-    """Returns the description of a shard."""
-    values = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
-    return ShardAbout(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    """Returns the description of a shard; raises InputError where it is missing or damaged."""
+    path = folder / ABOUT_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ShardAbout(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)}): {MAKE_AGAIN}") from None
 
 
 def text_bytes(text: str) -> np.ndarray:

@@ -1,0 +1,26 @@
+"""Tunes the village with attention causal over shots, from `village.py`, for sampling with a cache.
+
+It has not been made yet; the first steps of such a tuning change most (docs/causal.md):
+
+    python train.py --config=configs/village_causal.py --data=runs/village_scenes --workdir=runs/village_causal
+"""
+
+import dataclasses
+
+from lct_jax.config import editable, freeze, read_beside
+
+village = read_beside(__file__, "village")
+
+
+def get_config():
+    full = freeze(village.get_config())
+    training = dataclasses.replace(
+        full.training,
+        context="causal",
+        init_from="runs/village",
+        steps=300,
+        warmup=10,
+        learning_rate=3e-4,
+        save_every=50,
+    )
+    return editable(dataclasses.replace(full, name="village_causal", training=training))
