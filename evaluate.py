@@ -3,9 +3,10 @@ r"""Samples scenes in every way that the paper compares, and measures what they 
     python evaluate.py --checkpoint=TUNED --scenes=PATH --out=DIR [--base=BEFORE] [--causal=CAUSAL]
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; `--base` are those
-before tuning and `--causal` those tuned with causal context, which have rows of their own. `--scenes` is a scene file,
-of which the held-out scenes are taken, a script, or a folder of scripts (lct_jax/evaluation/scenes.py). Every field of
-the run's sampling config is a flag. What each measure is stands below its table and in docs/evaluation.md.
+before tuning, `--causal` those tuned with causal context and `--in_context` those tuned on pictures of panels, which
+have rows of their own. `--scenes` is a scene file, of which the held-out scenes are taken, a script, or a folder of
+scripts (lct_jax/evaluation/scenes.py). Every field of the run's sampling config is a flag. What each measure is stands
+below its table and in docs/evaluation.md.
 
 A scene that is sampled is in `DIR/samples` and is not sampled again, so the same command goes on where it was.
 """
@@ -37,6 +38,7 @@ WEIGHTS = {
     "checkpoint": define_path("checkpoint", "Run folder or weights.", required=True),
     "base": define_path("base", "Run folder or weights before tuning on scenes."),
     "causal": define_path("causal", "Run folder or weights tuned with causal context."),
+    "in_context": define_path("in_context", "Run folder or weights tuned on pictures of panels."),
 }
 CODEC = define_path("codec", "Codec weights; default: those in the run's folder.")
 ENCODER = define_path("encoder", "Folder of the text encoder, where it was moved after training.")
@@ -64,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     paths = {name: flag.value for name, flag in WEIGHTS.items() if flag.value is not None}
     rows = choose_rows(ROWS.value, weights=paths)
     generators = {}
-    for name in dict.fromkeys(row.weights for row in rows.values()):
+    for name in dict.fromkeys(flag for row in rows.values() for flag in row.flags):
         generators[name] = lct_jax.load(paths[name], codec=CODEC.value, encoder=ENCODER.value)
         # One text encoder is in memory at a time, and none beside a network.
         generators[name].free_encoder()
@@ -93,7 +95,13 @@ def main(argv: Sequence[str]) -> None:
     told = not generators.get("checkpoint", first).config.data.singles_from_scenes
     boards: dict[str, dict[str, str]] = {scene.id: {} for scene in scenes}
     for name, row in rows.items():
-        sampler = RowSampler(generators[row.weights], row, SETTINGS(), told=told)
+        sampler = RowSampler(
+            generators[row.weights],
+            row,
+            SETTINGS(),
+            told=told,
+            animator=generators.get(row.animator),
+        )
         samples = []
         for scene in tqdm(scenes, desc=row.title, unit="scene"):
             for number in range(SEEDS.value):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_film import HEIGHT, WIDTH, draw_frames, make_tiny_film
+from tiny_generator import make_generator
 
 from lct_jax.chat import RefusedAnswer
 from lct_jax.chat.endpoint import Endpoint
@@ -22,10 +23,10 @@ from lct_jax.evaluation.judges.protocol import load_judge
 from lct_jax.evaluation.judges.vision_model import VisionModel, read_scores
 from lct_jax.evaluation.measure_row import measure_texts
 from lct_jax.evaluation.report import to_markdown, write_report
-from lct_jax.evaluation.rows import ROWS, choose_rows
-from lct_jax.evaluation.sample_row import make_single, speak_alone
+from lct_jax.evaluation.rows import BASELINES, ROWS, choose_rows
+from lct_jax.evaluation.sample_row import RowSampler, make_single, speak_alone
 from lct_jax.evaluation.samples import SampledShots
-from lct_jax.evaluation.scenes import Pictures, load_scenes
+from lct_jax.evaluation.scenes import EvaluatedScene, Pictures, load_scenes
 from lct_jax.media.video import write_video
 
 PICTURES = Pictures(fps=12, longest=9, area=HEIGHT * WIDTH, multiple=(8, 8))
@@ -99,11 +100,33 @@ def test_rows_are_those_whose_weights_are_given():
         "references",
         "shared_attention",
     ]
+    with pytest.raises(InputError, match=r"--in_context: missing, expected weights for the row in"):
+        choose_rows("in_context", weights={"base"})
+    with pytest.raises(InputError, match=r"--base: missing, expected weights for the row in_cont"):
+        choose_rows("in_context", weights={"in_context"})
     assert ROWS["independent"].fields == {"window": 1}
     with pytest.raises(InputError, match=r"--rows: found 'both', expected some of single_before"):
         choose_rows("both", weights={"checkpoint"})
     with pytest.raises(InputError, match=r"--base: missing, expected weights for the row single_b"):
         choose_rows("single_before", weights={"checkpoint"})
+
+
+@pytest.mark.slow
+def test_panels_are_filmed_by_the_base_and_kept_samples_tell_who_filmed_them(tmp_path):
+    panels, base = make_generator("full"), make_generator("causal")
+    script = Script(None, (ShotPrompt("Rain."), ShotPrompt("Snow.")))
+    scene, settings = EvaluatedScene("quay", script), {"long_prompts": "cut"}
+    row = BASELINES["in_context"]
+    sampler = RowSampler(panels, row, settings, told=False, animator=base)
+    frames = sampler.sample(scene, 0, tmp_path / "quay.0").frames
+    manifest = json.loads((tmp_path / "quay.0" / "manifest.json").read_text())
+    assert manifest["made"]["animator"] == base.identify()
+    for kept, made in zip(
+        sampler.sample(scene, 0, tmp_path / "quay.0").frames, frames, strict=True
+    ):
+        np.testing.assert_array_equal(kept, made)
+    with pytest.raises(InputError, match="found samples of other weights"):
+        RowSampler(panels, row, settings, told=False).sample(scene, 0, tmp_path / "quay.0")
 
 
 def test_a_shot_that_stands_alone_has_its_own_prompt_without_descriptions():

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
+from tiny_film import CONFIG, CUTS, HEIGHT, shared_film
 
 from lct_jax.codecs.registry import load_codec
-from lct_jax.data.panels import cut_panels, stack_panels
+from lct_jax.config import Config
+from lct_jax.data.panels import cut_panels, keep_panels, stack_panels
+from lct_jax.data.prepare import prepare_panels
+from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sources import RawScene, RawShot
 from lct_jax.directing.arrange import add_panels
+from lct_jax.errors import InputError
+from lct_jax.media.video import read_video
 from lct_jax.puppets.prepare import Wanted, to_raw
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import Drawing, draw_scene
@@ -56,3 +64,32 @@ def test_panels_come_out_of_latents_as_pictures_of_their_own_do():
 def test_sets_that_were_made_before_panels_keep_their_names():
     assert "panels" not in Wanted(5, 0, FOUR).describe()
     assert Wanted(5, 0, FOUR, panels=3).describe()["panels"] == 3
+
+
+def make_film_config(height: int) -> Config:
+    """Returns the config of the tiny film for pictures of this height, with the codec of the shared film."""
+    codec = str(shared_film().prepared / "codec.safetensors")
+    prepare = dataclasses.replace(CONFIG.prepare, height=height, codec_from=codec)
+    layout = dataclasses.replace(CONFIG.layout, shot_span=160)
+    return dataclasses.replace(CONFIG, prepare=prepare, layout=layout)
+
+
+def test_pictures_of_a_film_are_prepared_once_from_the_first_frames_of_its_shots(tmp_path):
+    film, config = shared_film(), make_film_config(3 * HEIGHT)
+    assert prepare_panels(film.scenes, tmp_path, config)
+    assert not prepare_panels(film.scenes, tmp_path, config)
+    # Of its scenes, one has three shots; those of two and of one make no picture.
+    assert PreparedSet(tmp_path).scene_names == ["quay_0"]
+    record = PreparedSet(tmp_path / "pixels").read_shot(0)
+    frames = read_video(film.film).frames
+    first = np.concatenate([frames[start] for start, _ in CUTS[:3]])
+    np.testing.assert_array_equal(record["clip_0"], first[None])
+    assert record["text"].tobytes().decode() == (
+        "Character 1: A woman in a red coat. Environment: A quay at night. [SCENE-1] Character 1 waits. [SCENE-2] Rain"
+        " on the quay. [SCENE-3] Character 1 leaves, and the dog stays."
+    )
+
+
+def test_a_height_that_is_no_multiple_of_the_panels_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"^prepare.height: found 32, expected a multiple of 3"):
+        keep_panels(shared_film().scenes, tmp_path, make_film_config(HEIGHT))

@@ -3,6 +3,7 @@
     python -m lct_jax.data.prepare --scenes=FILE --config=configs/film_tiny.py --out=DIR     one annotated film
     python -m lct_jax.data.prepare --videos=DIR --config=configs/lct_3b.py --out=DIR         any folder of videos
     python -m lct_jax.data.prepare --pixels=SET --config=configs/lct_3b.py --out=DIR         a set of raw pixels
+    python -m lct_jax.data.prepare --scenes=FILE --panels --config=CONFIG --out=DIR          pictures of three panels
 
 An annotated film or a folder becomes a prepared set (`lct_jax.data.sets.records`), and for a folder there is a report
 with a row for each file. A video becomes takes, and takes with captions become a scene file (`footage/stages.py`). From
@@ -28,6 +29,7 @@ from lct_jax.data.encode import EncodeJob, encode_film, name_shard
 from lct_jax.data.fit import choose_codec, make_set_info
 from lct_jax.data.footage import STAGES
 from lct_jax.data.footage.text_limits import find_too_long, open_fitting
+from lct_jax.data.panels import keep_panels
 from lct_jax.data.runner import Runner, run_here, run_local, run_ray
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.data.sets.records import CODEC_FILE, PreparedSet, SetInfo, finish_set
@@ -161,6 +163,16 @@ def prepare_scene_file(scenes: Path, out: Path, config: Config) -> bool:
     return prepare([(name, scenes)], out, config, runner=run_here) is not None
 
 
+def prepare_panels(scenes: Path, out: Path, config: Config) -> bool:
+    """Makes a set of pictures of three panels of one annotated film (`lct_jax/data/panels.py`), whose pixels it keeps
+    under `pixels/`; returns False if `out` already holds the same set."""
+    pixels = out / "pixels"
+    make_folder(pixels)
+    with lock_folder(pixels, doing=PREPARING):
+        keep_panels(scenes, pixels, config)
+    return prepare_pixels(pixels, out, config, runner=run_here)
+
+
 def prepare_pixels(pixels: Path, out: Path, config: Config, *, runner: Runner) -> bool:
     """Makes a set of latents from one of pixels; returns False if `out` already holds the same set."""
     card = read_card(pixels)
@@ -228,13 +240,17 @@ def main(argv: Sequence[str]) -> None:
     out, config = Path(OUT.value), freeze(CONFIG.value)
     if [SCENES.value, VIDEOS.value, PIXELS_SET.value].count(None) != 2:
         raise InputError("--scenes, --videos, --pixels: expected one of them")
+    if PANELS.value and SCENES.value is None:
+        raise InputError("--panels: found without --scenes, expected the scene file of a film")
     runner = run_ray if RUNNER.value == "ray" else partial(run_local, processes=PROCESSES.value)
     if VIDEOS.value is None:
-        if SCENES.value is not None:
-            made = prepare_scene_file(Path(SCENES.value), out, config)
-        else:
-            made = prepare_pixels(Path(PIXELS_SET.value), out, config, runner=runner)
         source = Path(SCENES.value or PIXELS_SET.value)
+        if PANELS.value:
+            made, source = prepare_panels(source, out, config), out / "pixels"
+        elif SCENES.value is not None:
+            made = prepare_scene_file(source, out, config)
+        else:
+            made = prepare_pixels(source, out, config, runner=runner)
         _print_too_long(source, config)
         print(f"{out}: {'prepared' if made else 'already prepared, nothing to do'}")
         return
@@ -251,6 +267,7 @@ if __name__ == "__main__":
     SCENES = define_path("scenes", "Scene file (JSON) of a film.")
     VIDEOS = define_path("videos", "Folder of videos.")
     PIXELS_SET = define_path("pixels", "Set of raw pixels, to be encoded.")
+    PANELS = flags.DEFINE_bool("panels", False, "Pictures of three panels in place of scenes.")
     OUT = define_path("out", "Folder of the prepared set.", required=True)
     CREDIT = flags.DEFINE_string("credit", "", "Credit line of the videos, kept with the set.")
     UNTIL = flags.DEFINE_enum("until", "encode", STAGES, "Last stage of --videos to be run.")

@@ -15,7 +15,8 @@ class Row:
 
     Attributes:
         title: its name in the table.
-        weights: the flag that names its weights: "base", "checkpoint" or "causal".
+        weights: the flag that names its weights: "base", "checkpoint", "causal" or "in_context".
+        animator: the flag that names those that make the videos of its key frames, "" for the same.
         mode: a mode of `sample.py`. fields: the fields of the sampling config that it changes.
         alone: whether each shot is sampled as a single shot, without the global prompt.
         apart: whether its mode samples shots without the global prompt; they have the words of single shots then.
@@ -27,6 +28,12 @@ class Row:
     fields: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = False
     apart: bool = False
+    animator: str = ""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of all weights that it needs."""
+        return (self.weights, self.animator) if self.animator else (self.weights,)
 
 
 FILMED = "as filmed"  # the title of the film's own row, which is not sampled
@@ -43,6 +50,7 @@ ROWS = {
 BASELINES = {
     "references": Row("references", "checkpoint", "references"),
     "shared_attention": Row("shared attention", "base", "shared_attention", apart=True),
+    "in_context": Row("panels", "in_context", "in_context", apart=True, animator="base"),
     "image_to_video": Row("key frames apart", "base", "image_to_video", apart=True),
 }
 
@@ -62,8 +70,7 @@ def choose_rows(text: str, *, weights: Collection[str]) -> dict[str, Row]:
     for name in wanted:
         if name not in known:
             raise InputError(f"--rows: found {name!r}, expected some of {', '.join(known)}")
-        if known[name].weights not in weights:
-            raise InputError(
-                f"--{known[name].weights}: missing, expected weights for the row {name}"
-            )
+        for flag in known[name].flags:
+            if flag not in weights:
+                raise InputError(f"--{flag}: missing, expected weights for the row {name}")
     return {name: row for name, row in known.items() if name in wanted}

@@ -46,17 +46,24 @@ class RowSampler:
     Args:
         settings: fields of the sampling config that are used in place of the run's.
         told: whether the prompt of a single shot describes the characters that it names.
+        animator: makes the videos of key frames; None where the generator makes them, too.
     """
 
     def __init__(
-        self, generator: Generator, row: Row, settings: Mapping[str, Any], *, told: bool
+        self,
+        generator: Generator,
+        row: Row,
+        settings: Mapping[str, Any],
+        *,
+        told: bool,
+        animator: Generator | None = None,
     ) -> None:
-        self.generator, self.row, self.told = generator, row, told
+        self.generator, self.row, self.told, self.animator = generator, row, told, animator
         self.settings = {**settings, **row.fields}
         fields = dataclasses.asdict(generator.config.sampling) | self.settings
         self.sampling = build(SamplingConfig, fields, path="sampling")
         self._made = {
-            "weights": fingerprint_of(generator.place(self.sampling.shards).params),
+            "weights": self._fingerprint(generator),
             "row": {
                 "mode": row.mode,
                 "alone": row.alone,
@@ -64,6 +71,8 @@ class RowSampler:
             },
             "sampling": dataclasses.asdict(self.sampling),
         }
+        if animator is not None:
+            self._made["animator"] = self._fingerprint(animator)
 
     def sample(self, scene: EvaluatedScene, number: int, folder: Path) -> SampledShots:
         """Returns a scene sampled with the number-th seed, from its folder where it is there.
@@ -89,11 +98,16 @@ class RowSampler:
                 (unfinished / MADE).write_text(json.dumps(made, indent=1) + "\n")
         return SampledShots(scene.id, number, scene.script, tuple(frames))
 
+    def _fingerprint(self, generator: Generator) -> str:
+        return fingerprint_of(generator.place(self.sampling.shards).params)
+
     def _write(self, script: Script, folder: Path, key: jax.Array) -> list[np.ndarray]:
         if not self.row.alone:
             if self.row.apart and not self.told:
                 script = speak_alone(script)
-            scene = self.generator.sample(script, mode=self.row.mode, key=key, **self.settings)
+            scene = self.generator.sample(
+                script, mode=self.row.mode, key=key, animator=self.animator, **self.settings
+            )
             scene.save(folder)
             return [scene.shots[number].frames for number in sorted(scene.shots)]
         # The manifest says what was sampled; no mode of `sample.py` samples shots as scenes of their own.
