@@ -27,7 +27,7 @@ from lct_jax.evaluation.features.protocol import load_features
 from lct_jax.evaluation.judges.protocol import load_judge
 from lct_jax.evaluation.measure_row import FilmedShots, load_instruments, measure_row
 from lct_jax.evaluation.report import describe_notes, write_report
-from lct_jax.evaluation.rows import choose_rows
+from lct_jax.evaluation.rows import FILMED, choose_rows
 from lct_jax.evaluation.sample_row import RowSampler, choose_pictures
 from lct_jax.evaluation.samples import SampledShots, see_shots
 from lct_jax.evaluation.scenes import load_scenes
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
     # ---- the film itself, where there is one -----------------------------------------------------
     filmed = [SampledShots(s.id, 0, s.script, s.filmed) for s in scenes if s.filmed]
     seen = {shots.scene: see_shots(shots.frames, features) for shots in filmed}
-    results = {"as filmed": measure_row(filmed, instruments, FilmedShots({}))} if filmed else {}
+    results = {FILMED: measure_row(filmed, instruments, FilmedShots({}))} if filmed else {}
 
     # ---- every row: sampled, then measured -------------------------------------------------------
     # Single shots before and after tuning have the same words: those of the tuned model's training.

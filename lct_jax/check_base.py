@@ -37,14 +37,16 @@ CONFIG_FILE, BASE_FILE = "config.json", "base.json"
 def choose_config(base: Path, given: str | None, *, devices: int) -> Config:
     """Returns the config to tune with: the family's on so many devices, or a given one, with the base's files in it.
 
+    Single shots are drawn from scenes, too: one set of footage is what a base is tuned on.
+
     Raises:
         InputError: the base or the given config cannot be read, or they are of different networks.
     """
     own = read_pipeline(base)
+    # One set of footage gives scenes and single shots.
+    share = lambda config: dataclasses.replace(config.data, singles_from_scenes=True)
     if given is None:
-        # One set of footage gives scenes and single shots.
-        data = dataclasses.replace(own.data, singles_from_scenes=True)
-        return divide(dataclasses.replace(own, data=data), devices=devices)
+        return divide(dataclasses.replace(own, data=share(own)), devices=devices)
     config = freeze(load_config(given))
     for field in dataclasses.fields(own.backbone):
         found, expected = (getattr(c.backbone, field.name, None) for c in (config, own))
@@ -55,6 +57,7 @@ def choose_config(base: Path, given: str | None, *, devices: int) -> Config:
     prepare, training = config.prepare, config.training
     return dataclasses.replace(
         config,
+        data=share(config),
         prepare=dataclasses.replace(
             prepare,
             codec_from=prepare.codec_from or own.prepare.codec_from,

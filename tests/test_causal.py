@@ -23,6 +23,7 @@ from causal_scene import (
 from jax.tree_util import Partial
 from uncached_pass import UncachedPass
 
+from lct_jax.sampling import window
 from lct_jax.sampling.cached_pass import CachedPass
 from lct_jax.sampling.euler import run_steps
 from lct_jax.sampling.passes import FullPass
@@ -81,6 +82,19 @@ def test_cached_sampling_of_any_plan_equals_uncached(name, cache):
         np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
     assert len(cached.cache.passes) == 4  # of the global prompt and of every shot but the last
     assert len(uncached.cache.passes) > 30
+
+
+@pytest.mark.parametrize("kv_dtype", ["model", "int8"])
+def test_a_step_without_guidance_reads_the_history_of_the_prompted_row(monkeypatch, kv_dtype):
+    config = dataclasses.replace(CONFIG, guidance_from=0.4, guidance_to=0.8, kv_dtype=kv_dtype)
+    scene = make_sampling_scene(make_request(3), config)
+    plan = plan_causal(scene.request, config)
+    assert scene.scheme.skips
+    found = sample(CachedPass(make_denoiser(), scene, plan, TIMES), scene, plan)
+    monkeypatch.setattr(window, "is_always_guided", lambda config: True)
+    expected = sample(CachedPass(make_denoiser(), scene, plan, TIMES), scene, plan)
+    for shot, tokens in found.items():
+        np.testing.assert_allclose(tokens, expected[shot], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -68,6 +68,7 @@ def test_a_config_of_the_user_gets_the_files_of_the_base(tmp_path):
     assert made.prepare.codec_from == "elsewhere"
     assert made.prepare.encoder_from == str(base / "text_encoder")
     assert made.training.init_from == str(base)
+    assert (mine.data.singles_from_scenes, made.data.singles_from_scenes) == (False, True)
     path.write_text(json.dumps(dataclasses.asdict(CONFIG)))
     with pytest.raises(
         InputError, match=r"mine\.json: backbone\.family: found 'mmdit', expected 'wan' of"

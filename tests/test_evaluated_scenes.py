@@ -17,7 +17,7 @@ from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.evaluation.bootstrap import Estimate
+from lct_jax.evaluation.bootstrap import Estimate, estimate_mean
 from lct_jax.evaluation.features.protocol import embed_in_batches, load_features
 from lct_jax.evaluation.judges.protocol import load_judge
 from lct_jax.evaluation.judges.vision_model import VisionModel, read_scores
@@ -272,7 +272,28 @@ def test_a_report_shows_intervals_and_leaves_out_what_has_no_case(tmp_path):
         "low": None,
         "high": None,
         "count": 40,
+        "scenes": [],
     }
+    assert values["less independent"] == {}
     page = (tmp_path / "index.html").read_text()
     assert "<td>0.50 <small>(0.25 to 0.75)</small></td>" in page and "quay &amp; road" in page
     assert 'src="samples/joint/quay.0/storyboard.png"' in page
+
+
+def test_a_report_says_what_rows_have_more_than_independent_shots():
+    rows = {
+        "as filmed": [[0.9], [0.8]],
+        "independent shots": [[0.5], [0.25]],
+        "scene, joint": [[0.75], [0.5]],
+    }
+    results = {
+        title: {
+            "cross-shot consistency": estimate_mean(cases),
+            "copied shots": estimate_mean(cases),
+        }
+        for title, cases in rows.items()
+    }
+    assert to_markdown(results, []).split("\n\n")[2] == (
+        "| Less independent shots | cross-shot consistency |\n|---|---|\n"
+        "| scene, joint | 0.25 (0.25 to 0.25) |"
+    )

@@ -9,7 +9,7 @@ from lct_jax.config import FootageConfig
 from lct_jax.directing.prompts import ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.evaluation import agreement
-from lct_jax.evaluation.bootstrap import estimate_mean
+from lct_jax.evaluation.bootstrap import estimate_difference, estimate_mean
 from lct_jax.evaluation.cuts import judge_cuts, judge_transitions, measure_cuts
 from lct_jax.evaluation.features.thumbnail import Thumbnail
 from lct_jax.evaluation.measure_row import FilmedShots, Instruments, measure_row
@@ -206,6 +206,30 @@ def test_estimates_weigh_cases_alike_and_resample_scenes():
     assert estimate_mean([[], []]).show() == "-"
 
 
+def test_a_difference_is_that_of_the_same_scenes():
+    """One scene is easy and one is hard, which widens both means; one row has 0.25 more in each, and a scene alone."""
+    floor = estimate_mean([[0.0, 0.0], [1.0], []])
+    row = estimate_mean([[0.25], [1.25, 1.25], [7.0]])
+    assert floor.low == 0.0 and floor.high == 1.0
+    even = estimate_difference(
+        estimate_mean([[0.25] * 2, [1.25]]), estimate_mean([[0.0] * 2, [1.0]])
+    )
+    assert (even.value, even.low, even.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert even.count == 2
+    # Means weigh cases: 2.75 / 3 less 1 / 3 over the two scenes that both have.
+    found = estimate_difference(row, floor)
+    assert found.value == pytest.approx(1.75 / 3) and found.count == 2
+    assert found.low == pytest.approx(0.25) and found.high == pytest.approx(1.75 / 3)
+    assert estimate_difference(estimate_mean([[1.0]]), floor) is None
+    assert estimate_difference(estimate_mean([[1.0], [], []]), floor) is None
+
+
+def test_a_scene_is_as_far_above_others_as_its_shots_are_more_alike():
+    cases = {"cross-shot consistency": [0.5, 0.75], "between scenes": [0.25, 0.5]}
+    assert agreement.measure_above(cases) == {"above other scenes": [0.25]}
+    assert agreement.measure_above({"between scenes": [0.25]}) == {"above other scenes": []}
+
+
 def test_a_row_joins_scenes_and_seeds():
     """Two scenes are compared with what was filmed for them: one is that, the other shows the first one's shots."""
     one = make_shots("Character 1 waits.", "b")
@@ -219,7 +243,7 @@ def test_a_row_joins_scenes_and_seeds():
     assert found["across seeds"].value == pytest.approx(1.0)
     assert found["top-1"].value == pytest.approx(4 / 6)
     assert found["top-1"].count == 6
-    assert found["between scenes"].count == 2
+    assert found["between scenes"].count == found["above other scenes"].count == 2
     assert found["Frechet"].value > 0.1
     assert measure_row([one, other], instruments, filmed)["Frechet"].value == pytest.approx(
         0, abs=1e-6

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+from published_base import NETWORK, shared_base
+from test_tune import EDITS, write_footage
+
+from lct_jax.cli import load_config
+from lct_jax.config import freeze
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -74,23 +81,57 @@ def test_without_a_clone_the_placeholder_of_the_address_is_refused(name, tmp_pat
         exec("".join(first["source"]), {})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_a_notebook_runs_from_its_first_cell_to_its_last(name, tmp_path, monkeypatch):
+def execute(
+    name: str,
+    settings: dict[str, str],
+    *,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cells: slice = slice(None),
+) -> list:
+    """Runs the code cells that `cells` leaves of a notebook in a kernel, and returns their outputs."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    settings = {"LCT_PYTHON": sys.executable, "LCT_WORK": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    settings = settings | {"LCT_PYTHON": sys.executable, "LCT_WORK": str(work)}
     monkeypatch.delenv("XLA_FLAGS")  # one device, as on a machine of a user
-    for variable, value in (settings | SETTINGS[name]).items():
+    for variable, value in (settings | {"JAX_PLATFORMS": "cpu"}).items():
         monkeypatch.setenv(variable, value)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if cell["cell_type"] == "code"]
+    first, last = notebook.cells[:2], notebook.cells[2:]
+    notebook.cells = [*first, *last[cells]]
     resources = {"metadata": {"path": str(NOTEBOOKS)}}
     nbclient.NotebookClient(notebook, timeout=1200, resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(output.get("text", "") for output in outputs)
     # The exit code of a program that a cell starts does not fail the cell.
     assert not re.search(r"^(error:|Traceback)", text, flags=re.MULTILINE), text
+    return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_a_notebook_runs_from_its_first_cell_to_its_last(name, tmp_path, monkeypatch):
+    outputs = execute(name, SETTINGS[name], work=tmp_path, monkeypatch=monkeypatch)
     assert [made for made in MADE[name] if not (tmp_path / made).exists()] == []
     pictures = [
         output for output in outputs if any(k.startswith("image/") for k in output.get("data", ()))
     ]
     assert len(pictures) >= SHOWN[name]
+
+
+@pytest.mark.slow
+def test_the_last_cell_tunes_a_published_base_by_a_lora(tmp_path, monkeypatch):
+    config = tmp_path / "config.json"
+    shipped = freeze(load_config(str(ROOT / "configs/wan_1_3b_lora.py")))
+    tiny = dataclasses.replace(shipped, backbone=NETWORK.backbone)
+    config.write_text(json.dumps(dataclasses.asdict(tiny)))
+    settings = {
+        "LCT_BASE": str(shared_base()),
+        "LCT_BASE_CONFIG": str(config),
+        "LCT_FOOTAGE": f"--scenes={write_footage(tmp_path)}",
+        "LCT_BASE_FLAGS": shlex.join([*EDITS, "--config.training.steps=2", "--until=export"]),
+    }
+    last = slice(-1, None)
+    execute("train_on_tpu", settings, work=tmp_path, monkeypatch=monkeypatch, cells=last)
+    assert (tmp_path / "tuned/weights/lora.safetensors").exists()
+    assert (tmp_path / "tuned/sample/storyboard.png").exists()

@@ -55,6 +55,17 @@ def test_text_and_renoising_add_to_the_causal_row():
     assert costs[0][1].cached == 32 * (21 + 28_810 + 11 + 28_805)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_without_guidance_cost_the_prompted_row_alone(mode):
+    """Of three of four steps, the row of a negative prompt that is as long as the other one is not computed."""
+    config, text = SamplingConfig(steps=4, cache="reuse"), make(2)
+    both = count_scene(count_costs(MODEL), text, config, mode)
+    most = count_scene(count_costs(MODEL), text, config, mode, single=3)
+    for one, other in zip(both, most, strict=True):
+        assert other.flops.total == pytest.approx(one.flops.total * 5 / 8)
+        assert (other.single, other.passes, other.cached) == (3, 4, one.cached * 5 / 8)
+
+
 def test_cache_of_eight_full_shots_at_3b():
     """A guidance branch has 53 GB."""
     assert count_cache(describe(MODEL).cache, make(9), 8) / 2 == 2 * 2 * 28 * 2048 * 8 * 28_800

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw, ImageFont, features
 
+from lct_jax.media import page_text
 from lct_jax.media.page_text import _clusters, _runs, draw_line, measure, wrap
 
 TEXTS = {
@@ -102,6 +103,22 @@ def test_accents_are_composed_with_their_letters():
 def test_devanagari_and_thai_letters_are_joined(joined, apart):
     """Without shaping, letters would be as wide as they are one by one."""
     assert measure(joined, 30) < 0.85 * measure(apart, 30)
+
+
+def test_without_fribidi_a_page_is_drawn_and_one_line_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(features, "check", lambda name: False)
+    for cached in (page_text._font, page_text._check_shaping):
+        cached.cache_clear()
+    try:
+        assert draw("क्षत्रिय น้ำ").any()
+        draw("हि")
+        # Pillow warns of a layout that it cannot make.
+        font = page_text._font("NotoSansDevanagari.woff", 30)
+        assert font.layout_engine == ImageFont.Layout.BASIC
+    finally:
+        # Fonts that were loaded meanwhile do not shape.
+        page_text._font.cache_clear()
+    assert [record.message.count("FriBidi") for record in caplog.records] == [1]
 
 
 def test_a_syllable_is_never_broken():

@@ -10,6 +10,7 @@ import pytest
 from test_sampling import CONFIG, Recorder, make_job, make_request, run, window
 
 from lct_jax.errors import InputError
+from lct_jax.sampling import window as sampling_window
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.guidance import rescale, scale_steps
 from lct_jax.sampling.schedule import plan_joint
@@ -20,6 +21,33 @@ def test_guidance_outside_of_its_interval_takes_the_prompted_velocity() -> None:
     times = time_grid(4, 1.0)  # 1, 0.75, 0.5, 0.25, 0
     np.testing.assert_array_equal(scale_steps(config, times), np.float32([1.0, 5.0, 5.0, 1.0]))
     np.testing.assert_array_equal(scale_steps(CONFIG, times), np.float32([2.0] * 4))
+
+
+def test_the_negative_row_is_computed_in_the_interval_of_guidance_alone() -> None:
+    request = make_request(2)
+    plan = plan_joint(request, window(9))
+    answer = lambda video, text, time_BS: (
+        jnp.sin(video.value) * text.value.mean((1, 2))[:, None, None] * time_BS[:, 1, None, None]
+    )
+    rows = {}
+    for solver in ("euler", "heun"):
+        config = dataclasses.replace(
+            CONFIG, solver=solver, steps=8, guidance=5.0, guidance_from=0.3, guidance_to=0.8
+        )
+        recorder = Recorder(answer)
+        found = run(request, plan, recorder, config=config)
+        rows[solver] = [len(call[2]) for call in recorder.calls]
+        both = Recorder(answer)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampling_window, "is_always_guided", lambda config: True)
+            expected = run(request, plan, both, config=config)
+        assert {len(call[2]) for call in both.calls} == {2}
+        for shot, tokens in found.items():
+            # u + (c - u) is c but for rounding.
+            np.testing.assert_allclose(tokens, expected[shot], atol=1e-5)
+    # Steps begin at 1, 0.875 and so on; those of Heun ask at 1, 0.75 twice, 0.5 twice, 0.25 twice.
+    assert rows["euler"] == [1, 1, 2, 2, 2, 2, 1, 1]
+    assert rows["heun"] == [1, 2, 2, 2, 2, 1, 1]
 
 
 def test_rescaling_brings_the_spread_of_each_slot_to_that_of_the_prompted_velocity() -> None:

@@ -25,8 +25,8 @@ class SamplingConfig:
         guidance: the scale of text-only classifier-free guidance.
         shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
         guidance_from, guidance_to: the interval of times in which guidance is applied; outside of it the prompted
-            velocity is taken as it is. guidance_rescale: the share in which a guided velocity is rescaled to the spread
-            of the prompted one.
+            velocity is taken as it is, and the negative prompts are not computed. guidance_rescale: the share in which
+            a guided velocity is rescaled to the spread of the prompted one.
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
         condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:

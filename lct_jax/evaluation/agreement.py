@@ -17,6 +17,7 @@ from lct_jax.media.video import resize
 
 # Two shots are copies if some frames of them differ by less than this mean of grey levels (0 to 255) as small pictures.
 COPY = 6.0
+ABOVE = "above other scenes"
 # Gaps, in shots, over which agreement with the last shot of the same character or place is measured: [first, last].
 GAPS = ((1, 1), (2, 3), (4, 7), (8, 15), (16, 30))
 
@@ -90,6 +91,13 @@ def measure_between(scenes: Sequence[SeenShots]) -> list[Cases]:
         {"between scenes": [float(own @ other) for n, other in enumerate(means) if n != number]}
         for number, own in enumerate(means)
     ]
+
+
+def measure_above(cases: Cases) -> Cases:
+    """Returns how much more alike the shots of a scene are than they are to those of other scenes, one case a scene."""
+    inside, outside = (cases.get(name, []) for name in ("cross-shot consistency", "between scenes"))
+    known = len(inside) > 0 and len(outside) > 0
+    return {ABOVE: [float(np.mean(inside) - np.mean(outside))] if known else []}
 
 
 def measure_perceptually(shots: SampledShots, lpips: Lpips) -> Cases:

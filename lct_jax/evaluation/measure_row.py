@@ -129,6 +129,7 @@ def measure_row(
     between = agreement.measure_between([views[0] for views in seen.values()])
     for found, cases in zip(between, by_scene.values(), strict=True):
         add_cases(cases, found)
+        add_cases(cases, agreement.measure_above(cases))
     estimates = estimate_all(list(by_scene.values()))
     frames = filmed.join(seen)
     if len(frames):

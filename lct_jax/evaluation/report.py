@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lct_jax.evaluation.agreement import GAPS, name_gap
-from lct_jax.evaluation.bootstrap import Estimate
+from lct_jax.evaluation.agreement import ABOVE, GAPS, name_gap
+from lct_jax.evaluation.bootstrap import Estimate, estimate_difference
 from lct_jax.evaluation.measure_row import FRECHET, Instruments
 from lct_jax.evaluation.reference import measure_bias
+from lct_jax.evaluation.rows import FILMED, ROWS
 from lct_jax.evaluation.samples import SeenShots
 from lct_jax.files import replace_atomically
 
@@ -37,13 +38,15 @@ THEMES = (
             "copied shots",
             "without copies",
             "between scenes",
+            ABOVE,
             "across seeds",
         ),
         "Cosines of image features: of the frames of a shot, and of pairs of shots of a scene "
         "with a cut between. Shots also agree where they are one picture: `copied shots` is the "
         "share of such pairs, `without copies` the agreement of the others. `between scenes` is "
-        "how alike shots of different scenes are, `across seeds` one shot with other noise; a "
-        "model that always draws the same has 1 in both.",
+        "how alike shots of different scenes are, `above other scenes` how much more those of one "
+        "scene are, `across seeds` one shot with other noise; a model that always draws the same "
+        "has 1, 0 and 1 there.",
     ),
     Theme(
         "Cuts",
@@ -95,16 +98,31 @@ THEMES = (
     ),
 )
 OTHERS = "Judges"
+# Every row but the film's own, less that of shots that do not see each other.
+FLOOR = ROWS["independent"].title
+BESIDE = Theme(
+    f"Less {FLOOR}",
+    (
+        "cross-shot consistency",
+        ABOVE,
+        "without copies",
+        "LPIPS across shots",
+        "rank",
+        "motion",
+    ),
+    "What a way to sample has more than shots that do not see each other: scene by scene, so that "
+    "what is easy or hard about a scene cancels out. An interval without 0 is a difference.",
+)
 NOT_PORTED = "VBench's aesthetic and imaging quality, whose networks are not ported"
 
 
 def to_markdown(results: Results, notes: Sequence[str]) -> str:
     """Returns the tables with 95% intervals, a row for each way to sample, and the notes; without empty columns."""
     blocks = []
-    for theme in _list_themes(results):
-        names = _find_columns(theme, results)
+    for theme, rows in _list_tables(results):
+        names = _find_columns(theme, rows)
         lines = [f"| {theme.title} | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-        for title, row in results.items():
+        for title, row in rows.items():
             lines.append(f"| {title} | {' | '.join(_show(row, name) for name in names)} |")
         blocks.append("\n".join([*lines, "", theme.text] if theme.text else lines))
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes)]).rstrip() + "\n"
@@ -146,12 +164,13 @@ def write_report(
     """
     table = to_markdown(results, notes)
     values = {
-        title: {name: dataclasses.asdict(estimate) for name, estimate in row.items()}
-        for title, row in results.items()
+        "rows": _to_plain(results),
+        "less independent": _to_plain(compare_with_floor(results)),
+        "notes": list(notes),
     }
     for name, text in (
         ("table.md", table),
-        ("results.json", json.dumps({"rows": values, "notes": list(notes)}, indent=1) + "\n"),
+        ("results.json", json.dumps(values, indent=1) + "\n"),
         ("index.html", to_page(results, notes, boards=boards)),
     ):
         with replace_atomically(folder / name) as unfinished:
@@ -164,14 +183,14 @@ def to_page(
 ) -> str:
     """Returns one static page: the tables, then every scene with the storyboards of all rows side by side."""
     parts = []
-    for theme in _list_themes(results):
-        names = _find_columns(theme, results)
+    for theme, table in _list_tables(results):
+        names = _find_columns(theme, table)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
         rows = "".join(
             f"<tr><th>{html.escape(title)}</th>"
             + "".join(f"<td>{_mark_interval(_show(row, name))}</td>" for name in names)
             + "</tr>"
-            for title, row in results.items()
+            for title, row in table.items()
         )
         text = html.escape(theme.text.replace("`", ""))
         parts.append(
@@ -190,11 +209,37 @@ def to_page(
     return _PAGE.format(body="\n".join(parts))
 
 
-def _list_themes(results: Results) -> list[Theme]:
+def compare_with_floor(results: Results) -> Results:
+    """Returns what the rows have more than that of shots that do not see each other; empty without that row."""
+    floor = results.get(FLOOR)
+    if floor is None:
+        return {}
+    return {
+        title: {
+            name: difference
+            for name in BESIDE.measures
+            if name in row and name in floor
+            if (difference := estimate_difference(row[name], floor[name])) is not None
+        }
+        for title, row in results.items()
+        if title not in (FLOOR, FILMED)
+    }
+
+
+def _to_plain(results: Results) -> dict[str, dict[str, object]]:
+    return {
+        title: {name: dataclasses.asdict(estimate) for name, estimate in row.items()}
+        for title, row in results.items()
+    }
+
+
+def _list_tables(results: Results) -> list[tuple[Theme, Results]]:
     known = {name for theme in THEMES for name in theme.measures}
     others = dict.fromkeys(name for row in results.values() for name in row if name not in known)
     themes = [*THEMES, Theme(OTHERS, tuple(others), "")]
-    return [theme for theme in themes if _find_columns(theme, results)]
+    tables = [(theme, results) for theme in themes]
+    tables.insert(1, (BESIDE, compare_with_floor(results)))
+    return [(theme, rows) for theme, rows in tables if _find_columns(theme, rows)]
 
 
 def _find_columns(theme: Theme, results: Results) -> list[str]:

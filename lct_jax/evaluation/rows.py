@@ -36,6 +36,7 @@ class Row:
         return (self.weights, self.animator) if self.animator else (self.weights,)
 
 
+FILMED = "as filmed"  # the title of the film's own row, which is not sampled
 ROWS = {
     "single_before": Row("single shot, before", "base", "joint", alone=True),
     "single_after": Row("single shot, after", "checkpoint", "joint", alone=True),

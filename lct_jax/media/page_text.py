@@ -189,7 +189,7 @@ def _has(face: str, letter: str) -> bool:
 def _font(face: str, size: int, *, shaped: bool = True) -> ImageFont.FreeTypeFont:
     if not face:
         return ImageFont.load_default(size=size)
-    shapes = shaped and face in _SHAPED
+    shapes = shaped and face in _SHAPED and features.check("raqm")
     layout = ImageFont.Layout.RAQM if shapes else ImageFont.Layout.BASIC
     return ImageFont.truetype(_FONTS / face, size, layout_engine=layout)
 

@@ -143,12 +143,17 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
         inputs = make_loop_inputs(batch, held={}, times=times, guidance=1.0)
         loop = abstract((inputs, batch.video.value[0]))
+        scheme = make_scene(config, plan.request).scheme
         if not causal:
-            return {"euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1))}
+            return {
+                "euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1), scheme)
+            }
         history = _abstract_history(plan, mesh)
         group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
         return {
-            "euler": run_steps.lower(denoiser.denoise(history), *loop, np.int32(0), np.int32(1)),
+            "euler": run_steps.lower(
+                denoiser.denoise(history), *loop, np.int32(0), np.int32(1), scheme
+            ),
             "prefill": denoiser.lower_prefill(history, *group),
         }
 

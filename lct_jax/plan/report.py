@@ -84,10 +84,12 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
     """Returns a plan of sampling a scene as text."""
     flops, shots = plan.flops, len(plan.request.shots)
     passes = sum(cost.passes for cost in plan.costs)
+    single = sum(cost.single for cost in plan.costs)
+    alone = f", {single} of them of the prompted one alone" if single else ""
     grid = plan.request.shots[0].grid
     rows = [
         ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
-        ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches"),
+        ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches{alone}"),
         (
             "computed",
             f"{flops.total / 1e15:,.1f} PFLOP: linear {flops.linear / 1e15:,.1f}, "

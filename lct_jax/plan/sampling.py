@@ -1,7 +1,7 @@
 """Sampling a scene on a topology: time and memory of a mode, and what its cache takes.
 
-Windows and cache slots are those of `lct_jax/sampling`. FLOPs count every pass, both guidance branches and the passes
-that renoise finished shots.
+Windows and cache slots are those of `lct_jax/sampling`. FLOPs count every pass, both guidance branches where a step has
+both, and the passes that renoise finished shots.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import SceneTarget, count_text, find_grid
 from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
-from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.guidance import BRANCHES, scale_steps
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -83,9 +84,13 @@ def plan_sampling(
         InputError: the shards do not divide the heads, or there are more shots than a window sees at one time.
     """
     shards, request = find_sampling_shards(config, topology), make_target_request(config, target)
-    windows, costs = (
-        plan_mode(mode, request, config.sampling),
-        count_scene(count_costs(config.network), request, config.sampling, mode),
+    windows = plan_mode(mode, request, config.sampling)
+    costs = count_scene(
+        count_costs(config.network),
+        request,
+        config.sampling,
+        mode,
+        single=_count_single(config, shards),
     )
     parameters = place_parameters(config.network, shards)
     tokens = _longest_pass(request, windows, mode)
@@ -101,6 +106,17 @@ def plan_sampling(
         memory=_estimate(config, shards, parameters, tokens, kept),
         seconds=_bound(config, topology, shards, parameters, costs),
     )
+
+
+def _count_single(config: Config, shards: Shards) -> int:
+    """Returns the passes of a window over the prompted row alone; where rows have their own devices, there are none."""
+    if shards.data > 1:
+        return 0
+    sampling = config.sampling
+    times = time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
+    single = scale_steps(sampling, times) == 1.0
+    # A step of Heun's asks at its end as well, unless that is time 0.
+    return int(single.sum() + (single[1:].sum() if sampling.solver == "heun" else 0))
 
 
 def find_sampling_shards(config: Config, topology: Topology) -> Shards:

@@ -1,7 +1,7 @@
 """FLOPs and bytes of a whole scene in every mode, from its plan: nothing is run.
 
-For every window of a request, its FLOPs and the cached tokens that it reads are counted. Both guidance branches, text,
-the pass over the global prompt and the passes that renoise finished shots are included.
+For every window of a request, its FLOPs and the cached tokens that it reads are counted. Both guidance branches, where
+a step has both, text, the pass over the global prompt and the passes that renoise finished shots are included.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Cost(NamedTuple):
         flops: FLOPs of all its passes.
         passes: how many passes there are.
         cached: cached tokens that all passes read.
+        single: passes of the prompted row alone, as guidance does nothing in them.
     """
 
     flops: Flops
     passes: int
     cached: int
+    single: int = 0
 
 
 def make_request(
@@ -72,13 +74,20 @@ def plan_mode(mode: str, request: SceneRequest, config: SamplingConfig) -> tuple
 
 
 def count_scene(
-    costs: Costs, request: SceneRequest, config: SamplingConfig, mode: str
+    costs: Costs, request: SceneRequest, config: SamplingConfig, mode: str, *, single: int = 0
 ) -> list[Cost]:
-    """Returns the cost of every window."""
+    """Returns the cost of every window.
+
+    Args:
+        single: the steps that compute the prompted row alone.
+    """
     plan = plan_mode(mode, request, config)
-    if mode == "causal":
-        return [_count_causal(costs, request, config, plan, place) for place in range(len(plan))]
-    return [count_full_pass(costs, request, config, window) for window in plan]
+    if mode != "causal":
+        return [count_full_pass(costs, request, config, window, single=single) for window in plan]
+    return [
+        _count_causal(costs, request, config, plan, place, single=single)
+        for place in range(len(plan))
+    ]
 
 
 def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
@@ -88,14 +97,20 @@ def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
 
 
 def count_full_pass(
-    costs: Costs, request: SceneRequest, config: SamplingConfig, window: Window
+    costs: Costs,
+    request: SceneRequest,
+    config: SamplingConfig,
+    window: Window,
+    *,
+    single: int = 0,
 ) -> Cost:
     """Returns the cost of a window whose tokens all pass through the network in every step."""
     total = Flops(0.0, 0.0)
     for negative in (False, True):
         plan = request.plan(window.shots, negative=negative)
-        total = total.plus(count_forward(costs, plan, context="full").times(config.steps))
-    return Cost(total, passes=config.steps, cached=0)
+        passes = config.steps - single * negative
+        total = total.plus(count_forward(costs, plan, context="full").times(passes))
+    return Cost(total, passes=config.steps, cached=0, single=single)
 
 
 def _count_causal(
@@ -104,6 +119,8 @@ def _count_causal(
     config: SamplingConfig,
     plan: tuple[Window, ...],
     place: int,
+    *,
+    single: int,
 ) -> Cost:
     window, renoise = plan[place], config.cache == "renoise"
     seen_later = any(window.shots[-1] in other.shots[:-1] for other in plan[place + 1 :])
@@ -112,13 +129,14 @@ def _count_causal(
     for negative in (False, True):
         seen = _groups(request, len(window.shots) - 1, negative)
         own = request.plan(window.shots[-1:], negative=negative).shots[0]
-        total = total.plus(count_extension(costs, own, seen=seen).times(passes))
-        cached += passes * seen
+        computed = passes - single * negative
+        total = total.plus(count_extension(costs, own, seen=seen).times(computed))
+        cached += computed * seen
         if place == 0 and request.prompt is not None:
             text = request.prompt.negative if negative else request.prompt.text
             group = GroupPlan(len(text), DUMMY_GRID)
             total = total.plus(count_extension(costs, group, seen=0))
-    return Cost(total, passes, cached)
+    return Cost(total, passes, cached, single)
 
 
 def _groups(request: SceneRequest, shots: int, negative: bool) -> int:

@@ -1,7 +1,8 @@
 """The loop of steps: one compiled program for all steps of a window, whatever its plan and its model.
 
 The model is a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument of the
-program as the parameters are. Both guidance branches are rows of one call. Which steps are run is decided at run time:
+program as the parameters are. Both guidance branches are rows of one call; a step without guidance computes the
+prompted one alone. Which steps are run is decided at run time:
 windows of one shape share the program, and the host waits for nothing between steps.
 """
 
@@ -9,16 +10,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from lct_jax.distributed.sharding import count_shards
 from lct_jax.flow import shift_time
 from lct_jax.sampling.guidance import BRANCHES, guide, rescale
-from lct_jax.types import GLOBAL_SHOT, PackedBatch, TokenIndex, Tokens
+from lct_jax.types import GLOBAL_SHOT, History, PackedBatch, TokenIndex, Tokens
 
 
 class Scheme(NamedTuple):
@@ -27,10 +29,12 @@ class Scheme(NamedTuple):
     Attributes:
         solver: "euler", or "heun", which averages the velocities at both ends of a step.
         rescale: the share in which a guided velocity is rescaled to the spread of the prompted one, 0 for none.
+        skips: whether some steps are not guided, so that the program can leave their negative row out.
     """
 
     solver: str = "euler"
     rescale: float = 0.0
+    skips: bool = False
 
 
 EULER = Scheme()
@@ -112,18 +116,23 @@ def run_steps(
 ) -> jax.Array:
     """Runs steps first..last - 1 of a window and returns the tokens; those of conditions do not change."""
 
-    def ask(noisy_LC: jax.Array, time: jax.Array) -> jax.Array:
-        times = times_of_groups(inputs, time)
-        return velocity(both_rows(inputs, noisy_LC), inputs.text, times)
+    def ask(noisy_LC: jax.Array, number: jax.Array) -> jax.Array:
+        times_BS = times_of_groups(inputs, inputs.times[number])
+        batch = both_rows(inputs, noisy_LC), inputs.text, times_BS
+        # Where each row has devices of its own, they would wait for each other, and nothing is saved.
+        if not scheme.skips or count_shards("B") > 1:
+            return velocity(*batch)
+        guided = inputs.guidance[number] != 1.0
+        return jax.lax.cond(guided, lambda: velocity(*batch), lambda: _ask_once(velocity, batch))
 
     def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
-        answer_BLC = ask(noisy_LC, inputs.times[number])
+        answer_BLC = ask(noisy_LC, number)
         moved_LC = take_step(inputs, noisy_LC, answer_BLC, number, scheme)
         if scheme.solver == "euler":
             return moved_LC
 
         def correct() -> jax.Array:
-            end_BLC = ask(moved_LC, inputs.times[number + 1])
+            end_BLC = ask(moved_LC, number + 1)
             mean_LC = (
                 _guide(inputs, answer_BLC, number, scheme)
                 + _guide(inputs, end_BLC, number + 1, scheme)
@@ -134,6 +143,21 @@ def run_steps(
         return jax.lax.cond(inputs.times[number + 1] > 0, correct, lambda: moved_LC)
 
     return jax.lax.fori_loop(first, last, step, noisy_LC)
+
+
+def _ask_once(velocity: Partial, batch: tuple[Tokens, Tokens, jax.Array]) -> jax.Array:
+    """Returns the velocity of the prompted row, in both rows: guidance of any scale leaves it as it is."""
+    prompted = jax.tree.map(_first_row, velocity, is_leaf=lambda x: isinstance(x, History))
+    answer_BLC = prompted(*jax.tree.map(lambda leaf: leaf[:1], batch))
+    return jnp.concatenate([answer_BLC] * BRANCHES)
+
+
+def _first_row(argument: Any) -> Any:
+    """Returns an argument of a pass for its first row alone: parameters and tables have no rows, a history has."""
+    if not isinstance(argument, History):
+        return argument
+    k, v = jax.tree.map(lambda leaf: leaf[:, :1], (argument.k, argument.v))
+    return History(k, v, argument.count[:1])
 
 
 @functools.partial(jax.jit, static_argnames="scheme")

@@ -31,6 +31,12 @@ def scale_steps(config: SamplingConfig, times: np.ndarray) -> np.ndarray:
     return np.where(inside, config.guidance, 1.0).astype(np.float32)
 
 
+def is_always_guided(config: SamplingConfig) -> bool:
+    """Returns whether guidance changes the velocity at every time."""
+    whole = config.guidance_from == 0.0 and config.guidance_to == 1.0
+    return whole and config.guidance != 1.0
+
+
 def rescale(
     guided_LC: jax.Array, prompted_LC: jax.Array, slot_L: jax.Array, *, slots: int, share: float
 ) -> jax.Array:

@@ -20,6 +20,7 @@ from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.euler import Scheme
+from lct_jax.sampling.guidance import is_always_guided
 from lct_jax.sampling.request import HeldTokens, Prompt, SceneRequest
 from lct_jax.seeds import make_key
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, Array, PackedBatch, TokenIndex
@@ -73,7 +74,8 @@ class SamplingScene:
     @property
     def scheme(self) -> Scheme:
         """How steps are taken."""
-        return Scheme(self.config.solver, self.config.guidance_rescale)
+        config = self.config
+        return Scheme(config.solver, config.guidance_rescale, skips=not is_always_guided(config))
 
     def draw_noise(self, shot: int) -> jax.Array:
         """Returns the noise, float32[L C] on the device, from which a shot is denoised."""

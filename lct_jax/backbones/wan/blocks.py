@@ -38,7 +38,7 @@ from lct_jax.distributed.sharding import shard
 from lct_jax.types import History
 
 # How tokens are normalised and gated. A barrier takes memory from the step of a LoRA; with all weights trained it was
-# not compiled, and adds some in the MMDiT (benchmarks/README.md).
+# not compiled, and adds some in the family `mmdit` (benchmarks/README.md).
 TRAINED, FROZEN = (modulated_norm, gated), (modulated_norm_apart, gated_apart)
 
 
