@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
@@ -29,8 +26,7 @@ from tqdm import tqdm
 
 import lct_jax
 from benchmarks import puppets_picture
-from benchmarks.machine import find_machine
-from lct_jax.backbones.registry import count_costs
+from benchmarks.method_costs import count_windows, keep_costs, take_time, to_table, write_spent
 from lct_jax.cli import run
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
@@ -40,7 +36,6 @@ from lct_jax.evaluation.puppet_table import ALL_ROWS, find_diversity, show, summ
 from lct_jax.evaluation.puppets import DRAWING, SEED, describe, sample_shots, write_words
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
-from lct_jax.plan.scenes import count_full_pass, count_scene
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import draw_scene
@@ -50,8 +45,6 @@ RESULTS = WEIGHTS / "baselines"
 CODEC = WEIGHTS / "patch_codec.safetensors"
 TASKS = "measure, costs, picture or table"
 GUIDANCE = 5.0
-# How often a scene is sampled to time it: the first time compiles, and the least counts.
-REPEATS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,36 +147,19 @@ def draw_shots(number: int) -> np.ndarray:
 
 
 def count(method: Method, number: int) -> dict[str, float]:
-    """Returns the windows of a scene, and the TFLOP of all its passes in both rows of guidance."""
+    """Returns what the windows of a puppet scene cost."""
     drawn, row = draw_scene(SEED, number, DRAWING), ALL_ROWS[method.row]
     generator, sizes = load(method.weights), dict(zip(("height", "width"), drawn.size, strict=True))
     with tempfile.TemporaryDirectory() as folder:
         script = write_words(drawn, row, Path(folder))
-        scene = generator.sample(script, mode=row.mode, **sizes, **row.fields)
-    costs, request, config = count_costs(generator.config.network), scene.request, scene.sampling
-    if row.mode == "causal":
-        spent = count_scene(costs, request, config, "causal")
-    else:
-        spent = [count_full_pass(costs, request, config, window) for window in scene.windows]
-    return {"windows": len(spent), "tflop": sum(cost.flops.total for cost in spent) / 1e12}
-
-
-def take_time(names: Sequence[str], number: int) -> dict[str, float]:
-    """Returns the seconds of processor time of a scene by every method, the least of some; methods take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    for name in tqdm([*names] * REPEATS, "seconds"):
-        start = time.process_time()
-        sample(METHODS[name], number)
-        taken[name].append(time.process_time() - start)
-    return {name: min(seconds) for name, seconds in taken.items()}
+        return count_windows(generator.sample(script, mode=row.mode, **sizes, **row.fields))
 
 
 def write_costs(names: Sequence[str], number: int, out: Path) -> None:
     """Counts and times a scene by every method and writes `OUT/costs.json`."""
-    seconds = take_time(names, number)
+    seconds = take_time({name: partial(sample, METHODS[name], number) for name in names})
     methods = {name: {**count(METHODS[name], number), "seconds": seconds[name]} for name in names}
-    where = {"machine": find_machine(), "load": round(os.getloadavg()[0], 1)}
-    write_json(out / "costs.json", {**where, "methods": methods})
+    keep_costs(out, methods)
 
 
 def write_tables(out: Path) -> str:
@@ -197,7 +173,6 @@ def write_tables(out: Path) -> str:
     counts = {len(scenes) for scenes in rows.values()}
     if len(counts) != 1:
         raise InputError(f"{out}: found rows of {sorted(counts)} scenes, expected the same scenes")
-    costs = json.loads((out / "costs.json").read_text())
     agreement, shown = {}, {}
     for name, scenes in rows.items():
         own = summarize(scenes)
@@ -205,17 +180,12 @@ def write_tables(out: Path) -> str:
             show(find_diversity(scenes))
         ]
         shown[name] = [show(own[m]) for m in TEXT.values()] + [show(find_readable(scenes))]
-    spent = {
-        name: [str(cost["windows"]), f"{cost['tflop']:.3f}", f"{cost['seconds']:.1f}"]
-        for name, cost in costs["methods"].items()
-    }
+    titles = {name: method.title for name, method in METHODS.items()}
+    untold = f"{counts.pop()} scenes: untold, and agrees"
     tables = (
-        to_table(
-            f"{counts.pop()} scenes: untold, and agrees", [*AGREEMENT, "diversity"], agreement
-        ),
-        to_table("told, and shown", [*TEXT, "readable"], shown),
-        to_table("one scene", ["windows", "TFLOP", "seconds of processor time"], spent),
-        f"Seconds are of {costs['machine']}, at a load of {costs['load']}.\n",
+        to_table(untold, [*AGREEMENT, "diversity"], agreement, titles),
+        to_table("told, and shown", [*TEXT, "readable"], shown, titles),
+        write_spent(out / "costs.json", titles),
     )
     return "\n".join(tables)
 
@@ -227,23 +197,10 @@ def find_readable(scenes: Sequence[Mapping[str, Tally]]) -> Share:
     return measure_share(clear, lambda name: name.startswith("obeys/"))
 
 
-def to_table(name: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """Returns a table in Markdown, a row for each method."""
-    titled = ([METHODS[method].title, *cells] for method, cells in rows.items())
-    lines = [[name, *columns], ["---"] * (len(columns) + 1), *titled]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
 def read_rows(path: Path) -> list[dict[str, Tally]]:
     """Returns the tallies of every scene of a file; none where it is not there."""
     lines = path.read_text().splitlines()[1:] if path.exists() else []
     return [{name: Tally(*counts) for name, counts in json.loads(text).items()} for text in lines]
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes values into a file, whole or not at all."""
-    with replace_atomically(path) as part:
-        part.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def write_picture(names: Sequence[str], number: int, frames: Path, picture: Path) -> None:

@@ -43,9 +43,9 @@ def describe(scene: PuppetScene) -> str:
     return f"told: {told}\nwithheld: {kept}"
 
 
-def draw(rows: dict[str, Sequence[np.ndarray]], text: str) -> Image.Image:
+def draw(rows: dict[str, Sequence[np.ndarray]], text: str, *, scale: int = SCALE) -> Image.Image:
     """Returns a picture of rows of middle frames, uint8 [height, width, 3] each, under a text."""
-    height, width = (SCALE * side + GAP for side in next(iter(rows.values()))[0].shape[:2])
+    height, width = (scale * side + GAP for side in next(iter(rows.values()))[0].shape[:2])
     top = LINE * (text.count("\n") + 1) + 2 * GAP
     columns = max(len(row) for row in rows.values())
     sheet = Image.new(

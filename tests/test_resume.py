@@ -161,6 +161,7 @@ def test_a_finished_run_is_unchanged_and_notices_another_set(tmp_path):
     other = shutil.copytree(shared_film().prepared, tmp_path / "other")
     card = json.loads((other / "card.json").read_text())
     (other / "card.json").write_text(json.dumps(card | {"credit": "somebody else"}))
+    (other / "checksums.json").unlink()  # it is another set, and not a damaged one
     arguments = [*train_arguments(shared_film(), shared_run()), f"--data={other}"]
     result = run_program(*arguments)
     assert result.code == 0, result.stderr

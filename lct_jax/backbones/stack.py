@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from lct_jax.attention.chunked import ATTENDED
 from lct_jax.config import NetworkConfig
@@ -59,6 +60,16 @@ def stack_blocks(kind: type[nnx.Module], config: NetworkConfig, *, rngs: nnx.Rng
     return create(rngs)
 
 
+def _order_rows(x: jax.Array) -> jax.Array:
+    """Returns an array that lies in memory in the order of its axes.
+
+    Otherwise the compiler for TPUs may choose another order for the inputs of all blocks in the backward pass of a
+    LoRA, and copy them as a whole before it: 6.3 GiB for nine shots on Wan2.1-T2V-1.3B (benchmarks/README.md). With all
+    weights trained an order of its own takes less.
+    """
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
+
+
 def run_blocks(
     blocks: nnx.Module,
     x: Any,
@@ -82,9 +93,11 @@ def run_blocks(
 
     def step(x: Any, numbered: tuple[jax.Array, nnx.State]) -> tuple[Any, KeyValues | None]:
         x = jax.tree.map(lambda part: checkpoint_name(part, INPUT), x)
+        if ordered:
+            x = jax.tree.map(_order_rows, x)
         return run(nnx.merge(graph, numbered[1]), x, numbered[0])
 
-    remat = config.compute.remat
+    remat, ordered = config.compute.remat, config.lora.rank > 0 and find_platform() == "tpu"
     if find_platform() == "cpu":
         remat = ON_CPU.get(remat, remat)
     if remat != "none" and differentiable:

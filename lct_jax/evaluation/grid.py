@@ -62,7 +62,7 @@ def read_scenes(folder: Path, count: int) -> list[GridScene]:
         raise InputError(
             f"--samples: {folder}: found no NAME/{MANIFEST} and found no NAME/{FORMER}, expected sampled scenes"
         )
-    return [_read_scene(scene) for scene in sampled[:count]]
+    return [read_scene(scene) for scene in sampled[:count]]
 
 
 def draw_grid(scenes: Sequence[GridScene]) -> Image.Image:
@@ -82,7 +82,8 @@ def draw_grid(scenes: Sequence[GridScene]) -> Image.Image:
     return page
 
 
-def _read_scene(folder: Path) -> GridScene:
+def read_scene(folder: Path) -> GridScene:
+    """Returns a scene that was sampled into a folder; raises InputError where it was not sampled to its end."""
     texts, videos = read_texts(folder), sorted((folder / "shots").glob("shot_*.mp4"))
     if not videos or len(texts) not in (len(videos), len(videos) + 1):
         raise InputError(
