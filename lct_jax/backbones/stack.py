@@ -65,7 +65,7 @@ def _order_rows(x: jax.Array) -> jax.Array:
 
     Otherwise the compiler for TPUs may choose another order for the inputs of all blocks in the backward pass of a
     LoRA, and copy them as a whole before it: 6.3 GiB for nine shots on Wan2.1-T2V-1.3B (benchmarks/README.md). With all
-    weights trained an order of its own takes less.
+    weights trained, or inputs that lie on the host, an order of its own takes less.
     """
     return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
@@ -97,7 +97,8 @@ def run_blocks(
             x = jax.tree.map(_order_rows, x)
         return run(nnx.merge(graph, numbered[1]), x, numbered[0])
 
-    remat, ordered = config.compute.remat, config.lora.rank > 0 and find_platform() == "tpu"
+    remat = config.compute.remat
+    ordered = config.lora.rank > 0 and remat != "offload_input" and find_platform() == "tpu"
     if find_platform() == "cpu":
         remat = ON_CPU.get(remat, remat)
     if remat != "none" and differentiable:
