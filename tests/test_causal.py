@@ -84,7 +84,7 @@ def test_cached_sampling_of_any_plan_equals_uncached(name, cache):
     assert len(uncached.cache.passes) > 30
 
 
-@pytest.mark.parametrize("kv_dtype", ["model", "int8"])
+@pytest.mark.parametrize("kv_dtype", ["model", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_step_without_guidance_reads_the_history_of_the_prompted_row(monkeypatch, kv_dtype):
     config = dataclasses.replace(CONFIG, guidance_from=0.4, guidance_to=0.8, kv_dtype=kv_dtype)
     scene = make_sampling_scene(make_request(3), config)
