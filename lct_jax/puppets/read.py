@@ -23,6 +23,11 @@ OFF = 55.0  # distance that their mean may have, in sRGB bytes
 NO_SUN, SOME_SUN = 0.12, 0.3
 
 
+def find_framing(size: float, heights: Mapping[str, float]) -> str:
+    """Returns the framing whose height of a body, in the unit of `size`, is nearest to it by its logarithm."""
+    return min(heights, key=lambda name: abs(np.log(size / heights[name])))
+
+
 @dataclass(frozen=True)
 class SeenCharacter:
     """Describes a body in a frame: its attributes, the place of its feet (in widths and heights), its height in shorter
@@ -38,7 +43,7 @@ class SeenCharacter:
     @property
     def framing(self) -> str:
         """Returns the framing in which the height of a character is nearest to this one."""
-        return min(BODY, key=lambda name: abs(np.log(self.size / BODY[name])))
+        return find_framing(self.size, BODY)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lct_jax.puppets.read import find_framing
 from lct_jax.puppets.village.camera import Camera
 from lct_jax.puppets.village.compare import Choice, choose, find_errors, find_nearest
 from lct_jax.puppets.village.find import Found, compose, crop_of, find_share, find_villager
@@ -45,7 +46,7 @@ class SeenVillager:
     @property
     def framing(self) -> str:
         """Returns the framing in which a villager's height is nearest to this one."""
-        return min(BODY, key=lambda name: abs(np.log(self.size / BODY[name])))
+        return find_framing(self.size, BODY)
 
 
 @dataclass(frozen=True)
