@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -161,7 +162,12 @@ def check_near(found: np.ndarray, expected: np.ndarray, *, tolerance: float = TO
 
 
 def check_gradients(both: Both, **inputs: Any) -> None:
-    """Compares gradients of the square of the velocity, for weights of every kind; `inputs` are more of theirs."""
+    """Compares gradients of the square of the velocity, for weights of every kind; `inputs` are more of theirs.
+
+    Torch computes in float64: what reaches the queries and keys of text is a small rest of large terms,
+    and torch's own float32 is off by 1e-4 of it, where ours is off by 9e-6. The largest error of ours, 1.6e-5, is
+    that of the time's first layer: the phase of a time of 700 is rounded to 3e-5 in float32.
+    """
     import torch
 
     shot = draw_shot(5, (2, 6, 10), 13, 0.7)
@@ -174,18 +180,16 @@ def check_gradients(both: Both, **inputs: Any) -> None:
         return (jnp.square(out) * real).sum()
 
     ours = jax.jit(jax.grad(loss))(both.params)
-    padded = np.zeros((1, 512, TEXT_WIDTH), np.float32)
-    padded[0, :13] = shot.text
-    both.theirs.zero_grad()
-    latent = torch.from_numpy(shot.latent).permute(3, 0, 1, 2)[None]
-    time = torch.tensor([shot.time * 1000])
-    out = both.theirs(latent, time, torch.from_numpy(padded), **inputs).sample
+    exact = copy.deepcopy(both.theirs).double()
+    padded = torch.zeros(1, 512, TEXT_WIDTH, dtype=torch.float64)
+    padded[0, :13] = torch.from_numpy(shot.text)
+    latent = torch.from_numpy(shot.latent).permute(3, 0, 1, 2)[None].double()
+    out = exact(latent, torch.tensor([shot.time * 1000]), padded, **inputs).sample
     out.square().sum().backward()
-    expected = {name: p.grad.numpy() for name, p in both.theirs.named_parameters()}
+    expected = {name: p.grad.numpy() for name, p in exact.named_parameters()}
     leaves = name_leaves(ours)
     for name, place in list_places(both.config).items():
         leaf = np.asarray(leaves[place.ours])
         found = place.turn.save(leaf if place.layer is None else leaf[place.layer])
-        # Keys have a bias that no softmax hears of; what is left of its gradient is rounding.
-        scale = max(np.abs(expected[name]).max(), 1e-3 * np.abs(expected["proj_out.bias"]).max())
-        assert np.abs(found - expected[name]).max() <= 1e-4 * scale, name
+        error = np.abs(found - expected[name]).max() / np.abs(expected[name]).max()
+        assert error <= 3e-5, (name, error)
