@@ -13,9 +13,9 @@ from PIL import Image
 
 from lct_jax.errors import InputError
 from lct_jax.media.frames import Shape, read_shape
+from lct_jax.media.images import read_moments
 from lct_jax.media.video import (
     probe_video,
-    read_moments,
     read_video,
     resize,
     write_video,

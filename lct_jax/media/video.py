@@ -1,4 +1,4 @@
-"""Reads video files and images as uint8 RGB frames, and writes frames as mp4.
+"""Reads video files as uint8 RGB frames, and writes frames as mp4.
 
 Frames are numpy arrays [T, X, Y, 3] (frames, rows, columns). Every complaint of a decoder becomes one line here,
 because the user can mend a damaged file, and because a film that silently ends early would shift every annotated cut.
@@ -7,12 +7,10 @@ because the user can mend a damaged file, and because a film that silently ends 
 from __future__ import annotations
 
 import base64
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -20,17 +18,15 @@ import av
 import numpy as np
 from PIL import Image
 
-from lct_jax.errors import InputError, one_line
+from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.colour import to_rgb8
 from lct_jax.media.decoding import (
-    check_file,
     decode_stream,
     literal_name,
     open_video,
     read_stream_rate,
 )
-from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 from lct_jax.media.orientation import turn_upright
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
@@ -95,35 +91,6 @@ def read_video(path: str | Path) -> Video:
     """Reads a whole video into memory; raises the errors of `iter_frames`."""
     fps = probe_video(path).fps
     return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
-
-
-def read_moments(path: str | Path, fps: float, *, longest: int | None) -> np.ndarray:
-    """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
-
-    Frames are upright, with transparent parts over white.
-
-    Args:
-      longest: the largest number of frames that are read; None reads all.
-
-    Raises:
-      InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
-    """
-    with _open_image(path) as image:
-        if not is_animated(image):
-            return to_rgb_image(image)[None]
-        return np.stack(list(islice(iter_animation(image, fps), longest)))
-
-
-@contextmanager
-def _open_image(path: str | Path) -> Iterator[Image.Image]:
-    check_file(path)
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield image
-    # Pillow lets through whatever its readers run into: a GIF that is cut off is an IndexError.
-    except Exception as error:
-        raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
 
 
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
