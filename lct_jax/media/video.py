@@ -32,6 +32,10 @@ from lct_jax.media.orientation import turn_upright
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # This is the constant quality of x264, from 0 (lossless) to 51: 17 is considered free of visible loss.
 _QUALITY = "17"
+# The output of x264 depends on how many threads it has, which are otherwise as many as there are processors, and on
+# shortcuts for each kind of processor, with which two runs on one processor differed as well.
+_REPEATABLE = {"x264-params": "cpu-independent=1"}
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,8 @@ def write_video(
 ) -> None:
     """Writes an mp4 (H.264, yuv420p, BT.709) that any player and browser shows.
 
-    The file appears under its name only when it is complete. Odd sizes repeat their last row or
-    column, since yuv420p halves both.
+    The same frames give the same bytes in every run. The file appears under its name only when it is complete. Odd
+    sizes repeat their last row or column, since yuv420p halves both.
 
     Args:
       path: the name of the file, which ends in .mp4; its folder is made.
@@ -190,8 +194,9 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": _QUALITY, "preset": "medium"}
+        stream.options = {"crf": _QUALITY, "preset": "medium"} | _REPEATABLE
         codec = stream.codec_context
+        codec.thread_type, codec.thread_count = "FRAME", _THREADS
         # Players guess untagged colours, and differently by size.
         codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
         codec.color_range = 1  # 16 to 235
