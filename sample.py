@@ -5,12 +5,12 @@
 Other modes are those of the systems that the paper compares itself with (docs/baselines.md); `--animator=WEIGHTS` then
 makes videos of the pictures that `--checkpoint` samples.
 
-`--checkpoint` is a run's folder, weights saved by lct_jax.export with `--codec=FILE` beside them, or the folder of a
-published base. `--encoder=FOLDER` names the text encoder where it is no longer in the folder that the set was prepared
-with; its weights are freed before those of the network are read, and `--texts=FILE` of lct_jax.encode_texts does
-without them. Every field of the run's sampling config is a flag. The same seed gives the same latents. `--mode=causal`
-samples shot after shot with cached keys and values, from weights tuned with causal context. Each
-`--add_lora=PATH[:WEIGHT]` lies on the weights, unmerged.
+`--checkpoint` is a run's folder, weights or the LoRA of a run saved by lct_jax.export with `--codec=FILE` beside them,
+or the folder of a published base. `--encoder=FOLDER` names the text encoder where it is no longer in the folder that
+the set was prepared with; its weights are freed before those of the network are read, and `--texts=FILE` of
+lct_jax.encode_texts does without them. Every field of the run's sampling config is a flag. The same seed gives the same
+latents. `--mode=causal` samples shot after shot with cached keys and values, from weights tuned with causal context.
+Each `--add_lora=PATH[:WEIGHT]` lies on the weights, unmerged.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from lct_jax.backbones.pipeline import check_weights
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import LoraConfig, NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.loras import identify_lora, read_lora
+from lct_jax.loras import identify_lora, read_lora, read_trained
 from lct_jax.training.checkpoint.checkpoints import Checkpoints
 from lct_jax.training.checkpoint.start import TrainedWeights
 from lct_jax.training.checkpoint.weights import Base, Meta
@@ -91,8 +91,11 @@ def find_base(meta: Meta, checkpoints: Checkpoints) -> RunBase:
     base, origin, continued = _find_origin(meta)
     print(f"starting from {origin}")
     read = lambda shapes: _read(base, config.network, shapes)
-    trained = continued.read if continued is not None else None
-    return RunBase(base, trained if config.lora.rank else read, read)
+    if not config.lora.rank:
+        return RunBase(base, read, read)
+    if continued is None:
+        return RunBase(base, None, read)
+    return RunBase(base, lambda shapes: read_trained(continued, shapes), read)
 
 
 def open_weights(
@@ -121,7 +124,8 @@ def open_weights(
 
     def read(shapes: Any) -> Any:
         parts = split_params(shapes)
-        return merge_params(trained.read(parts.trained), _read(below, network, parts.frozen))
+        low_rank = read_trained(trained, parts.trained)
+        return merge_params(low_rank, _read(below, network, parts.frozen))
 
     return OpenedWeights(meta, read, trained.step, trained.identify)
 

@@ -6,8 +6,13 @@
 
 The file carries the run's config and identities, so `train.py` (training.init_from) and `sample.py` take it in place of
 a run's folder. The folder has the names and shapes in which the family's weights are published (docs/bases.md), and
-`train.py` takes it as well. Of a LoRA run these two are the whole network, with the LoRA merged into its base; "peft"
-and "kohya" are the LoRA alone, in the keys that diffusers or ComfyUI load. Each `--add_lora=PATH[:WEIGHT]` is added.
+`train.py` takes it as well. Of a LoRA run these two are the whole network, with the LoRA merged into its base.
+
+"peft" and "kohya" are the LoRA alone. "peft" is for any family: diffusers loads it where the family's weights are
+published, and our own families have the names of their parameters. It carries the run's config and identities too, so
+that it is taken in place of the run beside its base; where it holds more than the run trained, what was merged into the
+base or added, it does not. "kohya", as ComfyUI loads it, and "diffusers" are for published families. Each
+`--add_lora=PATH[:WEIGHT]` is added.
 """
 
 from __future__ import annotations
@@ -18,10 +23,10 @@ from pathlib import Path
 
 from absl import flags
 
-from lct_jax.backbones.load import find_published, save_published
+from lct_jax.backbones.load import save_published
 from lct_jax.backbones.lora import concatenate, find_low_rank, merge_low_rank
 from lct_jax.backbones.lora_files import save_low_rank
-from lct_jax.backbones.registry import build_abstract
+from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.base import OpenedWeights, open_weights, stack_loras
 from lct_jax.cli import define_loras, define_path, run
 from lct_jax.config import LoraConfig
@@ -39,7 +44,7 @@ LAYOUT = flags.DEFINE_enum(
     "layout",
     "ours",
     ["ours", "diffusers", "peft", "kohya"],
-    "A file of ours, a folder, or the file of a LoRA.",
+    "A file of ours, a folder, or the file of a LoRA alone.",
 )
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "params"], "Which weights.")
 DTYPE = flags.DEFINE_enum(
@@ -50,8 +55,7 @@ DTYPE = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> None:
     del argv
     trained = TrainedWeights(CHECKPOINT.value, which=WEIGHTS.value)
-    if LAYOUT.value != "ours":
-        find_published(trained.meta.config.network)  # before anything is read
+    check_layout(trained)  # before anything is read
     if LAYOUT.value in ("peft", "kohya"):
         export_low_rank(trained)
     else:
@@ -60,14 +64,32 @@ def main(argv: Sequence[str]) -> None:
     print(f"{OUT.value}: {WEIGHTS.value} of step {trained.step}")
 
 
+def check_layout(trained: TrainedWeights) -> None:
+    """Raises InputError for a layout of others where nobody else publishes weights of the run's family."""
+    network = trained.meta.config.network
+    if LAYOUT.value in ("diffusers", "kohya") and find_family(network).published is None:
+        raise InputError(
+            f"--layout: found {LAYOUT.value}, expected ours, or peft for a LoRA alone: nobody else publishes weights "
+            f"of the family {network.backbone.family}"
+        )
+
+
 def export_low_rank(trained: TrainedWeights) -> None:
-    """Writes the LoRA of a run; its base need not be there."""
+    """Writes the LoRA of a run, with its meta where the file holds that alone; its base need not be there."""
     if BASE.value is not None:
         raise InputError(f"--base: found {BASE.value}, expected none with --layout={LAYOUT.value}")
-    network = trained.meta.config.network
-    own = read_run(CHECKPOINT.value, trained.meta, which=WEIGHTS.value)
+    meta, network = trained.meta, trained.meta.config.network
+    own = read_run(CHECKPOINT.value, meta, which=WEIGHTS.value)
     matrices = concatenate([own, *(read_lora(text, network) for text in LORAS.value)])
-    save_low_rank(Path(OUT.value), matrices, network, keys=LAYOUT.value, dtype=DTYPE.value)
+    alone = not meta.base.merged and not LORAS.value
+    save_low_rank(
+        Path(OUT.value),
+        matrices,
+        network,
+        keys=LAYOUT.value,
+        dtype=DTYPE.value,
+        header=meta.to_header() if alone else None,
+    )
 
 
 def export_whole(weights: OpenedWeights) -> None:

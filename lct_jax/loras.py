@@ -1,4 +1,4 @@
-"""LoRAs by their paths: runs of ours, and files in the layouts of others, read with their weights and told apart.
+"""LoRAs by their paths: runs of ours, and files of LoRAs alone, read with their weights and told apart.
 
 One is written as PATH, or as PATH:WEIGHT where it counts more or less than once.
 """
@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-from lct_jax.backbones.lora import LowRank, concatenate, find_low_rank, weigh
+from lct_jax.backbones.lora import (
+    LowRank,
+    concatenate,
+    fill_low_rank,
+    find_low_rank,
+    list_ranks,
+    weigh,
+)
 from lct_jax.backbones.lora_files import load_low_rank
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.config import NetworkConfig
@@ -38,6 +46,31 @@ def read_lora(text: str, network: NetworkConfig, *, which: str = "ema") -> dict[
         raise InputError(f"{path}: all its weights are trained, expected a LoRA")
     shapes = build_abstract(dataclasses.replace(network, lora=lora)).params
     return weigh(find_low_rank(weights.read(split_params(shapes).trained), lora), weight)
+
+
+def read_trained(weights: TrainedWeights, shapes: Any) -> Any:
+    """Returns the matrices that were trained, as the parameters of `shapes`, from a LoRA run or from its file.
+
+    Args:
+        weights: of a LoRA run, or of the file of its LoRA that `lct_jax.export` wrote. shapes: of what is trained.
+
+    Raises:
+        InputError: the checkpoint or file does not have them, or the file has others besides.
+    """
+    if weights.path.is_dir():
+        return weights.read(shapes)
+    network = weights.meta.config.network
+    matrices = load_low_rank(weights.path, network)
+    found = {layer: pair.a.shape[-1] for layer, pair in matrices.items()}
+    expected = list_ranks(shapes)
+    for layer in sorted(found | expected):
+        ranks = found.get(layer, 0), expected.get(layer, 0)
+        if ranks[0] != ranks[1]:
+            raise InputError(
+                f"{weights.path}: {layer}: found a LoRA of rank {ranks[0]}, expected {ranks[1]} of its header's config"
+            )
+    # A file has the scale in B, and a network multiplies by it.
+    return fill_low_rank(shapes, weigh(matrices, 1.0 / network.lora.scale))
 
 
 def read_run(path: str | Path, meta: Meta, *, which: str = "ema") -> dict[str, LowRank]:

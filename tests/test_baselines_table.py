@@ -1,23 +1,56 @@
-"""The table of docs/baselines.md is the one that the measured rows give, and diversity is what it says."""
+"""The tables of docs/baselines.md are those that the measured rows give, and diversity is what it says."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
-from benchmarks.baselines import METHODS, RESULTS, read_rows, write_tables
+from benchmarks import film_baselines
+from benchmarks.baselines import METHODS, RESULTS, WEIGHTS, read_rows, write_tables
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.base import open_weights
 from lct_jax.evaluation.puppet_measures import Tally
 from lct_jax.evaluation.puppet_table import find_diversity
 from lct_jax.puppets.scene import SKIES
 
 ROOT = Path(__file__).parents[1]
+# Numbers with their intervals, as tables and text have them; a line may end within one.
+MEASURED = re.compile(r"-?\d+\.\d\d\s\(-?\d+\.\d\d\sto\s-?\d+\.\d\d\)")
+# What ships of LoRAs, beside bases that ship.
+LORAS = [WEIGHTS / "baselines/puppets_in_context.safetensors"]
+
+
+def read_document() -> str:
+    return (ROOT / "docs/baselines.md").read_text()
 
 
 def test_the_tables_of_the_document_are_those_of_the_rows():
-    document = (ROOT / "docs/baselines.md").read_text()
     for table in write_tables(ROOT / RESULTS).strip().split("\n\n"):
-        assert table in document
+        assert table in read_document()
+
+
+def test_the_tables_of_the_film_are_those_of_its_results():
+    """All numbers with an interval that the text has of the film stand in its tables."""
+    tables = film_baselines.write_tables(ROOT / film_baselines.RESULTS)
+    for table in tables.strip().split("\n\n"):
+        assert table in read_document()
+    section = read_document().split("\n## On the film\n")[1].split("\n## ")[0]
+    text = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
+    said = {" ".join(found.split()) for found in MEASURED.findall(text)}
+    assert len(said) > 3
+    assert said <= set(MEASURED.findall(tables))
+
+
+@pytest.mark.parametrize("path", LORAS, ids=str)
+def test_a_lora_that_ships_lies_on_a_base_that_ships(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    weights = open_weights(path)
+    params = weights.read(build_abstract(weights.meta.config.network).params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
 def test_every_method_was_measured_on_the_same_scenes():

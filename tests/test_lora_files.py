@@ -1,7 +1,8 @@
-"""Files of LoRAs in the layouts of others, out and in: names, turned axes, scales, and what is refused."""
+"""Files of LoRAs, out and in: names, turned axes, scales, and what is refused."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,18 +16,39 @@ from lct_jax.backbones.load import list_places
 from lct_jax.backbones.lora import LowRank, concatenate, find_low_rank
 from lct_jax.backbones.lora_files import load_low_rank, save_low_rank
 from lct_jax.backbones.registry import build_abstract
+from lct_jax.base import find_base, open_weights
+from lct_jax.config import Config, LoraConfig, NetworkConfig, TrainingConfig
+from lct_jax.config.network import sections
 from lct_jax.errors import InputError
+from lct_jax.loras import read_lora, read_trained
+from lct_jax.tensors import name_leaves
+from lct_jax.training.checkpoint.checkpoints import Checkpoints
+from lct_jax.training.checkpoint.start import TrainedWeights
+from lct_jax.training.checkpoint.weights import Meta, save_weights
 from lct_jax.training.state import split_params
 
 LAYER = "blocks.1.attn1.to_q"
+# Of our own MMDiT, whose weights nobody else publishes: layers of its blocks and one beside them.
+OWN = dataclasses.replace(LORA, targets=("blocks", "text_in"))
+
+
+def draw(config: NetworkConfig, lora: LoraConfig = LORA) -> dict[str, LowRank]:
+    """A random LoRA of rank 3 and scale 2, on the host."""
+    params = randomise(build_abstract(with_lora(config, lora)).params)
+    found = find_low_rank(split_params(params).trained, lora)
+    return {name: LowRank(*map(np.asarray, pair)) for name, pair in found.items()}
 
 
 @pytest.fixture(scope="module")
 def matrices() -> dict[str, LowRank]:
-    """A LoRA of rank 3 and scale 2 on all layers of the blocks of the tiny Wan, on the host."""
-    params = randomise(build_abstract(with_lora(WAN)).params)
-    found = find_low_rank(split_params(params).trained, LORA)
-    return {name: LowRank(*map(np.asarray, pair)) for name, pair in found.items()}
+    """A LoRA on all layers of the blocks of the tiny Wan."""
+    return draw(WAN)
+
+
+@pytest.fixture(scope="module")
+def own() -> dict[str, LowRank]:
+    """A LoRA on the tiny MMDiT."""
+    return draw(TINY, OWN)
 
 
 def save(path: Path, matrices: dict[str, LowRank], keys: str = "peft") -> dict[str, np.ndarray]:
@@ -156,8 +178,73 @@ def test_layers_that_are_published_otherwise_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"^lora\.targets: found video_in, expected layers"):
         save(tmp_path / "x.safetensors", shapes)
     with pytest.raises(InputError, match=r"^backbone\.family: found 'mmdit', expected a family"):
-        save_low_rank(tmp_path / "x.safetensors", shapes, TINY, keys="peft")
+        save_low_rank(tmp_path / "x.safetensors", shapes, TINY, keys="kohya")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_family_of_our_own_has_the_names_of_its_parameters_block_by_block(own, tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_low_rank(path, own, TINY, keys="peft")
+    tensors = load_file(path)
+    assert len(tensors) == 2 * (8 * TINY.backbone.depth + 1)
+    down, up = (tensors[f"transformer.blocks.1.video.qkv.lora_{s}.weight"] for s in "AB")
+    np.testing.assert_array_equal(down, own["blocks.video.qkv"].a[1].T)
+    np.testing.assert_array_equal(up, own["blocks.video.qkv"].b[1].T)
+    assert tensors["transformer.text_in.lora_A.weight"].shape == (3, 10)
+    check_same(load_low_rank(path, TINY), own)
+    check_same(read_lora(f"{path}:1", TINY), own)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "transformer.blocks.2.video.qkv.lora_A.weight",
+        "transformer.blocks.video.qkv.lora_A.weight",
+        "transformer.blocks.0.attn1.to_q.lora_A.weight",
+        "lora_unet_blocks_0_video_qkv.lora_down.weight",
+        "transformer.blocks.0.video.q_norm.lora_A.weight",
+    ],
+)
+def test_a_key_of_no_layer_of_our_own_family_is_refused_by_name(name, own, tmp_path):
+    save_low_rank(tmp_path / "x.safetensors", own, TINY, keys="peft")
+    tensors = load_file(tmp_path / "x.safetensors") | {name: np.zeros((3, 32), np.float32)}
+    save_file(tensors, tmp_path / "y.safetensors")
+    expected = f"found {name}, expected the LoRA of layers of this mmdit network alone"
+    with pytest.raises(InputError, match=expected):
+        load_low_rank(tmp_path / "y.safetensors", TINY)
+
+
+def write_as_run(folder: Path, config: NetworkConfig, matrices: dict[str, LowRank]) -> Path:
+    """Writes a base of random weights, and the file of the LoRA of a run on it."""
+    plain = dataclasses.replace(config, lora=LoraConfig())
+    meta = Meta(Config(name="base", **sections(plain)), "codec", "encoder", 8.0, "")
+    save_weights(folder / "base.safetensors", randomise(build_abstract(plain).params), meta)
+    training = TrainingConfig(init_from=str(folder / "base.safetensors"))
+    low = Config(name="low", training=training, **sections(config))
+    meta = dataclasses.replace(meta, config=low)
+    checkpoints = Checkpoints(folder / "run", keep=1)
+    meta = dataclasses.replace(meta, base=find_base(meta, checkpoints).base)
+    checkpoints.close()
+    path = folder / "lora.safetensors"
+    save_low_rank(path, matrices, config, keys="peft", header=meta.to_header())
+    return path
+
+
+def test_a_file_with_the_meta_of_its_run_is_read_in_place_of_it(own, tmp_path):
+    """The scale that the file has in B is taken out again, as the network multiplies by it."""
+    config = with_lora(TINY, OWN)
+    path = write_as_run(tmp_path, config, own)
+    shapes = build_abstract(config).params
+    leaves = name_leaves(open_weights(path).read(shapes))
+    base = load_file(tmp_path / "base.safetensors")
+    for name, array in base.items():
+        np.testing.assert_array_equal(leaves[name], array)
+    np.testing.assert_array_equal(leaves["blocks.text.up.lora.lora_b"], own["blocks.text.up"].b / 2)
+    np.testing.assert_array_equal(leaves["blocks.text.up.lora.lora_a"], own["blocks.text.up"].a)
+    other = dataclasses.replace(TINY, lora=dataclasses.replace(OWN, rank=4, alpha=8.0))
+    trained = TrainedWeights(write_as_run(tmp_path, other, own))
+    with pytest.raises(InputError, match=r"blocks\.text\.down: found a LoRA of rank 3, expected 4"):
+        read_trained(trained, split_params(build_abstract(other).params).trained)
 
 
 def test_loras_are_added_by_putting_them_side_by_side(matrices):

@@ -188,9 +188,9 @@ def fill_low_rank(shapes: Any, matrices: Mapping[str, LowRank]) -> Any:
     """Returns the trained part of a network's parameters with given matrices, filled up with zeros to its rank.
 
     Args:
-        shapes: of that part, of a LoRA whose scale is 1. A leaf that has a sharding is placed by it; one that has none
-            is a numpy array.
-        matrices: by the name of their layer, of the rank of `shapes` or less.
+        shapes: of that part. A leaf that has a sharding is placed by it; one that has none is a numpy array.
+        matrices: by the name of their layer, of the rank of `shapes` or less; the scale of the network's LoRA is no
+            factor of them.
     """
 
     def fill(name: str, leaf: Any) -> Any:

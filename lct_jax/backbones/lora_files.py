@@ -1,10 +1,13 @@
-"""LoRAs in the files of others, out and in: PEFT's keys on diffusers' names, kohya's keys on the original names.
+"""LoRAs as files, out and in: PEFT's keys on diffusers' names, kohya's keys on the original names.
 
     transformer.blocks.0.attn1.to_q.lora_A.weight [R D], .lora_B.weight [F R]            "peft", loaded by diffusers
     lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha             "kohya", loaded by ComfyUI
     diffusion_model.blocks.0.self_attn.q.lora_A.weight and so on                         read as well
+    transformer.blocks.0.video.qkv.lora_A.weight, .lora_B.weight                         "peft" of our own families
 
-A file is written with a scale of 1: the factor alpha / rank is a part of B.
+A family whose weights nobody else publishes has the names of its parameters here, with the number of the block behind
+`blocks`; kohya's keys are for published families alone. A file is written with a scale of 1: the factor alpha / rank
+is a part of B.
 """
 
 from __future__ import annotations
@@ -18,10 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lct_jax.backbones.load import Place, find_published, list_places
-from lct_jax.backbones.lora import LowRank
+from lct_jax.backbones.lora import STACK, LowRank, is_block_kernel
+from lct_jax.backbones.protocol import Turn
+from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.config import NetworkConfig
 from lct_jax.errors import InputError
-from lct_jax.tensors import list_names, load_tensors_of, read_config, read_metadata, save_tensors
+from lct_jax.tensors import (
+    list_names,
+    load_tensors_of,
+    name_leaves,
+    read_config,
+    read_metadata,
+    save_tensors,
+)
 
 Keys = Literal["peft", "kohya"]
 _PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.")
@@ -47,18 +59,20 @@ def save_low_rank(
     *,
     keys: Keys,
     dtype: str = "float32",
+    header: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a LoRA as one file, complete or not at all.
 
     Args:
         matrices: by the name of their layer. config: of the network. keys: in whose names. dtype: of the tensors.
+        header: texts that stand in the file's header.
 
     Raises:
-        InputError: weights of the config's family are not published; a layer is published as something else than a
-            matrix; the file cannot be written.
+        InputError: `keys` is "kohya" and weights of the config's family are not published; a layer is in files
+            something else than a matrix; the file cannot be written.
     """
     layers, kind, tensors = _list_layers(config), jnp.dtype(dtype), {}
-    original = find_published(config).original
+    original = find_published(config).original if keys == "kohya" else {}
     left = set(matrices)
     for name, place in layers.items():
         layer = place.ours.removesuffix(".kernel")
@@ -78,7 +92,7 @@ def save_low_rank(
         raise InputError(
             f"lora.targets: found {', '.join(sorted(left))}, expected layers that are published as matrices"
         )
-    save_tensors(path, tensors, {"format": "pt"})
+    save_tensors(path, tensors, {"format": "pt", **(header or {})})
 
 
 def load_low_rank(path: str | Path, config: NetworkConfig) -> dict[str, LowRank]:
@@ -103,12 +117,28 @@ def load_low_rank(path: str | Path, config: NetworkConfig) -> dict[str, LowRank]
 
 
 def _list_layers(config: NetworkConfig) -> dict[str, Place]:
-    """Returns where the published layers go that are matrices, by name without `.weight`."""
+    """Returns where layers of a file go that are matrices, by their name there without `.weight`."""
+    published = find_family(config).published is not None
+    places = list_places(config) if published else _list_own(config)
     return {
         name.removesuffix(".weight"): place
-        for name, place in list_places(config).items()
+        for name, place in places.items()
         if place.ours.endswith(".kernel") and len(place.shape) == 2
     }
+
+
+def _list_own(config: NetworkConfig) -> dict[str, Place]:
+    """Returns where kernels go whose names in files are our own; a file has outputs first, and a block a layer."""
+    turn, places = Turn(np.transpose, np.transpose), {}
+    for ours, leaf in name_leaves(build_abstract(config).params).items():
+        name = ours.replace(".kernel", ".weight")
+        if not is_block_kernel(ours):
+            places[name] = Place(ours, None, turn, leaf.shape[::-1])
+            continue
+        for layer in range(leaf.shape[0]):
+            numbered = name.replace(f"{STACK}.", f"{STACK}.{layer}.", 1)
+            places[numbered] = Place(ours, layer, turn, leaf.shape[:0:-1])
+    return places
 
 
 def _name_original(name: str, original: Mapping[str, str]) -> str:
@@ -125,11 +155,11 @@ def _name_kohya(name: str, original: Mapping[str, str]) -> str:
 
 def _read_tensors(path: Path, config: NetworkConfig) -> dict[str, dict[str, np.ndarray]]:
     """Returns tensors by layer and kind ("a", "b" or "alpha"); InputError where a key is of no layer."""
-    original = find_published(config).original
-    spelled = {}
-    for name in _list_layers(config):
-        first = _name_original(name, original)
-        spelled |= {name: name, first: name, _name_kohya(name, original): name}
+    layers, published = _list_layers(config), find_family(config).published
+    spelled = {name: name for name in layers}
+    for name in layers if published is not None else ():
+        first = _name_original(name, published.original)
+        spelled |= {first: name, _name_kohya(name, published.original): name}
     keys = list_names([path])
     split = {key: _split_key(key) for key in keys}
     unknown = [key for key, (layer, kind) in split.items() if kind is None or layer not in spelled]

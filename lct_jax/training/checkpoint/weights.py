@@ -79,6 +79,10 @@ class Meta:
         """Returns plain values for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    def to_header(self) -> dict[str, str]:
+        """Returns the text by which a safetensors file has this in its header."""
+        return {"meta": json.dumps(self.to_json())}
+
     def check_same(self, where: str, other: Meta, *, starting: bool = False) -> None:
         """Raises InputError naming the first way in which `other` is of another model or other data.
 
@@ -124,7 +128,7 @@ class Meta:
 def save_weights(path: Path, params: Any, meta: Meta, *, dtype: str = "float32") -> None:
     """Writes parameters (or their EMA) with their meta, atomically."""
     tensors = {name: np.asarray(leaf).astype(dtype) for name, leaf in name_leaves(params).items()}
-    save_tensors(path, tensors, {"meta": json.dumps(meta.to_json())})
+    save_tensors(path, tensors, meta.to_header())
 
 
 def load_weights(path: Path, shapes: Any) -> Any:
