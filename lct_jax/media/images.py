@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import math
 import warnings
 from collections.abc import Iterator
@@ -52,6 +54,13 @@ def read_moments(path: str | Path, fps: float, *, longest: int | None) -> np.nda
         if longest == 1:
             _warn(f"{path}: the picture is animated; its first frame is taken")
         return np.stack(list(islice(iter_animation(image, path, fps), longest)))
+
+
+def embed_image(picture: np.ndarray) -> str:
+    """Returns the address by which a page shows a picture, uint8 RGB [X, Y, 3], that it holds itself, as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @contextmanager
