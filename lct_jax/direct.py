@@ -32,7 +32,7 @@ from lct_jax.directing.remarks import review_script
 from lct_jax.directing.save_script import save_script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
-from lct_jax.media.video import read_moments
+from lct_jax.media.images import read_moments
 from lct_jax.training.checkpoint.start import TrainedWeights
 
 # The longer side of images as they are shown to a vision model, in pixels.

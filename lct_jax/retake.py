@@ -20,6 +20,7 @@ from lct_jax.generator import Generator
 from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
 from lct_jax.sampled_scene import SampledScene
 from lct_jax.scene_files.record import MANIFEST, Redo, SceneRecord, Take, find_difference
+from lct_jax.scene_files.writer import list_cast
 
 # Is called with every scene before it is sampled, such as to tell a progress bar of its steps.
 Watch = Callable[[SampledScene], Any]
@@ -120,7 +121,9 @@ def draw_preview(scene: SampledScene, folder: Path) -> Path:
         for number, shot in enumerate(scene.script.shots)
     ]
     if not jax.process_index():
-        draw_storyboard(path, "Preview, one frame a shot", rows, meta.credit, scene.script.prompt)
+        cast = list_cast(scene.script, scene.given)
+        title, prompt = "Preview, one frame a shot", scene.script.prompt
+        draw_storyboard(path, title, rows, meta.credit, prompt, cast=cast)
     return path
 
 

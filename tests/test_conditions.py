@@ -13,7 +13,7 @@ from PIL import Image
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import make_network
 from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
-from lct_jax.directing.script import Script
+from lct_jax.directing.script import CastPicture, Script
 from lct_jax.errors import InputError
 from lct_jax.media.frames import fit_size
 from lct_jax.media.video import write_video
@@ -88,6 +88,22 @@ def test_a_video_is_read_at_the_models_rate_and_cut_to_4n_plus_1(tmp_path: Path)
     frames = read(make_script(str(tmp_path / "ramp.mp4"), ""))[0].frames
     assert frames.shape == (9, 32, 64, 3)  # 2 s are 24 frames at 12 fps, sampling.frames allows 9
     np.testing.assert_allclose(frames.mean((1, 2, 3)), 10.0 * np.arange(9), atol=3.0)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.mp4"])
+def test_a_moving_picture_of_a_character_is_its_first_frame(tmp_path: Path, name: str) -> None:
+    frames = [np.full((32, 64, 3), 20 * n, np.uint8) for n in range(9)]
+    if name == "a.mp4":
+        write_video(tmp_path / name, frames, 12.0)
+    else:
+        first, *rest = map(Image.fromarray, frames)
+        first.save(tmp_path / name, save_all=True, append_images=rest, duration=80)
+    picture = CastPicture(Condition(str(tmp_path / name)), "A cube.", character="1")
+    script = dataclasses.replace(make_script(""), pictures=(picture,))
+    script = dataclasses.replace(script, shots=(ShotPrompt("Character 1 rolls."),))
+    given = read(script)[1].frames
+    assert given.shape == (1, 32, 64, 3)
+    assert given.max() <= 1
 
 
 @pytest.mark.parametrize(

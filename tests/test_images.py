@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lct_jax.errors import InputError
-from lct_jax.media.video import read_moments
+from lct_jax.media.images import read_moments
 
 RAMP = np.linspace(0, 1, 16)[None].repeat(4, axis=0)
 GREYS = list(range(0, 256, 17))

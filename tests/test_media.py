@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -13,9 +16,9 @@ from PIL import Image
 
 from lct_jax.errors import InputError
 from lct_jax.media.frames import Shape, read_shape
+from lct_jax.media.images import read_moments
 from lct_jax.media.video import (
     probe_video,
-    read_moments,
     read_video,
     resize,
     write_video,
@@ -51,6 +54,33 @@ def test_round_trip_keeps_pictures_rate_and_credit(clip):
         assert container.metadata["comment"] == "By us"
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
     assert [path.name for path in clip.parent.iterdir()] == ["clip.mp4"]
+
+
+# Frames of noise that moves; the processors that x264 counts are those that the process may use.
+_WRITE = """
+import os, sys
+import numpy as np
+from lct_jax.media.video import write_video
+os.sched_setaffinity(0, {int(number) for number in sys.argv[2].split()})
+noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
+write_video(sys.argv[1], (np.roll(noise, t, 1) for t in range(61)), 12, scale=6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="processors can be chosen on Linux"
+)
+def test_the_same_frames_give_the_same_bytes_in_another_process_on_other_processors(tmp_path):
+    every = sorted(os.sched_getaffinity(0))
+    if len(every) == 1:
+        pytest.skip("there is one processor")
+    paths = [tmp_path / f"{number}.mp4" for number in range(2)]
+    for path, allowed in zip(paths, (every[:1], every), strict=True):
+        numbers = " ".join(map(str, allowed))
+        subprocess.run([sys.executable, "-c", _WRITE, path, numbers], check=True)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
 
 
 def test_odd_sizes_repeat_their_edge(tmp_path):

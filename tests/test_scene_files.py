@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 from test_conditions import FoldingCodec, make_script, read
 
-from lct_jax.directing.prompts import GlobalPrompt, ShotPrompt
-from lct_jax.directing.script import Script
+from lct_jax.directing.prompts import Condition, GlobalPrompt, ShotPrompt
+from lct_jax.directing.script import CastPicture, Script
 from lct_jax.media.seams import go_on
 from lct_jax.media.storyboard import StoryboardRow
 from lct_jax.media.video import read_video
@@ -155,6 +155,30 @@ def test_the_writer_writes_shots_at_once_and_then_the_scene(tmp_path: Path) -> N
         "scene.mp4",
         "storyboard.png",
     ]
+
+
+def test_given_pictures_of_the_cast_are_on_the_storyboard_and_the_page(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 32), (0, 0, 255)).save(tmp_path / "blue.png")
+    picture = Condition(str(tmp_path / "blue.png"))
+    pictures = (
+        CastPicture(picture, "Blue.", character="1"),
+        CastPicture(picture, "Nobody names it.", place="<cellar>"),
+        CastPicture(picture, "Blue.", place="<attic>"),
+    )
+    shots = (ShotPrompt("Character 1 waits.", place="<attic>"),)
+    script = Script(GlobalPrompt({"1": "A man."}, "", ""), shots, pictures)
+    given = read(script)
+    writer = SceneWriter(tmp_path / "out", script, given=given, fps=12.0, credit="")
+    latent = np.zeros((1, 4, 8, 3), np.float32)
+    writer.add(0, latent=latent, frames=np.zeros((1, 32, 64, 3), np.uint8))
+    writer.finish(mode="joint")
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "Character 1</figcaption>" in page and "&lt;attic&gt;</figcaption>" in page
+    with Image.open(tmp_path / "out/storyboard.png") as board:
+        blue = (np.array(board) == (0, 0, 255)).all(axis=-1)
+    # Two pictures of 180x360 pixels, but for their round corners.
+    assert 0.99 < blue.sum() / (2 * 180 * 360) <= 1
 
 
 def test_the_page_has_videos_prompts_and_histories_and_needs_nothing_else(tmp_path: Path) -> None:

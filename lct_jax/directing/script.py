@@ -78,7 +78,7 @@ class CastPicture:
 
     def as_shot(self) -> ShotPrompt:
         """Returns the given shot that it becomes."""
-        return ShotPrompt(self.text, given=self.condition, shown=False, place=self.place)
+        return ShotPrompt(self.text, given=self.condition, frames=1, shown=False, place=self.place)
 
 
 @dataclass(frozen=True)

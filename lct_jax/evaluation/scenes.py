@@ -23,7 +23,8 @@ from lct_jax.data.sources import iter_footage
 from lct_jax.directing.script import Script, load_script
 from lct_jax.errors import InputError
 from lct_jax.media.frames import VIDEO_SUFFIXES, fit_size, iter_at_rate, read_shape
-from lct_jax.media.video import read_moments, resize
+from lct_jax.media.images import read_moments
+from lct_jax.media.video import resize
 
 
 @dataclass(frozen=True)

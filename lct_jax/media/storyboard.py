@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
@@ -23,6 +24,8 @@ _PAGE, _MARGIN, _GUTTER, _GAP, _CORNER = 2400, 88, 232, 14, 8
 _STRIP = _PAGE - 2 * _MARGIN - _GUTTER
 _MEASURE = 1720  # Longer lines of text are tiring to read.
 _ROW_SPACE = 72
+# Pictures of the cast are this high, but no wider than the second; their names have at least the third.
+_CAST_HIGH, _CAST_WIDEST, _NAME, _CAST_GAP = 180, 420, 180, 28
 
 _BACKGROUND, _RULE = "#141518", "#2a2c31"
 _BRIGHT, _PLAIN, _MUTED = "#f1eee7", "#c3c1bb", "#85878d"
@@ -52,6 +55,13 @@ class StoryboardRow:
     shown: bool = True
 
 
+class CastImage(NamedTuple):
+    """A picture of a character or a place, uint8 RGB [X, Y, 3], and the name beneath it."""
+
+    name: str
+    picture: np.ndarray
+
+
 def draw_storyboard(
     path: str | Path,
     title: str,
@@ -59,6 +69,7 @@ def draw_storyboard(
     credit: str = "",
     prompt: GlobalPrompt | None = None,
     columns: int = 6,
+    cast: Sequence[CastImage] = (),
 ) -> None:
     """Draws the page and writes it as PNG, complete or not at all.
 
@@ -70,6 +81,7 @@ def draw_storyboard(
       prompt: is drawn beneath the title, part by part.
       columns: the number of frames of a 16:9 row, evenly spaced from first to last. Other aspect ratios get the number
         that fills the same width at about the same height.
+      cast: given pictures of characters and places, drawn small above the shots.
 
     Raises:
       InputError: the file cannot be written.
@@ -77,7 +89,7 @@ def draw_storyboard(
     """
     if not rows or any(len(row.frames) == 0 for row in rows):
         raise ValueError("a storyboard needs at least one row, and every row a frame")
-    blocks = [_draw_header(title, prompt)]
+    blocks = [_draw_header(title, prompt), *_draw_cast(cast), _draw_rule()]
     blocks += [_draw_row(i, row, columns) for i, row in enumerate(rows, start=1)]
     if credit:
         blocks.append(_draw_credit(credit))
@@ -119,13 +131,54 @@ def _draw_header(title: str, prompt: GlobalPrompt | None) -> Image.Image:
     titles = wrap(title, 76, _PAGE - 2 * _MARGIN)
     texts = [(name, wrap(text, 30, _MEASURE)) for name, text in parts if text]
     height = _MARGIN + 92 * len(titles) + sum(44 * len(lines) + 10 for _, lines in texts)
-    block, draw = _blank(height + 112)
+    block, draw = _blank(height + 28)
     top = _write(draw, titles, (_MARGIN, _MARGIN), 76, 92, _BRIGHT) + 28
     for name, lines in texts:
         draw_line(draw, (_MARGIN, top), name, 30, _AMBER)
         top = _write(draw, lines, (_MARGIN + _GUTTER, top), 30, 44, _PLAIN) + 10
-    draw.line((_MARGIN, top + 22, _PAGE - _MARGIN, top + 22), _RULE, 2)
     return block
+
+
+def _draw_rule() -> Image.Image:
+    block, draw = _blank(84)
+    draw.line((_MARGIN, 22, _PAGE - _MARGIN, 22), _RULE, 2)
+    return block
+
+
+def _draw_cast(cast: Sequence[CastImage]) -> list[Image.Image]:
+    """Returns rows of pictures, as many in each as fit beside each other, with their names beneath."""
+    cells = [_draw_cell(member) for member in cast]
+    rows: list[list[Image.Image]] = []
+    for cell in cells:
+        if rows and sum(each.width + _CAST_GAP for each in rows[-1]) + cell.width <= _STRIP:
+            rows[-1].append(cell)
+        else:
+            rows.append([cell])
+    blocks = []
+    for number, row in enumerate(rows):
+        block, draw = _blank(max(cell.height for cell in row) + 28)
+        if number == 0:
+            draw_line(draw, (_MARGIN, 8), "Pictures", 30, _AMBER)
+        left = _MARGIN + _GUTTER
+        for cell in row:
+            block.paste(cell, (left, 14))
+            left += cell.width + _CAST_GAP
+        blocks.append(block)
+    return blocks
+
+
+def _draw_cell(member: CastImage) -> Image.Image:
+    height, width = member.picture.shape[:2]
+    scale = min(_CAST_HIGH / height, _CAST_WIDEST / width)
+    height, width = (max(1, round(scale * side)) for side in (height, width))
+    room = max(width, _NAME)
+    lines = wrap(member.name, 24, room)
+    cell = Image.new("RGB", (room, _CAST_HIGH + 10 + 34 * len(lines)), _BACKGROUND)
+    picture = Image.fromarray(resize(member.picture, height, width))
+    # Low pictures stand on the line of the others.
+    cell.paste(picture, (0, _CAST_HIGH - height), _rounded(width, height))
+    _write(ImageDraw.Draw(cell), lines, (0, _CAST_HIGH + 10), 24, 34, _TEAL)
+    return cell
 
 
 def _draw_row(number: int, row: StoryboardRow, columns: int) -> Image.Image:

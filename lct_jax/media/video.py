@@ -1,4 +1,4 @@
-"""Reads video files and images as uint8 RGB frames, and writes frames as mp4.
+"""Reads video files as uint8 RGB frames, and writes frames as mp4.
 
 Frames are numpy arrays [T, X, Y, 3] (frames, rows, columns). Every complaint of a decoder becomes one line here,
 because the user can mend a damaged file, and because a film that silently ends early would shift every annotated cut.
@@ -7,12 +7,10 @@ because the user can mend a damaged file, and because a film that silently ends 
 from __future__ import annotations
 
 import base64
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -20,22 +18,24 @@ import av
 import numpy as np
 from PIL import Image
 
-from lct_jax.errors import InputError, one_line
+from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.colour import to_rgb8
 from lct_jax.media.decoding import (
-    check_file,
     decode_stream,
     literal_name,
     open_video,
     read_stream_rate,
 )
-from lct_jax.media.images import is_animated, iter_animation, to_rgb_image
 from lct_jax.media.orientation import turn_upright
 
 _UPSCALERS = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 # This is the constant quality of x264, from 0 (lossless) to 51: 17 is considered free of visible loss.
 _QUALITY = "17"
+# The output of x264 depends on how many threads it has, which are otherwise as many as there are processors, and on
+# shortcuts for each kind of processor, with which two runs on one processor differed as well.
+_REPEATABLE = {"x264-params": "cpu-independent=1"}
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -97,35 +97,6 @@ def read_video(path: str | Path) -> Video:
     return Video(frames=np.stack(list(iter_frames(path))), fps=fps)
 
 
-def read_moments(path: str | Path, fps: float, *, longest: int | None) -> np.ndarray:
-    """Reads an image as uint8 RGB [T, X, Y, 3]: one frame, or those of an animated GIF, WebP, PNG or AVIF at `fps`.
-
-    Frames are upright, with transparent parts over white.
-
-    Args:
-      longest: the largest number of frames that are read; None reads all.
-
-    Raises:
-      InputError: the file is missing, empty, damaged or not an image, or has levels that are out of range.
-    """
-    with _open_image(path) as image:
-        if not is_animated(image):
-            return to_rgb_image(image)[None]
-        return np.stack(list(islice(iter_animation(image, fps), longest)))
-
-
-@contextmanager
-def _open_image(path: str | Path) -> Iterator[Image.Image]:
-    check_file(path)
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield image
-    # Pillow lets through whatever its readers run into: a GIF that is cut off is an IndexError.
-    except Exception as error:
-        raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
-
-
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes uint8 frames [..., X, Y, 3] to [..., height, width, 3].
 
@@ -173,8 +144,8 @@ def write_video(
 ) -> None:
     """Writes an mp4 (H.264, yuv420p, BT.709) that any player and browser shows.
 
-    The file appears under its name only when it is complete. Odd sizes repeat their last row or
-    column, since yuv420p halves both.
+    The same frames give the same bytes in every run. The file appears under its name only when it is complete. Odd
+    sizes repeat their last row or column, since yuv420p halves both.
 
     Args:
       path: the name of the file, which ends in .mp4; its folder is made.
@@ -223,8 +194,9 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float, credit: str) -
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": _QUALITY, "preset": "medium"}
+        stream.options = {"crf": _QUALITY, "preset": "medium"} | _REPEATABLE
         codec = stream.codec_context
+        codec.thread_type, codec.thread_count = "FRAME", _THREADS
         # Players guess untagged colours, and differently by size.
         codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
         codec.color_range = 1  # 16 to 235

@@ -25,7 +25,8 @@ from lct_jax.directing.script import Script
 from lct_jax.directing.script_fields import check_frames, read_aspect
 from lct_jax.errors import InputError
 from lct_jax.media.frames import VIDEO_SUFFIXES, Shape, aspect_error, fit_size, iter_at_rate
-from lct_jax.media.video import read_moments, resize
+from lct_jax.media.images import read_moments
+from lct_jax.media.video import resize
 from lct_jax.sampling.request import HeldLatent, ShotLatents
 from lct_jax.tensors import list_names, load_tensors_of
 
@@ -122,7 +123,8 @@ class ConditionReader:
             latent = self._read_latent(path, condition.tensor, number)
             return Given(self.codec.decode(latent), latent, condition.time)
         at_end = any(not after.cut for after in shots[number + 1 : number + 2])
-        frames = self._read_frames(path, self.sampling.frames, at_end=at_end)
+        longest = shots[number].frames or self.sampling.frames
+        frames = self._read_frames(path, longest, at_end=at_end)
         frames = resize(frames, *self._fit(*frames.shape[1:3]))
         count = (len(frames) - 1) // self.multiple[0] * self.multiple[0] + 1
         frames = frames[-count:] if at_end else frames[:count]

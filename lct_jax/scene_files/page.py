@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lct_jax.directing.prompts import GlobalPrompt
-from lct_jax.media.storyboard import StoryboardRow, describe_numbers
+from lct_jax.media.images import embed_image
+from lct_jax.media.storyboard import CastImage, StoryboardRow, describe_numbers
 from lct_jax.media.video import embed_video
 
 # Lengths of the drawing of histories, in its own units.
@@ -26,6 +27,10 @@ h2 { color: #f1eee7; font-size: 19px; margin: 44px 0 14px; }
 dl { display: grid; gap: 6px 20px; grid-template-columns: fit-content(40%) 1fr; margin: 0; }
 dt { color: #e2b36b; }
 dd { margin: 0; }
+.cast { display: flex; flex-wrap: wrap; gap: 14px; margin-top: 20px; }
+.cast figure { margin: 0; max-width: 240px; min-width: 90px; width: min-content; }
+.cast img { border-radius: 6px; display: block; height: 110px; max-width: 240px; object-fit: contain; }
+.cast figcaption { color: #74bfb4; font-size: 14px; }
 video { background: #000; border-radius: 6px; display: block; max-width: 100%; }
 .film video { max-height: 480px; }
 .history { overflow-x: auto; }
@@ -60,6 +65,7 @@ def make_page(
     *,
     prompt: GlobalPrompt | None,
     credit: str,
+    cast: Sequence[CastImage] = (),
 ) -> str:
     """Returns the page as HTML text.
 
@@ -69,9 +75,11 @@ def make_page(
         film: the shots cut together, as mp4.
         prompt: what all shots share.
         credit: the last line.
+        cast: given pictures of characters and places.
     """
     escape = html.escape
-    parts = [f"<h1>{escape(title)}</h1>", _write_prompt(prompt), "<h2>The film</h2>"]
+    parts = [f"<h1>{escape(title)}</h1>", _write_prompt(prompt), *_show_cast(cast)]
+    parts += ["<h2>The film</h2>"]
     parts += [f'<div class="film">{_embed(film)}</div>']
     if any(shot.saw for shot in shots):
         parts += ["<h2>Which shots each one saw</h2>", _draw_history(shots)]
@@ -99,6 +107,16 @@ def _write_prompt(prompt: GlobalPrompt | None) -> str:
         if text
     )
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def _show_cast(cast: Sequence[CastImage]) -> list[str]:
+    """Returns the pictures as one part of the page, none where there are none."""
+    figures = "".join(
+        f'<figure><img src="{embed_image(member.picture)}" alt="">'
+        f'<figcaption dir="auto">{html.escape(member.name)}</figcaption></figure>'
+        for member in cast
+    )
+    return [f'<div class="cast">{figures}</div>'] if cast else []
 
 
 def _write_shot(number: int, shot: PageShot) -> str:

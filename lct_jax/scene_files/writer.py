@@ -16,7 +16,7 @@ from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.seams import go_on
-from lct_jax.media.storyboard import StoryboardRow, draw_storyboard
+from lct_jax.media.storyboard import CastImage, StoryboardRow, draw_storyboard
 from lct_jax.media.video import fit_inside, scale_to, write_video
 from lct_jax.scene_files.conditions import Given
 from lct_jax.scene_files.page import PageShot, make_page
@@ -26,6 +26,20 @@ from lct_jax.tensors import save_tensors
 # Small videos are enlarged by a whole factor to about this height, so that players show them well.
 PLAYER_HEIGHT = 480
 STORYBOARD = "storyboard.png"
+
+
+def list_cast(script: Script, given: Mapping[int, Given]) -> list[CastImage]:
+    """Returns the pictures of characters and places that a script gives, as sampling saw them.
+
+    Args:
+        given: the given shots; pictures of the cast come behind the shots of the script.
+    """
+    pictures = enumerate(script.list_pictures(), start=len(script.shots))
+    return [
+        CastImage(picture.place or f"Character {picture.character}", given[number].frames[0])
+        for number, picture in pictures
+        if number in given
+    ]
 
 
 class SceneWriter:
@@ -55,6 +69,7 @@ class SceneWriter:
         self._latents = {number: shot.latent for number, shot in own.items()}
         self._videos: dict[int, Path] = {}
         self._given = frozenset(own)
+        self._cast = list_cast(script, given)
         # A folder that cannot be made is an error now, and not after all is sampled.
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -89,7 +104,9 @@ class SceneWriter:
         scene, board, page, latents = (self.folder / name for name in names)
         self._write(scene, self._cut_together())
         rows = self._rows(saw or {})
-        draw_storyboard(board, self._title(mode), rows, self.credit, self.script.prompt)
+        draw_storyboard(
+            board, self._title(mode), rows, self.credit, self.script.prompt, cast=self._cast
+        )
         self._write_page(page, scene, rows, title=self._title(mode), saw=saw or {})
         save_tensors(latents, {f"shot_{n + 1:02d}": x for n, x in self._latents.items()})
         self._remove_older_shots()
@@ -114,7 +131,12 @@ class SceneWriter:
                     self._write(video, row.frames)
                 shots.append(PageShot(row, video.read_bytes(), tuple(saw.get(number + 1, ()))))
             text = make_page(
-                title, shots, scene.read_bytes(), prompt=self.script.prompt, credit=self.credit
+                title,
+                shots,
+                scene.read_bytes(),
+                prompt=self.script.prompt,
+                credit=self.credit,
+                cast=self._cast,
             )
         with replace_atomically(page) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
