@@ -45,7 +45,7 @@ WEIGHTS = {
     "checkpoint": Path("runs/film_tiny"),
     "base": FILM / "film_tiny_base.safetensors",
     "causal": Path("runs/film_tiny_causal"),
-    "in_context": Path("runs/film_in_context"),
+    "in_context": RESULTS / "film_in_context.safetensors",
 }
 TASKS = "keep, costs, picture or table"
 # The first shots of a scene, as many as the network sees at once, and the steps of all rows.

@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[1]
 # Numbers with their intervals, as tables and text have them; a line may end within one.
 MEASURED = re.compile(r"-?\d+\.\d\d\s\(-?\d+\.\d\d\sto\s-?\d+\.\d\d\)")
 # What ships of LoRAs, beside bases that ship.
-LORAS = [WEIGHTS / "baselines/puppets_in_context.safetensors"]
+LORAS = [
+    WEIGHTS / "baselines/puppets_in_context.safetensors",
+    film_baselines.WEIGHTS["in_context"],
+]
 
 
 def read_document() -> str:
