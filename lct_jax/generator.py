@@ -30,7 +30,7 @@ from lct_jax.encoders.protocol import TextEncoder
 from lct_jax.encoders.text_file import FreeableEncoder
 from lct_jax.errors import InputError
 from lct_jax.sampled_scene import SampledScene
-from lct_jax.sampling.encode_script import choose_settings, make_request
+from lct_jax.sampling.encode_script import choose_settings, fit_animator, make_request
 from lct_jax.sampling.modes import MODES, choose_mode
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.scene_files.conditions import ConditionReader, Conditions
@@ -115,6 +115,8 @@ class Generator:
         request = self.make_request(arranged, sampling, conditions)
         if animator is not None:
             self._check_animator(animator, request, mode)
+            span = animator.config.layout.shot_span
+            request = fit_animator(request, arranged, span=span, sampling=sampling)
         self.place(sampling.shards)  # refused here and not when the first shot is asked for
         key = make_key(sampling.seed) if key is None else key
         return SampledScene(

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from causal_scene import TIMES, make_denoiser, make_sampling_scene, sample
 from causal_scene import make_request as make_tiny_request
-from scenes import randomise
 from test_held_parts import change_shot
 from test_pool import tie
 from test_sampling import CONFIG, Recorder, make_request, run, window
@@ -20,7 +19,6 @@ from lct_jax.data.panels import cut_panels
 from lct_jax.directing.prompts import Begin, GlobalPrompt, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError
-from lct_jax.generator import Generator
 from lct_jax.sampling.baselines import (
     ReferencePass,
     SharedPass,
@@ -251,31 +249,7 @@ def test_every_mode_samples_the_shots_of_a_script_and_repeats_them(mode: str):
         assert (latent != other[number]).any()
 
 
-@pytest.mark.slow
-def test_another_network_makes_the_videos_of_pictures():
-    generator = make_generator("full")
-    place = lambda leaf, shape: jax.device_put(leaf, shape.sharding)
-    others = lambda shapes: jax.tree.map(place, randomise(shapes, seed=1), shapes)
-    parts = {"codec": generator.codec, "encoder": generator.encoder}
-    animator = Generator(generator.meta, others, **parts)
-    make = lambda **more: {
-        shot.number: shot.latent
-        for shot in generator.sample(SCRIPT, mode="in_context", long_prompts="cut", **more)
-    }
-    one, two = make(), make(animator=animator)
-    for number, latent in one.items():
-        # Both begin with the panel that the first network has made, and go on by themselves.
-        np.testing.assert_array_equal(latent[:1], two[number][:1])
-        assert (latent[1:] != two[number][1:]).any()
-
-
 def test_a_caption_that_is_too_long_is_named_by_its_words():
     message = r"^script: the picture of 'Character 1: A baker\..*: found \d+ tokens of text, expected at most 32"
     with pytest.raises(InputError, match=message):
         make_generator("full").sample(SCRIPT, mode="in_context")
-
-
-def test_an_animator_has_nothing_to_do_where_no_shot_begins_with_a_picture():
-    generator = make_generator("full")
-    with pytest.raises(InputError, match=r"^--animator: found in --mode=joint, where no shot"):
-        generator.sample(SCRIPT, mode="joint", animator=generator)

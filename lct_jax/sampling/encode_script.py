@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,30 @@ def make_request(
         channels=spec.patch_channels,
         text=spec.text,
     )
+
+
+def fit_animator(
+    request: SceneRequest, script: Script, *, span: int, sampling: SamplingConfig
+) -> SceneRequest:
+    """Returns a request whose shots that begin with a sampled picture fit the span of the network that makes them.
+
+    Args:
+        request: made for the network that samples the pictures. script: of the request. span: of the other network.
+        sampling: whether texts are cut to their spans.
+
+    Raises:
+        InputError: a text of such a shot is longer.
+    """
+    cut, shots = sampling.long_prompts == "cut", []
+    for number, shot in enumerate(request.shots):
+        if shot.begins is not None:
+            with script.at(number, "prompt"):
+                text = _fit("", shot.prompt.text, span, cut=cut)
+            with script.at(number):
+                negative = _fit("negative prompt", shot.prompt.negative, span, cut=cut)
+            shot = replace(shot, prompt=Prompt(text=text, negative=negative))
+        shots.append(shot)
+    return replace(request, shots=tuple(shots))
 
 
 def _make_shot(
@@ -209,10 +233,14 @@ class _Reader:
 
     def fit(self, field: str, tokens: np.ndarray, span: int) -> np.ndarray:
         """Returns the tokens of a text, cut where that is asked for; raises InputError if they are too many."""
-        if len(tokens) <= span or self.cut:
-            return tokens[:span]
-        where = f"{field}: " if field else ""
-        raise InputError(
-            f"{where}found {len(tokens)} tokens of text, expected at most {span}: shorten it by "
-            f"{len(tokens) - span}, or set sampling.long_prompts to 'cut'"
-        )
+        return _fit(field, tokens, span, cut=self.cut)
+
+
+def _fit(field: str, tokens: np.ndarray, span: int, *, cut: bool) -> np.ndarray:
+    if len(tokens) <= span or cut:
+        return tokens[:span]
+    where = f"{field}: " if field else ""
+    raise InputError(
+        f"{where}found {len(tokens)} tokens of text, expected at most {span}: shorten it by "
+        f"{len(tokens) - span}, or set sampling.long_prompts to 'cut'"
+    )
