@@ -43,8 +43,9 @@ RUNS = {
     "no_frames": "no frame substitution",
     "own": "own and global prompts only",
     "low": "fewer times of high noise",
+    "temporal": "shots one after another on the axis of time alone",
 }
-COLOURS = ("#24272e", "#c4572b", "#2f7ebc", "#2a9d6f", "#8d5fa8", "#c9a227")
+COLOURS = ("#24272e", "#c4572b", "#2f7ebc", "#2a9d6f", "#8d5fa8", "#c9a227", "#7a8793")
 ROWS = {"joint": "Sampled jointly", "autoregressive": "Shot after shot"}
 
 Shares = Mapping[str, Share]

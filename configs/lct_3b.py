@@ -36,8 +36,9 @@ def get_config():
                 # The budget is nine shots of 32 x 930 tokens, the most that 125 frames take at any ratio, and a dummy,
                 # rounded up to a multiple of 128.
                 video_tokens=267_904,
-                # T5 pads every prompt to 256 tokens, so this is a prompt for every group.
-                text_tokens=12_288,
+                # T5 pads every prompt to 256 tokens, so this is a prompt for every group, and a little more: a row is
+                # then 274 whole blocks of the attention kernel for TPU, which copies other rows to fill them up.
+                text_tokens=12_672,
                 # Rows of short shots would use up 32 groups before their tokens.
                 groups=48,
                 max_shots=9,

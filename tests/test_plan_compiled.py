@@ -15,8 +15,9 @@ from benchmarks.exposed_collectives import Reader, make_plan
 from lct_jax.errors import InputError
 from lct_jax.plan.buffers import find_peak
 from lct_jax.plan.compiled import compile_program
-from lct_jax.plan.hlo import find_collectives, rank_cycles
+from lct_jax.plan.hlo import find_collectives
 from lct_jax.plan.links import Shards
+from lct_jax.plan.read import Spent, rank_cycles, share_kinds
 
 # As the TPU compiler writes them: an all-gather that one fusion begins and another ends, a sum of which each device
 # keeps its part, mesh axes by name, and a loop of seven turns.
@@ -144,6 +145,26 @@ def test_cycles_are_ranked_with_the_turns_of_loops():
         ("gather", 7, 70),
         ("grad", 1, 55),
     ]
+
+
+def test_cycles_have_the_kind_of_the_last_operation_of_their_name():
+    spent = {
+        "jvp()/while/body/dot_general": 40,
+        "jvp()/while/body/closed_call/convert_element_type": 20,
+        "convert.58": 5,
+        "transpose(jvp())/jit(take_along_axis)/gather": 10,
+        "shard_map/all_to_all;rematted_computation/dot_general": 8,
+        "": 2,
+        "checkpoint/reduce_sum": 15,
+    }
+    assert share_kinds(Spent(op, 1, cycles) for op, cycles in spent.items()) == {
+        "matrix products": 0.40,
+        "conversions of dtype": 0.25,
+        "norms, modulation and other arithmetic": 0.15,
+        "tokens by index": 0.10,
+        "copies": 0.10,
+    }
+    assert share_kinds([]) == {}
 
 
 def test_collectives_of_a_program_compiled_here(mesh):

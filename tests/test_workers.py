@@ -92,6 +92,30 @@ def test_workers_end_with_their_parent(tmp_path, how, code):
     assert how == signal.SIGKILL or b"leaked" not in said
 
 
+NEVER_BEGINS = """
+import sys, time
+from lct_jax.data import workers
+
+if __name__ == "__mp_main__":
+    time.sleep(600)
+
+if __name__ == "__main__":
+    workers._LONGEST_START = 2.0
+    list(workers.run_in_workers(abs, [1, 2, 3], processes=2))
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_begins_is_an_error_and_not_waited_for(tmp_path):
+    script = tmp_path / "never_begins.py"
+    script.write_text(NEVER_BEGINS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert "InputError: --processes: a worker process did not begin in 2 s" in ended.stderr
+
+
 def wait_until(condition) -> None:
     deadline = time.monotonic() + 300
     while not condition():

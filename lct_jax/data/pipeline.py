@@ -19,6 +19,7 @@ from lct_jax.costs.flops import Costs, count_work
 from lct_jax.data.joined import JoinedSets
 from lct_jax.data.mix import count_unusable
 from lct_jax.data.planner import Planner, Row, SampleDraw
+from lct_jax.data.readers import read_in_processes
 from lct_jax.data.sets.lengths import SPLITS
 from lct_jax.data.sets.records import PreparedSet
 from lct_jax.errors import InputError
@@ -97,17 +98,18 @@ class BatchSource:
 
 
 def iterate(source: BatchSource, *, start: int, stop: int) -> Iterator[PackedBatch]:
-    """Yields the batches `start` to `stop - 1` in order, read ahead by threads or by worker processes."""
+    """Yields the batches `start` to `stop - 1` in order, read ahead by threads or by worker processes.
+
+    Raises:
+        InputError: a worker process died or never began (`readers.py`).
+    """
     data = source.data
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=data.prefetch)
     stream = grain.MapDataset.range(start, stop).map(source.__getitem__).to_iter_dataset(options)
     if data.workers:
-        stream = stream.mp_prefetch(
-            grain.MultiprocessingOptions(
-                num_workers=data.workers, per_worker_buffer_size=data.prefetch
-            )
-        )
-    # Without this, threads and processes would outlive a failed run.
+        yield from read_in_processes(stream, data)
+        return
+    # Without this, threads would outlive a failed run.
     with contextlib.closing(iter(stream)) as batches:
         yield from batches
 

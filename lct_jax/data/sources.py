@@ -139,7 +139,7 @@ def choose_size(film: str | Path, config: Config) -> tuple[tuple[int, int], floa
 
 def iter_footage(annotated: SceneFile, *, fps: float, size: tuple[int, int]) -> Iterator[Footage]:
     """Yields shots in the order of the film, resized; one decode pass, one shot in memory at a time."""
-    annotated = _at_rate(annotated, fps)
+    annotated = bring_to_rate(annotated, fps)
     places = [(r, s, i) for s in annotated.scenes for i, r in enumerate(s.ranges)]
     places.sort(key=lambda place: place[0].start)
     number, frame_at, kept = 0, iter_at_rate(annotated.film.file, fps), []
@@ -159,7 +159,7 @@ def iter_footage(annotated: SceneFile, *, fps: float, size: tuple[int, int]) -> 
 def _iter_film(
     annotated: SceneFile, config: PrepareConfig, *, size: tuple[int, int]
 ) -> Iterator[RawScene]:
-    annotated = align_shots(_at_rate(annotated, config.fps), longest=config.max_frames)
+    annotated = align_shots(bring_to_rate(annotated, config.fps), longest=config.max_frames)
     footage = iter_footage(annotated, fps=config.fps, size=size)
     waiting: dict[tuple[str, int], np.ndarray] = {}
 
@@ -198,7 +198,7 @@ def _render_scene(scene: AnnotatedScene, *, story: bool) -> str:
     return "" if prompt is None else render_global(prompt, story=story)
 
 
-def _at_rate(annotated: SceneFile, fps: float) -> SceneFile:
+def bring_to_rate(annotated: SceneFile, fps: float) -> SceneFile:
     """Returns a scene file whose ranges count frames at another rate; raises InputError where a shot has none."""
     film = annotated.film
     if fps == film.fps:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from queue import SimpleQueue
 from typing import Any
@@ -23,6 +23,8 @@ from lct_jax.errors import InputError
 from lct_jax.startup import skip_missing_tpu
 
 _STARTS = 3  # attempts to start a worker
+# In seconds. Without memory a process can wait for ever, for threads that a library could not start.
+_LONGEST_START = 300.0
 _ENDING = (signal.SIGTERM, signal.SIGHUP)  # sent by schedulers, and by a terminal that is closed
 _SIGNALLED = 128  # is added to a signal's number by shells
 
@@ -37,8 +39,8 @@ def run_in_workers(
         processes: is the largest number of workers at the same time.
 
     Raises:
-        InputError: no worker can be started. A worker that dies during a job gives an `InputError` as its result
-            instead.
+        InputError: no worker can be started, or one does not begin in five minutes. A worker that dies during a job
+            gives an `InputError` as its result instead.
     """
     count = min(processes, len(jobs))
     if not count:
@@ -93,7 +95,6 @@ class _Worker:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._process = 0
         self._closed = threading.Event()
 
     def run(self, function: Callable[[Any], Any], job: Any) -> Any:
@@ -111,9 +112,6 @@ class _Worker:
     def close(self) -> None:
         """Kills the process, whatever it is doing, and starts no other."""
         self._closed.set()
-        if self._process:
-            with suppress(ProcessLookupError):
-                os.kill(self._process, signal.SIGKILL)
         self._discard()
 
     def _start(self) -> ProcessPoolExecutor:
@@ -125,8 +123,14 @@ class _Worker:
             try:
                 # The process is started before the job is sent, so that a death during imports does not count against
                 # the job.
-                self._process = self._pool.submit(os.getpid).result()
+                self._pool.submit(os.getpid).result(timeout=_LONGEST_START)
                 return self._pool
+            except TimeoutError:
+                self._discard()
+                raise InputError(
+                    f"--processes: a worker process did not begin in {_LONGEST_START:.0f} s, as it happens under a"
+                    " limit of memory (ulimit -v); fewer processes need less"
+                ) from None
             except BrokenProcessPool:
                 self._discard()
                 if self._closed.is_set():
@@ -134,8 +138,11 @@ class _Worker:
         raise InputError("--processes: no worker process could be started")
 
     def _discard(self) -> None:
-        pool, self._pool, self._process = self._pool, None, 0
+        """Kills the process, also one that is still beginning, whose number only the pool knows."""
+        pool, self._pool = self._pool, None
         if pool is not None:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -145,10 +152,15 @@ def _begin() -> None:
     skip_missing_tpu()
     # By default each process would take three quarters of a GPU's memory for itself.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone, however that ended."""
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
     parent = multiprocessing.parent_process()
     wait([parent.sentinel])
     # The main thread may be inside a decoder or a codec, where it would not notice a request to stop.

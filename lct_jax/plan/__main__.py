@@ -27,9 +27,9 @@ from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import freeze
 from lct_jax.data.mix import define_data
 from lct_jax.plan.advice import advise_sampling, advise_training
+from lct_jax.plan.read import describe_program
 from lct_jax.plan.refine import compile_step, refine_sampling, refine_training
 from lct_jax.plan.report import (
-    describe_program,
     describe_sampling,
     describe_search,
     describe_training,

@@ -1,7 +1,6 @@
-"""An optimised program read as text: its collectives and how often they run, and where its cycles are spent.
+"""An optimised program read as text: its computations, and its collectives and how often they run.
 
-Instructions in the body of a loop count once for every iteration. The cycle estimates are the compiler's own; it has
-none for kernels and collectives.
+Instructions in the body of a loop count once for every iteration.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ _CALLED = re.compile(
     r"(?:calls|body|to_apply|called_computations|branch_computations)=\{?(%?[\w.\-]+(?:, %?[\w.\-]+)*)"
 )
 _TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
-_CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
-# The compiler gives this many cycles or more to what it has no estimate for.
-_UNKNOWN = 2**62
 _BEGINS = "AsyncCollectiveStart"
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[[\d,]+\](T\([\d,]+\))?")
@@ -61,14 +57,6 @@ class Traffic(NamedTuple):
     sent: float
     hidden: bool
     op: str
-
-
-class Spent(NamedTuple):
-    """Cycles of the fusions that come from one operation, as the compiler estimates them."""
-
-    op: str
-    count: int
-    cycles: int
 
 
 class Instruction(NamedTuple):
@@ -140,7 +128,7 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
         if i.opcode in KINDS
     }
     found: dict[tuple[str, str, bool, str], list[float]] = collections.defaultdict(lambda: [0, 0.0])
-    for instruction, turns, inside in _walk(program):
+    for instruction, turns, inside in walk(program):
         kind = instruction.opcode.removesuffix("-start")
         apart = inside in starts or inside in called
         # A collective that one fusion begins is listed again in the fusions that continue or end it.
@@ -161,18 +149,7 @@ def find_collectives(text: str, *, data: int, seq: int) -> list[Traffic]:
     return sorted(sent, key=lambda s: -s.sent)
 
 
-def rank_cycles(text: str) -> list[Spent]:
-    """Returns where the compiler expects time to be spent, outside kernels and collectives, most first."""
-    found: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
-    for instruction, turns, _ in _walk(read_program(text)):
-        cycles = _CYCLES.search(instruction.rest)
-        if cycles and int(cycles[1]) < _UNKNOWN:
-            found[instruction.op][0] += turns
-            found[instruction.op][1] += turns * int(cycles[1])
-    return sorted((Spent(op, *both) for op, both in found.items()), key=lambda s: -s.cycles)
-
-
-def _walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
+def walk(program: Program) -> Iterator[tuple[Instruction, int, str]]:
     """Yields all instructions, the iterations of the loops around them, and their computation.
 
     An instruction comes once for every place that runs its computation.

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lct_jax.costs.chips import GIB
-from lct_jax.plan.buffers import find_peak
 from lct_jax.plan.collectives import Collective
-from lct_jax.plan.hlo import rank_cycles
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.sampling import SamplingPlan
@@ -22,8 +20,6 @@ from lct_jax.sampling.guidance import BRANCHES
 
 # Options of a search that are shown.
 SHOWN = 8
-# Lines of a program's parts that are shown.
-MOST = 24
 # Characters of a collective's origin that are shown; XLA for GPU joins the names of all that it fused.
 LONGEST = 72
 # Collectives that send less than this share of all bytes are merged into a line.
@@ -218,24 +214,6 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
         seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
         host = f" ({option.host / GIB:.1f} on the host)" if option.host else ""
         lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}{host}")
-    return "\n".join(lines)
-
-
-def describe_program(text: str) -> str:
-    """Returns a table of the peak memory of a program, and of where the compiler expects its cycles to be spent."""
-    peak, cycles = find_peak(text), rank_cycles(text)
-    total = sum(spent.cycles for spent in cycles) or 1
-    size = sum(buffer.size for buffer in peak)
-    lines = ["", f"the widest moment: {size / GIB:.3f} GiB beside the arguments, GiB"]
-    lines += [f"  {b.size / GIB:9.3f} {b.shape:28s} {b.op}" for b in peak[:MOST]]
-    lines += [
-        "",
-        "cycles of fusions as the compiler estimates them (kernels and collectives have none), million",
-    ]
-    lines += [
-        f"  {s.cycles / 1e6:9.1f} {s.cycles / total:5.1%} {s.count:6,} x {s.op}"
-        for s in cycles[:MOST]
-    ]
     return "\n".join(lines)
 
 

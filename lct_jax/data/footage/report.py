@@ -23,6 +23,7 @@ from lct_jax.data.footage.caption_files import find_captions
 from lct_jax.data.footage.find_videos import beside, find_inputs
 from lct_jax.data.footage.grouping import SeenShots
 from lct_jax.data.footage.lists import SCENES_SUFFIX
+from lct_jax.data.footage.own_scenes import OwnScenes, check_scene_file, iter_shown
 from lct_jax.data.footage.stages import (
     FindTakesJob,
     FoundTakes,
@@ -33,7 +34,6 @@ from lct_jax.data.footage.stages import (
 from lct_jax.data.footage.takes import Takes
 from lct_jax.data.footage.text_limits import TooLong
 from lct_jax.data.runner import Runner
-from lct_jax.data.sources import open_source
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 
@@ -80,6 +80,10 @@ class FilmRow:
             self.outcome = "prepared"
         else:
             self.set_aside(problem)
+
+
+# A film with a scene file of the user's own: its row, the file, and what it describes.
+Own = tuple[FilmRow, Path, OwnScenes]
 
 
 @dataclass
@@ -146,10 +150,13 @@ def describe_videos(
     if config.footage.captions == "file":
         # Of two copies of a film, or of a shot, the first one is kept: it should be one that has captions.
         jobs.sort(key=lambda pair: find_captions(pair[1].path) is None)
-    _take_scene_files(annotated, config, runner)
-    found = _find_takes(jobs, runner)
+    own = _take_scene_files(annotated, config, runner)
+    found = _find_takes(jobs, runner, films={item.film: row.name for row, _, item in own})
     if until != STAGES[0]:
-        _write_scenes(found, report, config, runner=runner, credit=credit)
+        seen = SeenShots(config.footage)
+        if found:
+            _see_own(own, seen, out, config, runner)
+        _write_scenes(found, report, config, seen=seen, runner=runner, credit=credit)
     return report
 
 
@@ -164,25 +171,43 @@ def choose_splits(films: list[str], *, held_out: float) -> list[str]:
 
 def _take_scene_files(
     annotated: Sequence[tuple[FilmRow, Path]], config: Config, runner: Runner
-) -> None:
-    """Checks a user's own scene files, which need no stage before encoding, and that their films can be read."""
-    check = partial(_check_scene_file, config=config)
+) -> list[Own]:
+    """Checks a user's own scene files, which need no stage before encoding, and returns those that can be used."""
+    check = partial(check_scene_file, config=config)
     results = runner(check, [path for _, path in annotated])
-    for (row, path), problem in zip(annotated, results, strict=True):
-        if problem is not None:
-            row.set_aside(problem)
+    own, contents = [], {}
+    for (row, path), result in zip(annotated, results, strict=True):
+        if isinstance(result, InputError):
+            row.set_aside(result)
+        elif result.content in contents:
+            row.set_aside(f"the same content and scenes as {contents[result.content]}")
         else:
+            contents[result.content] = row.name
             row.outcome, row.scenes = "ready", path
+            own.append((row, path, result))
+    return own
 
 
-def _check_scene_file(path: Path, *, config: Config) -> None:
-    open_source(path, config).size()
+def _see_own(
+    own: Sequence[Own], seen: SeenShots, out: Path, config: Config, runner: Runner
+) -> None:
+    """Stores the shots of films with their own scene file, so that those of other films are compared with them."""
+    jobs = [FindTakesJob(row.name, item.path, out, config) for row, _, item in own]
+    for (row, path, _), result in zip(own, runner(find_film_takes, jobs), strict=True):
+        if isinstance(result, InputError):
+            row.notes = f"other films are not compared with it ({result})"
+            continue
+        takes = Takes.load(result.takes)
+        lengths = np.diff(takes.frames, axis=1)[:, 0]
+        for number in iter_shown(takes, path, fps=config.prepare.fps):
+            seen.add(takes.thumbs[number], int(lengths[number]))
 
 
 def _find_takes(
-    jobs: list[tuple[FilmRow, FindTakesJob]], runner: Runner
+    jobs: list[tuple[FilmRow, FindTakesJob]], runner: Runner, *, films: dict[str, str]
 ) -> list[tuple[FilmRow, FindTakesJob, FoundTakes]]:
-    done, films = [], {}
+    """Finds the takes of films; copies of each other, or of `films` (names by hash), are set aside."""
+    done = []
     for (row, job), result in zip(
         jobs, runner(find_film_takes, [job for _, job in jobs]), strict=True
     ):
@@ -202,10 +227,10 @@ def _write_scenes(
     report: Report,
     config: Config,
     *,
+    seen: SeenShots,
     runner: Runner,
     credit: str,
 ) -> None:
-    seen = SeenShots(config.footage)
     splits = choose_splits(
         [result.film for _, _, result in found], held_out=config.footage.held_out
     )
