@@ -26,18 +26,25 @@ if __name__ == "__mp_main__" and sys.argv[2] == "never begins":
     time.sleep(600)
 
 import grain
+import numpy as np
 from lct_jax.config import DataConfig
 from lct_jax.data import readers
 
 def main(how):
     readers._LONG, readers._TOO_LONG = (1.0, 3.0) if how == "never begins" else (60.0, 60.0)
-    stream = grain.MapDataset.range(10**9).to_iter_dataset(grain.ReadOptions(num_threads=1))
-    for number in readers.read_in_processes(stream, DataConfig(workers=2, prefetch=2)):
+    stop = 5 if how == "ends" else 10**6
+    stream = grain.MapDataset.range(stop).map(lambda number: np.full(10**6, number))
+    stream = stream.to_iter_dataset(grain.ReadOptions(num_threads=1))
+    for batch in readers.read_in_processes(stream, DataConfig(workers=2, prefetch=2)):
+        number = batch[-1]
         if number == 4 and how == "dies":
             multiprocessing.active_children()[0].kill()
         if number == 4 and how == "parent is killed":
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
             time.sleep(600)
+    # A program has something to do after its last batch, which it still holds.
+    time.sleep(2)
+    print(batch[0])
 
 if __name__ == "__main__":
     flags.FLAGS(sys.argv[:1])
@@ -69,6 +76,10 @@ def test_a_reader_that_dies_or_never_begins_is_named_in_one_line(tmp_path, how, 
     assert f"InputError: {expected}" in said
     assert "fewer data.workers need less memory" in said
     assert ("gave none for 1 s" in said) == (how == "never begins")
+
+
+def test_readers_leave_no_shared_memory_behind(tmp_path):
+    assert start(tmp_path, "ends").communicate(timeout=300) == ("4\n", "")
 
 
 def test_readers_end_with_a_parent_that_is_killed(tmp_path):

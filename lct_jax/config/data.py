@@ -14,7 +14,9 @@ class DataConfig:
     """Says which samples are drawn and how they are packed [S: A.1].
 
     Attributes:
-        rows: the packed rows of a global batch. video_tokens, text_tokens: the budget of a row.
+        rows: the packed rows of a global batch. video_tokens, text_tokens: the budget of a row. On a TPU long rows are
+            best a multiple of 1,024 together, or of video alone where a network reads text beside it: the attention
+            kernel copies others to fill them up.
         groups: S, group slots of a row (a scene of n shots takes n + 1).
         max_shots: the longest run of consecutive shots drawn from a scene.
         single_weight: the share of single-shot samples in the mix, and so in the loss (flow.py) [S: 1 to 1], unless

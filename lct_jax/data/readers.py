@@ -6,6 +6,7 @@ start: it neither dies nor reads. So a wait that is long is told, and processes 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import re
 import resource
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import grain
+import jax
+import numpy as np
 from absl import logging
 
 from lct_jax.config import DataConfig
@@ -43,11 +46,16 @@ def read_in_processes(stream: grain.IterDataset, data: DataConfig) -> Iterator[P
     with closing(iter(stream.mp_prefetch(options, worker_init_fn=_begin))) as batches:
         try:
             while (batch := watch.wait_for(batches)) is not None:
+                # A copy, because the caller's last batch would hold shared memory until the program ends, where Python
+                # warns that it leaked.
+                batch = jax.tree.map(np.array, batch)
                 yield batch
         except RuntimeError as error:
             raise _explain(error, watch) from None
         finally:
             watch.end()
+    # Grain's last batches are parts of cycles and hold shared memory too.
+    gc.collect()
 
 
 def _begin(_number: int, _count: int) -> None:
