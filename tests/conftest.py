@@ -35,10 +35,14 @@ _STARTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell script starts commands in the background with SIGINT ignored, and the programs of a test would inherit
-    # that: none of them would end by Ctrl-C.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell script starts commands in the background with SIGINT ignored, and `nohup` ignores SIGHUP. The programs of
+    # a test would inherit that: none of them would end by Ctrl-C, or as when a terminal is closed.
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
     close = open_shared_folder()
     if close is not None:
         config.add_cleanup(close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def test_a_reader_that_dies_or_never_begins_is_named_in_one_line(tmp_path, how, 
     _, said = start(tmp_path, how).communicate(timeout=300)
     assert f"InputError: {expected}" in said
     assert "fewer data.workers need less memory" in said
-    assert ("gave none for 1 s" in said) == (how == "never begins")
+    # On a busy machine it looks a second later.
+    assert bool(re.search(r"gave none for \d+ s\n", said)) == (how == "never begins")
 
 
 def test_readers_leave_no_shared_memory_behind(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_film import ROOT
 
+from lct_jax.data import workers
 from lct_jax.data.runner import run_here, run_local
 from lct_jax.errors import InputError
 
@@ -85,7 +86,7 @@ def test_workers_end_with_their_parent(tmp_path, how, code):
     wait_until(lambda: len(list(folder.iterdir())) == 2)
     workers = [int(path.name) for path in folder.iterdir()]
     parent.send_signal(how)
-    _, said = parent.communicate()
+    _, said = parent.communicate(timeout=120)
     wait_until(lambda: not any(map(is_alive, workers)))
     assert parent.returncode == code
     # Nobody can tidy up after SIGKILL but Python's resource tracker, which says so.
@@ -114,6 +115,14 @@ def test_a_worker_that_never_begins_is_an_error_and_not_waited_for(tmp_path):
         [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120
     )
     assert "InputError: --processes: a worker process did not begin in 2 s" in ended.stderr
+
+
+def test_a_worker_that_is_closed_starts_no_process():
+    """Of a process that begins behind the end nobody would know, and the program would wait for it."""
+    worker = workers._Worker()
+    worker.close()
+    with pytest.raises(InputError, match="no worker process is started after the end"):
+        worker.run(abs, -1)
 
 
 def wait_until(condition) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -95,7 +95,9 @@ class _Worker:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._closed = threading.Event()
+        self._closed = False
+        # Held wherever `_pool` changes: a process that begins while another thread closes the worker is killed too.
+        self._lock = threading.Lock()
 
     def run(self, function: Callable[[Any], Any], job: Any) -> Any:
         """Returns `function(job)`, or an `InputError` if the process died during the job."""
@@ -111,20 +113,16 @@ class _Worker:
 
     def close(self) -> None:
         """Kills the process, whatever it is doing, and starts no other."""
-        self._closed.set()
+        with self._lock:
+            self._closed = True
         self._discard()
 
     def _start(self) -> ProcessPoolExecutor:
         for _ in range(_STARTS):
-            if self._pool is None:
-                # Processes are not forked, because JAX and the decoders have threads of their own.
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
             try:
-                # The process is started before the job is sent, so that a death during imports does not count against
-                # the job.
-                self._pool.submit(os.getpid).result(timeout=_LONGEST_START)
-                return self._pool
+                pool, begun = self._open()
+                begun.result(timeout=_LONGEST_START)
+                return pool
             except TimeoutError:
                 self._discard()
                 raise InputError(
@@ -133,13 +131,26 @@ class _Worker:
                 ) from None
             except BrokenProcessPool:
                 self._discard()
-                if self._closed.is_set():
-                    break
         raise InputError("--processes: no worker process could be started")
+
+    def _open(self) -> tuple[ProcessPoolExecutor, Future[int]]:
+        """Returns the executor, and what is done once its process has begun.
+
+        The process is started before a job is sent, so that a death during imports does not count against the job.
+        """
+        with self._lock:
+            if self._closed:
+                raise InputError("--processes: no worker process is started after the end")
+            if self._pool is None:
+                # Processes are not forked, because JAX and the decoders have threads of their own.
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+            return self._pool, self._pool.submit(os.getpid)
 
     def _discard(self) -> None:
         """Kills the process, also one that is still beginning, whose number only the pool knows."""
-        pool, self._pool = self._pool, None
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
             for process in list((pool._processes or {}).values()):
                 process.kill()
