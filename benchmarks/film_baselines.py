@@ -4,12 +4,14 @@ r"""Compares LCT with the systems that the paper compares itself with, on held-o
 read here, and `keep` copies its numbers beside the weights.
 
     python -m benchmarks.film_baselines keep
+    python -m benchmarks.film_baselines keep_seeds --samples=runs/film_seeds
     python -m benchmarks.film_baselines costs
     python -m benchmarks.film_baselines table
     python -m benchmarks.film_baselines picture --picture=docs/film_baselines.png
 
-`costs` counts the FLOPs of one scene by every row. `table` prints the tables of docs/baselines.md,
-made from the files in `--out` alone. `picture` draws one scene as filmed and by every row.
+`keep_seeds` keeps how alike shots are with another seed, of an evaluation with several. `costs` counts the FLOPs of one
+scene by every row. `table` prints the tables of docs/baselines.md, made from the files in `--out` alone. `picture`
+draws one scene as filmed and by every row.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ WEIGHTS = {
     "causal": Path("runs/film_tiny_causal"),
     "in_context": RESULTS / "film_in_context.safetensors",
 }
-TASKS = "keep, costs, picture or table"
+TASKS = "keep, keep_seeds, costs, picture or table"
 # The first shots of a scene, as many as the network sees at once, and the steps of all rows.
 SHOTS, STEPS = 5, 16
 # Words on the picture: pixels of a letter, and of a line.
@@ -72,6 +74,8 @@ SHOWN = (
     *("top-5", "rank", "cuts right", "cuts inside shots", "transition deviation"),
     *("false transitions", "motion", "Frechet"),
 )
+# How alike a shot is to itself with another seed: less is more diverse.
+ACROSS_SEEDS = ("across seeds", "cross-shot consistency")
 # What is compared scene by scene with the row of shots that do not see each other.
 FLOOR = "independent"
 COMPARED = (
@@ -101,11 +105,35 @@ def keep(samples: Path, out: Path) -> None:
         part.write_text(json.dumps({"rows": kept, "notes": found["notes"]}, indent=1) + "\n")
 
 
+def keep_seeds(samples: Path, out: Path) -> None:
+    """Writes `OUT/seeds.json`: agreement over seeds and over shots, of the rows that were sampled with several.
+
+    Raises:
+        InputError: no row was.
+    """
+    found = json.loads((samples / "results.json").read_text())["rows"]
+    titles = {name: find_row(name).title for name in TITLES if name != "filmed"}
+    kept = {
+        name: {measure: found[title][measure] for measure in ACROSS_SEEDS}
+        for name, title in titles.items()
+        if ACROSS_SEEDS[0] in found.get(title, ())
+    }
+    if not kept:
+        raise InputError(f"{samples}: found no row with {ACROSS_SEEDS[0]!r}, expected --seeds=2")
+    with replace_atomically(out / "seeds.json") as part:
+        part.write_text(json.dumps({"rows": kept}, indent=1) + "\n")
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Estimate]]:
+    """Returns the measures of every row."""
+    rows = json.loads(path.read_text())["rows"]
+    return {name: {m: Estimate(**e) for m, e in row.items()} for name, row in rows.items()}
+
+
 def write_tables(out: Path) -> str:
-    """Returns the tables of docs/baselines.md: what agrees, what is shown, and costs."""
-    kept = json.loads((out / "results.json").read_text())["rows"]
-    rows = {name: {m: Estimate(**e) for m, e in row.items()} for name, row in kept.items()}
-    show = lambda columns: {
+    """Returns the tables of docs/baselines.md: what agrees, what is shown, costs, and two seeds."""
+    rows, seeds = read_rows(out / "results.json"), read_rows(out / "seeds.json")
+    show = lambda columns, rows=rows: {
         name: [row[column].show() if column in row else "-" for column in columns]
         for name, row in rows.items()
     }
@@ -121,6 +149,7 @@ def write_tables(out: Path) -> str:
         to_table("film: what is shown", SHOWN, show(SHOWN), TITLES),
         to_table(f"film: less {TITLES[FLOOR]}", COMPARED, less, TITLES),
         to_table("film: one scene", ("windows", "TFLOP"), spent, TITLES),
+        to_table("film: two seeds", ACROSS_SEEDS, show(ACROSS_SEEDS, seeds), TITLES),
     )
     return "\n".join(tables)
 
@@ -183,6 +212,8 @@ def main(argv: Sequence[str]) -> None:
     match task:
         case ["keep"]:
             keep(samples, out)
+        case ["keep_seeds"]:
+            keep_seeds(samples, out)
         case ["costs"]:
             write_costs(SCENE.value, out)
         case ["picture"]:
