@@ -89,6 +89,12 @@ def find_row(name: str) -> Row:
     return (ROWS | BASELINES)[name]
 
 
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a file of results, complete or not at all."""
+    with replace_atomically(path) as part:
+        part.write_text(json.dumps(value, indent=1) + "\n")
+
+
 def keep(samples: Path, out: Path) -> None:
     """Writes `OUT/results.json`: the measures of every row by its name, and the notes of the evaluation.
 
@@ -101,8 +107,7 @@ def keep(samples: Path, out: Path) -> None:
     if missing:
         raise InputError(f"{samples}: found no rows {', '.join(missing)}, expected all of TITLES")
     kept = {name: found["rows"][title] for name, title in titles.items()}
-    with replace_atomically(out / "results.json") as part:
-        part.write_text(json.dumps({"rows": kept, "notes": found["notes"]}, indent=1) + "\n")
+    write_json(out / "results.json", {"rows": kept, "notes": found["notes"]})
 
 
 def keep_seeds(samples: Path, out: Path) -> None:
@@ -120,8 +125,7 @@ def keep_seeds(samples: Path, out: Path) -> None:
     }
     if not kept:
         raise InputError(f"{samples}: found no row with {ACROSS_SEEDS[0]!r}, expected --seeds=2")
-    with replace_atomically(out / "seeds.json") as part:
-        part.write_text(json.dumps({"rows": kept}, indent=1) + "\n")
+    write_json(out / "seeds.json", {"rows": kept})
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Estimate]]:
@@ -183,8 +187,7 @@ def write_costs(name: str, out: Path) -> None:
     scene = load_scene(generators["base"], name)
     rows = {name: find_row(name) for name in TITLES if name != "filmed"}
     methods = {n: count_windows(begin(generators, row, scene)) for n, row in rows.items()}
-    with replace_atomically(out / "costs.json") as part:
-        part.write_text(json.dumps(methods, indent=1) + "\n")
+    write_json(out / "costs.json", methods)
 
 
 def write_picture(name: str, samples: Path, picture: Path) -> None:

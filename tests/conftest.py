@@ -23,7 +23,9 @@ import pytest
 from overfitting import Overfit, overfit_scene
 from scenes import TINY, TinyModel
 from shared_folder import open_shared_folder
+from tiny_film import with_shared_codec
 
+from lct_jax.config import Config
 from lct_jax.distributed.sharding import make_mesh
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -75,6 +77,12 @@ def tiny() -> TinyModel:
 def overfit() -> Overfit:
     """Returns a tiny model trained on one scene of three shots, with the losses before and after."""
     return overfit_scene()
+
+
+@pytest.fixture(scope="session")
+def given() -> Config:
+    """Returns the config of the tiny film with an existing codec."""
+    return with_shared_codec()
 
 
 @pytest.fixture(scope="session")

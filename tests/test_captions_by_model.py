@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chat_server import answer, serve_chat, status
 from footage_files import draw_shots, write_footage
-from tiny_film import CONFIG, shared_film
+from tiny_film import CONFIG, with_shared_codec
 
 from lct_jax.config.network import change, sections
 from lct_jax.data.footage.captions import (
@@ -83,10 +83,8 @@ def asking(tmp_path) -> Callable[[], Report]:
     (folder / "a.cuts.json").write_text(
         json.dumps({"format": "lct_jax.cuts/1", "fps": 12, "scenes": scenes})
     )
-    codec = str(shared_film().prepared / "codec.safetensors")
     config = dataclasses.replace(
-        CONFIG,
-        prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec),
+        with_shared_codec(),
         footage=dataclasses.replace(CONFIG.footage, captions="chat", caption_frames=2),
     )
     runner = run_here

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_film import HEIGHT, WIDTH, draw_frames, make_tiny_film
+from tiny_film import HEIGHT, WIDTH, draw_frames, make_tiny_film, write_json
 from tiny_generator import make_generator
 
 from lct_jax.chat import RefusedAnswer
@@ -31,11 +30,6 @@ from lct_jax.media.video import write_video
 
 PICTURES = Pictures(fps=12, longest=9, area=HEIGHT * WIDTH, multiple=(8, 8))
 SCRIPT = {"format": "lct_jax.script/1", "shots": [{"prompt": "Rain."}, {"prompt": "Snow."}]}
-
-
-def write_json(path: Path, value: object) -> Path:
-    path.write_text(json.dumps(value))
-    return path
 
 
 def test_scenes_of_a_film_come_with_its_shots(tmp_path):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 from footage_files import draw_shots, write_footage
-from tiny_film import CONFIG, shared_film
+from tiny_film import write_json
 
 from lct_jax.config import Config
 from lct_jax.data.footage import report
@@ -18,19 +15,6 @@ from lct_jax.data.footage.stages import find_film_takes
 from lct_jax.data.prepare import prepare_videos
 from lct_jax.data.runner import run_here
 from lct_jax.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def given() -> Config:
-    """Returns the config with an existing codec, so that none has to be fitted."""
-    codec = str(shared_film().prepared / "codec.safetensors")
-    return dataclasses.replace(
-        CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
-    )
-
-
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value))
 
 
 def prepare_rows(folder: Path, out: Path, config: Config) -> dict[str, report.FilmRow]:

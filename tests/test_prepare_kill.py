@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import multiprocessing
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from footage_files import draw_shots, write_footage
-from tiny_film import CONFIG, shared_film
+from tiny_film import with_shared_codec
 
 from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_videos
@@ -57,10 +56,7 @@ def test_a_killed_preparation_resumes_to_the_same_bytes(tmp_path):
         (folder / f"{number}.captions.jsonl").write_text(
             json.dumps({"prompt": f"Number {number}."})
         )
-    codec = str(shared_film().prepared / "codec.safetensors")
-    config = dataclasses.replace(
-        CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
-    )
+    config = with_shared_codec()
     run_to_the_end(folder, tmp_path / "warm", config)
     seconds = run_to_the_end(folder, tmp_path / "whole", config)
     expected = read_set(tmp_path / "whole")

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from footage_files import draw_shots, write_footage
-from tiny_film import CONFIG, make_tiny_film, run_program, shared_film, write_config
+from tiny_film import CONFIG, make_tiny_film, run_program, write_config
 
-from lct_jax.config import Config
 from lct_jax.data.prepare import prepare_scene_file, prepare_videos
 from lct_jax.data.runner import run_here
 from lct_jax.data.sets import shards
@@ -19,14 +18,6 @@ from lct_jax.data.sets.shard_check import find_damage
 from lct_jax.data.sets.validate import find_problems
 from lct_jax.errors import InputError
 from lct_jax.folder_lock import lock_folder
-
-
-@pytest.fixture(scope="module")
-def given() -> Config:
-    """Returns the config with an existing codec, so that none has to be fitted."""
-    codec = str(shared_film().prepared / "codec.safetensors")
-    prepare = dataclasses.replace(CONFIG.prepare, codec_from=codec)
-    return dataclasses.replace(CONFIG, prepare=prepare)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from tiny_film import (
     describe_scenes,
     make_tiny_film,
     run_program,
-    shared_film,
     write_config,
+    write_json,
 )
 
 from lct_jax.config import Config
@@ -141,19 +141,6 @@ def film(tmp_path) -> Path:
     folder.mkdir()
     write_footage(folder / "a.mp4", draw_shots((20, 20, 20), height=32, width=48, seed=20))
     return folder
-
-
-@pytest.fixture(scope="module")
-def given() -> Config:
-    """Returns the config with an existing codec, so that none has to be fitted."""
-    codec = str(shared_film().prepared / "codec.safetensors")
-    return dataclasses.replace(
-        CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
-    )
-
-
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value))
 
 
 def test_stages_run_alone_and_resume(film, given, tmp_path):

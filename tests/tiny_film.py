@@ -167,6 +167,12 @@ def describe_scenes() -> dict[str, object]:
     }
 
 
+def write_json(path: Path, value: object) -> Path:
+    """Writes a value as JSON, and returns the path."""
+    path.write_text(json.dumps(value))
+    return path
+
+
 def write_config(path: Path, config: Config = CONFIG) -> None:
     """Writes a config file that returns `config`."""
     values = dataclasses.asdict(config)
@@ -179,6 +185,14 @@ def write_config(path: Path, config: Config = CONFIG) -> None:
 def shared_film() -> TinyFilm:
     """Returns the film, prepared once a session."""
     return TinyFilm(make_once("film", lambda folder: make_tiny_film(folder).prepare()))
+
+
+def with_shared_codec() -> Config:
+    """Returns the config with the codec of the shared film, so that none has to be fitted."""
+    codec = str(shared_film().prepared / "codec.safetensors")
+    return dataclasses.replace(
+        CONFIG, prepare=dataclasses.replace(CONFIG.prepare, codec_from=codec)
+    )
 
 
 def shared_run() -> Path:

@@ -23,10 +23,11 @@ MOST = 24
 # an exchange's fusion copies what the exchange sends.
 KINDS = {
     "matrix products": ("dot_general", "conv_general_dilated"),
-    "conversions of dtype": ("convert_element_type",),
+    "conversions of dtype": ("convert_element_type", "convert"),
     "tokens by index": ("gather", "scatter", "scatter-add", "sort"),
+    # What the compiler gives no name is a copy of its own.
     "copies": (
-        *("all_to_all", "broadcast_in_dim", "concatenate", "copy", "dynamic_slice"),
+        *("", "all_to_all", "broadcast_in_dim", "concatenate", "copy", "dynamic_slice"),
         *(
             "dynamic_update_slice",
             "pad",
@@ -51,12 +52,11 @@ class Spent(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of work, by the last operation of its name; a fusion without a name is a copy of the compiler's."""
+        """The kind of work, by the last operation of its name."""
         last = self.op.split(";")[0].rsplit("/", 1)[-1]
-        # The compiler numbers its own operations, and calls a conversion "convert".
-        last = re.sub(r"\.\d+$", "", last).removesuffix("_fusion")
-        if not last or last == "convert":
-            return "conversions of dtype" if last else "copies"
+        last = re.sub(r"\.\d+$", "", last).removesuffix(
+            "_fusion"
+        )  # the compiler numbers its own operations
         return next((kind for kind, names in KINDS.items() if last in names), OTHER)
 
 
