@@ -28,16 +28,8 @@ KINDS = {
     # What the compiler gives no name is a copy of its own.
     "copies": (
         *("", "all_to_all", "broadcast_in_dim", "concatenate", "copy", "dynamic_slice"),
-        *(
-            "dynamic_update_slice",
-            "pad",
-            "reshape",
-            "slice",
-            "squeeze",
-            "stack",
-            "transpose",
-            "while",
-        ),
+        *("dynamic_update_slice", "pad", "reshape", "slice", "squeeze", "stack"),
+        *("transpose", "while"),
     ),
 }
 OTHER = "norms, modulation and other arithmetic"
@@ -54,9 +46,8 @@ class Spent(NamedTuple):
     def kind(self) -> str:
         """The kind of work, by the last operation of its name."""
         last = self.op.split(";")[0].rsplit("/", 1)[-1]
-        last = re.sub(r"\.\d+$", "", last).removesuffix(
-            "_fusion"
-        )  # the compiler numbers its own operations
+        # The compiler numbers its own operations.
+        last = re.sub(r"\.\d+$", "", last).removesuffix("_fusion")
         return next((kind for kind, names in KINDS.items() if last in names), OTHER)
 
 
