@@ -76,9 +76,10 @@ def main(argv: Sequence[str]) -> None:
     if ANIMATOR.value is not None:
         animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)
     hidden = jax.process_index() > 0
-    # With a delay nothing is drawn before `extend`, so that what does not fit is said alone.
+    # With a delay nothing is drawn before there is a scene, so that what does not fit is said alone.
     with tqdm(unit="step", total=0, disable=hidden, delay=1e-3) as bar:
-        progress = {"on_step": bar.update, "watch": lambda scene: extend(bar, scene)}
+        count = StepCount(bar)
+        progress = {"on_step": count.step, "watch": count.watch}
         if MANIFEST.value is not None:
             paths = reproduce(generator, Path(MANIFEST.value), out, **progress)
         elif shots:
@@ -88,13 +89,14 @@ def main(argv: Sequence[str]) -> None:
             if PREVIEW.value:
                 script = preview_script(script)
             scene = generator.sample(
-                script, mode=MODE.value, on_step=bar.update, animator=animator, **settings
+                script, mode=MODE.value, on_step=count.step, animator=animator, **settings
             )
             if PREVIEW.value:
-                extend(bar, scene)
+                count.watch(scene)
                 paths = [draw_preview(scene, out)]
             else:
-                paths = scene.save(out, watch=progress["watch"])
+                paths = scene.save(out, watch=count.watch)
+        count.tell()
     for path in paths:
         print(path)
 
@@ -120,12 +122,30 @@ def check_choice(settings: dict[str, object]) -> list[int]:
         ) from None
 
 
-def extend(bar: tqdm, scene: SampledScene) -> None:
-    """Adds the steps of a scene to a bar."""
-    made = sum(len(window.denoised) for window in scene.windows)
-    bar.set_description(f"{scene.mode}, {made - len(scene.shots)} of {made} shots")
-    bar.total += scene.missing_steps
-    bar.refresh()
+class StepCount:
+    """Shows on a bar the steps of scenes, the time that is left for them, and how many shots are finished."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar, self._scene = bar, None
+
+    def watch(self, scene: SampledScene) -> None:
+        """Adds the steps of a scene, of which some are missing."""
+        if missing := scene.missing_steps:
+            self._scene = scene
+            self._bar.total += missing
+            self.tell()
+
+    def step(self) -> None:
+        """Counts a step."""
+        self._bar.update()
+        self.tell()
+
+    def tell(self) -> None:
+        """Says how many shots of the scene are finished."""
+        if self._scene is not None:
+            made = sum(len(window.denoised) for window in self._scene.windows)
+            said = f"{self._scene.mode}, {len(self._scene.shots)} of {made} shots finished"
+            self._bar.set_description(said)
 
 
 if __name__ == "__main__":

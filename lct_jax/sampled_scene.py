@@ -26,7 +26,7 @@ from lct_jax.sampling.baselines import TwoNetworks
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import FullPass, Shot, sample_scene
-from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.request import SceneRequest, named_in
 from lct_jax.sampling.schedule import Window, drop_pictures
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
@@ -101,7 +101,8 @@ class SampledScene:
     ) -> None:
         self.generator, self.script, self.request, self.given = generator, script, request, given
         self.mode, self.sampling, self.animator = mode, sampling, animator
-        self.windows = MODES[mode].plan(request, sampling)
+        with named_in(script.source):
+            self.windows = MODES[mode].plan(request, sampling)
         self.placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
         self._done: dict[int, np.ndarray] = {}
@@ -147,16 +148,16 @@ class SampledScene:
             for _ in self:
                 pass
             return []
-        folder = Path(folder)
+        folder, meta = Path(folder), self.generator.meta
+        writer = SceneWriter(
+            folder, self.script, given=self.given, fps=meta.fps, credit=meta.credit
+        )
+        writer.list_film()  # refused here and not when all is sampled
         record = SceneRecord.open(folder, self.describe(folder), read_versions())
         finished = [n for n, takes in record.takes.items() if takes[0].redo < 0]
         if jax.process_count() == 1:
             self.restore({n - 1: record.load(n, 1) for n in finished})
         watch(self)
-        meta = self.generator.meta
-        writer = SceneWriter(
-            folder, self.script, given=self.given, fps=meta.fps, credit=meta.credit
-        )
         for shot in self:
             number = shot.number + 1
             if number not in record.takes:

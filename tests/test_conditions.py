@@ -259,6 +259,22 @@ def test_latents_are_given_back_by_the_name_of_the_shot_or_another(tmp_path: Pat
         read_all(Script(None, shots))
 
 
+@pytest.mark.parametrize(
+    ("latent", "expected"),
+    [
+        (np.zeros((0, 4, 8, 3), np.float32), r"found shape \(0, 4, 8, 3\), expected latents"),
+        (np.full((2, 4, 8, 3), np.nan, np.float32), "found NaN or infinity, expected finite"),
+        (None, "found no tensor 'shot_01', expected a file with latents"),
+    ],
+    ids=["empty", "nan", "none"],
+)
+def test_latents_that_cannot_be_held_are_named(tmp_path: Path, latent, expected: str) -> None:
+    path = tmp_path / "latents.safetensors"
+    save_tensors(path, {} if latent is None else {"x": latent})
+    with pytest.raises(InputError, match=f"^script: shots\\[0\\].given: {path}: .*{expected}"):
+        read_all(Script(None, (ShotPrompt("a", given=Condition(str(path))), ShotPrompt("b"))))
+
+
 def test_transparent_parts_are_shown_over_white_and_pictures_stand_upright(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (64, 128), (0, 0, 0, 0))
     picture.paste((0, 0, 0, 255), (0, 0, 64, 32))

@@ -77,6 +77,37 @@ NUMBERED = """\
 4) Shots:
 1. Shot 1 - Wide shot: Character 1 walks onto the pier.
 2. Shot 2 - Close-up: Character 2 lifts a rod towards Character 1."""
+# Roman numbers, letters in parentheses, and shots of two paragraphs, as Markdown has them.
+TITLED = """\
+## I. Global prompt
+
+### (a) Characters
+
+Character 1 — A woman in a red coat.
+
+Character 2： A boy in a yellow cap.
+
+### II. Environment
+
+A harbour at dawn.
+
+### (c) Story
+
+Character 1 teaches Character 2 to fish.
+
+## IV. Shots
+
+### Shot #1: Wide shot:
+
+Character 1 walks onto the pier.
+
+### (b) Shot 2 (0:04-0:08): Close-up:
+
+Character 2 lifts a rod towards Character 1.
+
+---
+
+Shall I write more?"""
 BRACKETED = """\
 [Characters]
 [Character 1]: A woman in a red coat.
@@ -144,6 +175,7 @@ def test_the_same_idea_may_become_another_script():
         message(content=LETTERED),
         message(content=NUMBERED),
         message(content=BRACKETED),
+        message(content=TITLED),
         message(content=f"<think>\nShot 1. A pier.\n</think>\n{PROSE}"),
         unless(lambda asked: "response_format" in asked, status(400, "no"), message(content=PROSE)),
     ],
@@ -170,6 +202,7 @@ def test_the_same_script_in_other_forms(good):
         (change(mood="calm"), "answer: top level: unknown key 'mood'"),
         ("I would love to!", "found no JSON object, and no lines that begin with Shot 1"),
         (PROSE.replace("Shot 2", "Shot 3"), "found Shot 3, expected Shot 2"),
+        (PROSE.replace("A.2 Environment", "A.2 Where"), "top level: key 'environment' is missing"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )

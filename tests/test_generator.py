@@ -231,6 +231,21 @@ def test_what_is_not_there_is_refused(tmp_path):
     assert str(tmp_path / "no.json") in refusal(generator().sample, tmp_path / "no.json")
 
 
-def test_a_script_of_more_shots_than_were_trained_is_refused(tmp_path):
+def test_an_interval_of_guidance_that_holds_no_time_is_refused():
+    interval = {"guidance_from": 0.8, "guidance_to": 0.3}
+    found = refusal(generator().sample, shared_scene() / "script.json", **interval)
+    assert found.startswith("sampling.guidance_from: found 0.8, expected at most sampling.guida")
+
+
+def test_a_script_of_more_shots_than_were_trained_is_refused_with_its_name(tmp_path):
     script = write_script(tmp_path, shots=SCRIPT["shots"] * 2)
-    assert "sampling.window" in refusal(generator().sample, script, window=2, **SETTINGS)
+    found = refusal(generator().sample, script, window=2, **SETTINGS)
+    assert found.startswith(f"{script}: shots: found ") and "(sampling.window)" in found
+
+
+def test_a_film_without_a_shot_is_refused_before_anything_is_sampled(tmp_path):
+    shots = [{**shot, "shown": False} for shot in SCRIPT["shots"]]
+    script = write_script(tmp_path, format="lct_jax.script/2", shots=shots)
+    scene = generator().sample(script, **SETTINGS)
+    assert refusal(scene.save, tmp_path / "out").startswith(f"{script}: shots: the film has none")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -103,6 +103,14 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
             "shots[1].prompt: mentions 'Character 7', who is not described (described: 1)",
         ),
         (
+            {"shots": [{"prompt": "[Character 1] waves to Character [7]."}]},
+            "shots[0].prompt: mentions 'Character 7', who is not described (described: 1)",
+        ),
+        (
+            {"shots": [{"prompt": "Rain.", "height": 32, "width": 10**6}]},
+            "shots[0].width: found 1000000, expected a number of at most 8,192",
+        ),
+        (
             {"story": "Character 7 runs."},
             "story: mentions 'Character 7', who is not described (described: 1)",
         ),
@@ -142,7 +150,7 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         ),
         (
             {"shots": [{"prompt": "Rain.", "refers": [1.5]}]},
-            "shots[0].refers[0]: found 1.5, expected text",
+            "shots[0].refers[0]: found 1.5, expected a whole number or text",
         ),
         (
             {"shots": [{"prompt": "Rain.", "refers": 1}]},
@@ -150,7 +158,7 @@ def test_a_script_of_shots_alone_has_no_global_prompt(tmp_path):
         ),
         (
             {"shots": [{"prompt": "Rain.", "refers": [True]}]},
-            "shots[0].refers[0]: found True, expected text",
+            "shots[0].refers[0]: found True, expected a whole number or text",
         ),
         (
             {"shots": [{"prompt": "Rain.", "frames": 17, "given": "x.png"}]},

@@ -173,6 +173,13 @@ EARLIER = "expected an earlier, a given or a key shot, counted from 1"
             "12: sampler.mode: found 'sideways', expected joint, autoregressive, causal, references, "
             "shared_attention, in_context or image_to_video",
         ),
+        ("first: a.png", "first: .", "28: shots[2].first: found a folder, expected a file: '{folder}'"),
+        (
+            "first: a.png", f"first: {'a' * 300}",
+            f"28: shots[2].first: found '{'a' * 36}..., expected a file that can be read (File name too long)",
+        ),
+        ("first: a.png", "first: x.safetensors", "28: shots[2].first: found latents, 'x.safetensors', expected an image or a video"),
+        ("frames: 8", "tensor: x", "24: shots[1].last.tensor: found beside 'a.png', which holds no latents"),
         ("  quay: {", "  moon: {", "10: places.moon: no shot has this 'place'"),
         ("/2", "/3", "1: format: found 'lct_jax.script/3', expected 'lct_jax.script/2'"),
     ],
@@ -202,6 +209,7 @@ def test_a_mistake_is_named_with_file_line_and_field(folder, line, by, expected)
             "not YAML at line 2, column 1: found character '\\t' that cannot start any token (a tab: indent "
             "with spaces)",
         ),
+        ("a: 1\nb: '\0'", "not YAML at line 2: found the character '\\x00'"),
         ("a: 1" + "0" * 5000, "line 1: found a number of 5,001 digits"),
     ],
 )  # fmt: skip
@@ -223,7 +231,9 @@ def test_lines_are_counted_whatever_ends_them(folder, ends):
 def test_a_file_of_utf_16_is_named_as_that(folder):
     path = folder / "wide.yaml"
     path.write_bytes(SCRIPT.encode("utf-16"))
-    with pytest.raises(InputError, match=r"wide\.yaml: not UTF-8 text \(UTF-16, save it as UTF-8"):
+    with pytest.raises(
+        InputError, match=r"wide\.yaml: not UTF-8 text \(UTF-16 or UTF-32, save it as UTF-8"
+    ):
         load_script(path)
 
 

@@ -74,6 +74,11 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.frames % 4 != 1:
             raise InputError(f"sampling.frames: found {self.frames}, expected 4n + 1")
+        if self.guidance_from > self.guidance_to:
+            raise InputError(
+                f"sampling.guidance_from: found {self.guidance_from:g}, expected at most "
+                f"sampling.guidance_to {self.guidance_to:g}; a guidance of 1 guides at no time"
+            )
         if self.solver == "heun" and self.cache == "reuse":
             raise InputError(
                 "sampling.solver: found 'heun', expected 'euler' with sampling.cache 'reuse'"

@@ -44,6 +44,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "union_tag_not_found": "a whole number or text",
     "greater_than": "a number above",
     "less_than": "a number below",
     "greater_than_equal": "a number of at least",
@@ -171,7 +172,7 @@ def open_source(path: str | Path, *, most: int | None = None) -> Source:
     except UnicodeDecodeError as error:
         # Windows programs call UTF-16 "Unicode", and mark it by these bytes.
         marked = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        found = "UTF-16, save it as UTF-8" if marked else f"byte {error.start}"
+        found = "UTF-16 or UTF-32, save it as UTF-8" if marked else f"byte {error.start}"
         raise InputError(f"{file}: not UTF-8 text ({found})") from None
 
 

@@ -13,9 +13,9 @@ from lct_jax.directing.prompts import ShotPrompt
 from lct_jax.errors import InputError
 
 
-def _choose_kind(value: object) -> str:
+def _choose_kind(value: object) -> str | None:
     # A bool is an int in Python, but true is no number of a shot.
-    return "as a number" if type(value) is int else "as a name"
+    return {int: "as a number", str: "as a name"}.get(type(value))
 
 
 Reference = Annotated[

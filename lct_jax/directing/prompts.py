@@ -146,7 +146,7 @@ def find_characters(text: str) -> tuple[str, ...]:
 
 
 def check_text(text: str) -> str:
-    """Returns a text for the text encoder without the space around it.
+    """Returns a text for the text encoder: without the space around it, and with `[Character 1]` as `Character 1`.
 
     Raises:
       InputError: it holds the tag of a cut, or half of a surrogate pair, which no text encoder takes.
@@ -160,7 +160,7 @@ def check_text(text: str) -> str:
     except UnicodeEncodeError as error:
         half = text[error.start]
         raise InputError(f"found {half!r}, half of a surrogate pair, expected Unicode") from None
-    return text.strip()
+    return _drop_brackets(text).strip()
 
 
 def clean_texts(value: Any) -> Any:
@@ -170,10 +170,14 @@ def clean_texts(value: Any) -> Any:
     models and people write `[Character 1]` and, as the LCT paper does, `Character [1]`.
     """
     if isinstance(value, str):
-        return _BRACKETED.sub(r"Character \1\2", _BREAK.sub(" ", value)).strip()
+        return _drop_brackets(_BREAK.sub(" ", value)).strip()
     if isinstance(value, dict):
         return {key: clean_texts(inner) for key, inner in value.items()}
     return [clean_texts(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _drop_brackets(text: str) -> str:
+    return _BRACKETED.sub(r"Character \1\2", text)
 
 
 def check_not_empty(text: str) -> str:

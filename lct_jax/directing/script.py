@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lct_jax.directing.condition_files import make_condition
 from lct_jax.directing.field_reader import Source, Step, open_source, show
 from lct_jax.directing.links import check_refers
 from lct_jax.directing.prompts import (
@@ -26,9 +27,6 @@ from lct_jax.directing.prompts import (
 )
 from lct_jax.directing.script_fields import (
     CharacterFields,
-    ConditionFields,
-    EdgeFields,
-    PictureFields,
     ScriptFields,
     ShotFields,
 )
@@ -206,7 +204,7 @@ def _make_shot(
     _check_together(source, at, fields, number)
     size = None if fields.height is None else (fields.height, fields.width)
     edge = {
-        name: _make_condition(source, (*at, name), getattr(fields, name), folder=folder)
+        name: make_condition(source, (*at, name), getattr(fields, name), folder=folder)
         for name in ("given", "first", "last")
     }
     return ShotPrompt(
@@ -256,25 +254,6 @@ def _check_together(source: Source, at: tuple, fields: ShotFields, number: int) 
             refuse("overlap", "found where the shot starts with a cut, expected 'cut' false")
 
 
-def _make_condition(
-    source: Source, at: tuple, fields: ConditionFields | PictureFields | str | None, *, folder: Path
-) -> Condition | None:
-    if fields is None:
-        return None
-    named = isinstance(fields, str)
-    file = folder / (fields if named else fields.file)
-    if not file.is_file():
-        source.refuse(at if named else (*at, "file"), f"no such file: {str(file)!r}")
-    if named:
-        return Condition(str(file))
-    frames = fields.frames if isinstance(fields, EdgeFields) else None
-    wrong = 1 if at[-1] == "first" else 0
-    if frames is not None and frames % 4 != wrong:
-        expected = "4n+1 first frames" if wrong else "4n last frames"
-        source.refuse((*at, "frames"), f"found {frames}, expected {expected}")
-    return Condition(str(file), fields.time, frames, getattr(fields, "tensor", ""))
-
-
 def _read_pictures(
     source: Source, fields: ScriptFields, *, characters: Collection[str], folder: Path
 ) -> tuple[CastPicture, ...]:
@@ -293,7 +272,7 @@ def _read_pictures(
             if own is not None:
                 with source.at(*at, "prompt"):
                     check_mentions(own, characters)
-            condition = _make_condition(source, at, picture, folder=folder)
+            condition = make_condition(source, at, picture, folder=folder)
             whose = {"character" if part == "characters" else "place": name}
             made.append(CastPicture(condition, own or text, path=at, **whose))
     return tuple(made)

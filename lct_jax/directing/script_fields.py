@@ -21,6 +21,8 @@ from lct_jax.errors import InputError
 
 # The number of frames that no shot exceeds: some 80 seconds at 12 frames a second.
 MOST_FRAMES = 1001
+# The pixels that no side of a shot exceeds.
+MOST_PIXELS = 8192
 
 
 def check_frames(frames: int) -> int:
@@ -75,7 +77,7 @@ Aspect = Annotated[
     str, AfterValidator(_check_aspect), Field(json_schema_extra={"pattern": r"^[\d.]+:[\d.]+$"})
 ]
 File = Annotated[str, AfterValidator(_check_file), Field(json_schema_extra={"minLength": 1})]
-Side = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=MOST_PIXELS)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Time = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0)]

@@ -101,6 +101,11 @@ def parse_yaml(text: str) -> Any:
         place = f"line {mark.line + 1}, column {mark.column + 1}"
         hint = _HINTS.get(str(error.problem), "")
         raise InputError(f"not YAML at {place}: {error.problem}{hint}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(
+            f"not YAML at line {line}: found the character {chr(error.character)!r}"
+        ) from None
     except (yaml.YAMLError, RecursionError) as error:
         problem = str(error).splitlines()[0]
         raise InputError(f"not YAML: {problem}") from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from lct_jax.config import SamplingConfig
 from lct_jax.errors import InputError
-from lct_jax.sampling.request import SceneRequest, ShotRequest
+from lct_jax.sampling.request import RequestError, SceneRequest, ShotRequest
 
 
 def choose_history(request: SceneRequest, shot: int, config: SamplingConfig) -> tuple[int, ...]:
@@ -59,9 +59,11 @@ def _check_goes_on(
             f" {count_tokens(request.shots[before])}: shots[{shot}] of the script goes on from shots[{before}]"
             " without a cut and must see it"
         )
-    raise InputError(
-        f"script: shots[{shot}].key: found true where the shot goes on from shots[{before}], which is sampled later,"
-        " expected a cut, or a key shot before it"
+    raise RequestError(
+        f"found true where the shot goes on from shots[{before}], which is sampled later, expected "
+        "a cut, or a key shot before it",
+        shot=shot,
+        name="key",
     )
 
 
@@ -75,9 +77,11 @@ def _take_named(
     }
     seen = sorted(pictures | {*named})
     if len(seen) >= config.window:
-        raise InputError(
-            f"script: shots[{shot}].history: found {len(seen)} shots and pictures, expected at most "
-            f"{config.window - 1} (sampling.window)"
+        raise RequestError(
+            f"found {len(seen)} shots and pictures, expected at most {config.window - 1} "
+            "(sampling.window)",
+            shot=shot,
+            name="history",
         )
     return tuple(seen)
 

@@ -5,14 +5,41 @@ The sampler takes nothing else, so it does not depend on scripts, files, codecs 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lct_jax.config import TextPlace
+from lct_jax.directing.field_reader import Source
 from lct_jax.directing.prompts import Begin
+from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
+
+
+class RequestError(InputError):
+    """A request that cannot be sampled as it is.
+
+    Attributes:
+        complaint: what was found, and what was expected.
+        place: where its script says so: a field of a shot (from 0), or all shots.
+    """
+
+    def __init__(self, complaint: str, *, shot: int | None = None, name: str = "") -> None:
+        super().__init__(f"script: shots{'' if shot is None else f'[{shot}].{name}'}: {complaint}")
+        self.complaint = complaint
+        self.place = ("shots",) if shot is None else ("shots", shot, name)
+
+
+@contextmanager
+def named_in(source: Source) -> Iterator[None]:
+    """Names the script that `source` is, and the field in it, in every `RequestError` that the block raises."""
+    try:
+        yield
+    except RequestError as error:
+        source.refuse(error.place, error.complaint)
 
 
 class HeldLatent(NamedTuple):

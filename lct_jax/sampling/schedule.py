@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lct_jax.config import SamplingConfig
-from lct_jax.errors import InputError
 from lct_jax.sampling.history import choose_history, sampling_order
-from lct_jax.sampling.request import SceneRequest
+from lct_jax.sampling.request import RequestError, SceneRequest
 
 
 @dataclass(frozen=True)
@@ -32,19 +31,21 @@ def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, .
     """Returns one window of all shots, in which given shots are conditions.
 
     Raises:
-        InputError: more shots than a window holds, or one that needs the end of another before it begins.
+        RequestError: more shots than a window holds, or one that needs the end of another before it begins.
     """
     if len(request.shots) > config.window:
-        raise InputError(
-            f"script: found {len(request.shots)} shots, joint sampling sees at most {config.window} "
-            "at once (sampling.window); autoregressive sampling takes any number"
+        raise RequestError(
+            f"found {len(request.shots)} shots, joint sampling sees at most {config.window} at once "
+            "(sampling.window); autoregressive sampling takes any number"
         )
     _check_some(request)
     for number, shot in enumerate(request.shots):
         if shot.overlap and request.shots[number - 1].given is None:
-            raise InputError(
-                f"script: shots[{number}].overlap: the shot before is not finished when this one is sampled jointly "
-                "with it, expected a given one, or autoregressive or causal sampling"
+            raise RequestError(
+                "the shot before is not finished when this one is sampled jointly with it, expected "
+                "a given one, or autoregressive or causal sampling",
+                shot=number,
+                name="overlap",
             )
     shots = _in_window(request, range(len(request.shots)))
     return (Window(shots=shots, denoised=_to_generate(request, shots)),)
@@ -92,7 +93,7 @@ def plan_references(request: SceneRequest, config: SamplingConfig) -> tuple[Wind
     """Returns a window for each picture alone, then one for each shot behind the pictures that it sees.
 
     Raises:
-        InputError: a shot names more than a window holds.
+        RequestError: a shot names more than a window holds.
     """
     plans = plan_autoregressive(request, config)
     for window in plans:
@@ -143,4 +144,4 @@ def _to_generate(request: SceneRequest, shots: Sequence[int]) -> tuple[int, ...]
 
 def _check_some(request: SceneRequest) -> None:
     if not _to_generate(request, range(len(request.shots))):
-        raise InputError("script: every shot is given, expected at least one to generate")
+        raise RequestError("every shot is given, expected at least one to generate")

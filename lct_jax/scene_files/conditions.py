@@ -20,6 +20,7 @@ import numpy as np
 
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.config import SamplingConfig
+from lct_jax.directing.condition_files import LATENTS
 from lct_jax.directing.prompts import Condition, ShotPrompt
 from lct_jax.directing.script import Script
 from lct_jax.directing.script_fields import check_frames, read_aspect
@@ -32,7 +33,6 @@ from lct_jax.tensors import list_names, load_tensors_of
 
 # The largest stretch of a picture that must take the size of another one, as in preparation.
 _STRETCH = 0.1
-LATENTS = ".safetensors"
 
 # Names a field of a shot in every complaint of its block.
 At = Callable[..., AbstractContextManager[None]]
@@ -248,15 +248,16 @@ class ConditionReader:
         if not tensor and name not in names and len(names) == 1:
             name = names[0]
         if name not in names:
-            raise InputError(
-                f"{path}: found no tensor {name!r}, expected one of {', '.join(names)}"
-            )
+            known = f"one of {', '.join(names)}" if names else "a file with latents"
+            raise InputError(f"{path}: found no tensor {name!r}, expected {known}")
         latent = load_tensors_of(path, [name])[name].astype(np.float32)
-        if latent.ndim != 4 or latent.shape[-1] != self.codec.channels:
+        if latent.ndim != 4 or latent.shape[-1] != self.codec.channels or not latent.size:
             raise InputError(
                 f"{path}: {name}: found shape {latent.shape}, expected latents [T X Y "
                 f"{self.codec.channels}]"
             )
+        if not np.isfinite(latent).all():
+            raise InputError(f"{path}: {name}: found NaN or infinity, expected finite latents")
         return latent
 
     def _fit(self, height: float, width: float) -> _Size:

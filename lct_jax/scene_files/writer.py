@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lct_jax.directing.script import Script
-from lct_jax.errors import InputError
+from lct_jax.errors import make_folder
 from lct_jax.files import replace_atomically
 from lct_jax.media.seams import go_on
 from lct_jax.media.storyboard import CastImage, StoryboardRow, draw_storyboard
@@ -71,7 +71,16 @@ class SceneWriter:
         self._given = frozenset(own)
         self._cast = list_cast(script, given)
         # A folder that cannot be made is an error now, and not after all is sampled.
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+
+    def list_film(self) -> list[int]:
+        """Returns the shots that the film has, by number from 0; raises InputError where it has none."""
+        still = lambda number: number in self._given and len(self._frames[number]) == 1
+        film = [n for n, shot in enumerate(self.script.shots) if shot.shown and not still(n)]
+        if not film:
+            complaint = "the film has none, expected one that is shown and is no given image"
+            self.script.source.refuse(("shots",), complaint)
+        return film
 
     def add(
         self,
@@ -148,13 +157,10 @@ class SceneWriter:
         takes over from the one before.
         """
         film: dict[int, np.ndarray] = {}
-        for number, shot in enumerate(self.script.shots):
-            frames = self._frames[number]
-            if shot.shown and (number not in self._given or len(frames) > 1):
-                film[number] = go_on(film.get(number - 1), frames, shot.overlap)
+        for number in self.list_film():
+            overlap = self.script.shots[number].overlap
+            film[number] = go_on(film.get(number - 1), self._frames[number], overlap)
         shots = list(film.values())
-        if not shots:
-            raise InputError("script: no shot is shown, expected at least one for the film")
         height, width = shots[0].shape[1:3]
         return np.concatenate([fit_inside(shot, height, width) for shot in shots])
 
