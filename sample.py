@@ -144,8 +144,9 @@ class StepCount:
         """Says how many shots of the scene are finished."""
         if self._scene is not None:
             made = sum(len(window.denoised) for window in self._scene.windows)
-            said = f"{self._scene.mode}, {len(self._scene.shots)} of {made} shots finished"
-            self._bar.set_description(said)
+            said = f"{self._scene.mode}, {len(self._scene.shots)} of {made} shots finished: "
+            if said != self._bar.desc:
+                self._bar.set_description_str(said)
 
 
 if __name__ == "__main__":

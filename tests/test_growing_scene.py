@@ -59,12 +59,14 @@ def test_a_scene_that_grows_has_the_bits_of_the_whole_scene(cache):
 def test_a_longer_scene_does_not_change_a_shot():
     """Neither longer texts nor more slots, which the whole scene needs, round a shot otherwise."""
     config = dataclasses.replace(CONFIG, steps=2, window=9, history_shots=8)
-    scene = make_sampling_scene(make_request(30, alike=True), config)
+    request = make_request(9, alike=True)
+    large = tuple(dataclasses.replace(shot, grid=(3, 4, 5)) for shot in request.shots)
+    scene = make_sampling_scene(dataclasses.replace(request, shots=large), config)
     plan = plan_causal(scene.request, config)
     long = CachedPass(make_denoiser(), scene, plan, TIMES[::2], retain="all")
     short = CachedPass(make_denoiser(), cut(scene, 2), plan[:2], TIMES[::2])
-    capacity = lambda cached: cached.cache._cache.index.scene.shape[1]
-    assert (capacity(long), capacity(short)) == (512, 256)
+    capacities = lambda cached: (cached.cache.capacity, cached.cache._longest)
+    assert (capacities(long), capacities(short)) == ((768, 768), (256, 512))
     clean: dict[int, np.ndarray] = {}
     for window in plan[:2]:
         clean |= long.denoise(window, clean, lambda: None)

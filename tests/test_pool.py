@@ -82,6 +82,16 @@ def test_pictures_are_seen_by_those_who_name_them_and_stand_first():
         (4,),
         (4, 0, 1, 2),
     ]
+    # A given shot sees whom it names as a sampled one does, so that a sampled one may be given in its place.
+    tokens = np.ones((int(np.prod(request.shots[0].grid)), CHANNELS), np.float32)
+    given = change_shot(request, 0, given=tokens, links=request.shots[1].links)
+    assert [w.shots for w in plan_causal(given, window(9))] == [
+        (3,),
+        (3, 0),
+        (3, 0, 1),
+        (4,),
+        (4, 0, 1, 2),
+    ]
     assert plan_joint(request, window(9))[0] == Window((3, 4, 0, 1, 2), denoised=(0, 1, 2))
 
 

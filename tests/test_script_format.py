@@ -178,7 +178,10 @@ EARLIER = "expected an earlier, a given or a key shot, counted from 1"
             "first: a.png", f"first: {'a' * 300}",
             f"28: shots[2].first: found '{'a' * 36}..., expected a file that can be read (File name too long)",
         ),
-        ("first: a.png", "first: x.safetensors", "28: shots[2].first: found latents, 'x.safetensors', expected an image or a video"),
+        (
+            "first: a.png", "first: x.safetensors",
+            "28: shots[2].first: found latents, 'x.safetensors', expected an image or a video",
+        ),
         ("frames: 8", "tensor: x", "24: shots[1].last.tensor: found beside 'a.png', which holds no latents"),
         ("  quay: {", "  moon: {", "10: places.moon: no shot has this 'place'"),
         ("/2", "/3", "1: format: found 'lct_jax.script/3', expected 'lct_jax.script/2'"),

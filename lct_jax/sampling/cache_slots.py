@@ -24,7 +24,8 @@ Retain = Literal["needed", "recent", "all"]
 # The only scene of a cache.
 SCENE = 1
 # Capacities are multiples of a block of keys, so that scenes of nearly the same size share programs, and a history is
-# read in the same blocks, to the same bits, whatever the capacity.
+# read in the same blocks, to the same bits, whatever the capacity: a history has room for two of them at least, since
+# the compiler makes another program, which rounds otherwise, where one block is all there is.
 MULTIPLE = 256
 
 
@@ -146,7 +147,7 @@ def needed_after(plan: Sequence[Window], place: int) -> set[int]:
 def history_capacity(scene: SamplingScene, plan: Sequence[Window]) -> int:
     """Returns the slots of the longest history of a plan."""
     sizes = [sum(size_of(scene, s + 1) for s in window.shots[:-1]) for window in plan]
-    return round_up(size_of(scene, GLOBAL_SHOT) + max(sizes))
+    return max(2 * MULTIPLE, round_up(size_of(scene, GLOBAL_SHOT) + max(sizes)))
 
 
 def cache_capacity(scene: SamplingScene, plan: Sequence[Window], *, retain: Retain) -> int:

@@ -79,10 +79,12 @@ def plan_causal(request: SceneRequest, config: SamplingConfig) -> tuple[Window, 
             continue
         is_given = request.shots[shot].given is not None
         seen = choose_history(request, shot, config)
-        early = [] if is_given else [other for other in seen if other not in made]
+        # A given shot sees pictures of whom it names, as it did where it was sampled and then kept.
+        pictured = lambda other: bool(request.shots[other].links.picture_of)
+        early = [o for o in seen if o not in made and (pictured(o) or not is_given)]
         for new in (*early, shot):
             # A picture of the cast shows its owner alone, whatever was sampled before a shot needs it.
-            ready = [] if request.shots[new].links.picture_of else [o for o in made if o in seen]
+            ready = [] if pictured(new) else [o for o in made if o in seen]
             before = sorted(_in_window(request, ready), key=lambda o: o < new)
             plans.append(Window(shots=(*before, new), denoised=_to_generate(request, [new])))
             made.append(new)
