@@ -138,5 +138,6 @@ def test_the_set_trains_with_no_further_step(out, tmp_path, config):
         *(f"--{name}={value}" for name, value in flags.items()),
         *(f"--config.training.{name}={value}" for name, value in training.items()),
         *(f"--config.prepare.{name}={value}" for name, value in PREPARED.items()),
+        "--config.backbone.depth=1",
     )
     assert result.code == 0, result.stderr
