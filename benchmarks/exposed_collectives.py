@@ -1,6 +1,6 @@
 r"""Which collectives of `lct_3b`'s training step run beside other work, by the compiler's schedule.
 
-    python -m benchmarks.exposed_collectives --dumps=runs/exposed [--only=v5p_9,v5p_9_before]
+    python -m benchmarks.exposed_collectives [--only=v5p_9,v5p_9_before]
 
 For nine full shots a row and for one, on v5p:4x4x4 and v6e:8x8, with `COMPILER_OPTIONS` and without them ("before"), it
 compiles the step without a TPU and reads the schedule of its loops. A collective that is begun and ended apart hides as
@@ -15,15 +15,14 @@ import collections
 import dataclasses
 import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
 from absl import flags
 
 from lct_jax.cli import load_config, run
@@ -31,19 +30,16 @@ from lct_jax.config import Config, freeze
 from lct_jax.distributed.sharding import COMPILER_OPTIONS
 from lct_jax.errors import InputError
 from lct_jax.plan import hlo
+from lct_jax.plan.assigned import compile_until_assigned
 from lct_jax.plan.links import exchange_seconds, find_axis_links, gather_seconds
-from lct_jax.plan.refine import compile_step
+from lct_jax.plan.refine import lower_planned
 from lct_jax.plan.topology import parse_topology
 from lct_jax.plan.training import TrainingPlan, plan_training
 from lct_jax.plan.workload import SceneTarget
 
 ONLY = flags.DEFINE_list("only", [], "Names of cases; all without it.")
-DUMPS = flags.DEFINE_string("dumps", "runs/exposed", "Folder for what the compiler writes.")
-COMPILE = flags.DEFINE_string("compile", "", "Only compile this case: how it calls itself.")
 
 CONFIG = Path(__file__).parents[1] / "configs/lct_3b.py"
-SCHEDULE = "after_optimizations.txt"
-ASSIGNED = "after_optimizations-memory-usage-report.txt"  # is written after the schedule
 CASES = {
     f"{chip}_{shots}{ending}": (topology, shots, not ending)
     for chip, topology in (("v5p", "v5p:4x4x4"), ("v6e", "v6e:8x8"))
@@ -77,30 +73,11 @@ def make_plan(name: str) -> TrainingPlan:
     return plan_training(config, parse_topology(topology), SceneTarget(shots=shots), steps=1)
 
 
-def compile_case(name: str, folder: Path) -> str:
-    """Returns the scheduled program of a case, as text; a dump that is there is read again."""
-    if not sorted(folder.glob(f"*jit_measured*{ASSIGNED}")):
-        flags_ = f"--xla_dump_to={folder} --xla_dump_hlo_as_text=true"
-        call = [sys.executable, "-m", "benchmarks.exposed_collectives", f"--compile={name}"]
-        child = subprocess.Popen(call, env=os.environ | {"XLA_FLAGS": flags_})
-        while child.poll() is None and not sorted(folder.glob(f"*jit_measured*{ASSIGNED}")):
-            time.sleep(1)
-        child.terminate()
-        child.wait()
-    found = sorted(folder.glob(f"*jit_measured*{SCHEDULE}"))
-    if not found:
-        raise InputError(f"{name}: the compiler wrote no {SCHEDULE} to {folder}")
-    return found[0].read_text()
-
-
-def read_memory(folder: Path) -> int:
-    """Returns the bytes of a device that a compiled case takes, its arguments among them.
-
-    They are assigned before kernels are compiled, which takes minutes more and changes nothing about them: for the case
-    v5p_9 this is 59,257,913,088, and `compiled.memory_analysis()` says 59,257,154,144.
-    """
-    report = sorted(folder.glob(f"*jit_measured*{ASSIGNED}"))[0].read_text()
-    return int(re.search(r"^Memory Space: default.*\nTotal bytes: (\d+)", report, re.MULTILINE)[1])
+def lower_case(name: str) -> jax.stages.Lowered:
+    """Returns the step of a case, lowered; it changes the compiler's options for the rest of its process."""
+    if not CASES[name][2]:
+        COMPILER_OPTIONS.clear()
+    return lower_planned(make_plan(name))
 
 
 class Reader:
@@ -214,17 +191,12 @@ def main(argv: Sequence[str]) -> None:
     unknown = sorted({*ONLY.value} - {*CASES})
     if unknown:
         raise InputError(f"--only: found {unknown[0]!r}, expected names among {', '.join(CASES)}")
-    if COMPILE.value:
-        if not CASES[COMPILE.value][2]:
-            COMPILER_OPTIONS.clear()
-        compile_step(make_plan(COMPILE.value))
-        return
     print("| case | collective | in a step | GiB sent | begun apart | links, s | hidden, s |")
     print("|---|---|---|---|---|---|---|")
     for name in CASES:
         if ONLY.value and name not in ONLY.value:
             continue
-        text = compile_case(name, Path(DUMPS.value) / name)
+        text = compile_until_assigned(partial(lower_case, name)).text
         for (kind, axis), found in sorted(Reader(text, make_plan(name)).sum_kinds().items()):
             if found.sent < 2**26:  # 64 MiB
                 continue

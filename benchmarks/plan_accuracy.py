@@ -3,9 +3,7 @@
     python -m benchmarks.plan_accuracy [--only=300m_v5e,lct_3b_v6e] [--again]    compiles what results/ lacks
     python -m benchmarks.plan_accuracy --table                                 prints the table of results
 
-The program needs the extra `tpu` and no TPU. The compiler lays out memory in about half a minute of CPU time, and
-spends minutes more on code that is not needed here. So each configuration is compiled in a process of its own, which
-writes the memory that it assigns (XLA's dump) and is then ended.
+The program needs the extra `tpu` and no TPU. Compiling ends where memory is assigned (`lct_jax.plan.assigned`).
 """
 
 from __future__ import annotations
@@ -15,10 +13,6 @@ import functools
 import importlib.metadata
 import json
 import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,14 +36,8 @@ from lct_jax.plan.workload import SceneTarget
 RESULTS = Path(__file__).with_name("results") / "plan_accuracy.json"
 ONLY = flags.DEFINE_list("only", [], "Names of configurations; all without it.")
 AGAIN = flags.DEFINE_bool("again", False, "Compile also what results/ has.")
-DUMPS = flags.DEFINE_string("dumps", "runs/plan_accuracy", "Folder for what the compiler writes.")
-COMPILE = flags.DEFINE_string(
-    "compile", None, "Only compile this one: how the command calls itself."
-)
 TABLE = flags.DEFINE_bool("table", False, "Only print the table.")
 
-ASSIGNMENT = "after_optimizations-buffer-assignment.txt"
-DONE = "after_optimizations-memory-usage-report.txt"  # is written after the assignment
 SHOT = SceneTarget(shots=1, frames=61)  # a scene that every row here holds
 
 
@@ -199,10 +187,6 @@ PAIRS = {
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    if COMPILE.value:
-        make, topology = PAIRS[COMPILE.value]
-        compile_step(plan_training(make(COMPILE.value), parse_topology(topology), SHOT, steps=1))
-        return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     unknown = sorted({*ONLY.value} - {*PAIRS})
     if unknown:
@@ -218,12 +202,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Returns estimated and compiled memory of one configuration; its dump is kept and not made twice."""
+    """Returns the compiled memory of one configuration, and what it was compiled for."""
     make, topology = PAIRS[name]
-    config, folder = make(name), Path(DUMPS.value) / name
-    if not _find(folder, DONE):
-        _compile_until_assigned(name, folder)
+    config = make(name)
     plan = plan_training(config, parse_topology(topology), SHOT, steps=1)
+    compiled = compile_step(plan)
     return {
         "topology": topology,
         "shards": to_plain(plan.shards),
@@ -232,7 +215,7 @@ def measure(name: str) -> dict[str, Any]:
         "tokens": config.data.video_tokens + config.data.text_tokens,
         "remat": plan.config.compute.remat,
         "parameters": plan.parameters.count,
-        "compiled": read_assignment(_find(folder, ASSIGNMENT)[0].read_text()),
+        "compiled": {"arguments": compiled.arguments, "temporaries": compiled.temporaries},
         "versions": {n: importlib.metadata.version(n) for n in ("jax", "libtpu")},
     }
 
@@ -241,35 +224,6 @@ def estimate(name: str) -> float:
     """Returns the estimate of the plan."""
     make, topology = PAIRS[name]
     return plan_training(make(name), parse_topology(topology), SHOT, steps=1).memory.total
-
-
-def read_assignment(text: str) -> dict[str, int]:
-    """Returns the bytes in main memory that a compiled program is assigned: for its arguments, and for everything
-    else."""
-    found = re.findall(r"^allocation \d+: size (\d+), (.*?):?$", text, flags=re.MULTILINE)
-    arguments = sum(int(size) for size, what in found if what.startswith("parameter"))
-    others = [what for _, what in found if what.startswith("preallocated-temp")]
-    assert len(others) == 1, "one allocation of temporaries was expected in main memory"
-    temporaries = sum(int(size) for size, what in found if what.startswith("preallocated-temp"))
-    return {"arguments": arguments, "temporaries": temporaries}
-
-
-def _compile_until_assigned(name: str, folder: Path) -> None:
-    flags_ = f"--xla_dump_to={folder} --xla_dump_hlo_as_text=true"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.plan_accuracy", f"--compile={name}"],
-        env=os.environ | {"XLA_FLAGS": flags_},
-    )
-    while child.poll() is None and not _find(folder, DONE):
-        time.sleep(1)
-    child.terminate()
-    child.wait()
-    if not _find(folder, DONE):
-        raise InputError(f"{name}: the compiler wrote no {DONE} to {folder}")
-
-
-def _find(folder: Path, ending: str) -> list[Path]:
-    return sorted(folder.glob(f"*jit_measured*{ending}"))
 
 
 def describe(results: dict[str, Any]) -> str:

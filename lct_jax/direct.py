@@ -33,6 +33,7 @@ from lct_jax.directing.save_script import save_script
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.images import read_moments
+from lct_jax.paths import local_path
 from lct_jax.training.checkpoint.start import TrainedWeights
 
 # The longer side of images as they are shown to a vision model, in pixels.
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
             chat,
             idea,
             shots=SHOTS.value,
-            images={path: read_picture(path) for path in IMAGES.value},
+            images={path: read_picture(local_path(path, "--images")) for path in IMAGES.value},
             check_length=None if CHECKPOINT.value is None else _find_limits(CHECKPOINT.value),
             on_answer=lambda text: _write(raw, text),
             on_piece=Echo().show if STREAM.value else None,

@@ -56,23 +56,31 @@ SCRIPT = {
 }
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """Prepares, trains and samples in a folder, which must be empty; returns what tests/recorded_bits.json holds."""
-    film = "examples/big_buck_bunny/scenes.json"
+def prepare_film(folder: Path) -> None:
+    """Prepares the film example in a folder."""
     _run(
         "-m",
         "lct_jax.data.prepare",
-        scenes=film,
+        scenes="examples/big_buck_bunny/scenes.json",
         config="configs/film_tiny.py",
-        out=folder / "film_set",
+        out=folder,
     )
+
+
+def measure(folder: Path, film: Path) -> dict[str, Any]:
+    """Prepares, trains and samples in a folder; returns what tests/recorded_bits.json holds.
+
+    Args:
+        folder: must be empty.
+        film: what `prepare_film` made.
+    """
     _run(
         "-m", "lct_jax.puppets.prepare", "--scenes=60", "--shots=2-9",
         config="configs/puppets.py", out=folder / "puppets_set",
     )  # fmt: skip
     base = PUPPETS / "puppets_base.safetensors"
     return {
-        "film_tiny": _train(folder, "film_tiny", folder / "film_set"),
+        "film_tiny": _train(folder, "film_tiny", film),
         "puppets": _train(folder, "puppets", folder / "puppets_set", init_from=base),
         **{mode: _sample(folder, mode) for mode in WEIGHTS},
     }
@@ -125,7 +133,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
     arguments = parser.parse_args()
-    found = measure(arguments.out)
+    prepare_film(arguments.out / "film_set")
+    found = measure(arguments.out, arguments.out / "film_set")
     if arguments.record:
         RECORDED.write_text(json.dumps(found, indent=1) + "\n")
     recorded = json.loads(RECORDED.read_text())

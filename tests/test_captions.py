@@ -92,7 +92,7 @@ def test_line_breaks_in_csv_cells_become_spaces_and_lines_are_counted(tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_tables_as_spreadsheets_write_them(tmp_path, encoding, delimiter):
     path = tmp_path / "a.captions.csv"
-    half = {",": "0.5", ";": "0,5", "\t": "0.5"}[delimiter]
+    half = {",": "0.5", ";": "0,5", "\t": "0,5"}[delimiter]
     rows = [["Start", " Prompt"], [half, "Ein Café."], ["", ""]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
     path.write_bytes(text.encode(encoding))

@@ -58,9 +58,8 @@ def test_a_key_that_no_header_holds_is_refused_and_not_shown(key, said):
 @pytest.mark.parametrize("code", [400, 401, 500])
 def test_a_key_that_the_endpoint_sends_back_is_hidden(tmp_path, caplog, code):
     caplog.set_level(logging.DEBUG)
-    with serve_chat(
-        [status(code, {"message": f"wrong key {KEY}, header b'Bearer {KEY}'"})]
-    ) as server:
+    reason = {"message": f"wrong key {KEY}, header b'Bearer {KEY}'"}
+    with serve_chat([status(code, reason, X_Key=KEY)]) as server:
         said = fail(server.url, tmp_path, tries=1)
     assert said.endswith(f"HTTP {code}: wrong key ***, header b'Bearer ***'")
     assert KEY not in caplog.text

@@ -10,6 +10,7 @@ from chat_server import (
     serve_chat,
     status,
     stream,
+    stream_of,
     unless,
 )
 
@@ -49,6 +50,18 @@ def test_a_stream_that_goes_wrong_is_named(tmp_path, bad, said):
     with serve_chat([bad]) as server, pytest.raises(ChatError) as caught:
         make_chat(server.url, tmp_path, tries=2).ask(ASKED, count, on_piece=lambda _: None)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'retry: 10\n\nid: 5\n\n: ping\n\ndata: {"choices": [{"delta": {"content": "{\\"count\\": 3}"}}]}\n\n',
+        b'data: {"choices": [{"message": {"content": "{\\"count\\": 3}"}}]}\n\n',
+    ],
+)
+def test_events_without_data_and_an_answer_in_one_event_are_read(tmp_path, data):
+    with serve_chat([stream_of(data + b"data: [DONE]\n\n")]) as server:
+        assert make_chat(server.url, tmp_path).ask(ASKED, count, on_piece=lambda _: None) == 3
 
 
 def test_a_stream_that_nobody_asked_for_is_read(tmp_path):

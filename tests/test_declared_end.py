@@ -1,4 +1,4 @@
-"""Tests that files which end before the end that they declare are found, in every container that declares one."""
+"""Tests that files which end before or after the end that they declare are found, in every container with one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from footage_files import draw_shots, write_footage, write_steady
 
 from lct_jax.errors import InputError
-from lct_jax.media.declared_end import _ASF, _MXF, is_cut_off
+from lct_jax.media.declared_end import _ASF, _MXF, holds_another, is_cut_off
 from lct_jax.media.frames import iter_at_rate
 
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
@@ -42,6 +42,25 @@ def test_a_film_is_whole_until_its_end_is_missing(films, tmp_path, kind):
         assert is_cut_off(path), share
         with pytest.raises(InputError, match=f"{path}: is cut off, it ends before the end that"):
             next(iter_at_rate(path, 12.0))
+
+
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".3gp", ".f4v", ".flv", ".wmv", ".mxf"])
+def test_a_second_recording_that_no_reader_finds_is_refused(films, tmp_path, kind):
+    path = tmp_path / films[kind].name
+    path.write_bytes(2 * films[kind].read_bytes())
+    assert not is_cut_off(path)
+    with pytest.raises(InputError, match=f"{path}: another recording begins behind the end of"):
+        next(iter_at_rate(path, 12.0))
+
+
+def test_whole_recordings_hold_no_other(films):
+    assert not [kind for kind, path in films.items() if holds_another(path)]
+
+
+def test_a_second_segment_of_matroska_is_read(films, tmp_path):
+    path = tmp_path / "a.mkv"
+    path.write_bytes(2 * films[".mkv"].read_bytes())
+    assert sum(1 for _ in iter_at_rate(path, 12.0)) == 2 * 60
 
 
 def test_a_recording_of_unknown_length_and_bytes_behind_the_last_box_are_whole(films, tmp_path):

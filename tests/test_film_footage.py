@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -32,7 +33,12 @@ FADES = {28, 364, 3614, 5552}
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return freeze(load_config(str(ROOT / "configs/film_tiny.py")))
+    """Returns the film's config with a codec that takes no time, for cuts and scenes are found before it."""
+    config = freeze(load_config(str(ROOT / "configs/film_tiny.py")))
+    codec = {"codec": "patch", "codec_from": str(EXAMPLE / "patch_codec.safetensors")}
+    return dataclasses.replace(
+        config, prepare=dataclasses.replace(config.prepare, clips=1, stills=1, **codec)
+    )
 
 
 @pytest.fixture(scope="module")

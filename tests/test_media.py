@@ -130,6 +130,14 @@ def _cut(data: bytes, keep: float) -> bytes:
     return data[: int(len(data) * keep)]
 
 
+def _spoil(data: bytes) -> bytes:
+    """Returns a film with changed bytes in the picture of its first frame, behind the encoder's own text."""
+    start = data.index(b"mdat") + 780
+    return (
+        data[:start] + bytes(byte ^ 255 for byte in data[start : start + 20]) + data[start + 20 :]
+    )
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -138,6 +146,7 @@ def _cut(data: bytes, keep: float) -> bytes:
         (lambda data: _cut(data, 0.7), "is cut off, it ends before the end that it declares"),
         (lambda data: data[:-1], "is cut off, it ends before the end that it declares"),
         (lambda data: _claim_rest(data)[:-1], "damaged or cut off after frame"),
+        (_spoil, "frame 0 is damaged"),
         (lambda data: data[: data.index(b"mdat") + 4], ": "),
         (lambda data: data[: data.index(b"moov") - 4], ": "),
     ],
@@ -244,6 +253,10 @@ def test_damaged_images_are_refused(tmp_path):
     path.write_bytes(_cut(path.read_bytes(), 0.99))
     with pytest.raises(InputError, match=r"a\.gif: not a readable image \("):
         read_moments(path, 12, longest=9)
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(InputError, match=r"a\.heic: .*found HEIC, expected it saved as JPEG"):
+        read_moments(path, 12, longest=1)
 
 
 def test_resizing_down_does_not_alias():

@@ -21,6 +21,25 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+# The board's package imports PyTorch where it is installed; it lies in a folder of its own here.
+BESIDE_TORCH = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+Path(sys.argv[1], "torch.py").write_text("raise SystemExit('PyTorch is imported')")
+from lct_jax.training.report.reporter import make_reporter
+make_reporter(Path(sys.argv[1]), start=0, stop=1).write(1, {"loss": 2.0})
+import torch
+"""
+
+
+def test_the_board_is_written_without_the_import_of_pytorch(tmp_path):
+    result = run_program("-c", BESIDE_TORCH, tmp_path)
+    assert list((tmp_path / "tensorboard").iterdir())
+    # Behind it the package is there for whoever wants it.
+    assert result.stderr.endswith("PyTorch is imported\n")
+
+
 def run_without(*arguments: str | Path) -> Result:
     """Runs a program of the repository as if the packages `ABSENT` were not installed."""
     return run_program("-c", WITHOUT, *arguments)

@@ -85,6 +85,7 @@ def test_sets_that_cannot_be_compared_are_refused(tmp_path):
         (f"{flag},joint", "--sets: found 'joint', expected NAME=FOLDER"),
         (f"{flag},{flag}", "--sets: found 'old' twice, expected different names"),
         (f"{flag},x={tmp_path / 'x'}", f"--sets: {tmp_path / 'x'}: no such folder"),
+        (f"{flag},x=gs://b/x", "--sets: found 'gs://b/x', expected a path of this machine's file"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
             read_sets(text)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +17,7 @@ from quick_compiler import AS_USERS_HAVE_IT
 
 from benchmarks.exposed_collectives import Reader, make_plan
 from lct_jax.errors import InputError
+from lct_jax.plan import assigned
 from lct_jax.plan.buffers import find_peak
 from lct_jax.plan.compiled import compile_program
 from lct_jax.plan.hlo import find_collectives
@@ -83,6 +88,47 @@ def test_memory_is_that_of_the_peak():
     compiled = compile_program(jax.jit(lambda a: jnp.sin(a @ a) @ a).lower(x))
     assert compiled.arguments == 256 * 256 * 4
     assert compiled.total == compiled.arguments + compiled.temporaries >= 2 * compiled.arguments
+
+
+@pytest.mark.programs
+def test_what_a_compiler_assigned_is_read_from_its_files(monkeypatch):
+    """A process that makes a program and then these files, as the TPU compiler does, is not waited for."""
+    monkeypatch.setattr(assigned, "_compile", _write_files_and_wait)
+    compiled = assigned.compile_until_assigned(_refuse)
+    assert (compiled.arguments, compiled.temporaries, compiled.host) == (300, 4700, 60)
+    assert (compiled.total, compiled.text) == (5000.0, "HloModule")
+
+
+@pytest.mark.programs
+def test_a_program_that_cannot_be_lowered_and_a_process_that_dies_are_named(monkeypatch):
+    with pytest.raises(InputError, match="no compiler for"):
+        assigned.compile_until_assigned(_refuse)
+    monkeypatch.setattr(assigned, "_compile", _die)
+    with pytest.raises(InputError, match="--compile: the compiler's process died"):
+        assigned.compile_until_assigned(_refuse)
+
+
+def _refuse() -> jax.stages.Lowered:
+    raise InputError("no compiler for it")
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
+
+
+def _write_files_and_wait(_lower: object, folder: str, answer: Connection) -> None:
+    answer.send("jit_f")
+    files = {
+        assigned.PROGRAM: "HloModule",
+        assigned.ASSIGNMENT: "allocation 0: size 100, parameter 1, shape |f32[25]|:\n"
+        "allocation 1: size 200, parameter 0, shape |f32[50]| at ShapeIndex {}, maybe-live-out:\n"
+        "allocation 2: size 4700, preallocated-temp:\nallocation 3: size 60, color 5, preallocated-temp:\n",
+        assigned.REPORT: "Memory Space: default (color=0)\nTotal bytes: 5000 (4.9KiB)\n  cumulative_size\n\n"
+        "Memory Space: cmem (color=5)\nTotal bytes: 60 (60B)\n",
+    }
+    for name, text in files.items():
+        Path(folder, f"module_0003.jit_f.cl_1.{name}").write_text(text)
+    time.sleep(60)
 
 
 class Refused:

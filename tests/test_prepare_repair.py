@@ -65,6 +65,7 @@ DAMAGE = {
     "flipped bit of a shard's lengths": ("shards/*/lengths.safetensors", flip_last),
     "flipped bit of names": ("shards/*/shard.json", lambda path: flip(path, b"quay")),
     "cut checksums": ("checksums.json", lambda path: path.write_text("{")),
+    "names of shards that are no text": ("source.json", lambda path: path.write_bytes(b"\xff\xfe")),
     "cut card": ("card.json", lambda path: path.write_text("{")),
 }
 
@@ -121,13 +122,13 @@ def test_results_of_stages_that_were_damaged_are_made_again(videos, given, tmp_p
     out = tmp_path / "set"
     prepare_videos(videos, out, given, runner=run_here)
     whole = read_set(out)
-    for path in (out / "work").rglob("*.*"):
-        path.write_bytes(path.read_bytes()[:7])
-    assert [row.outcome for row in prepare_videos(videos, out, given, runner=run_here).rows] == [
-        "prepared"
-    ] * 2
     names = [name for name in whole if "report" not in name]
-    assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
+    for damage in (lambda data: data[:7], lambda _: b'{"x": 1}'):
+        for path in (out / "work").rglob("*.*"):
+            path.write_bytes(damage(path.read_bytes()))
+        report = prepare_videos(videos, out, given, runner=run_here)
+        assert [row.outcome for row in report.rows] == ["prepared"] * 2
+        assert {n: read_set(out)[n] for n in names} == {n: whole[n] for n in names}
 
 
 def test_a_folder_of_videos_that_was_moved_is_prepared_already(videos, given, tmp_path):

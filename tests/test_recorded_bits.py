@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from record_bits import RECORDED, find_changes, measure
+from record_bits import RECORDED, find_changes, measure, prepare_film
+from shared_folder import make_once
 
 
 @pytest.mark.slow
 @pytest.mark.programs
 def test_losses_and_latents_are_those_that_were_recorded(tmp_path):
-    assert find_changes(measure(tmp_path), json.loads(RECORDED.read_text()), to=1e-5) == []
+    found = measure(tmp_path, make_once("film", prepare_film))
+    assert find_changes(found, json.loads(RECORDED.read_text()), to=1e-5) == []
 
 
 def test_a_number_that_differs_or_is_gone_is_named():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -104,6 +105,9 @@ def join_parts(content: Any) -> str:
 
 def read_reason(value: Any) -> str:
     """Returns the reason in the body of an error, whichever of the known forms it has; "" where there is none."""
+    if isinstance(value, list) and value:
+        # Google puts a list around it.
+        value = value[0]
     for key in ("error", "message", "detail", "msg", "errors"):
         inner = value.get(key) if isinstance(value, dict) else None
         if isinstance(inner, str) and inner.strip():
@@ -119,7 +123,7 @@ def read_page(text: str) -> str:
     """Returns a summary of a body that is no JSON: the title of a web page, or its first words."""
     if re.match(r"\s*<", text):
         title = re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
-        said = shorten(re.sub(r"<[^>]+>", " ", title[2])) if title else ""
+        said = shorten(html.unescape(re.sub(r"<[^>]+>", " ", title[2]))) if title else ""
         return f"a web page{f' ({said})' if said else ''} in place of JSON: a proxy, or another LCT_CHAT_URL"
     return f"no JSON: {shorten(text)!r}" if text.strip() else "nothing"
 

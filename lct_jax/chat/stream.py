@@ -40,6 +40,9 @@ def read_stream(
     message: dict[str, Any] = {}
     finish, usage, done = None, {}, False
     for event in events:
+        if not event.data.strip():
+            # Nothing but the number of an event, or the pause before a reconnection.
+            continue
         if event.data.strip() == "[DONE]":
             done = True
             break
@@ -52,7 +55,9 @@ def read_stream(
             else {}
         )
         finish = choice.get("finish_reason") or finish
-        delta = choice.get("delta") if isinstance(choice.get("delta"), dict) else {}
+        # Some servers send the whole answer as one event.
+        delta = choice.get("delta") or choice.get("message")
+        delta = delta if isinstance(delta, dict) else {}
         for name in _TEXTS:
             piece = join_parts(delta.get(name))
             if piece:

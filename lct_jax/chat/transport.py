@@ -31,8 +31,9 @@ from lct_jax.config import ChatConfig
 Hear = Callable[[str], None]
 _LARGEST = 64 * 2**20  # bytes of a reply
 
-# This library writes every URL into the log, and a URL may hold a key.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
+# This library writes every URL into the log, and what it stands on every header; both may hold a key.
+for _name in ("httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Transport:

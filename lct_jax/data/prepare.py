@@ -118,7 +118,7 @@ def _prepare(
 def _is_prepared(out: Path, names: Sequence[str], *, runner: Runner) -> bool:
     """Returns whether `out` holds a finished set of just these shards, without a damaged file or record."""
     source_file = out / SOURCE_FILE
-    if not source_file.exists() or source_file.read_text() != "\n".join(names):
+    if not source_file.exists() or source_file.read_bytes() != "\n".join(names).encode():
         return False
     try:
         prepared = PreparedSet(out)

@@ -25,6 +25,7 @@ from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError
 from lct_jax.files import replace_atomically
 from lct_jax.media.video import embed_video
+from lct_jax.paths import local_path
 from lct_jax.scene_files.record import read_texts
 
 QUESTIONS = (
@@ -59,9 +60,9 @@ def read_sets(text: str) -> dict[str, Path]:
             raise InputError(f"--sets: found {part!r}, expected NAME=FOLDER")
         if name in sets:
             raise InputError(f"--sets: found {name!r} twice, expected different names")
-        if not Path(folder).is_dir():
+        sets[name] = Path(local_path(folder, "--sets"))
+        if not sets[name].is_dir():
             raise InputError(f"--sets: {folder}: no such folder")
-        sets[name] = Path(folder)
     if not 2 <= len(sets) <= MOST:
         raise InputError(f"--sets: found {len(sets)} sets, expected 2 to {MOST}")
     return sets

@@ -1,13 +1,18 @@
-"""Finds files that end before the end that they declare, which some readers of FFmpeg pass over without an error.
+"""Finds files that end before or after the end that they declare, both of which FFmpeg may pass over without an error.
 
 A download that breaks off, or a copy to a full disk, leaves the beginning of a file. Containers state how large their
 parts are: a Matroska segment, the boxes of MP4, MOV and 3GP, the tags of FLV, the data of ASF and WMV; an MXF file says
 where its footer is. A file that ends before that is cut off. What was cut exactly between two parts, or has a part of
 unknown size (a live recording), cannot be told from a whole file.
+
+Recordings that were joined as bytes are files of several beginnings. Transport streams, program streams, Matroska and
+AVI are read to their end, but of the formats named in `holds_another` the first recording alone, as a player shows it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +23,7 @@ _ASF, _ASF_DATA = (
 )
 # A partition pack, of whatever kind [SMPTE ST 377-1].
 _MXF = bytes.fromhex("060e2b34020501010d01020101")
+_MXF_HEADER = _MXF + b"\x02"
 # Boxes of ISO/IEC 14496-12 that a video begins with, and those without which frames are missing.
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 _NEEDED = (b"moov", b"mdat", b"moof")
@@ -33,10 +39,30 @@ def is_cut_off(path: Path) -> bool:
         if start.startswith(_FLV):
             return not _ends_with_tag(file, size)
         if start == _ASF:
-            return _end_of_asf(file) > size
+            return _end_of_asf(file, size) > size
         if start.startswith(_MXF):
             return _place_of_footer(file) > size
         return start[4:8] in _FIRST and _end_of_boxes(file, size) > size
+
+
+def holds_another(path: Path) -> bool:
+    """Returns whether another recording lies behind the one that is read, in FLV, ASF, MXF or a format of boxes.
+
+    Boxes with fragments, whose beginning may be repeated at will, are not looked at.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(16)
+        if start.startswith(_FLV):
+            return _FLV in _iter_tags(file, size)
+        if start == _ASF:
+            return [kind for kind, _ in _iter_objects(file, size)].count(_ASF) > 1
+        if start.startswith(_MXF):
+            return any(key.startswith(_MXF_HEADER) for key in _iter_behind_footer(file, size))
+        if start[4:8] in _FIRST:
+            kinds = [kind for kind, _ in _iter_boxes(file, size)]
+            return kinds.count(b"moov") > 1 and b"moof" not in kinds
+    return False
 
 
 def _end_of_segment(file: BinaryIO) -> int:
@@ -64,7 +90,12 @@ def _read_size(file: BinaryIO) -> int | None:
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
     """Returns where the last of the boxes that hold frames or their places ends."""
-    place = end = 0
+    return max((end for kind, end in _iter_boxes(file, size) if kind in _NEEDED), default=0)
+
+
+def _iter_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Yields the kind of each outermost box, and where it ends."""
+    place = 0
     while place + 8 <= size:
         file.seek(place)
         head = file.read(16)
@@ -72,10 +103,9 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         # A length of 1 stands for one of 64 bits behind the name, and 0 for the rest of the file.
         length = int.from_bytes(head[8:16]) if length == 1 else length or size - place
         if length < 8:
-            return end
+            return
         place += length
-        end = place if kind in _NEEDED else end
-    return end
+        yield kind, place
 
 
 def _ends_with_tag(file: BinaryIO, size: int) -> bool:
@@ -89,15 +119,32 @@ def _ends_with_tag(file: BinaryIO, size: int) -> bool:
     return int.from_bytes(file.read(4)[1:]) + 11 == length
 
 
-def _end_of_asf(file: BinaryIO) -> int:
+def _iter_tags(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yields the first four bytes of each tag of an FLV file, its kind and its size, or of a file that begins there."""
+    place = 13  # behind the header and the size of the tag before the first, which is 0
+    while place + 15 <= size:
+        file.seek(place)
+        head = file.read(4)
+        yield head
+        place += 15 + int.from_bytes(head[1:])
+
+
+def _end_of_asf(file: BinaryIO, size: int) -> int:
     """Returns where the data of an ASF file ends, which its index follows; 0 where that is unknown."""
+    objects = list(islice(_iter_objects(file, size), 2))
+    return objects[1][1] if len(objects) == 2 and objects[1][0] == _ASF_DATA else 0
+
+
+def _iter_objects(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Yields the kind of each outermost object of an ASF file, such as its header, and where it ends."""
     place = 0
-    # Each object begins with its kind, 16 bytes, and its size; the header is one of them.
-    for _ in range(2):
+    while place + 24 <= size:
         file.seek(place)
         kind, length = file.read(16), int.from_bytes(file.read(8), "little")
+        if length < 24:
+            return
         place += length
-    return place if kind == _ASF_DATA else 0
+        yield kind, place
 
 
 def _place_of_footer(file: BinaryIO) -> int:
@@ -107,3 +154,14 @@ def _place_of_footer(file: BinaryIO) -> int:
     # A length of more than 127 has its own size in the first byte. The footer is told behind 24 bytes.
     file.seek((length & 127 if length & 128 else 0) + 24, 1)
     return int.from_bytes(file.read(8))
+
+
+def _iter_behind_footer(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yields the keys of 16 bytes from the footer of an MXF file on; none where the place of the footer is unknown."""
+    place = _place_of_footer(file) or size
+    while place + 17 <= size:
+        file.seek(place)
+        key, length = file.read(16), int.from_bytes(file.read(1))
+        more = length & 127 if length & 128 else 0
+        place += 17 + more + (int.from_bytes(file.read(more)) if more else length)
+        yield key

@@ -23,7 +23,7 @@ from av.stream import Disposition
 
 from lct_jax.errors import InputError, one_line
 from lct_jax.media.colour import check_colours
-from lct_jax.media.declared_end import is_cut_off
+from lct_jax.media.declared_end import holds_another, is_cut_off
 from lct_jax.media.deinterlace import deinterlace
 from lct_jax.media.transport_stream import Losses
 
@@ -115,7 +115,8 @@ def literal_name(path: str | Path) -> str:
 
 
 def check_file(path: str | Path) -> None:
-    """Raises InputError unless a path is that of a file that is not empty and not known to be cut off."""
+    """Raises InputError unless a path is that of a file that is not empty, and not known to end before or after the
+    recording in it."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -124,11 +125,16 @@ def check_file(path: str | Path) -> None:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes)")
     try:
-        cut_off = is_cut_off(path)
+        cut_off, joined = is_cut_off(path), holds_another(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
     if cut_off:
         raise InputError(f"{path}: is cut off, it ends before the end that it declares")
+    if joined:
+        raise InputError(
+            f"{path}: another recording begins behind the end of the first, and would be lost, expected one:"
+            " divide the file, or join them by a program that knows the format"
+        )
 
 
 def _choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
@@ -142,7 +148,7 @@ def _choose_stream(container: av.container.InputContainer, path: str | Path) -> 
 
 
 def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded]:
-    count = packets = 0
+    count, packets, begun = 0, 0, False
     # Packets are counted, not frames: a trimmed phone video hides frames by its edit list, and is whole.
     listed = len(stream.index_entries)
     for packet in stream.container.demux(stream):
@@ -150,7 +156,8 @@ def _decode_strict(path: str | Path, stream: av.VideoStream) -> Iterator[Decoded
             raise InputError(f"{path}: damaged or cut off after frame {count}")
         packets += packet.size > 0
         for frame in packet.decode():
-            if frame.is_corrupt and not count:
+            begun |= frame.key_frame
+            if frame.is_corrupt and not begun:
                 # This recording begins between two key frames.
                 continue
             if frame.is_corrupt:

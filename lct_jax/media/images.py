@@ -22,6 +22,10 @@ from lct_jax.media.decoding import check_file
 
 # Other formats of several pictures hold pages or views, not moments.
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+# What a file of HEIF begins with, behind its first four bytes; AVIF, which is read, has a name of its own.
+_HEIC = tuple(
+    b"ftyp" + kind for kind in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+)
 # Browsers show a frame of a GIF that is shorter than these seconds for a tenth of a second instead.
 _SHORTEST = 0.02
 _USUAL = 0.1
@@ -74,7 +78,10 @@ def _open_image(path: str | Path) -> Iterator[Image.Image]:
                 yield image
     # Pillow lets through whatever its readers run into: a GIF that is cut off is an IndexError.
     except Exception as error:
-        raise InputError(f"{path}: not a readable image ({one_line(error)})") from None
+        with open(path, "rb") as file:
+            heic = file.read(12)[4:] in _HEIC
+        reason = "found HEIC, expected it saved as JPEG or PNG" if heic else one_line(error)
+        raise InputError(f"{path}: not a readable image ({reason})") from None
 
 
 def to_rgb_image(image: Image.Image, path: str | Path) -> np.ndarray:

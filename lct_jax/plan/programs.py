@@ -126,8 +126,13 @@ def lower_step(config: Config, mesh: Mesh) -> jax.stages.Lowered:
         return jit_step(step, state, mesh).lower(placed, frozen, abstract_batch(config, mesh), key)
 
 
-def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stages.Lowered]:
-    """Returns the programs of `sample.py` for a plan: the Euler loop, and in causal mode the pass that is cached."""
+def list_programs(plan: SamplingPlan) -> tuple[str, ...]:
+    """Returns the names of the programs of `sample.py`: the Euler loop, and in causal mode the pass that is cached."""
+    return ("euler", "prefill") if plan.mode == "causal" else ("euler",)
+
+
+def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.stages.Lowered:
+    """Returns one of the programs of `sample.py` for a plan, lowered."""
     config = plan.config
     mesh = make_mesh(seq=plan.shards.seq, devices=devices[: plan.shards.data * plan.shards.seq])
     graph, shapes = build_abstract(config.network)
@@ -140,22 +145,16 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any]) -> dict[str, jax.stag
     )
     with jax.set_mesh(mesh):
         batch = _pack_longest(plan)
+        history = _abstract_history(plan, mesh) if causal else None
+        if program == "prefill":
+            group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
+            return denoiser.lower_prefill(history, *group)
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
         inputs = make_loop_inputs(batch, held={}, times=times, guidance=1.0)
         loop = abstract((inputs, batch.video.value[0]))
         scheme = make_scene(config, plan.request).scheme
-        if not causal:
-            return {
-                "euler": run_steps.lower(denoiser.forward, *loop, np.int32(0), np.int32(1), scheme)
-            }
-        history = _abstract_history(plan, mesh)
-        group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
-        return {
-            "euler": run_steps.lower(
-                denoiser.denoise(history), *loop, np.int32(0), np.int32(1), scheme
-            ),
-            "prefill": denoiser.lower_prefill(history, *group),
-        }
+        denoise = denoiser.denoise(history) if causal else denoiser.forward
+        return run_steps.lower(denoise, *loop, np.int32(0), np.int32(1), scheme)
 
 
 def _pack_longest(plan: SamplingPlan) -> PackedBatch:

@@ -7,8 +7,13 @@ compiler names them when it refuses the program.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import jax
+
+from lct_jax.plan.assigned import compile_until_assigned
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.compiled import Compiled, compile_program
 from lct_jax.plan.hlo import Traffic, find_collectives
@@ -16,12 +21,14 @@ from lct_jax.plan.links import exchange_seconds, find_axis_links, gather_seconds
 from lct_jax.plan.memory import Memory
 from lct_jax.plan.programs import (
     find_devices,
+    list_programs,
     lower_sampling,
     lower_step,
     make_topology_mesh,
 )
 from lct_jax.plan.roofline import bound_step
 from lct_jax.plan.sampling import SamplingPlan
+from lct_jax.plan.topology import Topology
 from lct_jax.plan.training import TrainingPlan
 
 
@@ -45,19 +52,49 @@ def refine_training(plan: TrainingPlan, compiled: Compiled) -> TrainingPlan:
     return dataclasses.replace(changed, collectives=collectives, roofline=roofline)
 
 
-def compile_step(plan: TrainingPlan, gpu_spec: Path | None = None) -> Compiled:
-    """Compiles the train step of `train.py` for the plan's topology."""
+def compile_step(
+    plan: TrainingPlan, gpu_spec: Path | None = None, *, whole: bool = False
+) -> Compiled:
+    """Compiles the train step of `train.py` for the plan's topology.
+
+    Args:
+        gpu_spec: the description of a GPU for XLA's compiler.
+        whole: compile for a TPU to the end, which takes minutes at 3B; only then the text has estimates of cycles.
+    """
+    return _compile(partial(lower_planned, plan, gpu_spec), plan.topology, whole=whole)
+
+
+def lower_planned(plan: TrainingPlan, gpu_spec: Path | None = None) -> jax.stages.Lowered:
+    """Returns the train step of `train.py`, lowered for the plan's topology."""
     mesh = make_topology_mesh(plan.config, find_devices(plan.topology, gpu_spec))
-    return compile_program(lower_step(plan.config, mesh))
+    return lower_step(plan.config, mesh)
 
 
 def refine_sampling(plan: SamplingPlan, gpu_spec: Path | None = None) -> SamplingPlan:
     """Returns a plan with the memory of the largest compiled program of `sample.py`, and of what stays beside it."""
     devices = plan.shards.data * plan.shards.seq
-    lowered = lower_sampling(plan, find_devices(plan.topology, gpu_spec))
-    largest = max(map(compile_program, lowered.values()), key=lambda compiled: compiled.total)
+    compiled = [
+        _compile(partial(_lower_program, plan, gpu_spec, name), plan.topology)
+        for name in list_programs(plan)
+    ]
+    largest = max(compiled, key=lambda program: program.total)
     parts = _memory(largest).parts | {"cache": plan.cache / devices}
     return dataclasses.replace(plan, memory=Memory(parts), estimate=plan.memory)
+
+
+def _compile_here(lower: Callable[[], jax.stages.Lowered]) -> Compiled:
+    return compile_program(lower())
+
+
+def _lower_program(plan: SamplingPlan, gpu_spec: Path | None, name: str) -> jax.stages.Lowered:
+    return lower_sampling(plan, find_devices(plan.topology, gpu_spec), name)
+
+
+def _compile(
+    lower: Callable[[], jax.stages.Lowered], topology: Topology, *, whole: bool = False
+) -> Compiled:
+    assigned = topology.kind == "tpu" and not whole
+    return compile_until_assigned(lower) if assigned else compile_program(lower())
 
 
 def _memory(compiled: Compiled) -> Memory:

@@ -140,7 +140,7 @@ def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         _check_columns(f"{path}: line {number}", reader.fieldnames)
         number = skipped + reader.line_num + 1
         for row in reader:
-            yield number, _from_row(path, number, row, comma=delimiter == ";")
+            yield number, _from_row(path, number, row, comma=delimiter != ",")
             number = skipped + reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}: line {number}: not a table ({error})") from None

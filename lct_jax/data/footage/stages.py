@@ -104,7 +104,7 @@ def find_film_takes(job: FindTakesJob) -> FoundTakes:
     key = hash_of(VERSION, film, rules, config.prepare.fps, given)
     path = job.out / "work" / film[:16] / f"takes-{key}.safetensors"
     clock_file = path.with_name(f"clock-{key}.json")
-    notes = _read_result(clock_file)
+    notes = _read_result(clock_file, "clock")
     if notes is None or not _is_whole(path):
         choose_size(job.path, config)  # raises its error before the work
         shape = read_shape(job.path)
@@ -140,8 +140,8 @@ def write_scene_file(job: WriteScenesJob) -> WrittenScenes:
     )  # fmt: skip
     folder = job.found.takes.parent
     path, report = folder / f"scenes-{key}.json", folder / f"scenes-{key}.report.json"
-    kept = _read_result(report)
-    if kept is None or (kept["shots"].get("kept") and _read_result(path) is None):
+    kept = _read_result(report, "shots")
+    if kept is None or (kept["shots"].get("kept") and _read_result(path, "scenes") is None):
         scenes, shots, usage = _make_scenes(job, Takes.load(job.found.takes))
         if scenes:
             _write_json(path, _scene_file(job, scenes))
@@ -282,13 +282,14 @@ def _is_whole(takes: Path) -> bool:
     return True
 
 
-def _read_result(path: Path) -> dict[str, Any] | None:
-    """Returns what an earlier run wrote; None where it is missing or damaged, so that it is made again."""
+def _read_result(path: Path, member: str) -> dict[str, Any] | None:
+    """Returns what an earlier run wrote, with this member; None where it is missing or damaged, so that it is made
+    again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and member in found else None
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +79,26 @@ class Reporter:
 def _open_board(folder: Path, *, purge_step: int) -> Any | None:
     """Returns a writer for TensorBoard, or None with a line on stderr where tensorboardX is not installed."""
     try:
-        from tensorboardX import SummaryWriter
+        # It would import PyTorch where that is installed, for seconds and for nothing that is used here.
+        with hide_module("torch"):
+            from tensorboardX import SummaryWriter
     except ImportError:
         print(f"note: {folder}: not written, tensorboardX is not installed", file=sys.stderr)
         return None
     return SummaryWriter(str(folder), purge_step=purge_step)
+
+
+@contextmanager
+def hide_module(name: str) -> Iterator[None]:
+    """Lets imports inside find no module of this name; one that is imported already stays as it is."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 # Values that the bar shows after its own: steps, steps a second and the remaining time.
