@@ -7,6 +7,7 @@ printed in one line too, and so is Ctrl-C. Any other exception is a bug of ours 
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -17,6 +18,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+# The system says this alone where a thread or memory is refused.
+_OUT_OF_MEMORY = (errno.EAGAIN, errno.ENOMEM)
+_SCARCE = "no memory, or no thread, is left for this process (ulimit -v, ulimit -u)"
 _before_last_line: list[Callable[[], None]] = []
 
 
@@ -40,7 +44,8 @@ def call_before_last_line(act: Callable[[], None]) -> None:
 def one_line(error: Exception) -> str:
     """Returns the message of an error of a library or of the system in one line; its type where it has no message."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return f"{line}: {_SCARCE}" if getattr(error, "errno", None) in _OUT_OF_MEMORY else line
 
 
 def exit_on_input_error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -29,16 +30,20 @@ def work(job: object) -> object:
         return os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"]
     if job == "key":
         raise KeyError("frames")
+    if job == "thread":
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
     return 2 * job
 
 
 def test_an_unexpected_error_is_the_result_of_its_job_alone():
-    first, refused, failed, missing, last = run_here(work, [1, "refuse", "assert", "key", 4])
+    jobs = [1, "refuse", "assert", "key", "thread", 4]
+    first, refused, failed, missing, scarce, last = run_here(work, jobs)
     assert (first, last) == (2, 8)
     assert str(refused) == "a.mp4: is empty (0 bytes)"
     assert str(failed).startswith("failed unexpectedly: AssertionError (test_workers.py, line ")
     assert str(missing).startswith("failed unexpectedly: KeyError: 'frames' (test_workers.py, line")
     assert isinstance(failed, InputError)
+    assert "temporarily unavailable: no memory, or no thread, is left for this pro" in str(scarce)
 
 
 @pytest.mark.slow
