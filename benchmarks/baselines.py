@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -29,10 +29,11 @@ from benchmarks import puppets_picture
 from benchmarks.method_costs import count_windows, keep_costs, take_time, to_table, write_spent
 from lct_jax.cli import run
 from lct_jax.errors import InputError, make_folder
+from lct_jax.evaluation.bootstrap import Estimate, estimate_difference
 from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_measures import measure as measure_share
-from lct_jax.evaluation.puppet_table import ALL_ROWS, find_diversity, show, summarize
+from lct_jax.evaluation.puppet_table import ALL_ROWS, COLUMNS, find_diversity, find_measures, show
 from lct_jax.evaluation.puppets import DRAWING, SEED, describe, sample_shots, write_words
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
@@ -45,6 +46,8 @@ RESULTS = WEIGHTS / "baselines"
 CODEC = WEIGHTS / "patch_codec.safetensors"
 TASKS = "measure, costs, picture or table"
 GUIDANCE = 5.0
+# Trained on scenes with no more than the In-Context LoRA has (configs/puppets_budget.py).
+BUDGET = "baselines/puppets_budget"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,10 @@ METHODS = {
     "joint": Method("LCT, jointly", "puppets", "joint"),
     "autoregressive": Method("LCT, shot after shot", "puppets", "autoregressive"),
     "causal": Method("LCT, causal with cache", "puppets_causal", "causal"),
+    "budget_joint": Method("LCT, jointly, equal budget", BUDGET, "joint"),
+    "budget_autoregressive": Method("LCT, shot after shot, equal budget", BUDGET, "autoregressive"),
     "references": Method("references (VideoStudio), tuned weights", "puppets", "references"),
+    "budget_references": Method("references (VideoStudio), equal budget", BUDGET, "references"),
     "shared_attention": Method(
         "shared attention (StoryDiffusion), base", "puppets_base", "shared_attention"
     ),
@@ -79,8 +85,15 @@ METHODS = {
     "image_to_video": Method("key frames apart, base", "puppets_base", "image_to_video"),
     "apart": Method("shots apart, base", "puppets_base", "apart"),
     "independent": Method("shots apart, tuned weights", "puppets", "independent"),
+    "budget_independent": Method("shots apart, equal budget", BUDGET, "independent"),
     "drawn": Method("key frames as drawn, base", "puppets_base", "image_to_video_drawn"),
 }
+# What is compared scene by scene: ways to sample of one budget of training, by LCT and otherwise.
+COMPARED = [
+    (name, other)
+    for other in ("in_context", "budget_references", "budget_independent")
+    for name in ("budget_joint", "budget_autoregressive")
+]
 AGREEMENT = {
     "environment": "environment agrees",
     "next shot": "environment agree at distance 1",
@@ -97,6 +110,7 @@ TEXT = {
     "motion and camera": "motion and camera",
     "cuts": "cuts",
 }
+LESS = {"environment": "environment agrees", "characters": "characters agree"} | TEXT
 
 
 @cache
@@ -175,19 +189,48 @@ def write_tables(out: Path) -> str:
         raise InputError(f"{out}: found rows of {sorted(counts)} scenes, expected the same scenes")
     agreement, shown = {}, {}
     for name, scenes in rows.items():
-        own = summarize(scenes)
-        agreement[name] = [show(own[m]) for m in AGREEMENT.values()] + [
-            show(find_diversity(scenes))
-        ]
-        shown[name] = [show(own[m]) for m in TEXT.values()] + [show(find_readable(scenes))]
+        agreement[name] = [*show_columns(scenes, AGREEMENT), show(find_diversity(scenes))]
+        shown[name] = [*show_columns(scenes, TEXT), show(find_readable(scenes))]
     titles = {name: method.title for name, method in METHODS.items()}
     untold = f"{counts.pop()} scenes: untold, and agrees"
     tables = (
         to_table(untold, [*AGREEMENT, "diversity"], agreement, titles),
         to_table("told, and shown", [*TEXT, "readable"], shown, titles),
+        write_differences(rows),
         write_spent(out / "costs.json", titles),
     )
     return "\n".join(tables)
+
+
+def show_columns(
+    scenes: Sequence[Mapping[str, Tally]], columns: Mapping[str, str]
+) -> Iterator[str]:
+    """Yields the cells of a row of the tables."""
+    measures = find_measures(scenes)
+    for name in columns.values():
+        yield show(measure_share(scenes, measures[name]))
+
+
+def write_differences(rows: Mapping[str, Sequence[Mapping[str, Tally]]]) -> str:
+    """Returns a table of what one method of a pair has more than the other on the same scenes."""
+    cells, titles = {}, {}
+    for pair in (pair for pair in COMPARED if rows.keys() >= set(pair)):
+        key = " less ".join(pair)
+        titles[key] = ", less ".join(METHODS[name].title for name in pair)
+        found = [
+            estimate_difference(*(find_cases(rows[name], COLUMNS[column]) for name in pair))
+            for column in LESS.values()
+        ]
+        cells[key] = ["-" if difference is None else difference.show() for difference in found]
+    return to_table("on the same scenes", [*LESS], cells, titles)
+
+
+def find_cases(scenes: Sequence[Mapping[str, Tally]], wanted: Callable[[str], bool]) -> Estimate:
+    """Returns the share over all measures whose name is wanted, with the cases of every scene."""
+    cases = [[tally for name, tally in scene.items() if wanted(name)] for scene in scenes]
+    sums = tuple((float(sum(c.right for c in own)), sum(c.readable for c in own)) for own in cases)
+    share = measure_share(scenes, wanted)
+    return Estimate(share.value, share.low, share.high, share.count, sums)
 
 
 def find_readable(scenes: Sequence[Mapping[str, Tally]]) -> Share:

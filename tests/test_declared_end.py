@@ -53,8 +53,11 @@ def test_a_second_recording_that_no_reader_finds_is_refused(films, tmp_path, kin
         next(iter_at_rate(path, 12.0))
 
 
-def test_whole_recordings_hold_no_other(films):
+def test_whole_recordings_hold_no_other(films, tmp_path):
     assert not [kind for kind, path in films.items() if holds_another(path)]
+    data = films[".mp4"].read_bytes()
+    (tmp_path / "places_twice.mp4").write_bytes(data + data[data.index(b"moov") - 4 :])
+    assert not holds_another(tmp_path / "places_twice.mp4")
 
 
 def test_a_second_segment_of_matroska_is_read(films, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lct_jax
 from lct_jax.directing.prompts import find_characters
 from lct_jax.directing.remarks import review_script
 from lct_jax.directing.save_script import save_script
@@ -39,6 +40,16 @@ def test_the_scene_in_the_cafe_is_of_eleven_shots_and_two_characters():
     named = [find_characters(shot.text) for shot in script.shots]
     assert sum("1" in names for names in named) == 6
     assert sum("2" in names for names in named) == 8
+
+
+@pytest.mark.slow
+def test_prompts_of_shots_alone_are_short_enough_for_the_base_of_the_puppets():
+    """They are counted when a scene is asked for, before anything is sampled."""
+    puppets = FOLDER.parent / "puppets"
+    codec = puppets / "patch_codec.safetensors"
+    base = lct_jax.load(puppets / "puppets_base.safetensors", codec=codec)
+    scene = base.sample(FOLDER / "puppets_apart.yaml", mode="image_to_video")
+    assert scene.mode == "image_to_video"
 
 
 def test_every_script_is_in_the_list():

@@ -27,6 +27,13 @@ SHOTS = [shot for scene in SCENES for shot in scene["shots"]]
 FIRST, CREDITS, END = 28, (5887, 6960), 5863  # the story, and the credits after it
 # Two places were checked by eye: at 3016 hands fly into view, at 4046 a log that sweeps the lens has passed.
 NO_CUTS = [3016, 4046]
+# With them preparing the film takes little beside finding its cuts.
+PREPARED = {
+    "codec": "patch",
+    "codec_from": str(EXAMPLE / "patch_codec.safetensors"),
+    "clips": 1,
+    "stills": 1,
+}
 # A title fades out, or the picture comes out of black: these are no hard cuts.
 FADES = {28, 364, 3614, 5552}
 
@@ -35,10 +42,7 @@ FADES = {28, 364, 3614, 5552}
 def config() -> Config:
     """Returns the film's config with a codec that takes no time, for cuts and scenes are found before it."""
     config = freeze(load_config(str(ROOT / "configs/film_tiny.py")))
-    codec = {"codec": "patch", "codec_from": str(EXAMPLE / "patch_codec.safetensors")}
-    return dataclasses.replace(
-        config, prepare=dataclasses.replace(config.prepare, clips=1, stills=1, **codec)
-    )
+    return dataclasses.replace(config, prepare=dataclasses.replace(config.prepare, **PREPARED))
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +132,12 @@ def test_the_set_trains_with_no_further_step(out, tmp_path, config):
     prepared.check_fits(config.backbone, config.layout)
     assert prepared.card.counts["held_out"]["films"] == 0  # a film is never divided
     flags = {"config": "configs/film_tiny.py", "data": out, "workdir": tmp_path}
-    training = {"steps": 3, "warmup": 1}
+    training = {"steps": 3, "warmup": 1, "eval_batches": 0, "init_from": ""}
     result = run_program(
         "train.py",
         *(f"--{name}={value}" for name, value in flags.items()),
         *(f"--config.training.{name}={value}" for name, value in training.items()),
+        *(f"--config.prepare.{name}={value}" for name, value in PREPARED.items()),
+        "--config.backbone.depth=1",
     )
     assert result.code == 0, result.stderr

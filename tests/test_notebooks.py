@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import quick_compiler
 from published_base import NETWORK, shared_base
 from record_bits import prepare_film
 from shared_folder import make_once
@@ -91,12 +92,18 @@ def execute(
     work: Path,
     monkeypatch: pytest.MonkeyPatch,
     cells: slice = slice(None),
+    flags: str = quick_compiler.FLAGS,
 ) -> list:
-    """Runs the code cells that `cells` leaves of a notebook in a kernel, and returns their outputs."""
+    """Runs the code cells that `cells` leaves of a notebook in a kernel, and returns their outputs.
+
+    Args:
+        flags: those of XLA.
+    """
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     settings = settings | {"LCT_PYTHON": sys.executable, "LCT_WORK": str(work)}
-    monkeypatch.delenv("XLA_FLAGS")  # one device, as on a machine of a user
-    for variable, value in (settings | {"JAX_PLATFORMS": "cpu"}).items():
+    # One device, as on a machine of a user.
+    settings = settings | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    for variable, value in settings.items():
         monkeypatch.setenv(variable, value)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     notebook.cells = [cell for cell in notebook.cells if cell["cell_type"] == "code"]
@@ -114,13 +121,14 @@ def execute(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_notebook_runs_from_its_first_cell_to_its_last(name, tmp_path, monkeypatch):
-    settings = SETTINGS[name]
+    settings, flags = SETTINGS[name], quick_compiler.FLAGS
     if name == "quickstart":
+        flags = ""  # shipped weights compute for longer than they are compiled
         # The cell finds that the film is prepared already.
         shutil.copytree(make_once("film", prepare_film), tmp_path / "film")
     else:
         settings = settings | {"LCT_FOOTAGE": f"--scenes={write_footage(tmp_path)}"}
-    outputs = execute(name, settings, work=tmp_path, monkeypatch=monkeypatch)
+    outputs = execute(name, settings, work=tmp_path, monkeypatch=monkeypatch, flags=flags)
     assert [made for made in MADE[name] if not (tmp_path / made).exists()] == []
     pictures = [
         output for output in outputs if any(k.startswith("image/") for k in output.get("data", ()))

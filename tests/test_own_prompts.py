@@ -119,16 +119,16 @@ def test_cached_windows_out_of_order_equal_plain_reference():
 
 
 def test_own_prompts_take_no_cache_slots():
-    request = make_request(30, alike=True)
-    config = dataclasses.replace(CONFIG, window=30, history_shots=29)
+    request = make_request(60, alike=True)
+    config = dataclasses.replace(CONFIG, window=60, history_shots=59)
     plan = plan_causal(request, config)
     sizes = [
         history_capacity(make_sampling_scene(request, network=network), plan)
         for network in (TINY, OWN)
     ]
-    # The global prompt of 8 + 1 tokens is followed by 29 shots of 6 tokens, with or without spans of 6. Capacities are
+    # The global prompt of 8 + 1 tokens is followed by 59 shots of 6 tokens, with or without spans of 6. Capacities are
     # multiples of 256.
-    assert sizes == [512, 256]
+    assert sizes == [768, 512]
     cache = make_cache(
         make_sampling_scene(request, network=OWN), plan[:2], draw_clean(request), make_denoiser(OWN)
     )

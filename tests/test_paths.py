@@ -45,7 +45,7 @@ def save(folder: Path, value: float) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_checkpoint_under_any_name_is_restored(tmp_path, name):
-    folder = tmp_path / name / "tuned"
+    folder = tmp_path / ".." / tmp_path.name / name / "tuned"
     save(folder, 0.25)
     shapes = {name: np.zeros((2, 3), np.float32) for name in ("a", "b")}
     restored = Checkpoints(folder).restore_weights("ema", shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,23 +99,26 @@ FACES: dict[str, Callable[[str], bool]] = {"expression": lambda name: name == "e
 
 def summarize(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Share]:
     """Returns all columns of one row, then every attribute apart and agreement by distance in shots."""
+    return {name: measure(scenes, wanted) for name, wanted in find_measures(scenes).items()}
+
+
+def find_measures(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, Callable[[str], bool]]:
+    """Returns what `summarize` measures of these scenes: by name, which of their tallies are counted."""
     faces = FACES if any("expression" in tallies for tallies in scenes) else {}
-    shares = {name: measure(scenes, wanted) for name, wanted in {**COLUMNS, **faces}.items()}
+    measures = {**COLUMNS, **faces}
     names = sorted({name for tallies in scenes for name in tallies if "/" in name})
-    kinds = sorted({_without_number(name) for name in names})
-    for kind in kinds:
-        shares[kind] = measure(scenes, lambda name, kind=kind: _without_number(name) == kind)
+    for kind in sorted({_without_number(name) for name in names}):
+        measures[kind] = lambda name, kind=kind: _without_number(name) == kind
     for distance in sorted({int(name.split("/")[2]) for name in names if name.count("/") == 2}):
         for group, of_characters in (("environment", False), ("characters", True)):
-            shares[f"{group} agree at distance {distance}"] = measure(
-                scenes,
+            measures[f"{group} agree at distance {distance}"] = (
                 lambda name, d=distance, of=of_characters: (
                     name.startswith("agrees/")
                     and name.endswith(f"/{d}")
                     and _is_of_character(name) == of
-                ),
+                )
             )
-    return shares
+    return measures
 
 
 def find_diversity(scenes: Sequence[Mapping[str, Tally]]) -> Share:
@@ -179,6 +183,7 @@ def show(share: Share) -> str:
     return f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})"
 
 
+@functools.cache
 def _without_number(name: str) -> str:
     """Returns the name of a measure of any character: "agrees/1.hat" and "agrees/2.hat" are both "agrees/hat"."""
     return "/".join(part.split(".")[-1] for part in name.split("/"))

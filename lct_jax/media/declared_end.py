@@ -61,7 +61,8 @@ def holds_another(path: Path) -> bool:
             return any(key.startswith(_MXF_HEADER) for key in _iter_behind_footer(file, size))
         if start[4:8] in _FIRST:
             kinds = [kind for kind, _ in _iter_boxes(file, size)]
-            return kinds.count(b"moov") > 1 and b"moof" not in kinds
+            # Some writers leave the places of the frames twice, but not the frames.
+            return min(map(kinds.count, (b"moov", b"mdat"))) > 1 and b"moof" not in kinds
     return False
 
 

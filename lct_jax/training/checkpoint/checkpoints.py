@@ -57,7 +57,8 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path, *, keep: int | None = None) -> None:
-        self.folder = Path(workdir).absolute() / "checkpoints"
+        # TensorStore takes no path with `..` in it.
+        self.folder = Path(workdir).resolve() / "checkpoints"
         self._lock: IO[str] | None = None
         if keep is not None:
             make_folder(self.folder)
