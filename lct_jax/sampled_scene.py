@@ -26,7 +26,7 @@ from lct_jax.sampling.baselines import TwoNetworks
 from lct_jax.sampling.euler import time_grid
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import FullPass, Shot, sample_scene
-from lct_jax.sampling.request import SceneRequest, named_in
+from lct_jax.sampling.request import RequestError, SceneRequest
 from lct_jax.sampling.schedule import Window, drop_pictures
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.scene_files.conditions import Given
@@ -101,8 +101,10 @@ class SampledScene:
     ) -> None:
         self.generator, self.script, self.request, self.given = generator, script, request, given
         self.mode, self.sampling, self.animator = mode, sampling, animator
-        with named_in(script.source):
+        try:
             self.windows = MODES[mode].plan(request, sampling)
+        except RequestError as error:
+            script.source.refuse(error.place, error.complaint)
         self.placed = generator.place(sampling.shards)
         self.shots: dict[int, FinishedShot] = {}
         self._done: dict[int, np.ndarray] = {}
@@ -170,8 +172,7 @@ class SampledScene:
                     shot.number, latent=shot.latent, frames=shot.frames, take=take, chosen=chosen
                 )
         saw = {n: takes[record.chosen[n] - 1].saw for n, takes in record.takes.items()}
-        paths = writer.finish(mode=self.mode, saw=saw)
-        return [*paths, folder / MANIFEST]
+        return [*writer.finish(mode=self.mode, saw=saw), folder / MANIFEST]
 
     def restore(self, latents: Mapping[int, np.ndarray]) -> None:
         """Takes shots that were finished before, by number from 0, so that they are not sampled again.

@@ -5,15 +5,12 @@ The sampler takes nothing else, so it does not depend on scripts, files, codecs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lct_jax.config import TextPlace
-from lct_jax.directing.field_reader import Source
 from lct_jax.directing.prompts import Begin
 from lct_jax.errors import InputError
 from lct_jax.layout import GroupPlan, ScenePlan
@@ -31,15 +28,6 @@ class RequestError(InputError):
         super().__init__(f"script: shots{'' if shot is None else f'[{shot}].{name}'}: {complaint}")
         self.complaint = complaint
         self.place = ("shots",) if shot is None else ("shots", shot, name)
-
-
-@contextmanager
-def named_in(source: Source) -> Iterator[None]:
-    """Names the script that `source` is, and the field in it, in every `RequestError` that the block raises."""
-    try:
-        yield
-    except RequestError as error:
-        source.refuse(error.place, error.complaint)
 
 
 class HeldLatent(NamedTuple):
