@@ -9,6 +9,7 @@ from dense_attention import TOLERANCES, check_random_rows, compile_comparison
 from jax.experimental.pallas import tpu as pltpu
 
 from lct_jax.attention import attend, blocks, mosaic
+from lct_jax.attention.mosaic_rows import count_together
 from lct_jax.attention.mosaic_steps import NOTHING, PART, WHOLE, Sizes, list_steps, read_step
 
 # Eight queries in blocks of two over ten keys in blocks of two: all of a block, parts of two and one, then padding.
@@ -35,6 +36,22 @@ def test_the_steps_are_the_visible_pairs_of_blocks_and_one_for_every_other_block
     for number in (-1, int(count)):
         assert read_step(steps, number).query > 3
         assert read_step(steps, number).key > 4
+
+
+@pytest.mark.parametrize(("outer", "expected"), [("query", BY_QUERY), ("key", BY_KEY)])
+def test_rows_behind_each_other_have_the_steps_of_each(outer, expected):
+    """The second row has four blocks of queries and five of keys before it; its bounds are numbered through both."""
+    bounds = jnp.array([[*START, *(n + 10 for n in START)], [*END, *(n + 10 for n in END)]])
+    steps, count = list_steps(bounds, Sizes(2, 2, 2), 20, outer, 2)
+    second = [(query + 4, key + 5, seen) for query, key, seen in expected]
+    found = [tuple(map(int, read_step(steps, n))) for n in range(count)]
+    assert found == [*expected, *second]
+
+
+def test_as_many_rows_go_through_a_kernel_as_their_steps_have_room():
+    # Rows of nine full shots have 274 blocks of queries and of keys.
+    assert [count_together(rows, 274**2) for rows in (1, 2, 3, 4)] == [1, 2, 1, 2]
+    assert count_together(64, 65**2) == 32
 
 
 @pytest.mark.slow

@@ -23,9 +23,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from lct_jax.attention.blocks import LANES, block_size, fill_up, map_rows, scale_queries
+from lct_jax.attention.blocks import LANES, block_size, fill_up, scale_queries
 from lct_jax.attention.chunked import ATTENDED, FLOAT, MASKED, AttentionOutput
-from lct_jax.attention.mosaic_steps import Row, Sizes, find_places, read_step, run_kernel, run_parts
+from lct_jax.attention.mosaic_rows import join, join_rows, map_groups, part_rows
+from lct_jax.attention.mosaic_steps import Sizes, find_places, read_step, run_kernel, run_parts
 
 # The largest number of queries or keys of a block, and of keys that are computed at once.
 BLOCK, COMPUTE = 1024, 512
@@ -48,31 +49,35 @@ def attend_mosaic(
         interpret: whether the kernels run as plain operations, slowly, on any platform, or how a TPU is simulated.
     """
     sizes = _find_sizes(q_BHLK, k_BHMK)
-    run = functools.partial(_attend_row, sizes=sizes, interpret=interpret)
-    value, lse = map_rows(run, _fill(q_BHLK, k_BHMK, v_BHMK, start_BL, end_BL, sizes))
+    run = functools.partial(_attend_rows, sizes=sizes, interpret=interpret)
+    arrays = _fill(q_BHLK, k_BHMK, v_BHMK, start_BL, end_BL, sizes)
+    value, lse = map_groups(run, arrays, pairs=_count_pairs(*arrays[:2], sizes))
     # The kernel leaves any numbers for queries that see nothing.
     length, some = q_BHLK.shape[2], (start_BL < end_BL)[:, None]
     value = jnp.where(some[..., None], value[:, :, :length], 0)
     return AttentionOutput(value, jnp.where(some, lse[:, :, 0, :length], MASKED))
 
 
-def _attend_row(row: Row, *, sizes: Sizes, interpret: Any) -> tuple[jax.Array, jax.Array]:
-    heads, length, width = row.q.shape
+def _attend_rows(
+    arrays: tuple[jax.Array, ...], *, sizes: Sizes, interpret: Any
+) -> tuple[jax.Array, jax.Array]:
+    rows = join(*arrays)
+    heads, length, width = rows.q.shape
     at = find_places(sizes, width)
     value, lse = run_kernel(
         _forward,
-        row,
+        rows,
         sizes,
         "query",
-        inputs=(row.q, row.k, row.v, row.bounds),
+        inputs=(rows.q, rows.k, rows.v, rows.bounds),
         in_specs=[at.queries, at.keys, at.keys, at.bounds],
-        outputs=[_like(row.q), jax.ShapeDtypeStruct((heads, 1, length), FLOAT)],
+        outputs=[_like(rows.q), jax.ShapeDtypeStruct((heads, 1, length), FLOAT)],
         out_specs=[at.queries, at.number],
         scratch=[pltpu.VMEM((sizes.q, n), FLOAT) for n in (LANES, LANES, width)],
         products=2,
         interpret=interpret,
     )
-    return value, lse
+    return part_rows(value, 2, rows.count), part_rows(lse, 3, rows.count)
 
 
 def _forward(
@@ -135,31 +140,32 @@ def _backward(interpret: Any, saved: tuple[jax.Array, ...], gradient: AttentionO
         fill_up(x, sizes.q, axis=a)
         for x, a in ((gradient.value.astype(q.dtype), 2), (jnp.stack([lse, mean], 2), 3))
     )
-    run = functools.partial(_backward_row, sizes=sizes, interpret=interpret)
-    rows = _fill(q, k, v, start_BL, end_BL, sizes), d_value, numbers
-    dq, dk, dv = map_rows(run, rows)
+    run = functools.partial(_backward_rows, sizes=sizes, interpret=interpret)
+    arrays = (*_fill(q, k, v, start_BL, end_BL, sizes), d_value, numbers)
+    dq, dk, dv = map_groups(run, arrays, pairs=_count_pairs(*arrays[:2], sizes))
     return dq[:, :, : q.shape[2]], dk[:, :, : k.shape[2]], dv[:, :, : k.shape[2]], None, None
 
 
-def _backward_row(
-    inputs: tuple[Row, jax.Array, jax.Array], *, sizes: Sizes, interpret: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    row, d_value, numbers = inputs
-    width = row.q.shape[-1]
+def _backward_rows(
+    arrays: tuple[jax.Array, ...], *, sizes: Sizes, interpret: Any
+) -> tuple[jax.Array, ...]:
+    *arrays, d_value, numbers = arrays
+    rows, width = join(*arrays), d_value.shape[-1]
     at = find_places(sizes, width)
     in_main_memory = pl.BlockSpec(memory_space=pl.ANY)
-    dq = jnp.zeros(row.q.shape, FLOAT)
+    dq = jnp.zeros(rows.q.shape, FLOAT)
+    gradients = (join_rows(d_value, 2), join_rows(numbers, 3))
     dq, dk, dv = run_kernel(
         _backward_block,
-        row,
+        rows,
         sizes,
         "key",
-        inputs=(dq, row.q, row.k, row.v, row.bounds, d_value, numbers),
+        inputs=(dq, rows.q, rows.k, rows.v, rows.bounds, *gradients),
         in_specs=[
             *(in_main_memory, at.queries, at.keys, at.keys, at.bounds),
             *(at.queries, at.two_numbers),
         ],
-        outputs=[_like(dq), _like(row.k), _like(row.v)],
+        outputs=[_like(dq), _like(rows.k), _like(rows.v)],
         out_specs=[in_main_memory, at.keys, at.keys],
         scratch=[pltpu.VMEM((size, width), FLOAT) for size in (sizes.k,) * 2 + (sizes.q,) * 3]
         + [pltpu.SemaphoreType.DMA] * 2,
@@ -168,7 +174,8 @@ def _backward_row(
         # The gradient of the queries is added up where its zeros lie.
         input_output_aliases={1: 0},
     )
-    return scale_queries(dq).astype(row.q.dtype), dk, dv
+    dq = scale_queries(dq).astype(rows.q.dtype)
+    return tuple(part_rows(x, 2, rows.count) for x in (dq, dk, dv))
 
 
 def _backward_block(
@@ -247,14 +254,20 @@ def _find_sizes(q_BHLK: jax.Array, k_BHMK: jax.Array) -> Sizes:
 
 def _fill(
     q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array, end: jax.Array, sizes: Sizes
-) -> Row:
-    """Returns the rows padded to whole blocks with queries that see nothing and keys that nothing sees."""
-    return Row(
+) -> tuple[jax.Array, ...]:
+    """Returns q, k, v and bounds [B 2 L], padded to whole blocks with queries that see nothing and keys that nothing
+    sees."""
+    return (
         fill_up(scale_queries(q), sizes.q, axis=2),
         fill_up(k, sizes.k, axis=2),
         fill_up(v, sizes.k, axis=2),
         fill_up(jnp.stack([start, end], axis=1), sizes.q, axis=2),
     )
+
+
+def _count_pairs(q_BHLK: jax.Array, k_BHMK: jax.Array, sizes: Sizes) -> int:
+    """Returns the pairs of blocks of a row that is padded to whole blocks."""
+    return (q_BHLK.shape[2] // sizes.q) * (k_BHMK.shape[2] // sizes.k)
 
 
 def _product(one: jax.Array, other: jax.Array, contracted: Any) -> jax.Array:

@@ -2,7 +2,7 @@
 
 A step is a pair of a block of queries and a block of keys of which any query sees any key. The pairs of a row are
 listed at run time, and the grid of a kernel has as many steps as the list: what is invisible is neither read nor
-computed nor stepped over. The list lies in scalar memory: 4 bytes a pair, and 1 MiB on a chip.
+computed nor stepped over. The list lies in scalar memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from lct_jax.attention.mosaic_rows import Rows
+
 # What any query of a block of queries sees of a block of keys.
 NOTHING, PART, WHOLE = 0, 1, 2
 # A step is one number, in whose lowest bits is what is seen, above it the block of keys, then the block of queries.
@@ -23,20 +25,6 @@ SEEN_BITS, KEY_BITS = 2, 15
 END = jnp.iinfo(jnp.int32).max
 # Vector memory that a kernel may use. The smallest of the four chips (v5p, TPU7x) has 64 MiB a core.
 VECTOR_MEMORY = 48 * 2**20
-
-
-class Row(NamedTuple):
-    """One row, padded to whole blocks.
-
-    Attributes:
-        q, k, v: [H L K] or [H M K]; queries are scaled.
-        bounds: int32[2 L], the interval of keys of every query, empty for padding.
-    """
-
-    q: jax.Array
-    k: jax.Array
-    v: jax.Array
-    bounds: jax.Array
 
 
 class Sizes(NamedTuple):
@@ -63,26 +51,32 @@ def read_step(steps: Any, number: jax.Array | int) -> Step:
 
 
 def list_steps(
-    bounds: jax.Array, sizes: Sizes, keys: int, outer: Literal["query", "key"]
+    bounds: jax.Array, sizes: Sizes, keys: int, outer: Literal["query", "key"], rows: int = 1
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the steps of a kernel, with `END` before and behind them, and how many there are.
 
     Every block of `outer`, which is the slower one to change, has a step, so that its results are written.
+
+    Args:
+        bounds: as in `Rows`. keys: of all rows.
     """
-    start, end = bounds.reshape(2, -1, sizes.q)
+    start, end = bounds.reshape(2, rows, -1, sizes.q)
     some = start < end
-    first = jnp.where(some, start, END).min(1)[:, None]
-    last = jnp.where(some, end, 0).max(1)[:, None]
-    query, key = jnp.indices((start.shape[0], keys // sizes.k), dtype=jnp.int32)
-    at = key * sizes.k
+    first = jnp.where(some, start, END).min(2)[..., None]
+    last = jnp.where(some, end, 0).max(2)[..., None]
+    shape = (*start.shape[:2], keys // rows // sizes.k)
+    row, query, key = jnp.indices(shape, dtype=jnp.int32)
+    # Blocks are numbered through all rows.
+    query_block, key_block = row * shape[1] + query, row * shape[2] + key
+    at = key_block * sizes.k
     runs = (at < last) & (at + sizes.k > first)
-    is_whole = (at >= start.max(1)[:, None]) & (at + sizes.k <= end.min(1)[:, None])
+    is_whole = (at >= start.max(2)[..., None]) & (at + sizes.k <= end.min(2)[..., None])
     seen = jnp.where(runs, jnp.where(is_whole, WHOLE, PART), NOTHING)
-    axis, inner = (1, key) if outer == "query" else (0, query)
+    axis, inner = (2, key) if outer == "query" else (1, query)
     listed = runs | (~runs.any(axis, keepdims=True) & (inner == 0))
-    code = (query << (SEEN_BITS + KEY_BITS)) | (key << SEEN_BITS) | seen
+    code = (query_block << (SEEN_BITS + KEY_BITS)) | (key_block << SEEN_BITS) | seen
     # Sorting by this puts the steps into their order, and what is no step behind them.
-    place = query * key.shape[1] + key if outer == "query" else key * query.shape[0] + query
+    place = query_block * shape[2] + key if outer == "query" else key_block * shape[1] + query
     order = jnp.where(listed, place, END)
     order, code = jax.lax.sort((order.ravel(), jnp.where(listed, code, END).ravel()), num_keys=1)
     return jnp.pad(code, 1, constant_values=END), listed.sum(dtype=jnp.int32)
@@ -114,7 +108,8 @@ class Places(NamedTuple):
     """The blocks of arrays that a step takes.
 
     Attributes:
-        queries, keys: of [H L K] and [H M K]. number, two_numbers: of [H 1 L] and [H 2 L]. bounds: of [2 L].
+        queries, keys: of [H R*L K] and [H R*M K]. number, two_numbers: of [H 1 R*L] and [H 2 R*L].
+        bounds: of [2 R*L].
     """
 
     queries: pl.BlockSpec
@@ -141,7 +136,7 @@ def find_places(sizes: Sizes, width: int) -> Places:
 
 def run_kernel(
     kernel: Callable[..., None],
-    row: Row,
+    rows: Rows,
     sizes: Sizes,
     outer: Literal["query", "key"],
     *,
@@ -154,10 +149,10 @@ def run_kernel(
     **options: Any,
 ) -> list[jax.Array]:
     """Runs a kernel over all heads and steps. `products` is its number of matrix products for a pair."""
-    heads, length, width = row.q.shape
-    keys = row.k.shape[1]
-    steps, count = list_steps(row.bounds, sizes, keys, outer)
-    pairs = heads * length * keys
+    heads, length, width = rows.q.shape
+    keys = rows.k.shape[1]
+    steps, count = list_steps(rows.bounds, sizes, keys, outer, rows.count)
+    pairs = heads * length * keys // rows.count
     return pl.pallas_call(
         functools.partial(kernel, compute=sizes.compute),
         grid_spec=pltpu.PrefetchScalarGridSpec(
