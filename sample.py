@@ -126,7 +126,7 @@ class StepCount:
     """Shows on a bar the steps of scenes, the time that is left for them, and how many shots are finished."""
 
     def __init__(self, bar: tqdm) -> None:
-        self._bar, self._scene = bar, None
+        self._bar, self._scene, self._said = bar, None, ""
 
     def watch(self, scene: SampledScene) -> None:
         """Adds the steps of a scene, of which some are missing."""
@@ -145,7 +145,9 @@ class StepCount:
         if self._scene is not None:
             made = sum(len(window.denoised) for window in self._scene.windows)
             said = f"{self._scene.mode}, {len(self._scene.shots)} of {made} shots finished: "
-            if said != self._bar.desc:
+            # A bar that is hidden has no text to compare with.
+            if said != self._said:
+                self._said = said
                 self._bar.set_description_str(said)
 
 

@@ -125,7 +125,7 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(name, tmp_path, monkeyp
     if name == "quickstart":
         flags = ""  # shipped weights compute for longer than they are compiled
         # The cell finds that the film is prepared already.
-        shutil.copytree(make_once("film", prepare_film), tmp_path / "film")
+        shutil.copytree(make_once("whole_film", prepare_film), tmp_path / "film")
     else:
         settings = settings | {"LCT_FOOTAGE": f"--scenes={write_footage(tmp_path)}"}
     outputs = execute(name, settings, work=tmp_path, monkeypatch=monkeypatch, flags=flags)

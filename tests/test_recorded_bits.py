@@ -12,7 +12,7 @@ from shared_folder import make_once
 @pytest.mark.slow
 @pytest.mark.programs
 def test_losses_and_latents_are_those_that_were_recorded(tmp_path):
-    found = measure(tmp_path, make_once("film", prepare_film))
+    found = measure(tmp_path, make_once("whole_film", prepare_film))
     assert find_changes(found, json.loads(RECORDED.read_text()), to=1e-5) == []
 
 
