@@ -82,10 +82,6 @@ def refine_sampling(plan: SamplingPlan, gpu_spec: Path | None = None) -> Samplin
     return dataclasses.replace(plan, memory=Memory(parts), estimate=plan.memory)
 
 
-def _compile_here(lower: Callable[[], jax.stages.Lowered]) -> Compiled:
-    return compile_program(lower())
-
-
 def _lower_program(plan: SamplingPlan, gpu_spec: Path | None, name: str) -> jax.stages.Lowered:
     return lower_sampling(plan, find_devices(plan.topology, gpu_spec), name)
 
