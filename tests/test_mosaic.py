@@ -50,8 +50,10 @@ def test_rows_behind_each_other_have_the_steps_of_each(outer, expected):
 
 def test_as_many_rows_go_through_a_kernel_as_their_steps_have_room():
     # Rows of nine full shots have 274 blocks of queries and of keys.
-    assert [count_together(rows, 274**2) for rows in (1, 2, 3, 4)] == [1, 2, 1, 2]
-    assert count_together(64, 65**2) == 32
+    assert [count_together(rows, 274, 274) for rows in (1, 2, 3, 4)] == [1, 2, 1, 2]
+    assert count_together(64, 65, 65) == 32
+    # Few queries over many keys: the list is short, but a step has bits for 2**14 blocks alone.
+    assert count_together(256, 1, 128) == 128
 
 
 @pytest.mark.slow

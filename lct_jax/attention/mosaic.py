@@ -51,7 +51,7 @@ def attend_mosaic(
     sizes = _find_sizes(q_BHLK, k_BHMK)
     run = functools.partial(_attend_rows, sizes=sizes, interpret=interpret)
     arrays = _fill(q_BHLK, k_BHMK, v_BHMK, start_BL, end_BL, sizes)
-    value, lse = map_groups(run, arrays, pairs=_count_pairs(*arrays[:2], sizes))
+    value, lse = map_groups(run, arrays, _count_blocks(*arrays[:2], sizes))
     # The kernel leaves any numbers for queries that see nothing.
     length, some = q_BHLK.shape[2], (start_BL < end_BL)[:, None]
     value = jnp.where(some[..., None], value[:, :, :length], 0)
@@ -142,7 +142,7 @@ def _backward(interpret: Any, saved: tuple[jax.Array, ...], gradient: AttentionO
     )
     run = functools.partial(_backward_rows, sizes=sizes, interpret=interpret)
     arrays = (*_fill(q, k, v, start_BL, end_BL, sizes), d_value, numbers)
-    dq, dk, dv = map_groups(run, arrays, pairs=_count_pairs(*arrays[:2], sizes))
+    dq, dk, dv = map_groups(run, arrays, _count_blocks(*arrays[:2], sizes))
     return dq[:, :, : q.shape[2]], dk[:, :, : k.shape[2]], dv[:, :, : k.shape[2]], None, None
 
 
@@ -265,9 +265,9 @@ def _fill(
     )
 
 
-def _count_pairs(q_BHLK: jax.Array, k_BHMK: jax.Array, sizes: Sizes) -> int:
-    """Returns the pairs of blocks of a row that is padded to whole blocks."""
-    return (q_BHLK.shape[2] // sizes.q) * (k_BHMK.shape[2] // sizes.k)
+def _count_blocks(q_BHLK: jax.Array, k_BHMK: jax.Array, sizes: Sizes) -> tuple[int, int]:
+    """Returns the blocks of queries and of keys in a row that is padded to whole ones."""
+    return q_BHLK.shape[2] // sizes.q, k_BHMK.shape[2] // sizes.k
 
 
 def _product(one: jax.Array, other: jax.Array, contracted: Any) -> jax.Array:

@@ -16,6 +16,8 @@ from lct_jax.attention.blocks import map_rows
 
 # The longest list of steps: at 4 bytes a step, three quarters of the 1 MiB of scalar memory that a chip has.
 MOST_STEPS = 3 * 2**16
+# The most blocks of queries or of keys: a step, which is one number, has bits for no more (`mosaic_steps.py`).
+MOST_BLOCKS = 2**14
 
 
 class Rows(NamedTuple):
@@ -34,22 +36,24 @@ class Rows(NamedTuple):
     count: int
 
 
-def map_groups(run: Callable[[Any], Any], arrays: tuple[jax.Array, ...], *, pairs: int) -> Any:
+def map_groups(
+    run: Callable[[Any], Any], arrays: tuple[jax.Array, ...], blocks: tuple[int, int]
+) -> Any:
     """Applies `run` to as many rows at once as a list has room for.
 
     Args:
         arrays: rows are the first axis, of the results too.
-        pairs: the pairs of blocks of one row.
+        blocks: those of queries and of keys in one row.
     """
-    together = count_together(arrays[0].shape[0], pairs)
+    together = count_together(arrays[0].shape[0], *blocks)
     groups = jax.tree.map(lambda x: x.reshape(-1, together, *x.shape[1:]), arrays)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), map_rows(run, groups))
 
 
-def count_together(rows: int, pairs: int) -> int:
-    """Returns how many of these rows go through a kernel as one: a divisor of them."""
-    fits = (n for n in range(rows, 1, -1) if rows % n == 0 and n * pairs <= MOST_STEPS)
-    return next(fits, 1)
+def count_together(rows: int, queries: int, keys: int) -> int:
+    """Returns how many rows of so many blocks go through a kernel as one: a divisor of them."""
+    most = min(MOST_STEPS // (queries * keys), MOST_BLOCKS // max(queries, keys))
+    return next((n for n in range(min(rows, most), 1, -1) if rows % n == 0), 1)
 
 
 def join(q: jax.Array, k: jax.Array, v: jax.Array, bounds: jax.Array) -> Rows:
