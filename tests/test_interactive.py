@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -134,13 +135,38 @@ def test_a_full_disk_loses_no_shot(tmp_path, monkeypatch):
     assert len(load_script(tmp_path / "script.yaml").shots) == 2
 
 
-def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(tmp_path, monkeypatch):
+def _strike_during_a_call() -> None:
+    """Sends SIGINT twice while this thread runs no Python code, as while the program waits for a step."""
+
+    def strike() -> None:
+        for _ in range(2):
+            # First the wait has to begin; then a signal has to be taken, or the system makes one of two.
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    # A signal that this thread takes would interrupt the wait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        striker.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(
+    tmp_path, monkeypatch, together
+):
     director, _ = direct(tmp_path, "environment A harbour.", "A wide quay.")
     done = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def stop_twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        if together:
+            _strike_during_a_call()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(director.session._sampler, "on_step", stop_twice)
     before, handler = director.session.script, signal.getsignal(signal.SIGINT)
@@ -148,6 +174,7 @@ def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(tmp_
         director.do("A boat leaves.")
     assert director.session.script is before
     assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.set_wakeup_fd(-1) == -1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == done
 
 
@@ -179,6 +206,11 @@ class Terminal:
         os.close(slave)
         self.shown = ""
 
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
     def write(self, text: str) -> None:
         os.write(self._master, text.encode())
 
@@ -199,7 +231,7 @@ class Terminal:
     def stop_twice(self, line: str) -> int:
         """Strikes Ctrl-C again and again while the shot of a line is sampled, and returns the exit code.
 
-        The system makes one signal of two that come while the program waits for a step, so it may take some shots.
+        The first one may have its effect before the second one comes, so it may take some shots.
         """
         for _ in range(20):
             self.write(f"{line}\n")
@@ -224,7 +256,7 @@ def test_the_program_in_a_terminal(tmp_path, request):
     out = tmp_path / "out"
     model = [f"--checkpoint={weights}", f"--codec={CODEC}"]
     terminal = Terminal(*model, f"--out={out}", "--steps=800", "--seed=3")
-    request.addfinalizer(terminal.process.kill)
+    request.addfinalizer(terminal.close)
     assert "causal, into" in terminal.wait_for("> ")
     for line in ("environment A harbour.", "A wide quay.", "A boat leaves."):
         terminal.write(f"{line}\n")

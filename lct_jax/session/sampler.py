@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -196,19 +197,47 @@ def _interruptible(on_step: Callable[[], Any]) -> Iterator[Callable[[], None]]:
         if asked.is_set():
             raise KeyboardInterrupt
 
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise StoppedAtOnce
-        asked.set()
-
     if threading.current_thread() is not threading.main_thread():
         yield step
         return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield step
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with _count_interrupts() as count:
+
+        def ask(number: int, frame: Any) -> None:
+            if asked.is_set() or count() > 1:
+                raise StoppedAtOnce
+            asked.set()
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield step
+        finally:
+            signal.signal(signal.SIGINT, before)
     # Nobody has asked since the last step.
     if asked.is_set():
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _count_interrupts() -> Iterator[Callable[[], int]]:
+    """Yields a function that returns the number of Ctrl-C since it was last called, at least 1.
+
+    Python calls a handler once for all that came while it waited for a step. Each writes a byte to the wake-up
+    descriptor, though, unless that belongs to somebody else, such as an event loop.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if before != -1:
+            signal.set_wakeup_fd(before)
+
+        def count() -> int:
+            with contextlib.suppress(BlockingIOError):
+                return max(reader.recv(4096).count(signal.SIGINT), 1)
+            return 1
+
+        try:
+            yield count
+        finally:
+            signal.set_wakeup_fd(before)
