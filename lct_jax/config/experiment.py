@@ -61,6 +61,11 @@ class Config:
                 f"training.accumulate: found {self.training.accumulate}, "
                 f"expected a divisor of data.rows {self.data.rows}"
             )
+        if self.lora.rank and self.training.optimizer != "adamw":
+            raise InputError(
+                f"training.optimizer: found {self.training.optimizer!r} with lora.rank {self.lora.rank}, expected "
+                "'adamw': Muon takes whole matrices, and a LoRA has none"
+            )
 
     @property
     def network(self) -> NetworkConfig:

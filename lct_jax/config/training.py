@@ -18,7 +18,9 @@ class TrainingConfig:
 
     Attributes:
         steps: the steps of the whole run. warmup: the steps of linear warm-up before the cosine decay.
-        learning_rate, beta1, beta2, weight_decay: those of AdamW. clip: the limit of the global gradient norm.
+        optimizer: "adamw", or "muon", which takes the matrices of the blocks and leaves the rest to AdamW.
+        learning_rate, beta1, beta2, weight_decay: those of AdamW; Muon has the same decay, and beta2 is its momentum.
+        muon_learning_rate: that of Muon; 0 takes learning_rate. clip: the limit of the global gradient norm.
         ema: the decay of the EMA, warmed up as min(ema, (1 + step) / (10 + step)).
         accumulate: the number of micro-batches in a step; it divides data.rows. With compute.remat="auto" it is the
             least number: more are taken where that spares memory without which attention would be computed again.
@@ -35,7 +37,9 @@ class TrainingConfig:
 
     steps: Positive = 135_000
     warmup: Count = 1_000
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: PositiveFloat = 1e-4
+    muon_learning_rate: NonNegativeFloat = 0.0
     beta1: PositiveFloat = 0.9
     beta2: PositiveFloat = 0.95
     weight_decay: NonNegativeFloat = 0.1
@@ -61,4 +65,9 @@ class TrainingConfig:
         if self.warmup >= self.steps:
             raise InputError(
                 f"training.warmup: found {self.warmup}, expected fewer than training.steps {self.steps}"
+            )
+        if self.muon_learning_rate and self.optimizer != "muon":
+            raise InputError(
+                f"training.muon_learning_rate: found {self.muon_learning_rate:g}, expected 0 without "
+                "training.optimizer 'muon'"
             )

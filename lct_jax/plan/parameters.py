@@ -60,16 +60,18 @@ def make_abstract_mesh(shards: Shards) -> AbstractMesh:
     return AbstractMesh(shards, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def place_parameters(network: NetworkConfig, shards: Shards) -> Parameters:
-    """Returns the parameters, optimiser and EMA of a training state on a mesh."""
+def place_parameters(
+    network: NetworkConfig, shards: Shards, *, optimizer: str = "adamw"
+) -> Parameters:
+    """Returns the parameters, optimiser (`training.optimizer`) and EMA of a training state on a mesh."""
     # Of the compute section, only the dtype matters: weights are gathered in it.
     compute = ComputeConfig(dtype=network.compute.dtype)
-    return _place(dataclasses.replace(network, compute=compute), shards)
+    return _place(dataclasses.replace(network, compute=compute), shards, optimizer)
 
 
 @functools.cache
-def _place(network: NetworkConfig, shards: Shards) -> Parameters:
-    state, frozen = _abstract_state(network)
+def _place(network: NetworkConfig, shards: Shards, optimizer: str) -> Parameters:
+    state, frozen = _abstract_state(network, optimizer)
     mesh, dtype = make_abstract_mesh(shards), jnp.dtype(network.compute.dtype)
 
     def measure(tree: Any) -> float:
@@ -102,11 +104,12 @@ def _place(network: NetworkConfig, shards: Shards) -> Parameters:
 
 
 @functools.cache
-def _abstract_state(network: NetworkConfig) -> tuple[TrainState, Any]:
-    """Returns a training state and what is frozen beside it as shapes, which do not depend on how it is trained."""
-    optimizer = make_optimizer(TrainingConfig(), decays=find_family(network).decays)
+def _abstract_state(network: NetworkConfig, optimizer: str) -> tuple[TrainState, Any]:
+    """Returns a training state and what is frozen beside it as shapes; of the training, the optimiser alone matters."""
+    training = TrainingConfig(optimizer=optimizer)
+    rule = make_optimizer(training, decays=find_family(network).decays)
     parts = split_params(build_abstract(network).params)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer), parts.trained)
+    state = jax.eval_shape(lambda params: init_state(params, rule), parts.trained)
     return state, parts.frozen
 
 

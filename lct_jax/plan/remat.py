@@ -52,7 +52,7 @@ def choose_remat(config: Config, shards: Shards, chip: Chip | None) -> Config:
         return config
     if chip is None or not chip.flops:
         return put(config, remat=UNKNOWN)
-    parameters = place_parameters(config.network, shards)
+    parameters = place_parameters(config.network, shards, optimizer=config.training.optimizer)
     needs = []
     for choice in _list_choices(config, shards):
         need = estimate_memory(choice, parameters, shards).total

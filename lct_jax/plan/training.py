@@ -81,7 +81,7 @@ def plan_training(
     """
     shards = find_shards(config, topology)
     workload = make_workload(config, target)
-    parameters = place_parameters(config.network, shards)
+    parameters = place_parameters(config.network, shards, optimizer=config.training.optimizer)
     config = choose_remat(config, shards, topology.chip)
     work = count_work(config, workload, kernel=find_kernel(config, topology))
     collectives = list_collectives(config, parameters, shards, topology)

@@ -103,8 +103,8 @@ def start_state(
         read: reads parameters from their shapes, which have shardings; None starts from random ones.
 
     Raises:
-        InputError: the checkpoint belongs to another model, codec or encoder, or is later than the last step of the
-            run; or what is read is damaged.
+        InputError: the checkpoint belongs to another model, codec, encoder or optimiser, or is later than the last step
+            of the run; or what is read is damaged.
     """
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), shapes)
     shardings = state_sharding(abstract, mesh)
@@ -116,6 +116,7 @@ def start_state(
             )
         before = checkpoints.read_meta()
         before.check_same(str(checkpoints.folder), meta)
+        _check_optimizer(before, training, checkpoints.folder)
         print(f"{checkpoints.folder}: going on from step {checkpoints.latest}")
         for change in filter(None, (*before.list_changes(meta), checkpoints.find_other_versions())):
             print(f"changed since: {change}")
@@ -124,3 +125,13 @@ def start_state(
         return jax.jit(lambda: init_state(initialize(), optimizer), out_shardings=shardings)()
     params = read(with_sharding(shapes, mesh))
     return jax.jit(lambda p: init_state(p, optimizer), out_shardings=shardings)(params)
+
+
+def _check_optimizer(before: Meta, training: TrainingConfig, folder: Path) -> None:
+    """Raises InputError where a run would go on with another optimiser, whose state its checkpoint does not have."""
+    made = before.config.training.optimizer
+    if training.optimizer != made:
+        raise InputError(
+            f"training.optimizer: found {training.optimizer!r}, expected {made!r}, whose moments {folder} has; a new "
+            "run may start from its weights with training.init_from"
+        )
