@@ -130,7 +130,7 @@ test-slow: $(VENV)/ray $(VENV)/libtpu
 	$(PYTEST) --numprocesses=$(MORE_WORKERS) -m slow
 
 # The environment is made anew every time: what is newest changes from day to day. PYTHON=python3.13 chooses another Python.
-# Of "jax>=0.10.1,<0.13" the lowest version is jax==0.10.1.
+# Of "jax>=0.10.2,<0.13" the lowest version is jax==0.10.2.
 test-newest: ENVIRONMENT := $(NEWEST)
 test-lowest: ENVIRONMENT := $(LOWEST)
 test-lowest: CHOOSE := s/>=\([^,]*\).*/==\1/
