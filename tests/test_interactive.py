@@ -215,27 +215,28 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def wait_for(self, text: str, *, seconds: float = 120.0) -> str:
-        """Returns what was shown up to a text, and forgets it."""
+        """Returns what was shown up to a text, and forgets it; raises EOFError where the program ends before."""
         end = time.monotonic() + seconds
         while text not in self.shown:
             ready, _, _ = select.select([self._master], [], [], max(end - time.monotonic(), 0.0))
             assert ready, f"waited for {text!r}, and was shown {self.shown!r}"
             try:
                 self.shown += os.read(self._master, 4096).decode(errors="replace")
-            except OSError:  # the program has ended
-                self.shown += ""
-                assert text in self.shown, self.shown
+            except OSError:  # the terminal is closed
+                raise EOFError(f"waited for {text!r}, and was shown {self.shown!r}") from None
         before, _, self.shown = self.shown.partition(text)
         return before + text
 
     def stop_twice(self, line: str) -> int:
         """Strikes Ctrl-C again and again while the shot of a line is sampled, and returns the exit code.
 
-        The first one may have its effect before the second one comes, so it may take some shots.
+        The first one may have its effect before the second one comes, so it may take some shots; a late one may end the
+        program at the prompt, while it says that it has stopped.
         """
         for _ in range(20):
-            self.write(f"{line}\n")
-            self.wait_for("0/800 [")
+            with contextlib.suppress(OSError, EOFError):
+                self.write(f"{line}\n")
+                self.wait_for("0/800 [")
             for _ in range(100):
                 if self.process.poll() is not None:
                     return self.process.returncode
