@@ -1,8 +1,8 @@
 """What the compiler says of a lowered program: the memory of a device by part, or by how much it is too large.
 
 Donated buffers are counted once: a donated state and the one that takes its place share their memory. The total is the
-peak, as the compiler assigns buffers; the TPU compiler refuses a program by that. JAX's `temp_size_in_bytes` is more
-(benchmarks/README.md).
+peak before buffers are packed, JAX's `peak_memory_in_bytes`. What the TPU compiler assigns is some more, and it refuses
+a program by that: `assigned.py` reads it. JAX's `temp_size_in_bytes` is more still (benchmarks/README.md).
 """
 
 from __future__ import annotations

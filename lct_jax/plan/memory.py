@@ -24,6 +24,9 @@ INDEX = 6 * FLOAT
 
 # Layers whose weights are gathered at one time: the current one and the next.
 PREFETCHED = 2
+# Queries, keys, values, output and the gradients of the first three: where several rows go through the kernel at once,
+# they are there a second time, one row behind the other.
+KERNEL_ARRAYS = 7
 # Blocks whose part on the host is in the device's memory as well: two on their way there, two on their way back.
 IN_FLIGHT = 4
 
@@ -54,6 +57,7 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
     tokens = rows / micro * (data.video_tokens + text) / shards.seq
     size, depth = jnp.dtype(config.compute.dtype).itemsize, config.backbone.depth
     policy, bytes_of = POLICIES[config.compute.remat], count_costs(config.network).activations
+    joined = KERNEL_ARRAYS * bytes_of.attended * max(1 - micro / rows, 0)
     layer, own_layer = parameters.blocks / depth, parameters.trained_blocks / depth
     return Memory(
         {
@@ -64,7 +68,7 @@ def estimate_memory(config: Config, parameters: Parameters, shards: Shards) -> M
             "gradients": parameters.params * (1 + (micro > 1)),
             "batch": _batch_bytes(config, shards),
             "saved activations": depth * tokens * policy.sum_kept(bytes_of),
-            "layer temporaries": bytes_of.block * tokens,
+            "layer temporaries": tokens * (bytes_of.block + joined),
             "moved to the host": IN_FLIGHT * tokens * policy.sum_offloaded(bytes_of),
             "weights to compute with": parameters.cast_blocks / shards.data * size,
             "gathered weights": PREFETCHED * layer * size + own_layer * FLOAT,
