@@ -86,9 +86,11 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=3_000,
+                steps=1_000,
                 warmup=50,
-                learning_rate=1e-3,
+                optimizer="muon",
+                learning_rate=4e-3,
+                muon_learning_rate=8e-3,
                 ema=0.995,
                 init_from="runs/village_base",
                 eval_every=500,

@@ -36,7 +36,7 @@ def get_config():
                 pool=32,
             ),
             training=TrainingConfig(
-                steps=2_800,
+                steps=1_700,
                 warmup=100,
                 optimizer="muon",
                 learning_rate=6e-3,
