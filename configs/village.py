@@ -2,13 +2,13 @@ r"""Tunes LCT on scenes of the village: villagers with faces and clothes, up to 
 
 The run starts from the single-shot base of `village_base.py`:
 
-    python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=5000 --shots=2-9 --characters=2 \
+    python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=1500 --shots=2-9 --characters=2 \
         --withhold=0.5 --out=runs/village_scenes
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/village.py \
         --data=runs/village_scenes --workdir=runs/village
 
-Nobody has made it yet. A step is two rows of 2,104 tokens: 0.14 TFLOP, of which most is attention, so its 3,000 steps
-take 1.7 hours at 35 GFLOP/s on each of two CPU cores. A scene of eight shots is sampled jointly with 0.55 TFLOP.
+A step is two rows of 2,104 tokens: 0.14 TFLOP, of which most is attention; the 1,000 steps took 24 minutes on two cores
+of an AMD EPYC. A scene of eight shots is sampled jointly with 0.55 TFLOP. What ships is in examples/village/README.md.
 """
 
 from lct_jax.config import (
@@ -89,8 +89,8 @@ def get_config():
                 steps=1_000,
                 warmup=50,
                 optimizer="muon",
-                learning_rate=4e-3,
-                muon_learning_rate=8e-3,
+                learning_rate=2e-3,
+                muon_learning_rate=4e-3,
                 ema=0.995,
                 init_from="runs/village_base",
                 eval_every=500,

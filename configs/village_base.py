@@ -5,8 +5,8 @@ r"""Trains the single-shot base of the village: each sample is one shot with a f
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/village_base.py \
         --data=runs/village_single --workdir=runs/village_base
 
-A step is twelve rows of two shots of five frames, or of one of nine: 0.09 TFLOP. Its 9,000 steps take 3.2 hours at
-35 GFLOP/s on each of two CPU cores.
+A step is twelve rows of two shots of five frames, or of one of nine: 0.09 TFLOP. What ships of it, and how it was made,
+is in examples/village/README.md; longer runs are better.
 """
 
 from lct_jax.config import Config, DataConfig, FlowConfig, TrainingConfig, editable, read_beside
