@@ -8,7 +8,6 @@ intervals, a line and a colour for each run, and a panel for each way of samplin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from benchmarks.drawing import load_pyplot
 from lct_jax.cli import run
 from lct_jax.errors import InputError
 from lct_jax.evaluation.puppet_measures import Share
-from lct_jax.evaluation.puppet_table import show
+from lct_jax.evaluation.puppet_table import read_shares, show
 
 # These map the measures, as `summarize` names them, to their titles here.
 MEASURES = {
@@ -58,8 +57,7 @@ def read_results(folder: Path) -> dict[str, dict[str, Shares]]:
         for name in RUNS:
             path = folder / f"{name}.{row}.json"
             if path.exists():
-                shares = json.loads(path.read_text())["shares"]
-                runs[name] = {key: Share(**values) for key, values in shares.items()}
+                runs[name] = read_shares(path)
     found = {row: runs for row, runs in found.items() if runs}
     if not found:
         raise InputError(f"--results: {folder}: found no RUN.ROW.json of {', '.join(RUNS)}")

@@ -16,6 +16,8 @@ DOCUMENTS = sorted({path for pattern in _DOCUMENTS for path in ROOT.glob(pattern
 SOURCES = sorted({path for pattern in _SOURCES for path in ROOT.glob(pattern)})
 _ROOMS = "lct_jax|docs|tests|configs|benchmarks|examples|results|notebooks"
 _COMMAND = re.compile(r"(?:^|[\s`\"])(?:[\w./]*/)?python3? ((?:-m [\w.]+|[\w/]+\.py)[^`#;]*)")
+# Numbers with their intervals, as tables and text have them; a line may end within one.
+_MEASURED = re.compile(r"-?\d+\.\d\d\s+\(-?\d+\.\d\d\s+to\s+-?\d+\.\d\d\)")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)")
 
 
@@ -102,3 +104,13 @@ def _read_command(where: str, text: str) -> Command | None:
 
 
 _SCRIPTS = ("train.py", "sample.py", "evaluate.py")
+
+
+def find_measured(text: str) -> set[str]:
+    """Returns all numbers with an interval that a text has."""
+    return {" ".join(found.split()) for found in _MEASURED.findall(text)}
+
+
+def leave_out_tables(text: str) -> str:
+    """Returns the lines of a document that are in no table."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("|"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from documents import find_measured, leave_out_tables
 
 from benchmarks import film_baselines
 from benchmarks.baselines import METHODS, RESULTS, read_rows, write_tables
@@ -19,8 +19,6 @@ from lct_jax.evaluation.puppet_table import find_diversity, show, summarize
 from lct_jax.puppets.scene import SKIES
 
 ROOT = Path(__file__).parents[1]
-# Numbers with their intervals, as tables and text have them; a line may end within one.
-MEASURED = re.compile(r"-?\d+\.\d\d\s+\(-?\d+\.\d\d\s+to\s+-?\d+\.\d\d\)")
 # Rows of another guidance, which the text speaks of and the tables leave out.
 GUIDED = [RESULTS / f"guidance/guidance_{guidance}.joint.jsonl" for guidance in (1, 3)]
 # What ships of LoRAs, beside bases that ship.
@@ -35,11 +33,10 @@ def read_document() -> str:
     return (ROOT / "docs/baselines.md").read_text()
 
 
-def find_measured(title: str) -> set[str]:
+def find_said(title: str) -> set[str]:
     """Returns all numbers with an interval that the text of a section has, without its tables."""
     section = read_document().split(f"\n## {title}\n")[1].split("\n## ")[0]
-    text = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
-    return {" ".join(found.split()) for found in MEASURED.findall(text)}
+    return find_measured(leave_out_tables(section))
 
 
 def test_the_tables_of_the_document_are_those_of_the_rows():
@@ -47,11 +44,11 @@ def test_the_tables_of_the_document_are_those_of_the_rows():
     tables = write_tables(ROOT / RESULTS)
     for table in tables.strip().split("\n\n"):
         assert table in read_document()
-    measured = set(MEASURED.findall(tables))
+    measured = find_measured(tables)
     for scenes in (read_rows(ROOT / path) for path in GUIDED):
         assert len(scenes) == 32
         measured |= {show(share) for share in (*summarize(scenes).values(), find_diversity(scenes))}
-    said = find_measured("What they reach")
+    said = find_said("What they reach")
     assert len(said) > 10
     assert said <= measured
 
@@ -78,9 +75,9 @@ def test_the_tables_of_the_film_are_those_of_its_results():
     tables = film_baselines.write_tables(ROOT / film_baselines.RESULTS)
     for table in tables.strip().split("\n\n"):
         assert table in read_document()
-    said = find_measured("On the film")
+    said = find_said("On the film")
     assert len(said) > 3
-    assert said <= set(MEASURED.findall(tables))
+    assert said <= find_measured(tables)
 
 
 @pytest.mark.parametrize("path", LORAS, ids=str)

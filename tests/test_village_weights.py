@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
+from documents import find_measured, leave_out_tables
 
 import lct_jax
-from lct_jax.evaluation.puppet_table import Share, to_markdown
+from lct_jax.evaluation.puppet_table import read_shares, to_markdown
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.generator import Generator
 
 EXAMPLE = Path(__file__).parents[1] / "examples/village"
 PAGE = (EXAMPLE / "README.md").read_text()
-ROWS = {
-    path.stem: json.loads(path.read_text()) for path in sorted((EXAMPLE / "table").glob("*.json"))
-}
-# Numbers with their intervals, as tables and text have them; a line may end within one.
-MEASURED = re.compile(r"\d+\.\d\d\s+\(\d+\.\d\d\s+to\s+\d+\.\d\d\)")
+ROWS = {path.stem: path for path in sorted((EXAMPLE / "table").glob("*.json"))}
 
 
 def load(name: str) -> Generator:
@@ -27,21 +23,17 @@ def load(name: str) -> Generator:
 
 
 def test_the_table_is_that_of_the_rows_and_the_text_has_no_other_numbers():
-    shares = {
-        name: {column: Share(**values) for column, values in row["shares"].items()}
-        for name, row in ROWS.items()
-    }
-    table = to_markdown(shares)
+    table = to_markdown({name: read_shares(path) for name, path in ROWS.items()})
     assert table.strip() in PAGE
-    text = "\n".join(line for line in PAGE.splitlines() if not line.startswith("|"))
-    said = {" ".join(found.split()) for found in MEASURED.findall(text)}
-    assert said <= set(MEASURED.findall(table))
+    assert find_measured(leave_out_tables(PAGE)) <= find_measured(table)
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_a_row_was_sampled_from_the_weights_that_ship(name):
     generator = load(name.split(".")[0])
-    assert ROWS[name]["weights"] == fingerprint_of(generator.place(1).params)
+    assert json.loads(ROWS[name].read_text())["weights"] == fingerprint_of(
+        generator.place(1).params
+    )
 
 
 @pytest.mark.parametrize("name", ["village_base", "village"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,6 +160,12 @@ def _values_shown(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, list[str]]
         if "." not in name:
             found.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in sorted(found.items())}
+
+
+def read_shares(path: Path) -> dict[str, Share]:
+    """Returns the measures of one row from the JSON that the evaluation wrote."""
+    shares = json.loads(path.read_text())["shares"]
+    return {name: Share(**values) for name, values in shares.items()}
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Share]]) -> str:

@@ -35,8 +35,15 @@ from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
 from lct_jax.errors import InputError, make_folder
 from lct_jax.evaluation.kept_scenes import iter_scenes
-from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
-from lct_jax.evaluation.puppet_table import ALL_ROWS, ROWS, Row, summarize, to_markdown
+from lct_jax.evaluation.puppet_measures import Tally, count_values, judge_scene
+from lct_jax.evaluation.puppet_table import (
+    ALL_ROWS,
+    ROWS,
+    Row,
+    read_shares,
+    summarize,
+    to_markdown,
+)
 from lct_jax.evaluation.rollout_measures import judge_by_number
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.files import replace_atomically
@@ -172,11 +179,7 @@ def describe(
 
 def write_table(folder: Path) -> str:
     """Writes all completed rows as `table.md` and returns the text."""
-    rows = {}
-    for path in sorted(folder.glob("*.json")):
-        shares = json.loads(path.read_text())["shares"]
-        rows[path.stem] = {name: Share(**values) for name, values in shares.items()}
-    text = to_markdown(rows)
+    text = to_markdown({path.stem: read_shares(path) for path in sorted(folder.glob("*.json"))})
     with replace_atomically(folder / "table.md") as unfinished:
         unfinished.write_text(text)
     return text
