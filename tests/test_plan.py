@@ -169,6 +169,15 @@ def test_a_plan_is_printed_as_text_and_as_json():
     assert (read["fits"], read["steps"]) == (plan.fits, 1_000)
 
 
+def test_a_small_plan_has_units_in_which_it_is_not_nought():
+    small = freeze(load_config(str(ROOT / "configs/film_tiny.py")))
+    plan = plan_training(small, parse_topology("v5e:1x1"), SceneTarget(), steps=240)
+    text = describe_training(plan, advice=[])
+    assert "  parameters               7.5 million in" in text
+    assert f"{plan.work.computed.total / 1e9:.1f} GFLOP: linear" in text
+    assert f"240 steps: at least {plan.days * 86_400:.1f} seconds" in text
+
+
 def test_small_collectives_are_reported_in_one_line():
     plan = plan_training(BIG, parse_topology("v5p:4x4x4"), SceneTarget(), steps=1_000)
     found = [
