@@ -1,6 +1,6 @@
 """Tunes the village with attention causal over shots, from `village.py`, for sampling with a cache.
 
-It has not been made yet; the first steps of such a tuning change most (docs/causal.md):
+The first steps of such a tuning change most (docs/causal.md). What ships is in examples/village/README.md:
 
     python train.py --config=configs/village_causal.py --data=runs/village_scenes --workdir=runs/village_causal
 """
@@ -18,9 +18,10 @@ def get_config():
         full.training,
         context="causal",
         init_from="runs/village",
-        steps=300,
+        steps=250,
         warmup=10,
-        learning_rate=3e-4,
+        learning_rate=5e-4,
+        muon_learning_rate=1e-3,
         save_every=50,
     )
     return editable(dataclasses.replace(full, name="village_causal", training=training))

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lct_jax.costs.chips import GIB
-from lct_jax.costs.flops import Flops
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
+from lct_jax.plan.quantities import name_count, name_days, name_flops, name_parts
 from lct_jax.plan.sampling import SamplingPlan
 from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
@@ -25,8 +25,6 @@ SHOWN = 8
 LONGEST = 72
 # Collectives that send less than this share of all bytes are merged into a line.
 SMALL = 0.01
-# Units of operations, largest first.
-UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 
 
 def answer_fit(total: float, topology: Topology, *, advice: Sequence[str] = ()) -> str:
@@ -52,15 +50,15 @@ def describe_training(plan: TrainingPlan, *, advice: Sequence[str]) -> str:
             [
                 (
                     "parameters",
-                    f"{_count(parameters.count)} in {parameters.leaves} arrays{lora}",
+                    f"{name_count(parameters.count)} in {parameters.leaves} arrays{lora}",
                 ),
                 *describe_workload(plan.workload),
                 ("batch", describe_batch(plan)),
                 ("remat", config.compute.remat),
-                ("computed a step", describe_flops(work.computed)),
+                ("computed a step", name_parts(work.computed)),
                 (
                     "useful of it",
-                    f"{_flops(work.useful.total)}, {work.useful.total / work.computed.total:.0%}: "
+                    f"{name_flops(work.useful.total)}, {work.useful.total / work.computed.total:.0%}: "
                     f"linear {share.linear:.0%}, attention {share.attention:.0%}",
                 ),
             ]
@@ -85,7 +83,7 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
     rows = [
         ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
         ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches{alone}"),
-        ("computed", describe_flops(flops)),
+        ("computed", name_parts(flops)),
     ]
     if plan.cache:
         rows.append(
@@ -125,15 +123,6 @@ def describe_memory(memory: Memory, estimate: Memory | None) -> list[str]:
         off = estimate.total / memory.total - 1
         lines += _table([("estimated before", f"{estimate.total / GIB:9.3f} ({off:+.1%})")])
     return lines
-
-
-def describe_flops(work: Flops) -> str:
-    """Returns operations and what they are for, such as `47.2 PFLOP: linear 12.1, attention 35.0`."""
-    size, _ = _unit(work.total)
-    return (
-        f"{_flops(work.total)}: linear {work.linear / size:,.1f}, "
-        f"attention {work.attention / size:,.1f}"
-    )
 
 
 def describe_mesh(shards: Shards) -> str:
@@ -205,7 +194,7 @@ def describe_time(plan: TrainingPlan) -> list[str]:
         f"{bound.memory:.2f}, links {bound.links:.2f}, host {bound.host:.2f} s; {bound.exposed:.2f} s if nothing "
         "overlaps)",
         f"MFU: at most {plan.mfu:.1%}",
-        f"{plan.steps:,} steps: at least {_days(plan.days)}",
+        f"{plan.steps:,} steps: at least {name_days(plan.days)}",
     ]
 
 
@@ -271,30 +260,6 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     return value
-
-
-def _unit(flops: float) -> tuple[float, str]:
-    """Returns the largest unit in which so many operations are one at least, and its name."""
-    return next((unit for unit in UNITS if flops >= unit[0]), UNITS[-1])
-
-
-def _flops(flops: float) -> str:
-    size, name = _unit(flops)
-    return f"{flops / size:,.1f} {name}"
-
-
-def _count(parameters: int) -> str:
-    if parameters < 1e8:
-        return f"{parameters / 1e6:,.1f} million"
-    return f"{parameters / 1e9:,.3f} billion"
-
-
-def _days(days: float) -> str:
-    """Returns a time in the largest unit of which it is one at least, or in seconds."""
-    for factor, name in ((1, "days"), (24, "hours"), (24 * 60, "minutes")):
-        if days * factor >= 1:
-            return f"{days * factor:,.1f} {name}"
-    return f"{days * 86_400:,.1f} seconds"
 
 
 def _no_time(topology: Topology) -> str:

@@ -1,0 +1,40 @@
+"""Names quantities of a plan in units in which small models are not nought and large ones are short."""
+
+from __future__ import annotations
+
+from lct_jax.costs.flops import Flops
+
+# Units of operations, largest first.
+UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
+
+
+def name_flops(flops: float) -> str:
+    """Returns operations in the largest unit of which they are one at least, such as `47.2 PFLOP`."""
+    size, name = _find_unit(flops)
+    return f"{flops / size:,.1f} {name}"
+
+
+def name_parts(flops: Flops) -> str:
+    """Returns operations and what they are for, such as `47.2 PFLOP: linear 12.1, attention 35.0`."""
+    size, _ = _find_unit(flops.total)
+    linear, attention = (f"{part / size:,.1f}" for part in flops)
+    return f"{name_flops(flops.total)}: linear {linear}, attention {attention}"
+
+
+def name_count(parameters: int) -> str:
+    """Returns a number of parameters, such as `7.5 million` or `2.892 billion`."""
+    if parameters < 1e8:
+        return f"{parameters / 1e6:,.1f} million"
+    return f"{parameters / 1e9:,.3f} billion"
+
+
+def name_days(days: float) -> str:
+    """Returns a time in the largest unit of which it is one at least, or in seconds."""
+    for factor, name in ((1, "days"), (24, "hours"), (24 * 60, "minutes")):
+        if days * factor >= 1:
+            return f"{days * factor:,.1f} {name}"
+    return f"{days * 86_400:,.1f} seconds"
+
+
+def _find_unit(flops: float) -> tuple[float, str]:
+    return next((unit for unit in UNITS if flops >= unit[0]), UNITS[-1])
