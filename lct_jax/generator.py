@@ -23,6 +23,7 @@ import numpy as np
 from lct_jax.backbones.denoiser import PlacedDenoiser, place_denoiser
 from lct_jax.backbones.registry import describe
 from lct_jax.codecs.protocol import VideoCodec
+from lct_jax.codecs.registry import describe_decoder
 from lct_jax.config import Config, SamplingConfig
 from lct_jax.directing.prompts import GlobalPrompt
 from lct_jax.directing.script import Script, load_script
@@ -171,6 +172,7 @@ class Generator:
         return {
             "weights": self._identify(),
             "codec": self.codec.identity,
+            **describe_decoder(self.codec),
             "encoder": self.encoder.identity,
         }
 

@@ -110,7 +110,7 @@ def test_a_header_that_names_no_codec_is_refused(tmp_path, name):
     save_tensors(path, {"none": np.zeros(1, np.float32)}, {"codec": name})
     with pytest.raises(InputError) as caught:
         load_codec(path, channels=4)
-    expected = "expected one of patch, tiny_vae, wan22_vae, wan_vae"
+    expected = "expected one of patch, patch_decoder, tiny_vae, wan22_vae, wan_vae"
     assert str(caught.value) == f"{path}: codec: found {name!r}, {expected}"
 
 

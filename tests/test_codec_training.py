@@ -102,7 +102,7 @@ def test_resumed_training_equals_uninterrupted_training(config, tmp_path, no_lpi
         2,
         4,
     ]
-    codec, again = (load_codec(f / program.WEIGHTS_FILE, channels=6) for f in (whole, halves))
+    codec, again = (load_codec(f / program.VAE_FILE, channels=6) for f in (whole, halves))
     assert codec.identity == again.identity
     latents = np.concatenate(
         [codec.encode(shot[:5]).reshape(-1, 6) for shot in program.read_shots(config)[0]]

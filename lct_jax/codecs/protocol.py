@@ -24,7 +24,8 @@ class VideoCodec(Protocol):
 
     Attributes:
       identity: a stable string that names the architecture and the weights, as for a text encoder; latents on disk
-        are only mixed when their identities agree.
+        are only mixed when their identities agree. A codec that decodes the latents of another one has that one's
+        identity, and names itself in a second attribute, `decoder`.
       channels: how many numbers a latent position holds.
       stride: how many frames, rows and columns of pixels one latent position stands for, such as (4, 8, 8); it is an
         attribute of the class, because sizes are chosen before weights are read. With time stride s, a video of s*n+1

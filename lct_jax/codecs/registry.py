@@ -36,5 +36,15 @@ def load_codec(path: Path, *, channels: int) -> VideoCodec:
     return _find(name, field=f"{path}: codec").load(path, channels=channels)
 
 
+def describe_decoder(codec: VideoCodec) -> dict[str, str]:
+    """Returns the identity of what decodes as `{"decoder": ...}`, and {} where the codec's own identity tells it.
+
+    The latents of a codec may be decoded by other weights than its own (`patch_decoder.py`); pictures differ then,
+    and sets and models do not.
+    """
+    decoder = getattr(codec, "decoder", None)
+    return {} if decoder is None else {"decoder": decoder}
+
+
 def _find(name: str, *, field: str = "prepare.codec") -> Any:
     return find_plugin(name, package="lct_jax.codecs", attribute="CODEC", field=field)

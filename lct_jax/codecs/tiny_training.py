@@ -1,8 +1,8 @@
-"""Trains the small VAE: its loss, its step, and its initial state.
+"""Trains the small VAE, or its decoder for the latents of a patch codec: the loss, the step, and the initial state.
 
 A step takes clips [B T rows columns 3] in -1..1 and returns metrics. The loss is the absolute error, LPIPS on one frame
-of each clip, and a light KL divergence from the unit normal, which keeps latents near the size that the diffusion model
-wants.
+of each clip, and for a VAE a light KL divergence from the unit normal, which keeps latents near the size that the
+diffusion model wants.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flax import nnx
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import Lpips
 from lct_jax.codecs.patch import PatchCodec
-from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig
+from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig, to_blocks
 from lct_jax.errors import InputError
 from lct_jax.paths import LocalPath
 from lct_jax.seeds import make_key
@@ -33,6 +33,10 @@ class CodecTrainingConfig:
 
     Attributes:
         name: the name of the experiment. scenes: the scene file of the film, relative to the working folder.
+        world, shots: a world of drawn scenes in place of a film (`lct_jax/puppets/worlds.py`), and how many are drawn,
+            of one shot each; "" has a film.
+        latents_of: a file of a patch codec. Its latents are what is decoded, and no encoder is trained; "" trains one.
+        latent_noise: the deviation of the noise on such latents in training, since those of a model are not exact.
         height, width: frames are resized to these, in pixels.
         held_out: share of the story, counted in annotated frames from its end, that is never trained on; nor is
             a scene that the scene file holds out.
@@ -48,6 +52,10 @@ class CodecTrainingConfig:
 
     name: str
     scenes: str = ""
+    world: str = ""
+    shots: int = 1_500
+    latents_of: LocalPath = ""
+    latent_noise: float = 0.05
     height: int = 80
     width: int = 144
     held_out: float = 1 / 3
@@ -81,6 +89,8 @@ class CodecTrainingConfig:
             ("crop", self.crop <= min(self.height, self.width), "no more than height and width"),
             ("held_out", 0 < self.held_out < 1, "between 0 and 1"),
             ("warmup", self.warmup < self.steps, "fewer than steps"),
+            ("shots", self.shots > 0, "at least 1"),
+            ("init_from", not (self.init_from and self.latents_of), "nothing beside latents_of"),
         ):
             if not ok:
                 raise InputError(f"{field}: found {getattr(self, field)}, expected {wanted}")
@@ -96,6 +106,7 @@ class CodecTrainingConfig:
             fine_depth=self.fine_depth,
             pixel_width=self.pixel_width,
             pixel_depth=self.pixel_depth,
+            encodes=not self.latents_of,
         )
 
 
@@ -108,6 +119,9 @@ class CodecState(NamedTuple):
     step: jax.Array
 
 
+# (network, clips, key) -> latents [B, T, X, Y, channels], and the divergence from the unit normal of what they are
+# drawn from, or None.
+Encode = Callable[[Network, jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]]
 Step = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]
 
 
@@ -127,9 +141,11 @@ def init_state(
 ) -> CodecState:
     """Returns random convolutions whose output starts at zero, and the linear maps of a fitted patch codec."""
     network = Network(config.network, rngs=nnx.Rngs(make_key(config.seed)))
-    to_latent, to_pixels = network.encoder.linear, network.decoder.linear
-    to_latent.kernel.set_value(_as_kernel(patch.basis / patch.scale))
-    to_latent.bias.set_value(jnp.asarray(-patch.mean @ patch.basis / patch.scale))
+    if config.network.encodes:
+        to_latent = network.encoder.linear
+        to_latent.kernel.set_value(_as_kernel(patch.basis / patch.scale))
+        to_latent.bias.set_value(jnp.asarray(-patch.mean @ patch.basis / patch.scale))
+    to_pixels = network.decoder.linear
     to_pixels.kernel.set_value(_as_kernel((patch.basis * patch.scale).T))
     to_pixels.bias.set_value(jnp.asarray(patch.mean))
     params = nnx.state(network, nnx.Param)
@@ -166,11 +182,33 @@ def continue_from(
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 
+def draw_latents(network: Network, clips: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws latents of clips from what the network's encoder says, as `Encode` says."""
+    mean, logvar = network.encode(clips, Past(None))
+    divergence = 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar).mean()
+    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape), divergence
+
+
+def make_latents_of(patch: PatchCodec, *, noise: float) -> Encode:
+    """Returns what gives the latents of a patch codec, with noise of such a deviation."""
+
+    mean, scale = (x[None, None, None, None] for x in (patch.mean, patch.scale))
+
+    def encode(network: Network, clips: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        del network
+        latents = (to_blocks(clips, at_start=True) - mean) @ patch.basis / scale
+        return latents + noise * jax.random.normal(key, latents.shape), None
+
+    return encode
+
+
 def make_step(
     graph: nnx.GraphDef,
     config: CodecTrainingConfig,
     optimizer: optax.GradientTransformation,
     lpips: Lpips,
+    *,
+    encode: Encode = draw_latents,
 ) -> Step:
     """Returns a pure step (state, clips, key) -> (state, metrics); all random numbers follow from key and step."""
 
@@ -178,7 +216,7 @@ def make_step(
         state: CodecState, clips: jax.Array, key: jax.Array
     ) -> tuple[CodecState, dict[str, jax.Array]]:
         key = jax.random.fold_in(key, state.step)
-        take = lambda params: measure_loss(graph, params, clips, key, config, lpips)
+        take = lambda params: measure_loss(graph, params, clips, key, config, lpips, encode)
         grads, metrics = jax.grad(take, has_aux=True)(state.params)
         updates, moments = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -198,26 +236,22 @@ def measure_loss(
     key: jax.Array,
     config: CodecTrainingConfig,
     lpips: Lpips,
+    encode: Encode,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the loss of clips [B, T, rows, columns, 3] and its parts, scalars."""
     network = nnx.merge(graph, params)
-    mean, logvar = network.encode(clips, Past(None))
     noise_key, frame_key = jax.random.split(key)
-    latent = mean + jnp.exp(0.5 * logvar) * jax.random.normal(noise_key, mean.shape)
+    latent, divergence = encode(network, clips, noise_key)
     made = network.decode(latent, Past(None))
     frame = jax.random.randint(frame_key, (), 0, clips.shape[1])
     error = jnp.abs(made - clips).mean()
     perceived = lpips(made[:, frame], clips[:, frame]).mean()
-    divergence = 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar).mean()
-    loss = error + config.lpips * perceived + config.kl * divergence
+    loss = error + config.lpips * perceived
+    parts = {"error": error, "lpips": perceived}
+    if divergence is not None:
+        loss, parts["kl"] = loss + config.kl * divergence, divergence
     squared = jnp.square(made - clips).mean()
-    return loss, {
-        "loss": loss,
-        "error": error,
-        "lpips": perceived,
-        "kl": divergence,
-        "psnr": 10.0 * jnp.log10(4.0 / squared),
-    }
+    return loss, {"loss": loss, **parts, "psnr": 10.0 * jnp.log10(4.0 / squared)}
 
 
 def _as_kernel(matrix: Any) -> jax.Array:

@@ -51,6 +51,7 @@ class TinyVAEConfig:
         fine_width, fine_depth: of the decoder's blocks at single frames and a stride of 4 pixels.
         pixel_width, pixel_depth: of the decoder's last blocks, at a stride of 2, which cover the borders of the other
             blocks' patches. At a depth of 0 there are none.
+        encodes: whether there is an encoder; without one, latents of another codec are decoded (`patch_decoder.py`).
     """
 
     channels: int = 16
@@ -60,6 +61,7 @@ class TinyVAEConfig:
     fine_depth: int = 2
     pixel_width: int = 32
     pixel_depth: int = 0
+    encodes: bool = True
 
 
 class Block(nnx.Module):
@@ -136,7 +138,7 @@ class Decoder(nnx.Module):
             self.pixels = Pixels(config, rngs=rngs)
 
     def __call__(self, latent: jax.Array, past: Past) -> jax.Array:
-        """Maps [B, T, X, Y, channels] to [B, 4T, 8X, 8Y, 3]."""
+        """Maps [B, T, X, Y, channels] to [B, 4T - 3 frames at the start or 4T, 8X, 8Y, 3]."""
         x = self.stem(latent, past)
         for block in self.blocks:
             x = block(x, past)
@@ -154,30 +156,29 @@ class Decoder(nnx.Module):
         video = added + rearrange(
             blocks, "B T X Y (t u v c) -> B (T t) (X u) (Y v) c", t=t, u=u, v=v, c=3
         )
-        return video + self.pixels(video, x, past) if hasattr(self, "pixels") else video
+        if hasattr(self, "pixels"):
+            video = video + self.pixels(video, x, past)
+        if past.at_start:
+            first = video[:, : STRIDE[0]].mean(axis=1, keepdims=True)
+            video = jnp.concatenate([first, video[:, STRIDE[0] :]], axis=1)
+        return video
 
 
 class Network(nnx.Module):
     """Joins encoder and decoder, over videos of floats in -1..1."""
 
     def __init__(self, config: TinyVAEConfig, *, rngs: nnx.Rngs) -> None:
-        self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
+        if config.encodes:
+            self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
 
     def encode(self, video: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
         """Maps [B, 4n+1 at the start or 4n frames, rows, columns, 3] to mean and log variance [B, T, X, Y, c]."""
-        if past.at_start:
-            video = jnp.concatenate([repeat(video[:, :1], "b 1 ... -> b t ...", t=3), video], 1)
-        t, x, y = STRIDE
-        pixels = rearrange(video, "b (T t) (X x) (Y y) c -> b T X Y (t x y c)", t=t, x=x, y=y)
-        return self.encoder(pixels, past)
+        return self.encoder(to_blocks(video, at_start=past.at_start), past)
 
     def decode(self, latent: jax.Array, past: Past) -> jax.Array:
         """Maps [B, T, X, Y, c] to [B, 4T - 3 frames at the start or 4T, rows, columns, 3]."""
-        video = self.decoder(latent, past)
-        if past.at_start:
-            first = video[:, : STRIDE[0]].mean(axis=1, keepdims=True)
-            video = jnp.concatenate([first, video[:, STRIDE[0] :]], axis=1)
-        return video
+        return self.decoder(latent, past)
 
 
 class TinyVAE:
@@ -247,6 +248,15 @@ class TinyVAE:
 
 
 CODEC = TinyVAE
+
+
+def to_blocks(video: jax.Array, *, at_start: bool) -> jax.Array:
+    """Maps frames [B, T, rows, columns, 3] to blocks [B, T', X, Y, 768]; at the start, the first frame is a block of
+    four equal ones."""
+    if at_start:
+        video = jnp.concatenate([repeat(video[:, :1], "b 1 ... -> b t ...", t=3), video], 1)
+    t, x, y = STRIDE
+    return rearrange(video, "b (T t) (X x) (Y y) c -> b T X Y (t x y c)", t=t, x=x, y=y)
 
 
 def abstract_network(config: TinyVAEConfig) -> tuple[nnx.GraphDef, nnx.State]:

@@ -1,9 +1,10 @@
-"""Trains the small video VAE on an annotated film.
+"""Trains the small video VAE on an annotated film or on drawn scenes, or a decoder for a patch codec's latents.
 
     python -m lct_jax.codecs.train --config=configs/codecs/film_vae.py --workdir=DIR
 
-The program writes DIR/vae.safetensors (the EMA) at every save, and DIR/log.jsonl. If it is killed at any moment and
-started again with the same command, it continues from the last save: a batch is a function of the seed and the step.
+The program writes DIR/vae.safetensors or DIR/decoder.safetensors (the EMA) at every save, and DIR/log.jsonl. If it is
+killed at any moment and started again with the same command, it continues from the last save: a batch is a function of
+the seed and the step.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from tqdm import tqdm
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import load_lpips
-from lct_jax.codecs.patch import fit_patch_codec
+from lct_jax.codecs.patch import PatchCodec, fit_patch_codec
+from lct_jax.codecs.patch_decoder import PatchDecoder
 from lct_jax.codecs.pixels import to_floats
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
     continue_from,
+    draw_latents,
     init_state,
+    make_latents_of,
     make_optimizer,
     make_step,
 )
@@ -39,15 +43,25 @@ from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.errors import InputError
+from lct_jax.puppets.scene import Drawing
+from lct_jax.puppets.worlds import find_world
 from lct_jax.seeds import make_key
 from lct_jax.tensors import FLOATS, load_tensors, name_leaves, save_tensors
 from lct_jax.training.report.reporter import drop_later
 
-STATE_FILE, WEIGHTS_FILE, LOG_FILE = "state.safetensors", "vae.safetensors", "log.jsonl"
+STATE_FILE, LOG_FILE = "state.safetensors", "log.jsonl"
+VAE_FILE, DECODER_FILE = "vae.safetensors", "decoder.safetensors"
 
 
 def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.ndarray], str]:
-    """Returns shots to train on, shots of the held-out end of the story (uint8 [T X Y 3]), and the film's credit."""
+    """Returns shots to train on, shots that are held out (uint8 [T X Y 3]), and the credit line.
+
+    Of a film the end of the story is held out, and of drawn scenes the last share of the numbers.
+    """
+    if config.world:
+        shots = draw_shots(config)
+        first = round(len(shots) * (1 - config.held_out))
+        return shots[:first], shots[first:], ""
     annotated = load_scene_file(config.scenes)
     end = find_story_end(annotated, config.held_out)
     train, held_out = [], []
@@ -58,6 +72,14 @@ def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.n
         elif footage.scene.split == "train":
             train.append(footage.frames)
     return train, held_out, annotated.film.credit_line
+
+
+def draw_shots(config: CodecTrainingConfig) -> list[np.ndarray]:
+    """Returns the shot of each drawn scene of a world, uint8 [T X Y 3]; the seed is that of the config."""
+    world = find_world(config.world)
+    drawing = Drawing((1, 1), sizes=((config.height, config.width),))
+    scenes = (world.draw_scene(config.seed, number, drawing) for number in range(config.shots))
+    return [world.render_shot(scene, scene.shots[0]) for scene in scenes]
 
 
 def find_story_end(annotated: SceneFile, held_out: float) -> int:
@@ -115,7 +137,7 @@ def export(
     config: CodecTrainingConfig,
     credit: str,
 ) -> TinyVAE:
-    """Writes the EMA as a codec, with the statistics of its latents over the shots trained on."""
+    """Writes the EMA as a VAE, with the statistics of its latents over the shots trained on."""
     graph, shapes = abstract_network(config.network)
     params = jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(state.ema))
 
@@ -138,18 +160,39 @@ def export(
     return codec
 
 
-def train(config: CodecTrainingConfig, folder: Path) -> None:
-    """Trains to `config.steps`, from the last save in `folder` if there is one."""
-    # ---- footage: the held-out end of the story is left out --------------------------------------
+def export_decoder(
+    path: Path, state: CodecState, patch: PatchCodec, config: CodecTrainingConfig, credit: str
+) -> PatchDecoder:
+    """Writes the EMA as a decoder of a patch codec's latents."""
+    tensors = {name: np.asarray(leaf) for name, leaf in name_leaves(state.ema).items()}
+    codec = PatchDecoder(config.network, patch, tensors, credit=credit)
+    codec.save(path)
+    return codec
+
+
+def find_patch(config: CodecTrainingConfig, shots: list[np.ndarray], *, fresh: bool) -> PatchCodec:
+    """Returns the patch codec whose latents are decoded, or one fitted to all shots, from which a new VAE begins."""
+    if config.latents_of:
+        return PatchCodec.load(Path(config.latents_of), channels=config.channels)
+    fitted = shots if fresh else shots[:1]  # a run that goes on does not begin from it
+    whole = [shot[: fitting_length(len(shot), longest=len(shot))] for shot in fitted]
+    return fit_patch_codec(whole, channels=config.channels)
+
+
+def train(config: CodecTrainingConfig, folder: Path) -> Path:
+    """Trains to `config.steps`, from the last save in `folder` if there is one; returns the file of the weights."""
+    # ---- footage: what is held out is left out ---------------------------------------------------
     shots, _, credit = read_shots(config)
     lpips = load_lpips("alexnet", folder=folder)
 
     # ---- state: saved, or from a trained codec, or from the patch codec ----------------------
     graph, _ = abstract_network(config.network)
     optimizer = make_optimizer(config)
-    whole = [shot[: fitting_length(len(shot), longest=len(shot))] for shot in shots]
     start_fresh = not (folder / STATE_FILE).exists()
-    patch = fit_patch_codec(whole if start_fresh else whole[:1], channels=config.channels)
+    patch = find_patch(config, shots, fresh=start_fresh)
+    encode = draw_latents
+    if config.latents_of:
+        encode = make_latents_of(patch, noise=config.latent_noise)
     state = init_state(config, patch, optimizer)
     if config.init_from and start_fresh:
         trained = TinyVAE.load(Path(config.init_from), channels=config.channels)
@@ -160,7 +203,9 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
     drop_later(folder / LOG_FILE, first)
 
     # ---- loop --------------------------------------------------------------------------------
-    step = jax.jit(make_step(graph, config, optimizer, lpips), donate_argnums=0)
+    step = make_step(graph, config, optimizer, lpips, encode=encode)
+    step = jax.jit(step, donate_argnums=0)
+    weights = folder / (DECODER_FILE if config.latents_of else VAE_FILE)
     key = make_key(config.seed)
     waiting, since = [], time.perf_counter()
     for number in tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None):
@@ -175,7 +220,11 @@ def train(config: CodecTrainingConfig, folder: Path) -> None:
             waiting, since = [], time.perf_counter()
         if done % config.save_every == 0 or done == config.steps:
             save_state(folder, state, config)
-            export(folder / WEIGHTS_FILE, state, shots, config, credit)
+            if config.latents_of:
+                export_decoder(weights, state, patch, config, credit)
+            else:
+                export(weights, state, shots, config, credit)
+    return weights
 
 
 def _name_state(state: CodecState) -> dict[str, jax.Array]:
@@ -197,8 +246,8 @@ def main(argv: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
-    train(freeze(CONFIG.value, CodecTrainingConfig), folder)
-    print(f"{folder / WEIGHTS_FILE}: trained")
+    weights = train(freeze(CONFIG.value, CodecTrainingConfig), folder)
+    print(f"{weights}: trained")
 
 
 if __name__ == "__main__":

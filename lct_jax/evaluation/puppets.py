@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 import lct_jax
 from lct_jax.cli import define_path, run
+from lct_jax.codecs.registry import describe_decoder
 from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
 from lct_jax.directing.script import Script
@@ -164,6 +165,7 @@ def describe(
     """Returns everything that results depend on, as JSON."""
     settings = choose_settings(generator, row, guidance)
     more = {name: True for name in ("apart", "drawn") if getattr(row, name)}
+    more |= describe_decoder(generator.codec)
     if animator is not None:
         more["animator"] = fingerprint_of(animator.place(settings["shards"]).params)
     return {

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lct_jax.codecs.registry import describe_decoder
 from lct_jax.config import SamplingConfig
 from lct_jax.config.fields import build
 from lct_jax.directing.arrange import describe_alone
@@ -70,6 +71,7 @@ class RowSampler:
                 "told": (row.alone or row.apart) and told,
             },
             "sampling": dataclasses.asdict(self.sampling),
+            **describe_decoder(generator.codec),
         }
         if animator is not None:
             self._made["animator"] = self._fingerprint(animator)
