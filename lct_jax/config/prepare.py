@@ -23,8 +23,8 @@ class PrepareConfig:
         max_frames: the longest clip, 4n + 1. clips: the number of clips of that length from a longer shot, evenly
             spaced.
         stills: the number of single frames of a shot encoded on their own, for frame substitution.
-        codec: "patch", "tiny_vae", "wan_vae" or "wan22_vae". codec_from: the file or folder with its weights; "" fits
-            the patch codec to the footage.
+        codec: "patch", "patch_decoder", "tiny_vae", "wan_vae" or "wan22_vae". codec_from: the file or folder with its
+            weights; "" fits the patch codec to the footage.
         encoder: "minilm", "t5", "umt5", or "stand_in" (for tests: it hashes words). encoder_from: the folder with its
             weights and tokenizer; "" takes those of an installed package. Each is a file of lct_jax/codecs or
             lct_jax/encoders.
