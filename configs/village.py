@@ -7,8 +7,8 @@ The run starts from the single-shot base of `village_base.py`:
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/village.py \
         --data=runs/village_scenes --workdir=runs/village
 
-A step is two rows of 2,104 tokens: 0.14 TFLOP, of which most is attention; the 1,000 steps took 24 minutes on two cores
-of an AMD EPYC. A scene of eight shots is sampled jointly with 0.55 TFLOP. What ships is in examples/village/README.md.
+A step is two rows of 2,104 tokens: 0.14 TFLOP, of which most is attention; 1,000 steps take 24 minutes on two cores of
+an AMD EPYC. A scene of eight shots is sampled jointly with 0.55 TFLOP. What ships is in examples/village/README.md.
 """
 
 from lct_jax.config import (
@@ -86,7 +86,7 @@ def get_config():
                 pool=16,
             ),
             training=TrainingConfig(
-                steps=1_000,
+                steps=1_700,
                 warmup=50,
                 optimizer="muon",
                 learning_rate=2e-3,

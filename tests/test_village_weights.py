@@ -9,6 +9,8 @@ import pytest
 from documents import find_measured, leave_out_tables
 
 import lct_jax
+from lct_jax.codecs.patch_decoder import PatchDecoder
+from lct_jax.codecs.registry import load_codec
 from lct_jax.evaluation.puppet_table import read_shares, to_markdown
 from lct_jax.evaluation.sample_row import fingerprint_of
 from lct_jax.generator import Generator
@@ -19,7 +21,9 @@ ROWS = {path.stem: path for path in sorted((EXAMPLE / "table").glob("*.json"))}
 
 
 def load(name: str) -> Generator:
-    return lct_jax.load(EXAMPLE / f"{name}.safetensors", codec=EXAMPLE / "patch_codec.safetensors")
+    return lct_jax.load(
+        EXAMPLE / f"{name}.safetensors", codec=EXAMPLE / "patch_decoder.safetensors"
+    )
 
 
 def test_the_table_is_that_of_the_rows_and_the_text_has_no_other_numbers():
@@ -34,6 +38,15 @@ def test_a_row_was_sampled_from_the_weights_that_ship(name):
     assert json.loads(ROWS[name].read_text())["weights"] == fingerprint_of(
         generator.place(1).params
     )
+
+
+def test_the_decoder_that_ships_has_the_latents_of_the_patch_codec():
+    patch, decoder = (
+        load_codec(EXAMPLE / f"{name}.safetensors", channels=64)
+        for name in ("patch_codec", "patch_decoder")
+    )
+    assert decoder.identity == patch.identity
+    assert isinstance(decoder, PatchDecoder)
 
 
 @pytest.mark.parametrize("name", ["village_base", "village"])
