@@ -1,6 +1,6 @@
 """Tunes the village with attention causal over shots, from `village.py`, for sampling with a cache.
 
-The first steps of such a tuning change most (docs/causal.md). What ships is in examples/village/README.md:
+The first steps of such a tuning change most (docs/causal.md). No weights of it ship:
 
     python train.py --config=configs/village_causal.py --data=runs/village_scenes --workdir=runs/village_causal
 """

@@ -56,19 +56,27 @@ class PatchCodec:
         first = video[:t].mean(axis=0, keepdims=True)
         return to_bytes(np.concatenate([first, video[t:]]))
 
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The transform by the names of its file."""
+        return {"mean": self.mean, "basis": self.basis, "scale": self.scale}
+
     def save(self, path: Path) -> None:
         """Writes the transform as safetensors."""
-        tensors = {"mean": self.mean, "basis": self.basis, "scale": self.scale}
-        save_tensors(path, tensors, {"codec": "patch"})
+        save_tensors(path, self.tensors, {"codec": "patch"})
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> PatchCodec:
         """Reads what `save` wrote; raises InputError where names or shapes differ."""
-        shapes = {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
-        return cls(**load_tensors(path, shapes=shapes, dropped={}))
+        return cls(**load_tensors(path, shapes=tensor_shapes(channels), dropped={}))
 
 
 CODEC = PatchCodec
+
+
+def tensor_shapes(channels: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of `PatchCodec.tensors`."""
+    return {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
 
 
 def fit_patch_codec(

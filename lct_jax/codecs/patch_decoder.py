@@ -8,26 +8,22 @@ which is the decoder of `tiny_vae.py` and starts as the patch codec.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from lct_jax.codecs.chunks import frame_starts, iter_chunks, make_step
-from lct_jax.codecs.patch import BLOCK, STRIDE, PatchCodec
+from lct_jax.codecs.patch import STRIDE, PatchCodec, tensor_shapes
 from lct_jax.codecs.pixels import to_bytes
-from lct_jax.codecs.tiny_vae import Network, TinyVAEConfig, abstract_network
-from lct_jax.errors import InputError
-from lct_jax.tensors import (
-    dump_tensors,
-    load_tensors,
-    name_leaves,
-    read_metadata,
-    save_tensors,
+from lct_jax.codecs.tiny_vae import (
+    Network,
+    TinyVAEConfig,
+    fill_network,
+    make_header,
+    read_header,
 )
+from lct_jax.tensors import dump_tensors, load_tensors, save_tensors
 
 KIND = "patch_decoder"
 OF_PATCH = "patch."  # begins the names of the patch codec's tensors in a file
@@ -61,9 +57,8 @@ class PatchDecoder:
         self._tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
         digest = hashlib.sha256(dump_tensors(self._tensors)).hexdigest()
         self.decoder = f"patch-decoder:sha256:{digest[:16]}"
-        graph, shapes = abstract_network(config)
-        leaves = [self._tensors[name].astype(np.float32) for name in name_leaves(shapes)]
-        params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        values = {name: x.astype(np.float32) for name, x in self._tensors.items()}
+        graph, params = fill_network(config, values)
         self._decode = make_step(graph, params, Network.decode)
 
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
@@ -79,35 +74,19 @@ class PatchDecoder:
     def save(self, path: Path) -> None:
         """Writes the patch codec and the network, which is in float16, as safetensors; sizes and the credit are in the
         header."""
-        metadata = {
-            "codec": KIND,
-            "config": json.dumps(dataclasses.asdict(self._config)),
-            "credit": self._credit,
-        }
-        save_tensors(path, _name_patch(self._patch) | self._tensors, metadata)
+        of_patch = {OF_PATCH + name: tensor for name, tensor in self._patch.tensors.items()}
+        header = make_header(KIND, self._config, self._credit)
+        save_tensors(path, of_patch | self._tensors, header)
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> PatchDecoder:
         """Reads what `save` wrote; raises InputError where kind, names, shapes or channels differ."""
-        metadata = read_metadata(path)
-        if metadata.get("codec") != KIND:
-            raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {KIND!r}")
-        config = TinyVAEConfig(**json.loads(metadata["config"]))
-        if config.channels != channels:
-            raise InputError(f"{path}: found {config.channels} channels, expected {channels}")
-        shapes = {
-            name: leaf.shape for name, leaf in name_leaves(abstract_network(config)[1]).items()
-        }
-        sizes = {"mean": (BLOCK,), "basis": (BLOCK, channels), "scale": (channels,)}
+        config, shapes, credit = read_header(path, KIND, channels=channels)
+        sizes = tensor_shapes(channels)
         of_patch = {OF_PATCH + name: shape for name, shape in sizes.items()}
         tensors = load_tensors(path, shapes=shapes | of_patch, dropped={})
         patch = PatchCodec(**{name: tensors.pop(OF_PATCH + name) for name in sizes})
-        return cls(config, patch, tensors, credit=metadata["credit"])
+        return cls(config, patch, tensors, credit=credit)
 
 
 CODEC = PatchDecoder
-
-
-def _name_patch(patch: PatchCodec) -> dict[str, np.ndarray]:
-    named = {"mean": patch.mean, "basis": patch.basis, "scale": patch.scale}
-    return {OF_PATCH + name: tensor for name, tensor in named.items()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,9 +205,7 @@ class TinyVAE:
         values = {name: x.astype(np.float32) for name, x in self._tensors.items()}
         self._mean, self._scale = values.pop("latent.mean"), values.pop("latent.scale")
         self.parameters = values  # the parameters of the network, by dotted name
-        graph, shapes = abstract_network(config)
-        leaves = [values[name] for name in name_leaves(shapes)]
-        params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        graph, params = fill_network(config, values)
         self._encode = make_step(graph, params, _encode_mean)
         self._decode = make_step(graph, params, Network.decode)
 
@@ -224,27 +223,14 @@ class TinyVAE:
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors, float16, with their sizes and the credit in the header."""
-        metadata = {
-            "codec": KIND,
-            "config": json.dumps(dataclasses.asdict(self._config)),
-            "credit": self._credit,
-        }
-        save_tensors(path, self._tensors, metadata)
+        save_tensors(path, self._tensors, make_header(KIND, self._config, self._credit))
 
     @classmethod
     def load(cls, path: Path, *, channels: int) -> TinyVAE:
         """Reads what `save` wrote; raises InputError where kind, names, shapes or channels differ."""
-        metadata = read_metadata(path)
-        if metadata.get("codec") != KIND:
-            raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {KIND!r}")
-        config = TinyVAEConfig(**json.loads(metadata["config"]))
-        if config.channels != channels:
-            raise InputError(f"{path}: found {config.channels} channels, expected {channels}")
-        shapes = {
-            name: leaf.shape for name, leaf in name_leaves(abstract_network(config)[1]).items()
-        }
+        config, shapes, credit = read_header(path, KIND, channels=channels)
         shapes |= {"latent.mean": (channels,), "latent.scale": (1,)}
-        return cls(config, load_tensors(path, shapes=shapes, dropped={}), credit=metadata["credit"])
+        return cls(config, load_tensors(path, shapes=shapes, dropped={}), credit=credit)
 
 
 CODEC = TinyVAE
@@ -262,6 +248,38 @@ def to_blocks(video: jax.Array, *, at_start: bool) -> jax.Array:
 def abstract_network(config: TinyVAEConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """Returns the network's graph and the shapes of its parameters."""
     return nnx.split(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
+
+
+def fill_network(
+    config: TinyVAEConfig, values: Mapping[str, np.ndarray]
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """Returns the network's graph and its parameters, from those by dotted name."""
+    graph, shapes = abstract_network(config)
+    leaves = [values[name] for name in name_leaves(shapes)]
+    return graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def make_header(kind: str, config: TinyVAEConfig, credit: str) -> dict[str, str]:
+    """Returns what the header of a file says: the codec that reads it, the sizes of its network, and the credit."""
+    return {"codec": kind, "config": json.dumps(dataclasses.asdict(config)), "credit": credit}
+
+
+def read_header(
+    path: Path, kind: str, *, channels: int
+) -> tuple[TinyVAEConfig, dict[str, tuple[int, ...]], str]:
+    """Returns the sizes, the shapes of the parameters by dotted name, and the credit of a file of `make_header`.
+
+    Raises:
+        InputError: the file is of another kind, or of other channels.
+    """
+    metadata = read_metadata(path)
+    if metadata.get("codec") != kind:
+        raise InputError(f"{path}: found codec {metadata.get('codec')!r}, expected {kind!r}")
+    config = TinyVAEConfig(**json.loads(metadata["config"]))
+    if config.channels != channels:
+        raise InputError(f"{path}: found {config.channels} channels, expected {channels}")
+    leaves = name_leaves(abstract_network(config)[1])
+    return config, {name: leaf.shape for name, leaf in leaves.items()}, metadata["credit"]
 
 
 def _encode_mean(network: Network, video: jax.Array, past: Past) -> jax.Array:
