@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lct_jax.codecs.patch import BLOCK, PatchCodec, fit_patch_codec
 from lct_jax.codecs.protocol import VideoCodec
@@ -57,6 +58,33 @@ def test_shapes_are_those_of_the_protocol(codec):
     assert (latent.shape, latent.dtype) == ((3, 4, 6, 16), np.float32)
     video = codec.decode(latent)
     assert (video.shape, video.dtype) == ((9, 32, 48, 3), np.uint8)
+
+
+def find_threads() -> set[int]:
+    """Returns the numbers of threads by which numpy multiplies matrices now."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+SEEN: list[set[int]] = []  # by each product of a `Watching`
+
+
+class Watching(np.ndarray):
+    """A matrix that notes by how many threads it is multiplied."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
+        SEEN.append(find_threads())
+        plain = [x.view(np.ndarray) if isinstance(x, Watching) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **settings)
+
+
+def test_blocks_are_multiplied_by_one_thread_and_other_products_by_as_many_as_before(codec):
+    watched = keep(codec, 16)
+    watched.basis = watched.basis.view(Watching)
+    SEEN.clear()
+    with threadpool_limits(limits=2, user_api="blas"):
+        watched.decode(watched.encode(film(9, 32, 48)))
+        assert SEEN == [{1}, {1}]
+        assert find_threads() == {2}
 
 
 def test_the_first_frame_stands_alone(codec):

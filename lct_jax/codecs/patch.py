@@ -9,12 +9,15 @@ scaling, in which the strongest component dominates all others.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 from einops import rearrange, repeat
+from threadpoolctl import ThreadpoolController
 
 from lct_jax.codecs.pixels import check_video, to_bytes, to_floats
 from lct_jax.errors import InputError
@@ -46,11 +49,13 @@ class PatchCodec:
     def encode(self, video_TXYc: np.ndarray) -> np.ndarray:
         """Encodes uint8 [4n+1, height, width, 3] to float32 [n+1, height/8, width/8, channels]."""
         blocks = _to_blocks(_lead_in(check_video(video_TXYc, STRIDE)))
-        return ((blocks - self.mean) @ self.basis / self.scale).astype(np.float32)
+        with _one_thread():
+            return ((blocks - self.mean) @ self.basis / self.scale).astype(np.float32)
 
     def decode(self, latent_TXYC: np.ndarray) -> np.ndarray:
         """Decodes float32 [T, X, Y, channels] to uint8 [4T-3, 8X, 8Y, 3]."""
-        blocks = (latent_TXYC * self.scale) @ self.basis.T + self.mean
+        with _one_thread():
+            blocks = (latent_TXYC * self.scale) @ self.basis.T + self.mean
         t, x, y = STRIDE
         video = rearrange(blocks, "T X Y (t x y c) -> (T t) (X x) (Y y) c", t=t, x=x, y=y, c=3)
         first = video[:t].mean(axis=0, keepdims=True)
@@ -120,6 +125,20 @@ def fit_patch_codec(
     # The basis is stored as in a file: products with a transposed one round differently from those with a loaded one.
     mean, basis, scale = (np.ascontiguousarray(x, np.float32) for x in (mean, basis, scale))
     return PatchCodec(mean=mean, basis=basis, scale=scale)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Returns a context in which numpy multiplies matrices by one thread.
+
+    A product of blocks is too small to be divided: beside other work, such as further processes that prepare footage,
+    threads wait for each other for a hundred times as long as they compute, and rounding follows their number.
+    """
+    return _find_thread_pools().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _find_thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _lead_in(video_TXYc: np.ndarray) -> np.ndarray:
