@@ -83,7 +83,7 @@ def test_blocks_are_multiplied_by_one_thread_and_other_products_by_as_many_as_be
     SEEN.clear()
     with threadpool_limits(limits=2, user_api="blas"):
         watched.decode(watched.encode(film(9, 32, 48)))
-        assert SEEN == [{1}, {1}]
+        assert [{1}, {1}] == SEEN
         assert find_threads() == {2}
 
 
