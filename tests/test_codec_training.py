@@ -14,6 +14,7 @@ from lct_jax.cli import load_config
 from lct_jax.codecs import train as program
 from lct_jax.codecs.registry import load_codec
 from lct_jax.codecs.tiny_training import CodecTrainingConfig
+from lct_jax.codecs.trained import VAE_FILE
 from lct_jax.config import freeze
 from lct_jax.data.scene_file import load_scene_file
 from lct_jax.errors import InputError
@@ -102,7 +103,7 @@ def test_resumed_training_equals_uninterrupted_training(config, tmp_path, no_lpi
         2,
         4,
     ]
-    codec, again = (load_codec(f / program.VAE_FILE, channels=6) for f in (whole, halves))
+    codec, again = (load_codec(f / VAE_FILE, channels=6) for f in (whole, halves))
     assert codec.identity == again.identity
     latents = np.concatenate(
         [codec.encode(shot[:5]).reshape(-1, 6) for shot in program.read_shots(config)[0]]

@@ -18,26 +18,22 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from tqdm import tqdm
 
 from lct_jax.cli import define_config, define_path, run
-from lct_jax.codecs.causal_conv import Past
 from lct_jax.codecs.lpips import load_lpips
 from lct_jax.codecs.patch import PatchCodec, fit_patch_codec
-from lct_jax.codecs.patch_decoder import PatchDecoder
 from lct_jax.codecs.pixels import to_floats
 from lct_jax.codecs.tiny_training import (
     CodecState,
     CodecTrainingConfig,
     continue_from,
-    draw_latents,
     init_state,
-    make_latents_of,
     make_optimizer,
     make_step,
 )
 from lct_jax.codecs.tiny_vae import TinyVAE, abstract_network
+from lct_jax.codecs.trained import choose_trained
 from lct_jax.config import freeze
 from lct_jax.data.encode import fitting_length
 from lct_jax.data.scene_file import SceneFile, load_scene_file
@@ -50,7 +46,6 @@ from lct_jax.tensors import FLOATS, load_tensors, name_leaves, save_tensors
 from lct_jax.training.report.reporter import drop_later
 
 STATE_FILE, LOG_FILE = "state.safetensors", "log.jsonl"
-VAE_FILE, DECODER_FILE = "vae.safetensors", "decoder.safetensors"
 
 
 def read_shots(config: CodecTrainingConfig) -> tuple[list[np.ndarray], list[np.ndarray], str]:
@@ -130,46 +125,6 @@ def load_state(folder: Path, shapes: CodecState) -> CodecState:
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
-def export(
-    path: Path,
-    state: CodecState,
-    shots: list[np.ndarray],
-    config: CodecTrainingConfig,
-    credit: str,
-) -> TinyVAE:
-    """Writes the EMA as a VAE, with the statistics of its latents over the shots trained on."""
-    graph, shapes = abstract_network(config.network)
-    params = jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(state.ema))
-
-    @jax.jit
-    def encode(video: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params).encode(video, Past(None))[0]
-
-    length = config.clip_frames
-    latents = [
-        np.asarray(encode(to_floats(shot[None, :length]))).reshape(-1, config.channels)
-        for shot in shots
-        if len(shot) >= length
-    ]
-    values = np.concatenate(latents)
-    mean = values.mean(axis=0)
-    tensors = {name: np.asarray(leaf) for name, leaf in name_leaves(params).items()}
-    tensors |= {"latent.mean": mean, "latent.scale": np.sqrt(np.square(values - mean).mean())[None]}
-    codec = TinyVAE(config.network, tensors, credit=credit)
-    codec.save(path)
-    return codec
-
-
-def export_decoder(
-    path: Path, state: CodecState, patch: PatchCodec, config: CodecTrainingConfig, credit: str
-) -> PatchDecoder:
-    """Writes the EMA as a decoder of a patch codec's latents."""
-    tensors = {name: np.asarray(leaf) for name, leaf in name_leaves(state.ema).items()}
-    codec = PatchDecoder(config.network, patch, tensors, credit=credit)
-    codec.save(path)
-    return codec
-
-
 def find_patch(config: CodecTrainingConfig, shots: list[np.ndarray], *, fresh: bool) -> PatchCodec:
     """Returns the patch codec whose latents are decoded, or one fitted to all shots, from which a new VAE begins."""
     if config.latents_of:
@@ -190,22 +145,20 @@ def train(config: CodecTrainingConfig, folder: Path) -> Path:
     optimizer = make_optimizer(config)
     start_fresh = not (folder / STATE_FILE).exists()
     patch = find_patch(config, shots, fresh=start_fresh)
-    encode = draw_latents
-    if config.latents_of:
-        encode = make_latents_of(patch, noise=config.latent_noise)
+    trained = choose_trained(config, patch, shots=shots, credit=credit)
     state = init_state(config, patch, optimizer)
     if config.init_from and start_fresh:
-        trained = TinyVAE.load(Path(config.init_from), channels=config.channels)
-        state = continue_from(state, trained.parameters, config.init_from)
+        before = TinyVAE.load(Path(config.init_from), channels=config.channels)
+        state = continue_from(state, before.parameters, config.init_from)
     if not start_fresh:
         state = load_state(folder, state)
     first = int(state.step)
     drop_later(folder / LOG_FILE, first)
 
     # ---- loop --------------------------------------------------------------------------------
-    step = make_step(graph, config, optimizer, lpips, encode=encode)
+    step = make_step(graph, config, optimizer, lpips, encode=trained.encode)
     step = jax.jit(step, donate_argnums=0)
-    weights = folder / (DECODER_FILE if config.latents_of else VAE_FILE)
+    weights = folder / trained.file
     key = make_key(config.seed)
     waiting, since = [], time.perf_counter()
     for number in tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None):
@@ -220,10 +173,7 @@ def train(config: CodecTrainingConfig, folder: Path) -> Path:
             waiting, since = [], time.perf_counter()
         if done % config.save_every == 0 or done == config.steps:
             save_state(folder, state, config)
-            if config.latents_of:
-                export_decoder(weights, state, patch, config, credit)
-            else:
-                export(weights, state, shots, config, credit)
+            trained.write(weights, state)
     return weights
 
 
