@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -94,6 +96,23 @@ def test_a_set_holds_every_scene_under_its_name_with_its_words():
 def test_one_scene_in_fifty_is_held_out():
     assert list(prepared().lengths.scene_split).count(1) == 1
     assert prepared().scene_names[int(np.argmax(prepared().lengths.scene_split))].endswith("49")
+
+
+class Screen(io.StringIO):
+    """Keeps what a terminal would show."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_many_scenes_are_drawn_and_encoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    sizes = ((32, 32),)
+    wanted = dataclasses.replace(WANTED, scenes=4, drawing=Drawing((1, 1), sizes=sizes))
+    prepare_puppets(wanted, tmp_path, CONFIG)
+    shown = [line.strip() for line in screen.getvalue().split("\r")]
+    assert any(line.startswith("drawing:") and "| 0/4 [" in line for line in shown)
+    assert any(line.startswith("puppets-32x32:") and "| 0/4 [" in line for line in shown)
 
 
 def test_an_existing_set_is_not_made_again():

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from lct_jax.codecs.protocol import VideoCodec
 from lct_jax.codecs.registry import import_codec
@@ -61,13 +63,14 @@ def encode_film(job: EncodeJob) -> str:
     if folder.is_dir() and find_damage(folder) is None:
         return name
     size, error = source.size()
+    scenes = _show(source, job.film)
     if job.codec is None:
-        records, empty = map(keep_scene, source.scenes()), 0
+        records, empty = map(keep_scene, scenes), 0
     else:
         prepare = config.prepare
         codec = import_codec(prepare.codec, job.codec, channels=config.backbone.channels)
         encoder = load_encoder(prepare.encoder, config.backbone.text_width, prepare.encoder_from)
-        records = _encode(source.scenes(), prepare, codec, encoder)
+        records = _encode(scenes, prepare, codec, encoder)
         empty = len(encoder.encode([""])[0])
     write_shard(
         folder,
@@ -79,6 +82,13 @@ def encode_film(job: EncodeJob) -> str:
         aspect_error=error,
     )
     return name
+
+
+def _show(source: Source, film: str) -> Iterator[RawScene]:
+    """Returns the scenes of a film with a bar, which worker processes leave out: many films would share one screen."""
+    hidden = None if multiprocessing.parent_process() is None else True
+    scenes = source.scenes()
+    return iter(tqdm(scenes, film, total=source.count, unit="scene", leave=False, disable=hidden))
 
 
 def name_shard(job: EncodeJob, source: Source) -> str:

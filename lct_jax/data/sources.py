@@ -82,13 +82,14 @@ class Source:
     """Gives the scenes of one film.
 
     Attributes:
-        content: everything that they depend on, as JSON. credit: the credit line.
+        content: everything that they depend on, as JSON. credit: the credit line. count: of scenes, before any is left out.
         size: returns height and width of the frames, and the stretch. scenes: returns the scenes, in order of the film.
         texts: returns their texts alone, in any order.
     """
 
     content: object
     credit: str
+    count: int
     size: Callable[[], tuple[tuple[int, int], float]]
     scenes: Callable[[], Iterator[RawScene]]
     texts: Callable[[], Iterator[SceneTexts]]
@@ -113,6 +114,7 @@ def open_source(path: Path, config: Config) -> Source:
     return Source(
         content=[hash_file(annotated.film.file), dataclasses.asdict(about)],
         credit=annotated.film.credit_line,
+        count=len(annotated.scenes),
         size=size,
         scenes=lambda: _iter_film(annotated, config.prepare, size=size()[0]),
         texts=lambda: map(_render_texts, annotated.scenes),
@@ -250,6 +252,7 @@ def _open_pixels(folder: Path) -> Source:
     return Source(
         content=[hash_file(folder / f"{kind}.array_record") for kind in KINDS],
         credit=about.credit,
+        count=len(about.scenes),
         size=lambda: (tuple(about.size), about.aspect_error),
         scenes=lambda: _iter_pixels(folder),
         texts=lambda: (

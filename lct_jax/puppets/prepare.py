@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from absl import flags
+from tqdm import tqdm
 
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
@@ -119,7 +120,8 @@ def to_raw(scene: PuppetScene) -> RawScene:
 
 def _draw(wanted: Wanted) -> Iterator[PuppetScene]:
     draw = find_world(wanted.world).draw_scene
-    return (draw(wanted.seed, number, wanted.drawing) for number in range(wanted.scenes))
+    numbers = tqdm(range(wanted.scenes), "drawing", unit="scene", leave=False, disable=None)
+    return (draw(wanted.seed, number, wanted.drawing) for number in numbers)
 
 
 def read_range(flag: str, text: str, *, most: int | None = None) -> tuple[int, int]:
