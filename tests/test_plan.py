@@ -26,6 +26,7 @@ from lct_jax.plan.advice import advise_training
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.links import Shards
 from lct_jax.plan.parameters import place_parameters
+from lct_jax.plan.quantities import name_seconds
 from lct_jax.plan.report import answer_fit, describe_collectives, describe_training, to_json
 from lct_jax.plan.search import find_larger, search
 from lct_jax.plan.topology import parse_topology
@@ -176,6 +177,16 @@ def test_a_small_plan_has_units_in_which_it_is_not_nought():
     assert "  parameters               7.5 million in" in text
     assert f"{plan.work.computed.total / 1e9:.1f} GFLOP: linear" in text
     assert f"240 steps: at least {plan.days * 86_400:.1f} seconds" in text
+    assert f"a step: at least {plan.roofline.step * 1e3:.2f} ms, limited by " in text
+    assert f"(compute {plan.roofline.compute * 1e3:.2f}, memory " in text
+
+
+def test_times_have_the_unit_of_the_first():
+    assert name_seconds(127.094, 0.01) == ["127.09", "0.01", "s"]
+    assert name_seconds(0.1) == ["0.10", "s"]
+    assert name_seconds(0.0994, 0.00043) == ["99.40", "0.43", "ms"]
+    assert name_seconds(4.2e-6, 0.0) == ["4.20", "0.00", "us"]
+    assert name_seconds(0.0) == ["0.00", "us"]
 
 
 def test_small_collectives_are_reported_in_one_line():

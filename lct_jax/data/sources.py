@@ -82,7 +82,8 @@ class Source:
     """Gives the scenes of one film.
 
     Attributes:
-        content: everything that they depend on, as JSON. credit: the credit line. count: of scenes, before any is left out.
+        content: everything that they depend on, as JSON. credit: the credit line.
+        count: how many scenes there are, before any is left out.
         size: returns height and width of the frames, and the stretch. scenes: returns the scenes, in order of the film.
         texts: returns their texts alone, in any order.
     """

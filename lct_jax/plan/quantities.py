@@ -6,6 +6,8 @@ from lct_jax.costs.flops import Flops
 
 # Units of operations, largest first.
 UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
+# Units of time, in seconds, largest first.
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
 def name_flops(flops: float) -> str:
@@ -34,6 +36,13 @@ def name_days(days: float) -> str:
         if days * factor >= 1:
             return f"{days * factor:,.1f} {name}"
     return f"{days * 86_400:,.1f} seconds"
+
+
+def name_seconds(*times: float) -> list[str]:
+    """Returns times by two digits behind the point and the unit of all of them, the last: the largest unit of which the
+    first time is a tenth at least. `0.00043, 0.0001` gives `0.43`, `0.10`, `ms`."""
+    size, name = next((u for u in SECONDS if times[0] >= 0.1 * u[0]), SECONDS[-1])
+    return [*(f"{time / size:,.2f}" for time in times), name]
 
 
 def _find_unit(flops: float) -> tuple[float, str]:

@@ -11,7 +11,13 @@ from lct_jax.costs.chips import GIB
 from lct_jax.plan.collectives import Collective
 from lct_jax.plan.links import Shards
 from lct_jax.plan.memory import Memory
-from lct_jax.plan.quantities import name_count, name_days, name_flops, name_parts
+from lct_jax.plan.quantities import (
+    name_count,
+    name_days,
+    name_flops,
+    name_parts,
+    name_seconds,
+)
 from lct_jax.plan.sampling import SamplingPlan
 from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
@@ -105,9 +111,8 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
     if plan.seconds is None:
         lines.append(_no_time(plan.topology))
     else:
-        lines.append(
-            f"a scene: at least {plan.seconds:,.1f} s, {plan.seconds / shots:,.1f} s a shot"
-        )
+        scene, shot, unit = name_seconds(plan.seconds, plan.seconds / shots)
+        lines.append(f"a scene: at least {scene} {unit}, {shot} {unit} a shot")
     return "\n".join(lines)
 
 
@@ -188,11 +193,12 @@ def describe_time(plan: TrainingPlan) -> list[str]:
     bound = plan.roofline
     if bound is None:
         return [_no_time(plan.topology)]
-    limit = max(bound._asdict(), key=bound._asdict().get)
+    parts = bound._asdict()
+    step, *each, exposed, unit = name_seconds(bound.step, *parts.values(), bound.exposed)
+    told = ", ".join(f"{name} {time}" for name, time in zip(parts, each, strict=True))
     return [
-        f"a step: at least {bound.step:.2f} s, limited by {limit} (compute {bound.compute:.2f}, memory "
-        f"{bound.memory:.2f}, links {bound.links:.2f}, host {bound.host:.2f} s; {bound.exposed:.2f} s if nothing "
-        "overlaps)",
+        f"a step: at least {step} {unit}, limited by {max(parts, key=parts.get)} ({told} {unit}; {exposed} {unit} if "
+        "nothing overlaps)",
         f"MFU: at most {plan.mfu:.1%}",
         f"{plan.steps:,} steps: at least {name_days(plan.days)}",
     ]
@@ -204,9 +210,9 @@ def describe_search(options: Sequence[Option], topology: Topology) -> str:
         return f"search: no mesh, remat policy or micro-batch fits on {topology.name}"
     lines = [f"search: {len(options)} settings fit on {topology.name}, fastest first"]
     for option in options[:SHOWN]:
-        seconds = "" if option.seconds is None else f"{option.seconds:9.2f} s"
+        seconds = "" if option.seconds is None else " ".join(name_seconds(option.seconds))
         host = f" ({option.host / GIB:.1f} on the host)" if option.host else ""
-        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds}  {option.describe()}{host}")
+        lines.append(f"  {option.memory / GIB:7.1f} GiB {seconds:>11s}  {option.describe()}{host}")
     return "\n".join(lines)
 
 
