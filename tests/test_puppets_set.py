@@ -233,6 +233,14 @@ def test_the_table_has_every_row_that_is_done(tmp_path):
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| a.joint", "| b.joint"]
 
 
+def test_scenes_of_one_character_and_of_two_who_meet_again():
+    alone = [draw_scene(5, n, lengthen(8, characters=1)) for n in range(12)]
+    assert {len(scene.characters) for scene in alone} == {1}
+    assert {shot.subjects for scene in alone for shot in scene.shots} == {(1,), ()}
+    for scene in (draw_scene(5, n, lengthen(8)) for n in range(12)):
+        assert [shot.subjects == (1,) for shot in scene.shots[:7]] == [True, *5 * [False], True]
+
+
 def test_shipped_weights_are_sampled_with_their_settings_or_another_guidance():
     shipped = lct_jax.load(
         EXAMPLE / "puppets.safetensors", codec=EXAMPLE / "patch_codec.safetensors"

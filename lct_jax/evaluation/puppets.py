@@ -5,12 +5,12 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows; the world is that of their config.
-Sampling is that of the run's
-config, except for `--guidance` and what a row changes. In every scene character 1 leaves after the first shot and
-returns five shots later; scenes of `--shots=20` are longer than a window, and are measured by the number of the shot,
-too (`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered
-shot. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when
-all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+Sampling is that of the run's config, except for `--guidance` and what a row changes. In every scene of two characters
+the first leaves after the first shot and returns five shots later; with `--characters=1` one is alone, and in nearly
+every shot. Scenes of `--shots=20` are longer than a window, and are measured by the number of the shot, too
+(`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered shot. A
+scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are
+done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -61,9 +61,15 @@ SEED = 1_000_003
 DRAWING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
-def lengthen(shots: int, world: str = "puppets") -> Drawing:
-    """Returns what the scenes of an evaluation are drawn by in a world, with so many shots each: 7 or more."""
-    return dataclasses.replace(DRAWING, shots=(shots, shots), sizes=(find_world(world).evaluated,))
+def lengthen(shots: int, world: str = "puppets", *, characters: int = 2) -> Drawing:
+    """Returns what the scenes of an evaluation are drawn by in a world.
+
+    Args:
+        shots: of each scene, 7 or more. characters: 2, of whom the first leaves and returns, or 1, who does not leave.
+    """
+    sizes = (find_world(world).evaluated,)
+    drawing = dataclasses.replace(DRAWING, shots=(shots, shots), sizes=sizes)
+    return drawing if characters == 2 else dataclasses.replace(drawing, absence=0, cast=(1, 1))
 
 
 def sample_shots(
@@ -215,7 +221,7 @@ def main(argv: Sequence[str]) -> None:
         how = {
             "guidance": GUIDANCE.value,
             "animator": animator,
-            "drawing": lengthen(SHOTS.value, generator.config.world),
+            "drawing": lengthen(SHOTS.value, generator.config.world, characters=CHARACTERS.value),
         }
         rows = evaluate_row(generator, row, SCENES.value, out / f"{label}.jsonl", **how)
         tallies = list(tqdm(rows, total=SCENES.value, desc=label, unit="scene"))
@@ -236,6 +242,9 @@ if __name__ == "__main__":
     ROWS_WANTED = flags.DEFINE_string("rows", "all", "Rows of the table, separated by commas.")
     SCENES = flags.DEFINE_integer("scenes", 32, "How many scenes.", lower_bound=1)
     SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)
+    CHARACTERS = flags.DEFINE_integer(
+        "characters", 2, "Characters of a scene.", lower_bound=1, upper_bound=2
+    )
     GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = define_path("out", "Folder of the results.", required=True)

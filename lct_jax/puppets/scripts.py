@@ -19,6 +19,7 @@ from lct_jax.errors import make_folder
 from lct_jax.evaluation.puppets import SEED, lengthen
 from lct_jax.files import replace_folder
 from lct_jax.media.video import write_video
+from lct_jax.puppets.scene import Drawing
 from lct_jax.puppets.worlds import WORLDS, find_world
 
 FPS = 12.0  # of the puppet configs
@@ -26,10 +27,10 @@ FPS = 12.0  # of the puppet configs
 SCALE = 8
 
 
-def write_scene(folder: Path, number: int, *, shots: int, world: str) -> None:
+def write_scene(folder: Path, number: int, *, drawing: Drawing, world: str) -> None:
     """Writes one script and its rendered shots."""
     drawn_in = find_world(world)
-    scene = drawn_in.draw_scene(SEED, number, lengthen(shots, world))
+    scene = drawn_in.draw_scene(SEED, number, drawing)
     name = f"scene_{number:03d}"
     with replace_folder(folder / name) as unfinished:
         for place, shot in enumerate(scene.shots):
@@ -43,14 +44,18 @@ def write_scene(folder: Path, number: int, *, shots: int, world: str) -> None:
 def main(argv: Sequence[str]) -> None:
     del argv
     make_folder(Path(OUT.value))
+    drawing = lengthen(SHOTS.value, WORLD.value, characters=CHARACTERS.value)
     for number in range(SCENES.value):
-        write_scene(Path(OUT.value), number, shots=SHOTS.value, world=WORLD.value)
+        write_scene(Path(OUT.value), number, drawing=drawing, world=WORLD.value)
     print(f"{OUT.value}: {SCENES.value} scripts of {SHOTS.value} shots")
 
 
 if __name__ == "__main__":
     SCENES = flags.DEFINE_integer("scenes", 8, "How many scenes.", lower_bound=1)
     SHOTS = flags.DEFINE_integer("shots", 8, "Shots of a scene.", lower_bound=7)
+    CHARACTERS = flags.DEFINE_integer(
+        "characters", 2, "Characters of a scene.", lower_bound=1, upper_bound=2
+    )
     WORLD = flags.DEFINE_enum("world", "puppets", list(WORLDS), "World that scenes are drawn in.")
     OUT = define_path("out", "Folder of the scripts.", required=True)
     run(main)
