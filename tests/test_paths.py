@@ -88,6 +88,14 @@ def test_a_checkpoint_that_cannot_be_restored_is_not_sealed(tmp_path, monkeypatc
     assert find_damage(folder) == "state/manifest.ocdbt: missing"
 
 
+def test_a_first_checkpoint_that_cannot_be_saved_says_that_there_is_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("lct_jax.training.checkpoint.checkpoints.LiteralPath", Path)
+    checkpoints = Checkpoints(tmp_path / "lr[1]", keep=2)
+    with pytest.raises(InputError, match=r"missing\); there is no other checkpoint$"):
+        checkpoints.save(make_state(), META)
+    checkpoints.close()
+
+
 def test_an_array_that_is_not_in_the_database_is_named(tmp_path):
     save(tmp_path, 1.0)
     checkpoint = tmp_path / "checkpoints/0"

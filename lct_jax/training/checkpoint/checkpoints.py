@@ -228,9 +228,14 @@ class Checkpoints:
             yield
             self._silence.end()
         except (OSError, ValueError) as error:
+            whole = _list_whole(self.folder)
+            last = (
+                f"the last checkpoint is that of step {max(whole)}"
+                if whole
+                else "there is no other checkpoint"
+            )
             raise InputError(
-                f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); "
-                f"the last checkpoint is that of step {max(_list_whole(self.folder), default=None)}"
+                f"{self.folder / str(step)}: cannot be saved ({_find_reason(error)}); {last}"
             ) from error
 
 
