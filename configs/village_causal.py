@@ -1,6 +1,6 @@
 """Tunes the village with attention causal over shots, from `village.py`, for sampling with a cache.
 
-The first steps of such a tuning change most (docs/causal.md). No weights of it ship:
+The first steps of such a tuning change most (docs/causal.md). What ships of it is in examples/village/README.md:
 
     python train.py --config=configs/village_causal.py --data=runs/village_scenes --workdir=runs/village_causal
 """
@@ -18,7 +18,7 @@ def get_config():
         full.training,
         context="causal",
         init_from="runs/village",
-        steps=250,
+        steps=150,
         warmup=10,
         learning_rate=5e-4,
         muon_learning_rate=1e-3,

@@ -4,10 +4,10 @@ A step has as many shots as one of long scenes at half the cost, and there is li
 part of several (examples/village/README.md): it starts from a model of long scenes, with scenes of one character or
 two, and goes on with scenes of two, where the description of the one must not be taken for that of the other:
 
-    for seed in 2 3; do
-        python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=1800 --shots=2-3 --characters=1-2 \
-            --withhold=0.2 --seed=$seed --out=runs/village_pairs_$seed
-    done
+    python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=1800 --shots=2-3 --characters=1-2 \
+        --withhold=0.2 --seed=2 --out=runs/village_pairs_2
+    python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=1800 --shots=2-3 --characters=1-2 \
+        --withhold=0.2 --seed=3 --out=runs/village_pairs_3
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/village_pairs.py \
         --data=scenes=runs/village_pairs_2,scenes=runs/village_pairs_3 --workdir=runs/village_pairs
 

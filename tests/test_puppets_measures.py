@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lct_jax.evaluation.puppet_measures import Tally, chance_of, judge_scene, measure
-from lct_jax.evaluation.puppet_table import COLUMNS, summarize, to_markdown
+from lct_jax.evaluation.puppet_table import COLUMNS, read_shares, summarize, to_markdown
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 RETURNING = Drawing(shots=(8, 8), withhold=0.5, sizes=((32, 32),), frames=(5,), absence=5)
 
 
@@ -111,6 +114,26 @@ def test_bootstrap_intervals_have_their_nominal_coverage():
         share = measure(scenes, lambda name: name == "x", seed=number)
         held += share.low <= 0.7 <= share.high
     assert 0.90 <= held / 200 <= 0.98
+
+
+def test_what_shots_show_of_everything_told_is_not_counted_as_the_environment():
+    scene = {"obeys/sky": Tally(2, 2, 2), "obeys/1.hat": Tally(0, 2, 2), "obeys/3": Tally(1, 2, 2)}
+    shares = summarize([scene])
+    assert (shares["environment obeys"].value, shares["environment obeys"].count) == (1.0, 2)
+    assert (shares["characters obey"].value, shares["characters obey"].count) == (0.0, 2)
+    assert shares["obeys/3"].value == 0.5
+
+
+def test_the_columns_of_the_rows_that_ship_are_those_of_their_counts():
+    kept = [path for path in EXAMPLES.rglob("*.jsonl") if path.with_suffix(".json").exists()]
+    assert len(kept) > 40
+    for path in kept:
+        row = json.loads(path.with_suffix(".json").read_text())
+        lines = path.read_text().splitlines()[1:][: row["scenes"]]
+        scenes = [{n: Tally(*c) for n, c in json.loads(line).items()} for line in lines]
+        shares = read_shares(path.with_suffix(".json"))
+        for column in COLUMNS.keys() & shares.keys():
+            assert shares[column] == measure(scenes, COLUMNS[column]), (path, column)
 
 
 def test_a_table_has_a_row_for_each_mode_and_a_column_for_each_measure():

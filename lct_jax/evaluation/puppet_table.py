@@ -74,7 +74,12 @@ def _pairs(kind: str, *, of_characters: bool) -> Callable[[str], bool]:
 
 
 def _obeys(*, of_characters: bool) -> Callable[[str], bool]:
-    return lambda name: name.startswith("obeys/") and _is_of_character(name) == of_characters
+    return lambda name: (
+        name.startswith("obeys/")
+        # "obeys/3" counts what shot 3 shows of everything told, people among it (rollout_measures.py).
+        and not name.split("/")[1].isdigit()
+        and _is_of_character(name) == of_characters
+    )
 
 
 def _is_of_character(name: str) -> bool:
