@@ -1,8 +1,8 @@
 r"""Tunes the village on scenes of two shots in which most is told, so that a name stands for what describes it.
 
 A step has as many shots as one of long scenes at half the cost, and there is little else to look at. The run is one
-part of several (examples/village/README.md): it starts from a model of long scenes, with scenes of one character or
-two, and goes on with scenes of two, where the description of the one must not be taken for that of the other:
+part of several (examples/village/README.md): it starts from a model of long scenes, and long scenes follow it. Its
+scenes have one character or two:
 
     python -m lct_jax.puppets.prepare --config=configs/village.py --scenes=1800 --shots=2-3 --characters=1-2 \
         --withhold=0.2 --seed=2 --out=runs/village_pairs_2

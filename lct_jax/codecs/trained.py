@@ -1,5 +1,7 @@
-"""What a training of a codec makes: the small VAE, or a decoder for a patch codec's latents. Its latents while it
-trains, and how its weights are written."""
+"""Says what a training of a codec makes: the small VAE, or a decoder for a patch codec's latents.
+
+Each has a way to come by latents while it trains, and a file of weights.
+"""
 
 from __future__ import annotations
 
