@@ -14,7 +14,6 @@ tables of docs/baselines.md, made from these files alone.
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -33,7 +32,15 @@ from lct_jax.evaluation.bootstrap import Estimate, estimate_difference
 from lct_jax.evaluation.kept_scenes import iter_scenes
 from lct_jax.evaluation.puppet_measures import Share, Tally, count_values, judge_scene
 from lct_jax.evaluation.puppet_measures import measure as measure_share
-from lct_jax.evaluation.puppet_table import ALL_ROWS, COLUMNS, find_diversity, find_measures, show
+from lct_jax.evaluation.puppet_table import (
+    ALL_ROWS,
+    COLUMNS,
+    find_diversity,
+    find_measures,
+    is_of_told,
+    read_tallies,
+    show,
+)
 from lct_jax.evaluation.puppets import DRAWING, SEED, describe, sample_shots, write_words
 from lct_jax.files import replace_atomically
 from lct_jax.generator import Generator
@@ -182,7 +189,7 @@ def write_tables(out: Path) -> str:
     Raises:
         InputError: the methods were measured on different numbers of scenes.
     """
-    rows = {name: read_rows(out / f"{name}.jsonl") for name in METHODS}
+    rows = {name: read_tallies(out / f"{name}.jsonl") for name in METHODS}
     rows = {name: scenes for name, scenes in rows.items() if scenes}
     counts = {len(scenes) for scenes in rows.values()}
     if len(counts) != 1:
@@ -237,13 +244,7 @@ def find_readable(scenes: Sequence[Mapping[str, Tally]]) -> Share:
     """Returns the share of told attributes that can be read from the shots, rightly shown or not."""
     read = lambda tally: Tally(tally.readable, tally.asked, tally.asked)
     clear = [{name: read(tally) for name, tally in scene.items()} for scene in scenes]
-    return measure_share(clear, lambda name: name.startswith("obeys/"))
-
-
-def read_rows(path: Path) -> list[dict[str, Tally]]:
-    """Returns the tallies of every scene of a file; none where it is not there."""
-    lines = path.read_text().splitlines()[1:] if path.exists() else []
-    return [{name: Tally(*counts) for name, counts in json.loads(text).items()} for text in lines]
+    return measure_share(clear, is_of_told)
 
 
 def write_picture(names: Sequence[str], number: int, frames: Path, picture: Path) -> None:

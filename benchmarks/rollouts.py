@@ -8,7 +8,6 @@ PNG, and prints tables in Markdown: shares with 95% intervals, for groups of sho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from benchmarks.drawing import load_pyplot
 from lct_jax.cli import define_path, run
 from lct_jax.errors import InputError
 from lct_jax.evaluation.puppet_measures import Share, Tally
-from lct_jax.evaluation.puppet_table import show
+from lct_jax.evaluation.puppet_table import read_tallies, show
 from lct_jax.evaluation.rollout_measures import KEPT, measure_numbers
 
 # First and last shot of each group, from 1. A window holds nine shots, so later ones do not see the first.
@@ -69,14 +68,7 @@ Rollouts = Mapping[str, Sequence[Mapping[str, Tally]]]
 def read_rollouts(folder: Path) -> dict[str, list[dict[str, Tally]]]:
     """Returns the tallies of every scene by row, in the order of `WAYS`; raises InputError if there are none."""
     files = {path.name.split(".")[-2]: path for path in sorted(folder.glob("*.*.jsonl"))}
-    found = {
-        row: [
-            {name: Tally(*counts) for name, counts in json.loads(line).items()}
-            for line in files[row].read_text().splitlines()[1:]
-        ]
-        for row in WAYS
-        if row in files
-    }
+    found = {row: read_tallies(files[row]) for row in WAYS if row in files}
     if not found:
         raise InputError(f"--results: {folder}: found no NAME.ROW.jsonl of {', '.join(WAYS)}")
     return found

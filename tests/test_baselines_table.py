@@ -11,11 +11,11 @@ import pytest
 from documents import find_measured, leave_out_tables
 
 from benchmarks import film_baselines
-from benchmarks.baselines import METHODS, RESULTS, read_rows, write_tables
+from benchmarks.baselines import METHODS, RESULTS, write_tables
 from lct_jax.backbones.registry import build_abstract
 from lct_jax.base import open_weights
 from lct_jax.evaluation.puppet_measures import Tally
-from lct_jax.evaluation.puppet_table import find_diversity, show, summarize
+from lct_jax.evaluation.puppet_table import find_diversity, read_tallies, show, summarize
 from lct_jax.puppets.scene import SKIES
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def test_the_tables_of_the_document_are_those_of_the_rows():
     for table in tables.strip().split("\n\n"):
         assert table in read_document()
     measured = find_measured(tables)
-    for scenes in (read_rows(ROOT / path) for path in GUIDED):
+    for scenes in (read_tallies(ROOT / path) for path in GUIDED):
         assert len(scenes) == 32
         measured |= {show(share) for share in (*summarize(scenes).values(), find_diversity(scenes))}
     said = find_said("What they reach")
@@ -89,7 +89,7 @@ def test_a_lora_that_ships_lies_on_a_base_that_ships(path, monkeypatch):
 
 
 def test_every_method_was_measured_on_the_same_scenes():
-    counts = {name: len(read_rows(ROOT / RESULTS / f"{name}.jsonl")) for name in METHODS}
+    counts = {name: len(read_tallies(ROOT / RESULTS / f"{name}.jsonl")) for name in METHODS}
     assert counts == dict.fromkeys(METHODS, 32)
 
 

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from lct_jax.evaluation.puppet_measures import Tally, chance_of, judge_scene, measure
-from lct_jax.evaluation.puppet_table import COLUMNS, read_shares, summarize, to_markdown
+from lct_jax.evaluation.puppet_table import (
+    COLUMNS,
+    read_shares,
+    read_tallies,
+    summarize,
+    to_markdown,
+)
 from lct_jax.puppets.motion import read_shot
 from lct_jax.puppets.render import render_shot
 from lct_jax.puppets.scene import OF_ENVIRONMENT, Drawing, draw_scene
@@ -129,8 +135,7 @@ def test_the_columns_of_the_rows_that_ship_are_those_of_their_counts():
     assert len(kept) > 40
     for path in kept:
         row = json.loads(path.with_suffix(".json").read_text())
-        lines = path.read_text().splitlines()[1:][: row["scenes"]]
-        scenes = [{n: Tally(*c) for n, c in json.loads(line).items()} for line in lines]
+        scenes = read_tallies(path)[: row["scenes"]]
         shares = read_shares(path.with_suffix(".json"))
         for column in COLUMNS.keys() & shares.keys():
             assert shares[column] == measure(scenes, COLUMNS[column]), (path, column)

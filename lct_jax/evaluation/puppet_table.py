@@ -74,12 +74,14 @@ def _pairs(kind: str, *, of_characters: bool) -> Callable[[str], bool]:
 
 
 def _obeys(*, of_characters: bool) -> Callable[[str], bool]:
-    return lambda name: (
-        name.startswith("obeys/")
-        # "obeys/3" counts what shot 3 shows of everything told, people among it (rollout_measures.py).
-        and not name.split("/")[1].isdigit()
-        and _is_of_character(name) == of_characters
-    )
+    return lambda name: is_of_told(name) and _is_of_character(name) == of_characters
+
+
+def is_of_told(name: str) -> bool:
+    """Returns whether a measure is of one told attribute, such as "obeys/1.hat"; "obeys/3" is of all that shot 3 shows
+    (rollout_measures.py), and counts the same cases again."""
+    kind, _, what = name.partition("/")
+    return kind == "obeys" and not what.isdigit()
 
 
 def _is_of_character(name: str) -> bool:
@@ -165,6 +167,12 @@ def _values_shown(scenes: Sequence[Mapping[str, Tally]]) -> dict[str, list[str]]
         if "." not in name:
             found.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in sorted(found.items())}
+
+
+def read_tallies(path: Path) -> list[dict[str, Tally]]:
+    """Returns the tallies of every scene that the evaluation has kept in a file; none where it is not there."""
+    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    return [{name: Tally(*counts) for name, counts in json.loads(text).items()} for text in lines]
 
 
 def read_shares(path: Path) -> dict[str, Share]:

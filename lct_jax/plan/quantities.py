@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lct_jax.costs.flops import Flops
 
+Units = tuple[tuple[float, str], ...]
 # Units of operations, largest first.
 UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 # Units of time, in seconds, largest first.
@@ -12,13 +13,13 @@ SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 def name_flops(flops: float) -> str:
     """Returns operations in the largest unit of which they are one at least, such as `47.2 PFLOP`."""
-    size, name = _find_unit(flops)
+    size, name = _find_unit(flops, UNITS)
     return f"{flops / size:,.1f} {name}"
 
 
 def name_parts(flops: Flops) -> str:
     """Returns operations and what they are for, such as `47.2 PFLOP: linear 12.1, attention 35.0`."""
-    size, _ = _find_unit(flops.total)
+    size, _ = _find_unit(flops.total, UNITS)
     linear, attention = (f"{part / size:,.1f}" for part in flops)
     return f"{name_flops(flops.total)}: linear {linear}, attention {attention}"
 
@@ -41,9 +42,9 @@ def name_days(days: float) -> str:
 def name_seconds(*times: float) -> list[str]:
     """Returns times by two digits behind the point and the unit of all of them, the last: the largest unit of which the
     first time is a tenth at least. `0.00043, 0.0001` gives `0.43`, `0.10`, `ms`."""
-    size, name = next((u for u in SECONDS if times[0] >= 0.1 * u[0]), SECONDS[-1])
+    size, name = _find_unit(10 * times[0], SECONDS)
     return [*(f"{time / size:,.2f}" for time in times), name]
 
 
-def _find_unit(flops: float) -> tuple[float, str]:
-    return next((unit for unit in UNITS if flops >= unit[0]), UNITS[-1])
+def _find_unit(value: float, units: Units) -> tuple[float, str]:
+    return next((unit for unit in units if value >= unit[0]), units[-1])
