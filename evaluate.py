@@ -72,8 +72,10 @@ def main(argv: Sequence[str]) -> None:
         generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
-    loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value)[: COUNT.value]
-    scenes = [scene.begin(SHOTS.value) for scene in loaded]
+    loaded = load_scenes(
+        Path(SCENES.value), pictures, split=SPLIT.value, hold_out=first.config.data.hold_out
+    )
+    scenes = [scene.begin(SHOTS.value) for scene in loaded[: COUNT.value]]
     for generator in generators.values():
         sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())
         generator.encoder.encode(

@@ -32,6 +32,7 @@ from jax.sharding import PartitionSpec as P
 from lct_jax.backbones.registry import build_abstract, find_family
 from lct_jax.cli import define_config, define_path, run
 from lct_jax.config import Config, freeze
+from lct_jax.data.hold_out import hold_out
 from lct_jax.data.joined import open_data
 from lct_jax.data.mix import define_data, make_mix
 from lct_jax.distributed.facts import find_differences, hash_code, read_flags, read_versions
@@ -164,7 +165,8 @@ def hash_set(folder: str | None, config: Config) -> str:
         return "not looked at, without --data"
     prepared = open_data(folder)
     prepared.check_fits(config.backbone, config.layout)
-    make_mix(prepared.parts, prepared.lengths, config.data, split="train")
+    lengths = hold_out(prepared, config.data.hold_out)
+    make_mix(prepared.parts, lengths, config.data, split="train")
     return prepared.identity
 
 

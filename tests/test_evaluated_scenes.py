@@ -47,6 +47,11 @@ def test_scenes_of_a_film_come_with_its_shots(tmp_path):
         assert np.abs(shot.astype(int) - frames[start : start + len(shot)]).mean() < 4
     (end,) = load_scenes(film.scenes, PICTURES, split="held_out")
     assert (end.id, end.script.shots[0].text) == ("end", "Character 1 leaves, and the dog stays.")
+    # What a model's config held out is not what it was trained on.
+    held_out = load_scenes(film.scenes, PICTURES, split="held_out", hold_out=("quay",))
+    assert [scene.id for scene in held_out] == ["quay", "end"]
+    (trained,) = load_scenes(film.scenes, PICTURES, split="train", hold_out=("quay",))
+    assert trained.id == "road"
 
 
 def test_a_script_and_a_folder_of_scripts_with_filmed_shots(tmp_path):

@@ -23,6 +23,8 @@ class DataConfig:
             `--data` states shares.
         singles_from_scenes: whether all shots of a set named without a role are drawn as single shots too, with
             prompts that may name people whom only their scene describes; else single-shot data alone gives them [S].
+        hold_out: the names of scenes that are not trained on, besides those that the sets hold out. A name stands for
+            every scene of that name, in whichever set.
         frame_probability: the chance that a shot of a scene becomes one of its own frames.
         drop_story: the chance that the global prompt is written without its story [D: 0.3].
         drop_text: the chance that all text of a sample is the empty prompt [D: 0.1].
@@ -37,6 +39,7 @@ class DataConfig:
     max_shots: Positive = 9
     single_weight: Share = 0.5
     singles_from_scenes: bool = False
+    hold_out: tuple[str, ...] = ()
     frame_probability: Share = 0.1
     drop_story: Share = 0.3
     drop_text: Share = 0.1

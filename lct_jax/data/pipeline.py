@@ -16,6 +16,7 @@ import numpy as np
 
 from lct_jax.config import BackboneConfig, Config, DataConfig, LayoutConfig
 from lct_jax.costs.flops import Costs, count_work
+from lct_jax.data.hold_out import hold_out
 from lct_jax.data.joined import JoinedSets
 from lct_jax.data.mix import count_unusable
 from lct_jax.data.planner import Planner, Row, SampleDraw
@@ -130,12 +131,13 @@ def make_source(
     backbone, layout = config.backbone, config.layout
     prepared.check_fits(backbone, layout)
     cost = functools.partial(count_work, costs, context=config.training.context)
+    lengths = hold_out(prepared, config.data.hold_out)
     planner = Planner(
-        prepared.lengths, config.data, patch=backbone.patch, cost=cost, text=backbone.text,
+        lengths, config.data, patch=backbone.patch, cost=cost, text=backbone.text,
         split=split, parts=prepared.parts,
     )  # fmt: skip
     _check_captions(prepared, planner, layout)
-    for line in count_unusable(prepared.parts, prepared.lengths) if split == "train" else ():
+    for line in count_unusable(prepared.parts, lengths) if split == "train" else ():
         print(line)
     return BatchSource(
         prepared, planner, backbone=backbone, layout=layout, data=config.data, rows=rows
@@ -171,7 +173,7 @@ def read_held_out(
     """
     if not config.training.eval_batches:
         return []
-    if SPLITS.index("held_out") not in prepared.lengths.scene_split:
+    if SPLITS.index("held_out") not in hold_out(prepared, config.data.hold_out).scene_split:
         print(f"{prepared.folder}: no held-out scene, the run is not validated")
         return []
     plain = dataclasses.replace(

@@ -2,7 +2,8 @@
 
 A path is one of these:
 
-- a scene file (`lct_jax.scenes/1`): the scenes of one split, with the film's own shots;
+- a scene file (`lct_jax.scenes/1`): the scenes of one split, with the film's own shots. Scenes that the model's config
+  held out (`data.hold_out`) are held out, too;
 - a script (`lct_jax.script/1`);
 - a folder of scripts, `NAME.json`, where a folder `NAME` beside a script may hold its filmed shots as `shot_01`,
   `shot_02`, .. (videos or animated images).
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lct_jax.data.scene_file import SCENE_FORMAT, load_scene_file
+from lct_jax.data.scene_file import SCENE_FORMAT, SceneFile, load_scene_file
 from lct_jax.data.sources import iter_footage
 from lct_jax.directing.script import Script, load_script
 from lct_jax.errors import InputError
@@ -69,11 +70,14 @@ class Pictures:
         return shot[-self.longest :] if at_end else shot[: self.longest]
 
 
-def load_scenes(path: Path, pictures: Pictures, *, split: str) -> list[EvaluatedScene]:
+def load_scenes(
+    path: Path, pictures: Pictures, *, split: str, hold_out: Sequence[str] = ()
+) -> list[EvaluatedScene]:
     """Returns the scenes of a path.
 
     Args:
-        split: the scenes of a scene file that are taken, "held_out" or "train".
+        split: the scenes of a scene file that are taken, "held_out" or "train". hold_out: names of scenes that are held
+            out besides those that a scene file holds out.
 
     Raises:
         InputError: nothing of the kinds above is there, a file is wrong, or a script has given shots.
@@ -81,7 +85,8 @@ def load_scenes(path: Path, pictures: Pictures, *, split: str) -> list[Evaluated
     if path.is_dir():
         scenes = [_load_script(file, pictures) for file in sorted(path.glob("*.json"))]
     elif _read_format(path) == SCENE_FORMAT:
-        scenes = list(_iter_film(path, pictures, split=split))
+        annotated = _hold_out(load_scene_file(path), hold_out)
+        scenes = list(_iter_film(annotated, pictures, split=split))
     else:
         scenes = [_load_script(path, pictures)]
     if not scenes:
@@ -98,8 +103,16 @@ def _read_format(path: Path) -> object:
     return values.get("format") if isinstance(values, dict) else None
 
 
-def _iter_film(path: Path, pictures: Pictures, *, split: str) -> Iterator[EvaluatedScene]:
-    annotated = load_scene_file(path)
+def _hold_out(annotated: SceneFile, names: Sequence[str]) -> SceneFile:
+    """Returns a scene file in which the scenes of some names are held out, too; it need not have them all."""
+    scenes = tuple(
+        dataclasses.replace(scene, split="held_out") if scene.id in names else scene
+        for scene in annotated.scenes
+    )
+    return dataclasses.replace(annotated, scenes=scenes)
+
+
+def _iter_film(annotated: SceneFile, pictures: Pictures, *, split: str) -> Iterator[EvaluatedScene]:
     chosen = tuple(scene for scene in annotated.scenes if scene.split == split)
     if not chosen:
         return
