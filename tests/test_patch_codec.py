@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -84,6 +86,30 @@ def test_blocks_are_multiplied_by_one_thread_and_other_products_by_as_many_as_be
     with threadpool_limits(limits=2, user_api="blas"):
         watched.decode(watched.encode(film(9, 32, 48)))
         assert [{1}, {1}] == SEEN
+        assert find_threads() == {2}
+
+
+class Waiting(Watching):
+    """A matrix whose products take a while: the first one less than the second, so that they end in the order in which
+    they began."""
+
+    waits: Iterator[float]
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
+        time.sleep(next(Waiting.waits))
+        return super().__array_ufunc__(ufunc, method, *inputs, **settings)
+
+
+def test_callers_at_once_leave_as_many_threads_behind_as_there_were(codec):
+    """With threadpoolctl before 3.8 the second caller restored what the first one had set: one thread."""
+    waiting, video = keep(codec, 16), film(9, 32, 48)
+    waiting.basis = waiting.basis.view(Waiting)
+    Waiting.waits = iter([0.2, 0.4])
+    with threadpool_limits(limits=2, user_api="blas"), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(waiting.encode, video)
+        time.sleep(0.1)
+        second = pool.submit(waiting.encode, video)
+        np.testing.assert_array_equal(first.result(), second.result())
         assert find_threads() == {2}
 
 
