@@ -96,6 +96,7 @@ def main(argv: Sequence[str]) -> None:
     # Single shots before and after tuning have the same words: those of the tuned model's training.
     told = not generators.get("checkpoint", first).config.data.singles_from_scenes
     boards: dict[str, dict[str, str]] = {scene.id: {} for scene in scenes}
+    made = {}
     for name, row in rows.items():
         sampler = RowSampler(
             generators[row.weights],
@@ -113,9 +114,10 @@ def main(argv: Sequence[str]) -> None:
                 Path("samples", name, f"{scene.id}.0", "storyboard.png")
             )
         results[row.title] = measure_row(samples, instruments, FilmedShots(seen))
+        made[row.title] = sampler.made
 
     notes = describe_notes(instruments, seen, scenes=len(scenes), seeds=SEEDS.value)
-    print(write_report(out, results, notes, boards=boards))
+    print(write_report(out, results, notes, boards=boards, made=made))
 
 
 if __name__ == "__main__":

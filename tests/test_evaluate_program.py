@@ -35,8 +35,12 @@ def evaluate(out: Path, *arguments: str) -> Result:
 def test_scenes_are_sampled_once_and_measured(tmp_path):
     first = evaluate(tmp_path, "--rows=single_after,joint")
     assert first.code == 0, first.stderr
-    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows, made = results["rows"], results["made"]
     assert list(rows) == ["as filmed", "single shot, after", "scene, joint"]
+    kept = json.loads((tmp_path / SCENE / "made.json").read_text())
+    assert made["scene, joint"].items() <= kept.items()
+    assert made["scene, joint"]["weights"] == made["single shot, after"]["weights"]
     # Three pairs with a cut between in one scene; the two shots of the other are one take.
     assert {row["cross-shot consistency"]["count"] for row in rows.values()} == {3}
     assert {row["cuts right"]["count"] for row in rows.values()} == {3}

@@ -261,7 +261,8 @@ def test_a_report_shows_intervals_and_leaves_out_what_has_no_case(tmp_path):
         "| joint | 0.50 (0.25 to 0.75) |\n| causal | - |"
     )
     boards = {"quay & road": {"joint": "samples/joint/quay.0/storyboard.png"}}
-    text = write_report(tmp_path, results, ["A note."], boards=boards)
+    made = {"joint": {"weights": "0123"}}
+    text = write_report(tmp_path, results, ["A note."], boards=boards, made=made)
     assert text == (tmp_path / "table.md").read_text()
     assert "| Judges | judged place |" in text and text.endswith("- A note.\n")
     assert "copied shots |" not in text
@@ -274,6 +275,7 @@ def test_a_report_shows_intervals_and_leaves_out_what_has_no_case(tmp_path):
         "scenes": [],
     }
     assert values["less independent"] == {}
+    assert values["made"] == made
     page = (tmp_path / "index.html").read_text()
     assert "<td>0.50 <small>(0.25 to 0.75)</small></td>" in page and "quay &amp; road" in page
     assert 'src="samples/joint/quay.0/storyboard.png"' in page

@@ -155,15 +155,22 @@ def describe_notes(
 
 
 def write_report(
-    folder: Path, results: Results, notes: Sequence[str], *, boards: Mapping[str, Mapping[str, str]]
+    folder: Path,
+    results: Results,
+    notes: Sequence[str],
+    *,
+    boards: Mapping[str, Mapping[str, str]],
+    made: Mapping[str, Mapping[str, object]],
 ) -> str:
     """Writes `table.md`, `results.json` and `index.html`; returns the table.
 
     Args:
         boards: for each scene the storyboards of its rows by title, as paths relative to the folder.
+        made: for each row by title what its samples depend on, weights among it, as JSON.
     """
     table = to_markdown(results, notes)
     values = {
+        "made": {title: dict(row) for title, row in made.items()},
         "rows": _to_plain(results),
         "less independent": _to_plain(compare_with_floor(results)),
         "notes": list(notes),

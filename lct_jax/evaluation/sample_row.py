@@ -48,6 +48,9 @@ class RowSampler:
         settings: fields of the sampling config that are used in place of the run's.
         told: whether the prompt of a single shot describes the characters that it names.
         animator: makes the videos of key frames; None where the generator makes them, too.
+
+    Attributes:
+        made: everything that the samples of all scenes depend on, as JSON.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class RowSampler:
         self.settings = {**settings, **row.fields}
         fields = dataclasses.asdict(generator.config.sampling) | self.settings
         self.sampling = build(SamplingConfig, fields, path="sampling")
-        self._made = {
+        self.made = {
             "weights": self._fingerprint(generator),
             "row": {
                 "mode": row.mode,
@@ -74,7 +77,7 @@ class RowSampler:
             **describe_decoder(generator.codec),
         }
         if animator is not None:
-            self._made["animator"] = self._fingerprint(animator)
+            self.made["animator"] = self._fingerprint(animator)
 
     def sample(self, scene: EvaluatedScene, number: int, folder: Path) -> SampledShots:
         """Returns a scene sampled with the number-th seed, from its folder where it is there.
@@ -83,7 +86,7 @@ class RowSampler:
             InputError: the folder has samples of other weights, settings or words.
         """
         words = hashlib.sha256(repr(scene.script).encode()).hexdigest()[:16]
-        made = json.loads(json.dumps(self._made | {"script": words, "number": number}))
+        made = json.loads(json.dumps(self.made | {"script": words, "number": number}))
         count = len(scene.script.shots)
         if folder.is_dir():
             if json.loads((folder / MADE).read_text()) != made:
