@@ -1,0 +1,136 @@
+"""What ships of the film: weights that fit the example and that the measured rows belong to, and pages that say what
+these rows give."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from documents import find_measured
+
+import lct_jax
+from lct_jax.backbones.registry import build_abstract
+from lct_jax.cli import load_config
+from lct_jax.config import Config, freeze
+from lct_jax.data.scene_file import load_scene_file
+from lct_jax.evaluation.sample_row import fingerprint_of
+from lct_jax.training.checkpoint.weights import load_weights, read_weights_meta
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples/big_buck_bunny"
+PAGE = (EXAMPLE / "README.md").read_text()
+EVALUATION = (ROOT / "docs/evaluation.md").read_text()
+TABLE = (EXAMPLE / "table/table.md").read_text()
+NAMES = ("film_base", "film", "film_causal")
+DIFFERENCES = "Less independent shots"
+# The rows of each of the weights.
+ROWS = {
+    "film_base": ("single shot, before",),
+    "film": ("single shot, after", "independent shots", "scene, joint", "scene, shot after shot"),
+    "film_causal": ("scene, causal with cache",),
+}
+
+
+def read_results() -> dict:
+    return json.loads((EXAMPLE / "table/results.json").read_text())
+
+
+def preset(name: str) -> Config:
+    return freeze(load_config(str(ROOT / f"configs/{name}.py")))
+
+
+def read_section() -> str:
+    """Returns what the page of evaluations says of the film."""
+    return EVALUATION.split("## The film example")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_those_of_their_config_and_carry_the_credit(name):
+    path = EXAMPLE / f"{name}.safetensors"
+    meta, expected = read_weights_meta(path), preset(name)
+    assert meta.config.network == expected.network
+    assert meta.config.data == expected.data
+    assert meta.config.training.context == expected.training.context
+    assert "Blender Foundation" in meta.credit
+    leaves = jax.tree.leaves(load_weights(path, build_abstract(expected.network).params))
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    assert f"{sum(leaf.size for leaf in leaves) / 1e6:.1f} million parameters" in PAGE
+
+
+def test_weights_together_are_small():
+    assert sum((EXAMPLE / f"{name}.safetensors").stat().st_size for name in NAMES) < 40e6
+
+
+def test_scenes_that_are_held_out_are_as_many_as_the_page_says():
+    scenes = load_scene_file(EXAMPLE / "scenes.json").scenes
+    names = preset("film").data.hold_out
+    held_out = [s for s in scenes if s.split == "held_out" or s.id in names]
+    assert {*names} < {s.id for s in held_out}
+    trained = sum(len(s.ranges) for s in scenes if s not in held_out)
+    assert f"{len(held_out)} scenes are held out" in PAGE
+    assert f"{len(scenes) - len(held_out)} scenes with {trained} shots" in PAGE
+    assert f"- {len(held_out)} scenes, 1 seed each" in TABLE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_were_sampled_from_the_weights_that_ship(name):
+    generator = lct_jax.load(
+        EXAMPLE / f"{name}.safetensors", codec=EXAMPLE / "film_vae.safetensors"
+    )
+    made = read_results()["made"]
+    for row in ROWS[name]:
+        assert made[row]["weights"] == fingerprint_of(generator.place(1).params)
+
+
+def test_every_row_has_its_weights():
+    results = read_results()
+    assert list(results["rows"]) == ["as filmed", *results["made"]]
+    assert sorted(results["made"]) == sorted(row for rows in ROWS.values() for row in rows)
+
+
+def test_the_page_of_evaluations_has_the_tables_and_no_other_numbers():
+    """A table of the page has some columns of those that were written, under their names."""
+    section, known = read_section(), find_measured(TABLE)
+    assert find_measured(section) <= known
+    written = {title: _list_cells(TABLE, title) for title in _list_titles(TABLE)}
+    differences = written.pop(DIFFERENCES)
+    measures = {place: cell for cells in written.values() for place, cell in cells.items()}
+    first, second = _list_titles(section)
+    assert second == DIFFERENCES
+    for title, expected in ((first, measures), (second, differences)):
+        for place, cell in _list_cells(section, title).items():
+            # Of some measures the page leaves out the interval.
+            assert cell in (expected[place], expected[place].split(" (")[0]), place
+
+
+def _list_titles(text: str) -> list[str]:
+    """Returns the first cell of every table of a text."""
+    return re.findall(r"^\| (.+?) \|.*\n\|\s?---", text, flags=re.MULTILINE)
+
+
+def _list_cells(text: str, title: str) -> dict[tuple[str, str], str]:
+    """Returns the cells of the table with a title, by row and column."""
+    start = text.index(f"| {title} |")
+    lines = text[start:].split("\n\n")[0].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    return {
+        (row[0], name): cell for row in rows for name, cell in list(zip(head, row, strict=True))[1:]
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_log_that_ships_is_that_of_the_whole_run(name):
+    """The page says how many steps a run had, and the loss on held-out scenes at its end."""
+    lines = (EXAMPLE / f"{name}.log.jsonl").read_text().splitlines()
+    reports = [json.loads(line) for line in lines]
+    held_out = [report for report in reports if "held_out/loss" in report]
+    steps = read_weights_meta(EXAMPLE / f"{name}.safetensors").config.training.steps
+    assert reports[-1]["step"] == held_out[-1]["step"] == steps
+    (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+    cells = [cell.strip() for cell in row.split("|")]
+    assert f"{steps:,}" in cells
+    assert f"{held_out[-1]['held_out/loss']:.3f}" in cells
