@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> None:
         generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
-    loaded = load_scenes(
-        Path(SCENES.value), pictures, split=SPLIT.value, hold_out=first.config.data.hold_out
-    )
+    # Only where no weights were trained on it, a scene is held out.
+    names = set.intersection(*(set(g.config.data.hold_out) for g in generators.values()))
+    loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value, hold_out=sorted(names))
     scenes = [scene.begin(SHOTS.value) for scene in loaded[: COUNT.value]]
     for generator in generators.values():
         sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())
