@@ -1,7 +1,7 @@
 r"""Tunes LCT on Big Buck Bunny with tokens of 8 pixels, up to five shots of nine frames at 144x80 in a scene.
 
 The run starts from the single-shot base of `film_base.py`. Beside `film_tiny.py` it has four times the tokens in a
-frame, so that no borders of tokens show, and half the frames. Eight scenes of 21 are held out:
+frame, so that borders of tokens show less, and half the frames. Eight scenes of 21 are held out:
 
     python -m lct_jax.data.prepare --scenes=examples/big_buck_bunny/scenes.json \
         --config=configs/film.py --out=runs/film_scenes
@@ -12,7 +12,6 @@ frame, so that no borders of tokens show, and half the frames. Eight scenes of 2
 import dataclasses
 
 from lct_jax.config import (
-    ComputeConfig,
     Config,
     DataConfig,
     DualStreamConfig,
@@ -39,7 +38,7 @@ BACKBONE = DualStreamConfig(
 )
 # The stride is seven turns of the fastest frequency (docs/ablations.md).
 LAYOUT = LayoutConfig(scene_span=192, shot_span=64, stride=44)
-COMPUTE = ComputeConfig(dtype="float32", remat="none")
+COMPUTE = film_tiny.COMPUTE
 PREPARE = dataclasses.replace(film_tiny.PREPARE, max_frames=9, clips=8)
 # Places and light are decided at high times, which many tokens and times that shots share make frequent.
 FLOW = FlowConfig(mean=0.5, std=1.5, shift=3.0, times="mixed", together=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -104,6 +105,18 @@ def _read_command(where: str, text: str) -> Command | None:
 
 
 _SCRIPTS = ("train.py", "sample.py", "evaluate.py")
+
+
+def check_log(page: str, name: str, log: Path, *, steps: int) -> None:
+    """Asserts that a shipped log is that of a whole run, and that a page's row of it has its steps and its last loss on
+    held-out scenes."""
+    reports = [json.loads(line) for line in log.read_text().splitlines()]
+    held_out = [report for report in reports if "held_out/loss" in report]
+    assert reports[-1]["step"] == held_out[-1]["step"] == steps
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    cells = [cell.strip() for cell in row.split("|")]
+    assert f"{steps:,}" in cells
+    assert f"{held_out[-1]['held_out/loss']:.3f}" in cells
 
 
 def find_measured(text: str) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from documents import find_measured
+from documents import check_log, find_measured
 
 import lct_jax
 from lct_jax.backbones.registry import build_abstract
@@ -125,12 +125,5 @@ def _list_cells(text: str, title: str) -> dict[tuple[str, str], str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_log_that_ships_is_that_of_the_whole_run(name):
     """The page says how many steps a run had, and the loss on held-out scenes at its end."""
-    lines = (EXAMPLE / f"{name}.log.jsonl").read_text().splitlines()
-    reports = [json.loads(line) for line in lines]
-    held_out = [report for report in reports if "held_out/loss" in report]
     steps = read_weights_meta(EXAMPLE / f"{name}.safetensors").config.training.steps
-    assert reports[-1]["step"] == held_out[-1]["step"] == steps
-    (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
-    cells = [cell.strip() for cell in row.split("|")]
-    assert f"{steps:,}" in cells
-    assert f"{held_out[-1]['held_out/loss']:.3f}" in cells
+    check_log(PAGE, name, EXAMPLE / f"{name}.log.jsonl", steps=steps)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from documents import find_measured, leave_out_tables
+from documents import check_log, find_measured, leave_out_tables
 
 import lct_jax
 from lct_jax.codecs.patch_decoder import PatchDecoder
@@ -58,13 +58,5 @@ def test_the_decoder_that_ships_has_the_latents_of_the_patch_codec():
 @pytest.mark.parametrize("name", ["village_base", "village", "village_causal"])
 def test_the_log_that_ships_is_that_of_the_whole_run(name):
     """The page says how many steps a run had, and the loss on held-out scenes at its end."""
-    lines = (EXAMPLE / f"{name}.log.jsonl").read_text().splitlines()
-    reports = [json.loads(line) for line in lines]
-    held_out = [report for report in reports if "held_out/loss" in report]
     steps = load(name).config.training.steps
-    assert reports[-1]["step"] == held_out[-1]["step"] == steps
-    assert f"| `{name}` |" in PAGE
-    (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
-    cells = [cell.strip() for cell in row.split("|")]
-    assert f"{steps:,}" in cells
-    assert f"{held_out[-1]['held_out/loss']:.3f}" in cells
+    check_log(PAGE, name, EXAMPLE / f"{name}.log.jsonl", steps=steps)
