@@ -211,9 +211,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Shows a line in place of the bar."""
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
+        # Ctrl-C may come while the bar closes; the next change has a bar of its own all the same.
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
         print(line)
 
 

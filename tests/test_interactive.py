@@ -20,9 +20,10 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_film import ROOT, run_program
 from tiny_generator import CODEC, make_generator, write_weights
+from tqdm import tqdm
 
 from lct_jax.directing.script import load_script
-from lct_jax.interactive import HELP, Director
+from lct_jax.interactive import HELP, Director, Progress
 from lct_jax.scene_files.writer import SceneWriter
 from lct_jax.session.sampler import StoppedAtOnce
 
@@ -176,6 +177,29 @@ def test_a_second_ctrl_c_during_a_shot_ends_the_program_and_nothing_is_lost(
     assert signal.getsignal(signal.SIGINT) is handler
     assert signal.set_wakeup_fd(-1) == -1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == done
+
+
+def test_a_bar_stopped_while_it_closes_leaves_room_for_the_next(monkeypatch, capsys):
+    """Ctrl-C may come while the bar of a stopped change closes, and the next change has a bar all the same."""
+
+    class Stopped(tqdm):
+        asked = False
+
+        def close(self) -> None:
+            if not self.asked:
+                self.asked = True
+                raise KeyboardInterrupt
+            super().close()
+
+    progress = Progress()
+    monkeypatch.setattr("lct_jax.interactive.tqdm", Stopped)
+    progress.step()
+    with pytest.raises(KeyboardInterrupt):
+        progress.say("stopped")
+    monkeypatch.undo()
+    capsys.readouterr()
+    progress.step()
+    assert "step/s" in capsys.readouterr().err
 
 
 class Terminal:
