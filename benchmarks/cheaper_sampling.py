@@ -33,7 +33,7 @@ from lct_jax.evaluation.puppets import DRAWING, SEED, evaluate_row, sample_shots
 from lct_jax.generator import Generator
 from lct_jax.puppets.scene import draw_scene
 from lct_jax.sampling import passes
-from lct_jax.sampling.euler import LoopInputs, both_rows, time_grid, times_of_groups
+from lct_jax.sampling.euler import LoopInputs, all_rows, time_grid, times_of_groups
 from lct_jax.sampling.guidance import scale_steps
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.types import History, KeyValues
@@ -124,7 +124,7 @@ def time_rows(generator: Generator) -> list[float]:
     finally:
         passes.run_all_steps = run_all
     velocity, inputs, noisy_LC = taken[0]
-    both = both_rows(inputs, noisy_LC), inputs.text, times_of_groups(inputs, inputs.times[0])
+    both = all_rows(inputs, noisy_LC), inputs.text, times_of_groups(inputs, inputs.times[0])
     pairs = [(jax.jit(velocity), jax.tree.map(lambda x, n=n: x[:n], both)) for n in (1, 2)]
     best = [np.inf, np.inf]
     for _ in range(REPEATS):

@@ -53,7 +53,12 @@ def test_cached_tokens_are_stored_in_slots_and_gathered_rotated(kept_as):
     np.testing.assert_array_equal(cache.index.scene, [[0, 1, 0, 0, 1], [1, 0, 1, 1, 0]])
     slots, coord = np.array([[4, 1], [2, 3]]), np.arange(12).reshape(2, 2, 3)
     count = np.array([2, 2])
-    history = gather(cache.k, cache.v, slots, coord, count, spec=describe(TINY).cache)
+    take = lambda order, rows: gather(
+        *(cache.k, cache.v, slots[order], coord[order], count[order]),
+        rows=rows,
+        spec=describe(TINY).cache,
+    )
+    history = take([0, 1], (0, 1))
     tokens = np.array([[1, 0], [1, 2]])[None, :, None, :, None]  # that stood in these slots
     k, v = (np.take_along_axis(np.asarray(x), tokens, axis=3) for x in seen)
     rotation = make_rotation(
@@ -63,6 +68,12 @@ def test_cached_tokens_are_stored_in_slots_and_gathered_rotated(kept_as):
     tolerance = {"model": 1e-6, "int8": 0.05}[kept_as]
     np.testing.assert_allclose(read(history.k, "float32"), turned, atol=tolerance)
     np.testing.assert_allclose(read(history.v, "float32"), v, atol=tolerance)
+    # A row of the cache may be taken more than once.
+    for one, other in zip(
+        jax.tree.leaves(take([1, 0, 1], (1, 0, 1))), jax.tree.leaves(history), strict=True
+    ):
+        axis = 0 if one.ndim == 1 else 1
+        np.testing.assert_array_equal(one, np.take(other, [1, 0, 1], axis=axis))
 
 
 @pytest.mark.parametrize("kept_as", ["model", "int8"])

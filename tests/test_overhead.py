@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -11,7 +13,7 @@ from lct_jax.attention import chunked
 from lct_jax.backbones.registry import build_abstract, count_costs, describe
 from lct_jax.config import SamplingConfig
 from lct_jax.config.network import make_network
-from lct_jax.costs.flops import count_extension
+from lct_jax.costs.flops import Flops, count_extension
 from lct_jax.layout import GroupPlan
 from lct_jax.plan.scenes import MODES, count_cache, count_scene, make_request
 from lct_jax.types import History, TokenIndex, Tokens
@@ -64,6 +66,22 @@ def test_steps_without_guidance_cost_the_prompted_row_alone(mode):
     for one, other in zip(both, most, strict=True):
         assert other.flops.total == pytest.approx(one.flops.total * 5 / 8)
         assert (other.single, other.passes, other.cached) == (3, 4, one.cached * 5 / 8)
+
+
+def test_a_row_that_sees_no_history_adds_what_independent_shots_cost():
+    """In units of one shot and row; where held shots pass as padding, their linear work is done all the same."""
+    config = dataclasses.replace(PLAIN, history_guidance=2.0)
+    [one] = count_scene(count_costs(MODEL), make(1), PLAIN, "independent")
+    expected = {"joint": (81, 9, 2), "autoregressive": (285 + 8 / 2, 45 + 44 / 2, 3)}
+    expected["causal"] = (45 + 9 / 2, 9 + 9 / 2, 3)
+    for mode, (attention, linear, rows) in expected.items():
+        costs = count_scene(count_costs(MODEL), make(9), config, mode)
+        sums = Flops(0.0, 0.0)
+        for cost in costs:
+            sums = sums.plus(cost.flops)
+        found = sums.attention / one.flops.attention, sums.linear / one.flops.linear
+        assert found == pytest.approx((attention, linear))
+        assert costs[-1].rows == rows
 
 
 def test_cache_of_eight_full_shots_at_3b():

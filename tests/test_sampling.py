@@ -187,7 +187,7 @@ def test_euler_follows_the_velocity_from_noise_to_clean() -> None:
 def test_equal_guidance_branches_give_the_unguided_result_bit_for_bit(scale: float) -> None:
     velocity = jax.random.normal(jax.random.key(1), (1, 7, 3))
     pair = jnp.concatenate([velocity, velocity])
-    np.testing.assert_array_equal(guide(pair, scale), velocity[0])
+    np.testing.assert_array_equal(guide(pair, [scale]), velocity[0])
 
     request = make_request(2)
     blind = lambda video, text, time_BS: jnp.sin(7.0 * video.value)
@@ -200,7 +200,7 @@ def test_equal_guidance_branches_give_the_unguided_result_bit_for_bit(scale: flo
 
 def test_guidance_is_linear_in_the_difference() -> None:
     pair = jnp.asarray([[[3.0]], [[1.0]]])
-    np.testing.assert_array_equal(guide(pair, 7.5), [[16.0]])
+    np.testing.assert_array_equal(guide(pair, [7.5]), [[16.0]])
 
 
 def test_noise_of_a_shot_depends_only_on_seed_and_shot() -> None:

@@ -47,7 +47,7 @@ class UncachedPass(CachedPass):
             self.cache.drop(self.cache.list())
             for other in self._rests_on(window):
                 self.cache.make(other)
-            velocity = self.backbone.denoise(self.cache.gather(shot))
+            velocity = self.backbone.denoise(self.cache.gather(shot, self.branches))
             noisy_LC = run_steps(
                 velocity, inputs, noisy_LC, step, step + np.int32(1), self.scene.scheme
             )

@@ -101,7 +101,7 @@ def _write(kept: Any, new: Any, place_BL: jax.Array) -> Any:
     return _shard(jax.tree.map(lambda old, x: put(old, x, place_BL), kept, new))
 
 
-@functools.partial(jax.jit, static_argnames="spec")
+@functools.partial(jax.jit, static_argnames=("rows", "spec"))
 def gather(
     k: jax.Array | Quantised,
     v: jax.Array | Quantised,
@@ -109,6 +109,7 @@ def gather(
     coord_BM3: jax.Array,
     count_B: jax.Array,
     *,
+    rows: tuple[int, ...],
     spec: CacheSpec,
 ) -> History:
     """Returns slots of a cache as a history, gathered layer after layer, with rotated keys.
@@ -118,6 +119,7 @@ def gather(
         slots_BM: the slots to gather, those in use first.
         coord_BM3: the coordinates to which their keys are rotated.
         count_B: how many slots are in use.
+        rows: the row of the cache that each row of the history is taken from.
         spec: the cache's layers, heads and rotary embedding.
     """
     missing = -slots_BM.shape[1] % chunked.KEY_BLOCK if slots_BM.shape[1] > chunked.KEY_BLOCK else 0
@@ -127,6 +129,9 @@ def gather(
     take = jax.vmap(lambda x_HMK, slots_M: jnp.take(x_HMK, slots_M, axis=1))
 
     def gather_layer(layer: tuple[Any, Any]) -> tuple[Any, Any]:
+        # Rows as they stand are not copied.
+        if rows != tuple(range(len(jax.tree.leaves(layer)[0]))):
+            layer = jax.tree.map(lambda x: x[np.array(rows)], layer)
         k, v = jax.tree.map(lambda x: take(x, slots_BM), layer)
         turned = rotate(read(k, spec.dtype), rotation)
         return (quantise(turned) if isinstance(k, Quantised) else turned), v

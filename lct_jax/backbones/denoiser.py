@@ -96,10 +96,16 @@ class Denoiser:
         return kv.store(cache, kept, index, place_BL)
 
     def gather(
-        self, cache: KVCache, slots_BM: np.ndarray, coord_BM3: np.ndarray, count_B: np.ndarray
+        self,
+        cache: KVCache,
+        rows: tuple[int, ...],
+        slots_BM: np.ndarray,
+        coord_BM3: np.ndarray,
+        count_B: np.ndarray,
     ) -> History:
-        """Returns slots of a cache as a history, rotated to `coord_BM3`."""
-        return kv.gather(cache.k, cache.v, slots_BM, coord_BM3, count_B, spec=self.spec.cache)
+        """Returns slots of some rows of a cache as a history, rotated to `coord_BM3`."""
+        places = (slots_BM, coord_BM3, count_B)
+        return kv.gather(cache.k, cache.v, *places, rows=rows, spec=self.spec.cache)
 
 
 class PlacedDenoiser(NamedTuple):

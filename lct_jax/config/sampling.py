@@ -22,11 +22,13 @@ class SamplingConfig:
     Attributes:
         steps: the number of steps, that is, of evaluations of the network. solver: "euler" [S], or "heun", of second
             order, which takes half as many steps with two evaluations each.
-        guidance: the scale of text-only classifier-free guidance.
+        guidance: the scale of classifier-free guidance by text. history_guidance: that of guidance by finished and
+            given shots, of which the last row of a pass sees none (arXiv 2502.06764) [D: 1, text-only guidance, S].
+            Where both are equal there are two rows, as in text-only guidance, and three otherwise.
         shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
         guidance_from, guidance_to: the interval of times in which guidance is applied; outside of it the prompted
-            velocity is taken as it is, and the negative prompts are not computed. guidance_rescale: the share in which
-            a guided velocity is rescaled to the spread of the prompted one.
+            velocity is taken as it is, and other rows are not computed. guidance_rescale: the share in which a guided
+            velocity is rescaled to the spread of the prompted one.
         negative_scene, negative_shot: negative prompts of the global group and of the shots [S: the former long, the
             latter short; the words are ours].
         condition_time: the time t at which given images and videos are held. history_time: that of finished shots [P:
@@ -47,6 +49,7 @@ class SamplingConfig:
     steps: Positive = 32
     solver: Literal["euler", "heun"] = "euler"
     guidance: NonNegativeFloat = 7.5
+    history_guidance: NonNegativeFloat = 1.0
     guidance_from: Share = 0.0
     guidance_to: Share = 1.0
     guidance_rescale: Share = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lct_jax.plan.sampling import SamplingPlan, make_scene
 from lct_jax.plan.topology import Topology
 from lct_jax.sampling.cache_slots import history_capacity
 from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
-from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch, choose_branches, scale_steps
 from lct_jax.sampling.window import pack_group, pack_window
 from lct_jax.training.guard import guard_step
 from lct_jax.training.optimizer import make_optimizer
@@ -144,20 +145,24 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.
         context="causal" if causal else "full",
     )
     with jax.set_mesh(mesh):
-        batch = _pack_longest(plan)
-        history = _abstract_history(plan, mesh) if causal else None
         if program == "prefill":
-            group = abstract((batch.video, batch.text, np.zeros((BRANCHES, 1), np.float32)))
+            batch, history = _pack_longest(plan, BOTH_TEXTS), _abstract_history(plan, mesh, TEXTS)
+            group = abstract((batch.video, batch.text, np.zeros((TEXTS, 1), np.float32)))
             return denoiser.lower_prefill(history, *group)
+        held = causal or any(len(w.shots) > len(w.denoised) for w in plan.windows)
+        branches = choose_branches(config.sampling, held=held, spread=plan.shards.data)
+        batch = _pack_longest(plan, branches)
+        history = _abstract_history(plan, mesh, len(branches)) if causal else None
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
-        inputs = make_loop_inputs(batch, held={}, times=times, guidance=1.0)
+        scales = scale_steps(config.sampling, times, branches)
+        inputs = make_loop_inputs(batch, held={}, times=times, guidance=scales)
         loop = abstract((inputs, batch.video.value[0]))
         scheme = make_scene(config, plan.request).scheme
         denoise = denoiser.denoise(history) if causal else denoiser.forward
         return run_steps.lower(denoise, *loop, np.int32(0), np.int32(1), scheme)
 
 
-def _pack_longest(plan: SamplingPlan) -> PackedBatch:
+def _pack_longest(plan: SamplingPlan, branches: Sequence[Branch]) -> PackedBatch:
     """Returns the longest window, or in causal mode the longest shot alone, filled with zeros."""
     scene = make_scene(plan.config, plan.request)
     window = max(plan.windows, key=lambda w: len(w.shots)).shots
@@ -166,20 +171,20 @@ def _pack_longest(plan: SamplingPlan) -> PackedBatch:
         for shot in window
     ]
     if plan.mode == "causal":
-        return pack_group(scene, window, len(window), zeros[-1])
-    return pack_window(scene, window, zeros)
+        return pack_group(scene, window, len(window), zeros[-1], branches=branches)
+    return pack_window(scene, window, zeros, branches=branches)
 
 
-def _abstract_history(plan: SamplingPlan, mesh: Mesh) -> History:
+def _abstract_history(plan: SamplingPlan, mesh: Mesh, rows: int) -> History:
     spec, scene = describe(plan.config.network).cache, make_scene(plan.config, plan.request)
     capacity = history_capacity(scene, plan.windows)
     place = NamedSharding(mesh, P(*(HEADS.get(letter) for letter in "NBHMK")))
-    shape = (spec.layers, BRANCHES, spec.heads, capacity, spec.head_dim)
+    shape = (spec.layers, rows, spec.heads, capacity, spec.head_dim)
     of = lambda dtype, *side: jax.ShapeDtypeStruct((*shape[:-1], *side), dtype, sharding=place)
     whole = of(spec.dtype, spec.head_dim)
     if plan.config.sampling.kv_dtype == "int8":
         whole = Quantised(of(jnp.int8, spec.head_dim), of(jnp.float32, 1))
-    return History(whole, whole, jax.ShapeDtypeStruct((BRANCHES,), jnp.int32))
+    return History(whole, whole, jax.ShapeDtypeStruct((rows,), jnp.int32))
 
 
 def abstract(tree: Any) -> Any:

@@ -23,7 +23,6 @@ from lct_jax.plan.search import Option
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.training import TrainingPlan
 from lct_jax.plan.workload import Workload
-from lct_jax.sampling.guidance import BRANCHES
 
 # Options of a search that are shown.
 SHOWN = 8
@@ -85,10 +84,10 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
     passes = sum(cost.passes for cost in plan.costs)
     single = sum(cost.single for cost in plan.costs)
     alone = f", {single} of them of the prompted one alone" if single else ""
-    grid = plan.request.shots[0].grid
+    grid, branches = plan.request.shots[0].grid, max(cost.rows for cost in plan.costs)
     rows = [
         ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
-        ("windows", f"{len(plan.windows)}, {passes} passes of {BRANCHES} guidance branches{alone}"),
+        ("windows", f"{len(plan.windows)}, {passes} passes of {branches} guidance branches{alone}"),
         ("computed", name_parts(flops)),
     ]
     if plan.cache:

@@ -1,7 +1,7 @@
 """Sampling a scene on a topology: time and memory of a mode, and what its cache takes.
 
-Windows and cache slots are those of `lct_jax/sampling`. FLOPs count every pass, both guidance branches where a step has
-both, and the passes that renoise finished shots.
+Windows and cache slots are those of `lct_jax/sampling`. FLOPs count every pass, all rows of guidance where a step has
+them, and the passes that renoise finished shots.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import SceneTarget, count_text, find_grid
 from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
 from lct_jax.sampling.euler import time_grid
-from lct_jax.sampling.guidance import BRANCHES, scale_steps
+from lct_jax.sampling.guidance import TEXTS, choose_branches, scale_steps
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -91,11 +91,13 @@ def plan_sampling(
         config.sampling,
         mode,
         single=_count_single(config, shards),
+        spread=shards.data,
     )
+    rows = max(cost.rows for cost in costs)
     parameters = place_parameters(config.network, shards)
     tokens = _longest_pass(request, windows, mode)
     kept = (
-        _count_cache_bytes(config, request, windows, tokens)
+        _count_cache_bytes(config, request, windows, tokens, rows)
         if mode == "causal"
         else CacheBytes(0.0, 0.0, 0.0)
     )
@@ -103,7 +105,7 @@ def plan_sampling(
         *(config, topology, mode, shards, request, windows, costs, parameters),
         cache=kept.cache,
         history=kept.history,
-        memory=_estimate(config, shards, parameters, tokens, kept),
+        memory=_estimate(config, shards, parameters, rows * tokens, kept),
         seconds=_bound(config, topology, shards, parameters, costs),
     )
 
@@ -114,7 +116,8 @@ def _count_single(config: Config, shards: Shards) -> int:
         return 0
     sampling = config.sampling
     times = time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
-    single = scale_steps(sampling, times) == 1.0
+    branches = choose_branches(sampling, held=True, spread=1)
+    single = (scale_steps(sampling, times, branches) == 1.0).all(axis=1)
     # A step of Heun's asks at its end as well, unless that is time 0.
     return int(single.sum() + (single[1:].sum() if sampling.solver == "heun" else 0))
 
@@ -127,7 +130,7 @@ def find_sampling_shards(config: Config, topology: Topology) -> Shards:
             f"sampling.shards: found {shards}, expected a divisor of {heads} heads and at most "
             f"{topology.devices} devices"
         )
-    rows = BRANCHES if 1 < shards <= topology.devices // BRANCHES else 1
+    rows = TEXTS if 1 < shards <= topology.devices // TEXTS else 1
     return Shards(rows, shards)
 
 
@@ -158,11 +161,11 @@ def make_scene(config: Config, request: SceneRequest) -> SamplingScene:
 
 
 class CacheBytes(NamedTuple):
-    """Bytes of keys and values on all devices, for both guidance branches.
+    """Bytes of keys and values on all devices.
 
     Attributes:
-        cache: those of the cache.
-        history: those of a shot's history.
+        cache: those of the cache, for both texts of guidance.
+        history: those of a shot's history, for all rows of a step.
         shot: those of a pass over a shot, before they are written into the cache.
     """
 
@@ -172,15 +175,15 @@ class CacheBytes(NamedTuple):
 
 
 def _count_cache_bytes(
-    config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int
+    config: Config, request: SceneRequest, windows: tuple[Window, ...], tokens: int, rows: int
 ) -> CacheBytes:
     spec, scene = describe(config.network).cache, make_scene(config, request)
-    heads = BRANCHES * 2 * spec.layers * spec.heads
+    heads = TEXTS * 2 * spec.layers * spec.heads
     new = heads * spec.head_dim * jnp.dtype(spec.dtype).itemsize
     kept = heads * (spec.head_dim + INT8_SCALE) if config.sampling.kv_dtype == "int8" else new
     return CacheBytes(
         cache=float(kept * cache_capacity(scene, windows, retain="needed")),
-        history=float(kept * history_capacity(scene, windows)),
+        history=float(kept * history_capacity(scene, windows)) * rows / TEXTS,
         shot=float(new * tokens),
     )
 
@@ -200,7 +203,7 @@ def _estimate(
 ) -> Memory:
     size = jnp.dtype(config.compute.dtype).itemsize
     devices = shards.data * shards.seq
-    passing = BRANCHES * tokens / devices
+    passing = tokens / devices
     return Memory(
         {
             "parameters": parameters.params + parameters.frozen,

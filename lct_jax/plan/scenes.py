@@ -1,11 +1,12 @@
 """FLOPs and bytes of a whole scene in every mode, from its plan: nothing is run.
 
-For every window of a request, its FLOPs and the cached tokens that it reads are counted. Both guidance branches, where
-a step has both, text, the pass over the global prompt and the passes that renoise finished shots are included.
+For every window of a request, its FLOPs and the cached tokens that it reads are counted. All rows of guidance, where a
+step has them, text, the pass over the global prompt and the passes that renoise finished shots are included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from lct_jax.config import SamplingConfig, TextPlace
 from lct_jax.costs.flops import Costs, Flops, count_extension, count_forward, count_sequence
 from lct_jax.layout import DUMMY_GRID, GroupPlan
+from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch, choose_branches
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
 from lct_jax.types import CacheSpec
@@ -30,12 +32,14 @@ class Cost(NamedTuple):
         passes: how many passes there are.
         cached: cached tokens that all passes read.
         single: passes of the prompted row alone, as guidance does nothing in them.
+        rows: the rows of other passes.
     """
 
     flops: Flops
     passes: int
     cached: int
     single: int = 0
+    rows: int = TEXTS
 
 
 def make_request(
@@ -74,18 +78,30 @@ def plan_mode(mode: str, request: SceneRequest, config: SamplingConfig) -> tuple
 
 
 def count_scene(
-    costs: Costs, request: SceneRequest, config: SamplingConfig, mode: str, *, single: int = 0
+    costs: Costs,
+    request: SceneRequest,
+    config: SamplingConfig,
+    mode: str,
+    *,
+    single: int = 0,
+    spread: int = 1,
 ) -> list[Cost]:
     """Returns the cost of every window.
 
     Args:
         single: the steps that compute the prompted row alone.
+        spread: the number of groups of devices over which rows are spread.
     """
     plan = plan_mode(mode, request, config)
+    choose = lambda held: choose_branches(config, held=held, spread=spread)
     if mode != "causal":
-        return [count_full_pass(costs, request, config, window, single=single) for window in plan]
+        held = [len(window.shots) > len(window.denoised) for window in plan]
+        return [
+            _count_full(costs, request, config, window, choose(other), single=single)
+            for window, other in zip(plan, held, strict=True)
+        ]
     return [
-        _count_causal(costs, request, config, plan, place, single=single)
+        _count_causal(costs, request, config, plan, place, choose(True), single=single)
         for place in range(len(plan))
     ]
 
@@ -96,21 +112,27 @@ def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
     return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
 
-def count_full_pass(
+def _count_full(
     costs: Costs,
     request: SceneRequest,
     config: SamplingConfig,
     window: Window,
+    branches: Sequence[Branch],
     *,
-    single: int = 0,
+    single: int,
 ) -> Cost:
     """Returns the cost of a window whose tokens all pass through the network in every step."""
     total = Flops(0.0, 0.0)
-    for negative in (False, True):
-        plan = request.plan(window.shots, negative=negative)
-        passes = config.steps - single * negative
-        total = total.plus(count_forward(costs, plan, context="full").times(passes))
-    return Cost(total, passes=config.steps, cached=0, single=single)
+    for branch in branches:
+        count = lambda shots, negative=branch.negative: count_forward(
+            costs, request.plan(shots, negative=negative), context="full"
+        )
+        work = count(window.shots)
+        if branch.apart:
+            # Held shots pass as padding, which takes part in no attention.
+            work = work._replace(attention=count(window.denoised).attention)
+        total = total.plus(work.times(config.steps - single * branch.negative))
+    return Cost(total, passes=config.steps, cached=0, single=single, rows=len(branches))
 
 
 def _count_causal(
@@ -119,24 +141,26 @@ def _count_causal(
     config: SamplingConfig,
     plan: tuple[Window, ...],
     place: int,
+    branches: Sequence[Branch],
     *,
     single: int,
 ) -> Cost:
     window, renoise = plan[place], config.cache == "renoise"
     seen_later = any(window.shots[-1] in other.shots[:-1] for other in plan[place + 1 :])
-    passes = config.steps + (seen_later and renoise)
+    renoised = int(seen_later and renoise)
     total, cached = Flops(0.0, 0.0), 0
-    for negative in (False, True):
-        seen = _groups(request, len(window.shots) - 1, negative)
-        own = request.plan(window.shots[-1:], negative=negative).shots[0]
-        computed = passes - single * negative
+    # The rows of every step, and those of the pass that renoises, which are always both texts.
+    rows = [(branch, config.steps - single * branch.negative) for branch in branches]
+    for branch, computed in (*rows, *((branch, renoised) for branch in BOTH_TEXTS)):
+        seen = _groups(request, 0 if branch.apart else len(window.shots) - 1, branch.negative)
+        own = request.plan(window.shots[-1:], negative=branch.negative).shots[0]
         total = total.plus(count_extension(costs, own, seen=seen).times(computed))
         cached += computed * seen
-        if place == 0 and request.prompt is not None:
-            text = request.prompt.negative if negative else request.prompt.text
+    if place == 0 and request.prompt is not None:
+        for text in (request.prompt.text, request.prompt.negative):
             group = GroupPlan(len(text), DUMMY_GRID)
             total = total.plus(count_extension(costs, group, seen=0))
-    return Cost(total, passes, cached, single)
+    return Cost(total, config.steps + renoised, cached, single, len(branches))
 
 
 def _groups(request: SceneRequest, shots: int, negative: bool) -> int:

@@ -52,9 +52,14 @@ class CausalBackbone(Protocol):
         ...
 
     def gather(
-        self, cache: KVCache, slots_BM: np.ndarray, coord_BM3: np.ndarray, count_B: np.ndarray
+        self,
+        cache: KVCache,
+        rows: tuple[int, ...],
+        slots_BM: np.ndarray,
+        coord_BM3: np.ndarray,
+        count_B: np.ndarray,
     ) -> History:
-        """Returns `count_B` slots of a cache, with their keys rotated to `coord_BM3`."""
+        """Returns `count_B` slots of some rows of a cache, with their keys rotated to `coord_BM3`."""
         ...
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lct_jax.config import TextPlace
 from lct_jax.layout import SceneLayout
+from lct_jax.sampling.guidance import Branch
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, PackedBatch, TokenIndex
@@ -33,11 +34,13 @@ class HistorySlots(NamedTuple):
     """The slots of a history.
 
     Attributes:
+        rows: the row of the cache that each row of the history is taken from.
         slots: int32[B M].
         coord: int32[B M 3], their coordinates in the window.
         count: int32[B], how many of them are in use.
     """
 
+    rows: tuple[int, ...]
     slots: np.ndarray
     coord: np.ndarray
     count: np.ndarray
@@ -47,6 +50,7 @@ def find_slots(
     index: TokenIndex,
     layouts: Sequence[SceneLayout],
     groups: dict[int, int],
+    branches: Sequence[Branch],
     *,
     capacity: int,
     keeps_text: bool,
@@ -54,19 +58,22 @@ def find_slots(
     """Returns the slots of the entries that a window sees.
 
     Args:
-        index: the index of the cache.
-        layouts: the layout of the window for each row.
+        index: the index of the cache, whose rows are those of prompts and of negative prompts.
+        layouts: the layout of the window for each of these.
         groups: the entry of each group, by its number within the window.
+        branches: what the rows of the history are for; those that stand apart see the global prompt alone.
         capacity: M.
         keeps_text: whether the prompts of shots are cached.
     """
-    rows = len(layouts)
-    found = HistorySlots(
-        *(np.zeros((rows, *tail), np.int32) for tail in ((capacity,), (capacity, 3), ()))
-    )
-    for row, layout in enumerate(layouts):
+    rows = tuple(int(branch.negative) for branch in branches)
+    tails = ((capacity,), (capacity, 3), ())
+    found = HistorySlots(rows, *(np.zeros((len(rows), *tail), np.int32) for tail in tails))
+    for row, branch in enumerate(branches):
+        text, layout = rows[row], layouts[rows[row]]
         for number, entry in groups.items():
-            is_entry = (index.shot[row] == entry) & (index.scene[row] != PADDING_SCENE)
+            if branch.apart and entry != GLOBAL_SHOT:
+                continue
+            is_entry = (index.shot[text] == entry) & (index.scene[text] != PADDING_SCENE)
             slots = np.flatnonzero(is_entry)
             parts = (
                 (layout.text, layout.video)

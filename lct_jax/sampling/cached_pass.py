@@ -14,20 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lct_jax.distributed.sharding import fetch
+from lct_jax.distributed.sharding import count_shards, fetch
 from lct_jax.errors import InputError
 from lct_jax.sampling.backbone import CausalBackbone
 from lct_jax.sampling.cache_slots import Retain, needed_after
 from lct_jax.sampling.changes import find_affected, find_changed, is_same, renumber
 from lct_jax.sampling.euler import (
     LoopInputs,
-    both_rows,
+    all_rows,
     make_loop_inputs,
     run_steps,
     take_step,
     times_of_groups,
 )
-from lct_jax.sampling.guidance import scale_steps
+from lct_jax.sampling.guidance import Branch, choose_branches, scale_steps
 from lct_jax.sampling.passes import Shot, run_all_steps
 from lct_jax.sampling.request import Prompt
 from lct_jax.sampling.schedule import Window
@@ -150,6 +150,11 @@ class CachedPass:
         return self.cache.scene
 
     @property
+    def branches(self) -> tuple[Branch, ...]:
+        """What the rows of a step compute; the first shot has as many rows as others, so that all share a program."""
+        return choose_branches(self.scene.config, held=True, spread=count_shards("B"))
+
+    @property
     def _reuses(self) -> bool:
         return self.scene.config.cache == "reuse"
 
@@ -182,14 +187,14 @@ class CachedPass:
         start, scheme = self.scene.start(shot, clean), self.scene.scheme
         batch, inputs = self._start(shot, start)
         noisy_LC = jnp.asarray(batch.video.value[0])
-        history = self.cache.gather(shot)
+        history = self.cache.gather(shot, self.branches)
         velocity = self.backbone.denoise(history)
         if keeps and self._reuses:
             kept = self._step_to_keep()
             noisy_LC = run_steps(velocity, inputs, noisy_LC, first, kept, scheme)
             self._hold_step(start, shot, batch, noisy_LC, kept)
             time_BS = times_of_groups(inputs, self.times[kept])
-            video = both_rows(inputs, noisy_LC)
+            video = all_rows(inputs, noisy_LC)
             seen = self.backbone.prefill(history, video, batch.text, time_BS)
             self.cache.store(shot + 1, batch, seen.kept)
             noisy_LC, first = take_step(inputs, noisy_LC, seen.velocity, kept, scheme), kept + 1
@@ -197,8 +202,8 @@ class CachedPass:
         return put_back(drop_padding(batch, done), start.parts)
 
     def _start(self, shot: int, start: HeldShot) -> tuple[PackedBatch, LoopInputs]:
-        batch, held = self.cache.pack(shot, start)
-        guidance = scale_steps(self.scene.config, self.times)
+        batch, held = self.cache.pack(shot, start, self.branches)
+        guidance = scale_steps(self.scene.config, self.times, self.branches)
         return batch, make_loop_inputs(batch, held=held, times=self.times, guidance=guidance)
 
     def _step_to_keep(self) -> np.int32:

@@ -1,7 +1,7 @@
 """The loop of steps: one compiled program for all steps of a window, whatever its plan and its model.
 
 The model is a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument of the
-program as the parameters are. Both guidance branches are rows of one call; a step without guidance computes the
+program as the parameters are. The branches of guidance are rows of one call; a step without guidance computes the
 prompted one alone. Which steps are run is decided at run time:
 windows of one shape share the program, and the host waits for nothing between steps.
 """
@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.flow import shift_time
-from lct_jax.sampling.guidance import BRANCHES, guide, rescale
+from lct_jax.sampling.guidance import guide, rescale
 from lct_jax.types import GLOBAL_SHOT, History, PackedBatch, TokenIndex, Tokens
 
 
@@ -29,7 +29,7 @@ class Scheme(NamedTuple):
     Attributes:
         solver: "euler", or "heun", which averages the velocities at both ends of a step.
         rescale: the share in which a guided velocity is rescaled to the spread of the prompted one, 0 for none.
-        skips: whether some steps are not guided, so that the program can leave their negative row out.
+        skips: whether some steps are not guided, so that the program can leave their other rows out.
     """
 
     solver: str = "euler"
@@ -44,12 +44,12 @@ class LoopInputs(NamedTuple):
     """What does not change while a window is denoised.
 
     Attributes:
-        text: the text tokens of the window, two rows.
-        index: the index of its video tokens, two rows.
+        text: the text tokens of the window, a row for each branch of guidance.
+        index: the index of its video tokens, as many rows.
         moving: bool[S], the groups that are denoised.
         held: float32[S], the constant time of the other groups.
         times: float32[steps + 1] from 1 to 0.
-        guidance: float32[steps], the guidance scale of every step.
+        guidance: float32[steps R], the guidance scales of every step (`guide`).
     """
 
     text: Tokens
@@ -81,7 +81,7 @@ def make_loop_inputs(
 
     Args:
         held: the constant time of every slot that is not denoised; that of the global prompt is always 0.
-        guidance: the scale, or one for every step.
+        guidance: the scale of two rows, or the scales of every step, float32[steps R].
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1
@@ -89,7 +89,9 @@ def make_loop_inputs(
     moving_S[index.slot[0][index.shot[0] != GLOBAL_SHOT]] = True
     for slot, time in held.items():
         held_S[slot], moving_S[slot] = time, False
-    scales = np.broadcast_to(np.asarray(guidance, np.float32), len(times) - 1)
+    scales = np.asarray(guidance, np.float32)
+    if not scales.ndim:
+        scales = np.full((len(times) - 1, 1), scales)
     return LoopInputs(batch.text, index, moving_S, held_S, times, scales)
 
 
@@ -97,12 +99,16 @@ def times_of_groups(inputs: LoopInputs, time: jax.Array) -> jax.Array:
     """Returns the time of every group, float32[B S]: `time` for groups that are denoised, their constant one for
     others.
     """
-    return jnp.tile(jnp.where(inputs.moving, time, inputs.held)[None], (BRANCHES, 1))
+    return jnp.tile(jnp.where(inputs.moving, time, inputs.held)[None], (_count_rows(inputs), 1))
 
 
-def both_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
-    """Returns the video of both guidance branches, which share it."""
-    return Tokens(jnp.stack([noisy_LC] * BRANCHES), inputs.index)
+def all_rows(inputs: LoopInputs, noisy_LC: jax.Array) -> Tokens:
+    """Returns the video of all rows, which share it."""
+    return Tokens(jnp.stack([noisy_LC] * _count_rows(inputs)), inputs.index)
+
+
+def _count_rows(inputs: LoopInputs) -> int:
+    return inputs.index.slot.shape[0]
 
 
 @functools.partial(jax.jit, static_argnames="scheme")
@@ -118,11 +124,11 @@ def run_steps(
 
     def ask(noisy_LC: jax.Array, number: jax.Array) -> jax.Array:
         times_BS = times_of_groups(inputs, inputs.times[number])
-        batch = both_rows(inputs, noisy_LC), inputs.text, times_BS
+        batch = all_rows(inputs, noisy_LC), inputs.text, times_BS
         # Where each row has devices of its own, they would wait for each other, and nothing is saved.
         if not scheme.skips or count_shards("B") > 1:
             return velocity(*batch)
-        guided = inputs.guidance[number] != 1.0
+        guided = (inputs.guidance[number] != 1.0).any()
         return jax.lax.cond(guided, lambda: velocity(*batch), lambda: _ask_once(velocity, batch))
 
     def step(number: jax.Array, noisy_LC: jax.Array) -> jax.Array:
@@ -146,10 +152,10 @@ def run_steps(
 
 
 def _ask_once(velocity: Partial, batch: tuple[Tokens, Tokens, jax.Array]) -> jax.Array:
-    """Returns the velocity of the prompted row, in both rows: guidance of any scale leaves it as it is."""
+    """Returns the velocity of the prompted row, in all rows: guidance of any scale leaves it as it is."""
     prompted = jax.tree.map(_first_row, velocity, is_leaf=lambda x: isinstance(x, History))
     answer_BLC = prompted(*jax.tree.map(lambda leaf: leaf[:1], batch))
-    return jnp.concatenate([answer_BLC] * BRANCHES)
+    return jnp.concatenate([answer_BLC] * len(batch[0].value))
 
 
 def _first_row(argument: Any) -> Any:

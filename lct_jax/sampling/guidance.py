@@ -1,10 +1,14 @@
-"""Text-only classifier-free guidance over a pair of rows.
+"""Classifier-free guidance over the rows of a pass: by text, and by the shots that a new shot sees.
 
-Row 0 of every tensor carries the prompts, row 1 the negative prompts; both carry the same video tokens, so noise
-and visual conditions stay in both branches [LCT supplement A.2].
+Row 0 of every tensor carries the prompts, row 1 the negative prompts; all rows carry the same video tokens, so noise
+and visual conditions stay in both [LCT supplement A.2]. Guidance by history (arXiv 2502.06764) adds a row with negative
+prompts whose shots see none of those that are held, or puts it in the place of row 1.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +16,74 @@ import numpy as np
 
 from lct_jax.config import SamplingConfig
 
-BRANCHES = 2
+# A shot has two texts, its prompt and its negative prompt.
+TEXTS = 2
 
 
-def guide(velocity_BLC: jax.Array, scale: float) -> jax.Array:
-    """Returns u + scale (c - u) [L C] of a (c, u) pair [2 L C]; where c equals u, the result is u at any scale."""
-    prompted_LC, negative_LC = velocity_BLC
-    return negative_LC + scale * (prompted_LC - negative_LC)
+class Branch(NamedTuple):
+    """What a row of a pass computes.
+
+    Attributes:
+        negative: whether it reads the negative prompts.
+        apart: whether its shots see no finished and no given ones.
+    """
+
+    negative: bool
+    apart: bool = False
 
 
-def scale_steps(config: SamplingConfig, times: np.ndarray) -> np.ndarray:
-    """Returns the guidance scale of every step, float32[steps]: outside of the interval of times it is 1.
+BOTH_TEXTS = (Branch(negative=False), Branch(negative=True))
+ALONE = Branch(negative=True, apart=True)
+
+
+def choose_branches(config: SamplingConfig, *, held: bool, spread: int) -> tuple[Branch, ...]:
+    """Returns what the rows of a pass compute.
+
+    Args:
+        held: whether there are finished or given shots in the window.
+        spread: the number of groups of devices over which rows are spread. The last row is repeated, so that each group
+            has as many.
+    """
+    if not held or config.history_guidance == 1.0:
+        rows = BOTH_TEXTS
+    elif config.history_guidance == config.guidance:
+        rows = (BOTH_TEXTS[0], ALONE)
+    else:
+        rows = (*BOTH_TEXTS, ALONE)
+    return rows + rows[-1:] * (-len(rows) % spread)
+
+
+def guide(velocity_BLC: jax.Array, scales_R: Sequence[float] | jax.Array) -> jax.Array:
+    """Returns the guided velocity [L C] of rows; where they are equal, it equals them at any scales.
+
+    Args:
+        velocity_BLC: the velocities of the rows.
+        scales_R: how far the result goes along the way from each row to the one before it: u + s (c - u) of two rows c
+            and u, and u + t (h - u) + s (c - h) of three.
+    """
+    guided_LC = velocity_BLC[len(scales_R)]
+    for row in reversed(range(len(scales_R))):
+        way_LC = velocity_BLC[row] - velocity_BLC[row + 1]
+        guided_LC = guided_LC + scales_R[row] * way_LC
+    return guided_LC
+
+
+def scale_steps(
+    config: SamplingConfig, times: np.ndarray, branches: Sequence[Branch] = BOTH_TEXTS
+) -> np.ndarray:
+    """Returns the scales of every step, float32[steps R] (`guide`): outside of the interval of times they are 1.
 
     (An interval: arXiv 2404.07724.)
     """
-    start = times[:-1]
+    count = len(set(branches)) - 1
+    scales = np.float32([config.guidance, config.history_guidance])[:count]
+    start = times[:-1, None]
     inside = (start >= config.guidance_from) & (start <= config.guidance_to)
-    return np.where(inside, config.guidance, 1.0).astype(np.float32)
+    return np.where(inside, scales, np.float32(1.0))
 
 
 def is_always_guided(config: SamplingConfig) -> bool:
-    """Returns whether guidance changes the velocity at every time."""
+    """Returns whether guidance by text changes the velocity at every time."""
     whole = config.guidance_from == 0.0 and config.guidance_to == 1.0
     return whole and config.guidance != 1.0
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lct_jax.distributed.sharding import fetch
+from lct_jax.distributed.sharding import count_shards, fetch
 from lct_jax.sampling.euler import LoopInputs, Scheme, make_loop_inputs, run_steps
-from lct_jax.sampling.guidance import scale_steps
+from lct_jax.sampling.guidance import choose_branches, scale_steps
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene, pack_window, put_back, separate_parts
 from lct_jax.types import GLOBAL_SHOT
@@ -99,13 +99,16 @@ class FullPass:
             return {}
         held = {s: scene.hold(s, clean[s]) for s in window.shots if s not in starts}
         video = [(starts | held)[s].tokens for s in window.shots]
-        packed = pack_window(scene, window.shots, video)
+        branches = choose_branches(scene.config, held=bool(held), spread=count_shards("B"))
+        packed = pack_window(
+            scene, window.shots, video, branches=branches, held=[numbers[s] for s in held]
+        )
         batch, held_parts = separate_parts(packed, {numbers[s]: x.parts for s, x in starts.items()})
         inputs = make_loop_inputs(
             batch,
             held={numbers[s] - first: h.time for s, h in held.items()} | held_parts,
             times=self.times,
-            guidance=scale_steps(scene.config, self.times),
+            guidance=scale_steps(scene.config, self.times, branches),
         )
         done = self.run(window, inputs, jnp.asarray(batch.video.value[0]), on_step)
         tokens_LC, shot_L = fetch(done), batch.video.index.shot[0]

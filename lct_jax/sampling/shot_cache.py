@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 
 from lct_jax.sampling import cache_slots
 from lct_jax.sampling.backbone import CausalBackbone
-from lct_jax.sampling.guidance import BRANCHES
+from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import (
     HeldShot,
     SamplingScene,
     Separated,
-    lay_out_branches,
+    lay_out_texts,
     make_dummy,
     pack_group,
     separate_parts,
@@ -59,7 +60,7 @@ class ShotCache:
         self.passes: list[int] = []
         capacity = self._plan(scene, plan)
         self._cache = backbone.make_cache(
-            rows=BRANCHES, capacity=capacity, kept_as=scene.config.kv_dtype
+            rows=TEXTS, capacity=capacity, kept_as=scene.config.kv_dtype
         )
 
     def change(self, scene: SamplingScene, plan: Sequence[Window]) -> None:
@@ -112,7 +113,10 @@ class ShotCache:
         self.store(shot + 1, batch, self._prefill(history, batch, times).kept)
 
     def store(self, entry: int, batch: PackedBatch, kept: KeyValues) -> None:
-        """Writes the keys and values of a group into free slots."""
+        """Writes the keys and values of a group into free slots, those of a row for each text alone."""
+        if len(batch.video.value) > TEXTS:
+            batch = jax.tree.map(lambda leaf: leaf[:TEXTS], batch)
+            kept = jax.tree.map(lambda leaf: leaf[:, :TEXTS], kept)
         self._make_room(cache_slots.size_of(self.scene, entry))
         index, place_BL = cache_slots.take_slots(
             self._cache.index,
@@ -125,19 +129,23 @@ class ShotCache:
         self.passes.append(entry)
         self._touch([entry])
 
-    def gather(self, shot: int) -> History:
-        """Returns the history of a shot, rotated to the places it takes in the shot's window."""
+    def gather(self, shot: int, branches: Sequence[Branch] = BOTH_TEXTS) -> History:
+        """Returns the history of a shot, rotated to the places it takes in the shot's window, in a row for each branch;
+        those that stand apart have the global prompt alone.
+        """
         if GLOBAL_SHOT not in self.list() and self.scene.request.prompt is not None:
             self._make_global()
         shots = self._windows[shot]
         before = {number: other + 1 for number, other in enumerate(shots[:-1], start=1)}
         self._touch(before.values())
-        return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before)
+        return self._gather_groups(shots, {GLOBAL_SHOT: GLOBAL_SHOT} | before, branches)
 
-    def pack(self, shot: int, video: HeldShot) -> Separated:
+    def pack(
+        self, shot: int, video: HeldShot, branches: Sequence[Branch] = BOTH_TEXTS
+    ) -> Separated:
         """Returns a shot alone as a batch, with its position in its window, and the times of its held parts."""
         shots = self._windows[shot]
-        batch = pack_group(self.scene, shots, len(shots), video.tokens)
+        batch = pack_group(self.scene, shots, len(shots), video.tokens, branches=branches)
         return separate_parts(batch, {len(shots): video.parts})
 
     def _touch(self, entries: Iterable[int]) -> None:
@@ -167,17 +175,23 @@ class ShotCache:
         seen = self._prefill(self._gather_groups(shots, {}), batch, {0: 0.0})
         self.store(GLOBAL_SHOT, batch, seen.kept)
 
-    def _gather_groups(self, shots: Sequence[int], groups: dict[int, int]) -> History:
-        layouts = lay_out_branches(self.scene, shots)
+    def _gather_groups(
+        self,
+        shots: Sequence[int],
+        groups: dict[int, int],
+        branches: Sequence[Branch] = BOTH_TEXTS,
+    ) -> History:
+        layouts = lay_out_texts(self.scene, shots)
         found = cache_slots.find_slots(
             self._cache.index,
             layouts,
             groups,
+            branches,
             capacity=self._longest,
             keeps_text=self.scene.keeps_text,
         )
         return self.backbone.gather(self._cache, *found)
 
     def _prefill(self, history: History, batch: PackedBatch, times: dict[int, float]) -> Prediction:
-        time_BS = np.array([[times[slot] for slot in sorted(times)]] * BRANCHES, np.float32)
+        time_BS = np.array([[times[slot] for slot in sorted(times)]] * TEXTS, np.float32)
         return self.backbone.prefill(history, batch.video, batch.text, time_BS)

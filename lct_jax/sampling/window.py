@@ -1,4 +1,4 @@
-"""The tokens of a window of shots: noise, conditions at a low time, and both rows of text.
+"""The tokens of a window of shots: noise, conditions at a low time, and a row of text for each branch of guidance.
 
 Noise belongs to a shot and not to a window, so a shot starts from the same noise in every mode. A window is laid out as
 in training; a pass with a cache takes one group out of the same layout.
@@ -20,7 +20,7 @@ from lct_jax.config import LayoutConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.layout import SceneLayout, SceneTokens, lay_out, pack
 from lct_jax.sampling.euler import Scheme
-from lct_jax.sampling.guidance import is_always_guided
+from lct_jax.sampling.guidance import BOTH_TEXTS, Branch, is_always_guided
 from lct_jax.sampling.request import HeldTokens, Prompt, SceneRequest
 from lct_jax.seeds import make_key
 from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, Array, PackedBatch, TokenIndex
@@ -165,27 +165,47 @@ def put_back(tokens_LC: np.ndarray, parts: Sequence[HeldTokens]) -> np.ndarray:
     return tokens_LC
 
 
-def lay_out_branches(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
+def lay_out_texts(scene: SamplingScene, shots: Sequence[int]) -> list[SceneLayout]:
     """Returns the layouts of a window: one with prompts, and one with negative prompts."""
     plans = (scene.request.plan(tuple(shots), negative=negative) for negative in (False, True))
     return [lay_out(plan, layout=scene.layout) for plan in plans]
 
 
-def pack_window(scene: SamplingScene, shots: Sequence[int], video: Sequence[Array]) -> PackedBatch:
-    """Returns all groups of a window as two rows that differ in text alone; `video` has the tokens of each shot."""
+def pack_window(
+    scene: SamplingScene,
+    shots: Sequence[int],
+    video: Sequence[Array],
+    *,
+    branches: Sequence[Branch] = BOTH_TEXTS,
+    held: Sequence[int] = (),
+) -> PackedBatch:
+    """Returns all groups of a window, in a row for each branch; rows differ in text, and in who sees the held shots.
+
+    Args:
+        video: the tokens of each shot.
+        held: the groups of finished and given shots, by their numbers within the window.
+    """
     prompts = [] if scene.request.prompt is None else [scene.request.prompt]
     prompts += [scene.request.shots[shot].prompt for shot in shots]
     dummy = [] if scene.request.prompt is None else [make_dummy(scene.request)]
     longest = max(sum(len(p.text) for p in prompts), sum(len(p.negative) for p in prompts))
     text = _round_up(longest, math.lcm(TEXT_MULTIPLE, count_shards("L")))
     video_LC = _namespace(*video).concatenate([*dummy, *video])
-    return _pack_rows(prompts, video_LC, lay_out_branches(scene, shots), text_tokens=text)
+    batch = _pack_rows(prompts, video_LC, lay_out_texts(scene, shots), branches, text_tokens=text)
+    # Nobody sees padding.
+    hide = lambda tokens: tokens._replace(index=_hide_groups(tokens.index, branches, held))
+    return batch._replace(video=hide(batch.video), text=hide(batch.text))
 
 
 def pack_group(
-    scene: SamplingScene, shots: Sequence[int], number: int, video_LC: Array
+    scene: SamplingScene,
+    shots: Sequence[int],
+    number: int,
+    video_LC: Array,
+    *,
+    branches: Sequence[Branch] = BOTH_TEXTS,
 ) -> PackedBatch:
-    """Returns one group of a window alone, with its position in that window.
+    """Returns one group of a window alone, with its position in that window, in a row for each branch.
 
     Args:
         shots: the shots of the window.
@@ -194,7 +214,7 @@ def pack_group(
     """
     layouts = [
         SceneLayout(*(pick(index, number, group=0) for index in layout))
-        for layout in lay_out_branches(scene, shots)
+        for layout in lay_out_texts(scene, shots)
     ]
     is_global = number == GLOBAL_SHOT
     prompt = scene.request.prompt if is_global else scene.request.shots[shots[number - 1]].prompt
@@ -202,7 +222,7 @@ def pack_group(
     # to the last bit whatever shots are added to its scene.
     span = scene.layout.scene_span if is_global else scene.shot_text
     text = _round_up(span, count_shards("L"))
-    return _pack_rows([prompt], video_LC, layouts, text_tokens=text)
+    return _pack_rows([prompt], video_LC, layouts, branches, text_tokens=text)
 
 
 def pick(index: TokenIndex, number: int, *, group: int) -> TokenIndex:
@@ -220,17 +240,23 @@ def _pack_rows(
     prompts: Sequence[Prompt],
     video_LC: Array,
     layouts: Sequence[SceneLayout],
+    branches: Sequence[Branch],
     *,
     text_tokens: int,
 ) -> PackedBatch:
-    """Returns a batch of rows that share the video; text and positions are on the host, the video stays where it is."""
+    """Returns a batch of rows that share the video; text and positions are on the host, the video stays where it is.
+
+    Args:
+        prompts: those of the groups. layouts: one with prompts, and one with negative prompts.
+    """
     texts = [
-        np.concatenate([p.negative if negative else p.text for p in prompts])
-        for negative in (False, True)
+        np.concatenate([p.negative if branch.negative else p.text for p in prompts])
+        for branch in branches
     ]
+    laid_out = [layouts[branch.negative] for branch in branches]
     places = np.zeros((len(video_LC), 0), np.float32)
     batch = pack(
-        [[SceneTokens(places, *row)] for row in zip(texts, layouts, strict=True)],
+        [[SceneTokens(places, *row)] for row in zip(texts, laid_out, strict=True)],
         video_tokens=_round_up(len(video_LC), count_shards("L")),
         text_tokens=text_tokens,
         channels=0,
@@ -240,6 +266,15 @@ def _pack_rows(
     padded_LC = xp.pad(video_LC, ((0, missing), (0, 0)))
     video = batch.video._replace(value=xp.stack([padded_LC] * len(texts)))
     return batch._replace(video=video)
+
+
+def _hide_groups(
+    index: TokenIndex, branches: Sequence[Branch], groups: Sequence[int]
+) -> TokenIndex:
+    """Returns an index in which some groups are padding in the rows of branches that see none of them."""
+    apart_B = np.array([branch.apart for branch in branches])
+    hidden_BL = apart_B[:, None] & np.isin(index.shot, list(groups))
+    return index._replace(scene=np.where(hidden_BL, PADDING_SCENE, index.scene))
 
 
 def _namespace(*arrays: Array) -> ModuleType:
