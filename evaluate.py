@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import lct_jax
 from lct_jax.cli import define_path, define_sampling, run
+from lct_jax.data.hold_out import find_common
 from lct_jax.errors import make_folder
 from lct_jax.evaluation.features.protocol import load_features
 from lct_jax.evaluation.judges.protocol import load_judge
@@ -72,9 +73,8 @@ def main(argv: Sequence[str]) -> None:
         generators[name].free_encoder()
     first = next(iter(generators.values()))
     pictures = choose_pictures(first, SETTINGS())
-    # Only where no weights were trained on it, a scene is held out.
-    names = set.intersection(*(set(g.config.data.hold_out) for g in generators.values()))
-    loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value, hold_out=sorted(names))
+    names = find_common(generator.config.data for generator in generators.values())
+    loaded = load_scenes(Path(SCENES.value), pictures, split=SPLIT.value, hold_out=names)
     scenes = [scene.begin(SHOTS.value) for scene in loaded[: COUNT.value]]
     for generator in generators.values():
         sampling = dataclasses.replace(generator.config.sampling, **SETTINGS())

@@ -130,7 +130,7 @@ def sample(method: Method, number: int) -> list[np.ndarray]:
     """Returns the frames of every shot of a scene."""
     scene, row = draw_scene(SEED, number, DRAWING), ALL_ROWS[method.row]
     own, animator = load(method.weights), load(method.animator)
-    return sample_shots(own, scene, row, guidance=GUIDANCE, animator=animator)
+    return sample_shots(own, scene, row, settings={"guidance": GUIDANCE}, animator=animator)
 
 
 def take_middle(shots: Sequence[np.ndarray]) -> np.ndarray:

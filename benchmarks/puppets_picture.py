@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
 import lct_jax
-from lct_jax.cli import run
+from lct_jax.cli import define_sampling, run
 from lct_jax.evaluation.puppet_table import ROWS
 from lct_jax.evaluation.puppets import DRAWING, SEED, choose_rows, sample_shots
 from lct_jax.files import replace_atomically
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     middle = lambda shots: [frames[len(frames) // 2] for frames in shots]
     rows = {"as drawn": middle([render_shot(scene, shot) for shot in scene.shots])}
     for name in choose_rows(WANTED.value, causal=generator.config.training.context == "causal"):
-        shots = sample_shots(generator, scene, ROWS[name], guidance=GUIDANCE.value)
+        shots = sample_shots(generator, scene, ROWS[name], settings=SETTINGS())
         rows[TITLES.get(name, name)] = middle(shots)
     with replace_atomically(Path(OUT.value)) as unfinished:
         draw(rows, describe(scene)).save(unfinished, format="PNG")
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run folder or weights.", required=True)
     CODEC = flags.DEFINE_string("codec", None, "Codec weights; default: those in the run's folder.")
-    GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
+    SETTINGS = define_sampling()
     SCENE = flags.DEFINE_integer("scene", 0, "Number of a scene of the evaluation.", lower_bound=0)
     WANTED = flags.DEFINE_string(
         "rows", "independent,joint,autoregressive", "Ways to sample, separated by commas."

@@ -1,7 +1,6 @@
 """Tunes the film with attention causal over shots, from `film.py`, for sampling with a cache.
 
-Finished shots are seen at a time of 0.2 (`sampling.history_time`), and of the times of `film.py` a fortieth are below.
-Here a sixth are, and shots never share one.
+Here shots never share a time.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py --config=configs/film_causal.py \
         --data=runs/film_scenes --workdir=runs/film_causal
@@ -26,6 +25,6 @@ def get_config():
         muon_learning_rate=4e-3,
         eval_every=125,
     )
-    flow = dataclasses.replace(full.flow, mean=-0.5, std=2.0, times="per_shot")
+    flow = dataclasses.replace(full.flow, times="per_shot")
     changed = dataclasses.replace(full, name="film_causal", training=training, flow=flow)
     return editable(changed)

@@ -10,7 +10,7 @@ from test_records import INFO, SCENES, TEXT_WIDTH
 from lct_jax.backbones.registry import count_costs
 from lct_jax.config import Config, DataConfig, TrainingConfig
 from lct_jax.config.network import make_network, sections
-from lct_jax.data.hold_out import hold_out
+from lct_jax.data.hold_out import find_common, hold_out
 from lct_jax.data.joined import open_data
 from lct_jax.data.pipeline import make_source, read_held_out
 from lct_jax.data.sets.records import write_set
@@ -66,3 +66,11 @@ def test_a_scene_that_no_set_has_cannot_be_held_out(sets):
         ) as error:
             hold_out(open_data(data), ("quay", "harbour"))
         assert "such as 'quay'" in str(error.value)
+
+
+def test_of_several_models_a_scene_is_held_out_where_none_was_trained_on_it():
+    names = (("quay", "harbour", "pier"), ("pier", "quay"), ("quay", "mill", "pier"))
+    configs = [dataclasses.replace(DATA, hold_out=of) for of in names]
+    assert find_common(configs) == ("pier", "quay")
+    assert find_common(configs[:1]) == ("harbour", "pier", "quay")
+    assert find_common([*configs, DATA]) == ()

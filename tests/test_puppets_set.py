@@ -172,7 +172,7 @@ def test_a_row_resumes_and_is_not_sampled_again(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "sample_shots", None)  # nothing is sampled a third time
     assert list(evaluate_row(generator(), row, 2, file, drawing=small)) == first
     assert all(isinstance(t, Tally) for tallies in first for t in tallies.values())
-    for changed in ({"guidance": 7.0, "drawing": small}, {"drawing": lengthen(7)}):
+    for changed in ({"settings": {"guidance": 7.0}, "drawing": small}, {"drawing": lengthen(7)}):
         with pytest.raises(InputError, match="found results of other weights or settings"):
             list(evaluate_row(generator(), row, 2, file, **changed))
 
@@ -241,12 +241,12 @@ def test_scenes_of_one_character_and_of_two_who_meet_again():
         assert [shot.subjects == (1,) for shot in scene.shots[:7]] == [True, *5 * [False], True]
 
 
-def test_shipped_weights_are_sampled_with_their_settings_or_another_guidance():
+def test_shipped_weights_are_sampled_with_their_settings_or_others():
     shipped = lct_jax.load(
         EXAMPLE / "puppets.safetensors", codec=EXAMPLE / "patch_codec.safetensors"
     )
-    own = describe(shipped, ROWS["joint"], None)
+    own = describe(shipped, ROWS["joint"])
     assert own["sampling"] == dataclasses.asdict(shipped.config.sampling)
-    other = describe(shipped, ROWS["joint"], 7.0)
+    other = describe(shipped, ROWS["joint"], {"guidance": 7.0})
     assert other == own | {"sampling": own["sampling"] | {"guidance": 7.0}}
     assert own["sampling"]["guidance"] != 7.0

@@ -7,10 +7,11 @@ part of the config that checkpoints and weights carry.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lct_jax.config import DataConfig
 from lct_jax.data.joined import JoinedSets
 from lct_jax.data.sets.lengths import SPLITS, LengthTable
 from lct_jax.data.sets.records import PreparedSet
@@ -36,3 +37,10 @@ def hold_out(prepared: PreparedSet | JoinedSets, names: Sequence[str]) -> Length
     held_out = np.isin(scenes, list(names))
     split = np.where(held_out, SPLITS.index("held_out"), prepared.lengths.scene_split)
     return dataclasses.replace(prepared.lengths, scene_split=split.astype(np.int32))
+
+
+def find_common(configs: Iterable[DataConfig]) -> tuple[str, ...]:
+    """Returns the names that all configs hold out: a scene that one of several models was trained on is not held out
+    where they are compared.
+    """
+    return tuple(sorted(set.intersection(*(set(config.hold_out) for config in configs))))

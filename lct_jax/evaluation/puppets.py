@@ -5,12 +5,12 @@ r"""Samples puppet scenes in several ways and measures what they show: each way 
 
 `--checkpoint` is a run's folder, or weights saved by lct_jax.export with `--codec=FILE` beside them; rows are those
 of `lct_jax/evaluation/puppet_table.py`, or `all` that the weights' context allows; the world is that of their config.
-Sampling is that of the run's config, except for `--guidance` and what a row changes. In every scene of two characters
-the first leaves after the first shot and returns five shots later; with `--characters=1` one is alone, and in nearly
-every shot. Scenes of `--shots=20` are longer than a window, and are measured by the number of the shot, too
-(`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as the first frame of the rendered shot. A
-scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the same command continues; when all are
-done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
+Sampling is that of the run's config, except for what a row changes and for its fields that are given as flags, such as
+`--guidance`. In every scene of two characters the first leaves after the first shot and returns five shots later; with
+`--characters=1` one is alone, and in nearly every shot. Scenes of `--shots=20` are longer than a window, and are
+measured by the number of the shot, too (`lct_jax/evaluation/rollout_measures.py`). Shots that a row gives are given as
+the first frame of the rendered shot. A scene that is done is kept in `OUT/NAME.ROW.jsonl` and not sampled again, so the
+same command continues; when all are done, `OUT/NAME.ROW.json` has the shares, and `OUT/table.md` all rows.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import lct_jax
-from lct_jax.cli import define_path, run
+from lct_jax.cli import define_path, define_sampling, run
 from lct_jax.codecs.registry import describe_decoder
 from lct_jax.directing.arrange import tell_apart
 from lct_jax.directing.prompts import Condition
@@ -77,21 +78,21 @@ def sample_shots(
     scene: PuppetScene,
     row: Row,
     *,
-    guidance: float | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     animator: Generator | None = None,
 ) -> list[np.ndarray]:
     """Returns the frames of every shot of a scene, sampled in one way; for a shot that the row gives, the given
     picture.
 
     Args:
-        guidance: is used in place of the config's.
+        settings: fields of the sampling config that are used in place of the run's.
         animator: makes videos of sampled pictures; None makes them with the same weights.
     """
     render_shot = find_world(scene.world).render_shot
     pictures = {number: render_shot(scene, scene.shots[number])[:1] for number in row.given}
-    settings = choose_settings(generator, row, guidance)
+    chosen = choose_settings(generator, row, settings)
     height, width = scene.size
-    seed = make_key(settings["seed"])
+    seed = make_key(chosen["seed"])
     with tempfile.TemporaryDirectory() as folder:
         sampled = generator.sample(
             write_words(scene, row, Path(folder)),
@@ -99,7 +100,7 @@ def sample_shots(
             given=pictures,
             key=jax.random.fold_in(seed, scene.seed[1]),
             animator=animator,
-            **{**settings, "height": height, "width": width},
+            **{**chosen, "height": height, "width": width},
         )
     frames = pictures | {shot.number: shot.frames for shot in sampled}
     return [frames[number] for number in range(len(scene.shots))]
@@ -119,12 +120,9 @@ def write_words(scene: PuppetScene, row: Row, folder: Path) -> Script:
     return tell_apart(script) if row.apart else script
 
 
-def choose_settings(generator: Generator, row: Row, guidance: float | None) -> dict[str, Any]:
-    """Returns the sampling settings of a row: the run's, the row's own changes, and the guidance asked for."""
-    settings = dataclasses.asdict(generator.config.sampling)
-    if guidance is not None:
-        settings["guidance"] = guidance
-    return settings | row.fields
+def choose_settings(generator: Generator, row: Row, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sampling settings of a row: the run's, those that were asked for, and the row's own changes."""
+    return dataclasses.asdict(generator.config.sampling) | settings | row.fields
 
 
 def evaluate_row(
@@ -134,13 +132,13 @@ def evaluate_row(
     file: Path,
     *,
     drawing: Drawing = DRAWING,
-    guidance: float | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     animator: Generator | None = None,
 ) -> Iterator[Mapping[str, Tally]]:
     """Yields the tallies of every scene, from the file where they are in it, and writes the others to it.
 
     Args:
-        drawing: what scenes are drawn. guidance, animator: see `sample_shots`.
+        drawing: what scenes are drawn. settings, animator: see `sample_shots`.
 
     Raises:
         InputError: the file has scenes that were sampled from other weights or in another way.
@@ -150,12 +148,12 @@ def evaluate_row(
 
     def measure(number: int) -> Mapping[str, Tally]:
         scene = world.draw_scene(SEED, number, drawing)
-        sampled = sample_shots(generator, scene, row, guidance=guidance, animator=animator)
+        sampled = sample_shots(generator, scene, row, settings=settings, animator=animator)
         seen = [world.read_shot(frames) for frames in sampled]
         by_number = judge_by_number(scene, sampled, seen)
         return judge_scene(scene, seen, given=row.given) | count_values(scene, seen) | by_number
 
-    made = describe(generator, row, guidance, animator, drawing=drawing)
+    made = describe(generator, row, settings, animator, drawing=drawing)
     for tallies in iter_scenes(file, made, scenes, measure):
         yield {name: Tally(*counts) for name, counts in tallies.items()}
 
@@ -163,22 +161,22 @@ def evaluate_row(
 def describe(
     generator: Generator,
     row: Row,
-    guidance: float | None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     animator: Generator | None = None,
     *,
     drawing: Drawing = DRAWING,
 ) -> dict[str, object]:
     """Returns everything that results depend on, as JSON."""
-    settings = choose_settings(generator, row, guidance)
+    chosen = choose_settings(generator, row, settings)
     more = {name: True for name in ("apart", "drawn") if getattr(row, name)}
     more |= describe_decoder(generator.codec)
     if animator is not None:
-        more["animator"] = fingerprint_of(animator.place(settings["shards"]).params)
+        more["animator"] = fingerprint_of(animator.place(chosen["shards"]).params)
     return {
-        "weights": fingerprint_of(generator.place(settings["shards"]).params),
+        "weights": fingerprint_of(generator.place(chosen["shards"]).params),
         "mode": row.mode,
         "given": list(row.given),
-        "sampling": settings,
+        "sampling": chosen,
         "seed": SEED,
         "drawing": json.loads(json.dumps(dataclasses.asdict(drawing))),
         **more,
@@ -219,7 +217,7 @@ def main(argv: Sequence[str]) -> None:
     for name in names:
         label, row = f"{NAME.value or generator.config.name}.{name}", ALL_ROWS[name]
         how = {
-            "guidance": GUIDANCE.value,
+            "settings": SETTINGS(),
             "animator": animator,
             "drawing": lengthen(SHOTS.value, generator.config.world, characters=CHARACTERS.value),
         }
@@ -245,8 +243,8 @@ if __name__ == "__main__":
     CHARACTERS = flags.DEFINE_integer(
         "characters", 2, "Characters of a scene.", lower_bound=1, upper_bound=2
     )
-    GUIDANCE = flags.DEFINE_float("guidance", None, "Default: that of the run's config.", 0.0)
     NAME = flags.DEFINE_string("name", "", "Of the weights in the table; default: the config's.")
     OUT = define_path("out", "Folder of the results.", required=True)
+    SETTINGS = define_sampling()
     define_compilation_cache()
     run(main)
