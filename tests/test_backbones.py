@@ -5,6 +5,7 @@ A family is tested by adding its small config to `scenes.FAMILIES`.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import jax
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from causal_scene import (
     CONFIG,
+    TIMES,
     compare_with_full_pass,
     make_denoiser,
     make_request,
     make_sampling_scene,
+    sample,
 )
 from flax import nnx
 from gradient import check_near, compile_gradient
@@ -39,6 +42,8 @@ from lct_jax.config.network import change
 from lct_jax.costs.flops import count_forward
 from lct_jax.distributed.sharding import make_sampling_mesh, place_batch, state_sharding
 from lct_jax.layout import GroupPlan, plan_scene
+from lct_jax.sampling.cached_pass import CachedPass
+from lct_jax.sampling.passes import FullPass
 from lct_jax.sampling.schedule import plan_causal
 from lct_jax.tensors import name_leaves
 from lct_jax.types import TokenIndex, Tokens
@@ -111,6 +116,21 @@ def test_a_pass_behind_the_cache_equals_the_full_causal_pass(model, bare):
     compare_with_full_pass(
         scene, plan_causal(request, CONFIG), make_denoiser(model.config), atol=1e-5
     )
+
+
+def test_a_shot_guided_by_its_history_is_the_same_with_a_cache(model):
+    config = dataclasses.replace(CONFIG, history_guidance=2.0)
+    request, denoiser = (
+        make_request(3, given=(0,), network=model.config),
+        make_denoiser(model.config),
+    )
+    scene = make_sampling_scene(request, config, network=model.config)
+    plan = plan_causal(request, config)
+    found = sample(CachedPass(denoiser, scene, plan, TIMES), scene, plan)
+    full = FullPass(denoiser.forward, scene, TIMES)
+    expected = sample(full, scene, [window for window in plan if window.denoised])
+    for shot, tokens in expected.items():
+        np.testing.assert_allclose(found[shot], tokens, atol=2e-5)  # four guided steps add up
 
 
 def test_keys_that_are_kept_are_those_the_spec_describes(model):

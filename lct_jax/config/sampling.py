@@ -23,7 +23,7 @@ class SamplingConfig:
         steps: the number of steps, that is, of evaluations of the network. solver: "euler" [S], or "heun", of second
             order, which takes half as many steps with two evaluations each.
         guidance: the scale of classifier-free guidance by text. history_guidance: that of guidance by finished and
-            given shots, of which the last row of a pass sees none (arXiv 2502.06764) [D: 1, text-only guidance, S].
+            given shots, of which the last row of a pass sees none (arXiv 2502.06764) [D: 1, text-only guidance: S].
             Where both are equal there are two rows, as in text-only guidance, and three otherwise.
         shift: s of the Euler steps' times, s t / (1 + (s - 1) t); 0 takes that of training, `flow.shift` [D].
         guidance_from, guidance_to: the interval of times in which guidance is applied; outside of it the prompted

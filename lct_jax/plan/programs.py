@@ -25,7 +25,7 @@ from lct_jax.backbones.registry import build_abstract, describe, find_family
 from lct_jax.config import Config
 from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, with_sharding
 from lct_jax.errors import InputError
-from lct_jax.plan.sampling import SamplingPlan, make_scene
+from lct_jax.plan.sampling import SamplingPlan, holds_shots, make_scene
 from lct_jax.plan.topology import Topology
 from lct_jax.sampling.cache_slots import history_capacity
 from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
@@ -149,7 +149,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.
             batch, history = _pack_longest(plan, BOTH_TEXTS), _abstract_history(plan, mesh, TEXTS)
             group = abstract((batch.video, batch.text, np.zeros((TEXTS, 1), np.float32)))
             return denoiser.lower_prefill(history, *group)
-        held = causal or any(len(w.shots) > len(w.denoised) for w in plan.windows)
+        held = holds_shots(plan.windows, plan.mode)
         branches = choose_branches(config.sampling, held=held, spread=plan.shards.data)
         batch = _pack_longest(plan, branches)
         history = _abstract_history(plan, mesh, len(branches)) if causal else None

@@ -7,6 +7,7 @@ them, and the passes that renoise finished shots.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def plan_sampling(
         request,
         config.sampling,
         mode,
-        single=_count_single(config, shards),
+        single=_count_single(config, shards, held=holds_shots(windows, mode)),
         spread=shards.data,
     )
     rows = max(cost.rows for cost in costs)
@@ -110,13 +111,18 @@ def plan_sampling(
     )
 
 
-def _count_single(config: Config, shards: Shards) -> int:
+def holds_shots(windows: Sequence[Window], mode: str) -> bool:
+    """Returns whether finished or given shots are held in some pass, which guidance by history may leave out."""
+    return mode == "causal" or any(len(w.shots) > len(w.denoised) for w in windows)
+
+
+def _count_single(config: Config, shards: Shards, *, held: bool) -> int:
     """Returns the passes of a window over the prompted row alone; where rows have their own devices, there are none."""
     if shards.data > 1:
         return 0
     sampling = config.sampling
     times = time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
-    branches = choose_branches(sampling, held=True, spread=1)
+    branches = choose_branches(sampling, held=held, spread=1)
     single = (scale_steps(sampling, times, branches) == 1.0).all(axis=1)
     # A step of Heun's asks at its end as well, unless that is time 0.
     return int(single.sum() + (single[1:].sum() if sampling.solver == "heun" else 0))

@@ -97,7 +97,7 @@ def count_scene(
     if mode != "causal":
         held = [len(window.shots) > len(window.denoised) for window in plan]
         return [
-            _count_full(costs, request, config, window, choose(other), single=single)
+            count_full_pass(costs, request, config, window, choose(other), single=single)
             for window, other in zip(plan, held, strict=True)
         ]
     return [
@@ -112,14 +112,14 @@ def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
     return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
 
-def _count_full(
+def count_full_pass(
     costs: Costs,
     request: SceneRequest,
     config: SamplingConfig,
     window: Window,
-    branches: Sequence[Branch],
+    branches: Sequence[Branch] = BOTH_TEXTS,
     *,
-    single: int,
+    single: int = 0,
 ) -> Cost:
     """Returns the cost of a window whose tokens all pass through the network in every step."""
     total = Flops(0.0, 0.0)

@@ -1,1 +1,1 @@
-"""Sampling: schedules of windows of shots, text-only guidance, the Euler loop, and caches of finished shots."""
+"""Sampling: schedules of windows of shots, guidance, the Euler loop, and caches of finished shots."""

@@ -1,7 +1,7 @@
 """Classifier-free guidance over the rows of a pass: by text, and by the shots that a new shot sees.
 
 Row 0 of every tensor carries the prompts, row 1 the negative prompts; all rows carry the same video tokens, so noise
-and visual conditions stay in both [LCT supplement A.2]. Guidance by history (arXiv 2502.06764) adds a row with negative
+and visual conditions stay in all [LCT supplement A.2]. Guidance by history (arXiv 2502.06764) adds a row with negative
 prompts whose shots see none of those that are held, or puts it in the place of row 1.
 """
 
