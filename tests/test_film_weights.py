@@ -127,3 +127,13 @@ def test_the_log_that_ships_is_that_of_the_whole_run(name):
     """The page says how many steps a run had, and the loss on held-out scenes at its end."""
     steps = read_weights_meta(EXAMPLE / f"{name}.safetensors").config.training.steps
     check_log(PAGE, name, EXAMPLE / f"{name}.log.jsonl", steps=steps)
+
+
+def test_the_page_of_causal_sampling_has_the_losses_by_time_of_both_bases():
+    page = (ROOT / "docs/causal.md").read_text()
+    for name in ("film_base_high_times", "film_base"):
+        lines = (EXAMPLE / f"{name}.log.jsonl").read_text().splitlines()
+        last = [found for line in lines if "held_out/loss" in (found := json.loads(line))][-1]
+        losses = [last[f"held_out/loss_t{time}"] for time in (0.1, 0.3, 0.5, 0.7, 0.9)]
+        assert " | ".join(f"{loss:.3f}" for loss in losses) in page
+        assert f"{last['held_out/loss']:.3f}" in page

@@ -17,8 +17,8 @@ from lct_jax.generator import Generator
 
 EXAMPLE = Path(__file__).parents[1] / "examples/village"
 PAGE = (EXAMPLE / "README.md").read_text()
-# Scenes of one villager, and of two.
-TABLES = ("alone", "table")
+# Scenes of one villager, and of two, and the same with guidance by history.
+TABLES = ("alone", "table", "guided", "guided_two")
 ROWS = [path for table in TABLES for path in sorted((EXAMPLE / table).glob("*.json"))]
 
 
@@ -43,7 +43,9 @@ def test_a_row_was_sampled_from_the_weights_that_ship(path):
     generator = load(path.stem.split(".")[0])
     made = json.loads(path.read_text())
     assert made["weights"] == fingerprint_of(generator.place(1).params)
-    assert made["drawing"]["cast"] == ([1, 1] if path.parent.name == "alone" else [1, 2])
+    assert made["drawing"]["cast"] == (
+        [1, 1] if path.parent.name in ("alone", "guided") else [1, 2]
+    )
 
 
 def test_the_decoder_that_ships_has_the_latents_of_the_patch_codec():
