@@ -52,7 +52,7 @@ WEIGHTS = Path("examples/puppets")
 RESULTS = WEIGHTS / "baselines"
 CODEC = WEIGHTS / "patch_codec.safetensors"
 TASKS = "measure, costs, picture or table"
-GUIDANCE = 5.0
+SETTINGS = {"guidance": 5.0}
 # Trained on scenes with no more than the In-Context LoRA has (configs/puppets_budget.py).
 BUDGET = "baselines/puppets_budget"
 
@@ -130,7 +130,7 @@ def sample(method: Method, number: int) -> list[np.ndarray]:
     """Returns the frames of every shot of a scene."""
     scene, row = draw_scene(SEED, number, DRAWING), ALL_ROWS[method.row]
     own, animator = load(method.weights), load(method.animator)
-    return sample_shots(own, scene, row, settings={"guidance": GUIDANCE}, animator=animator)
+    return sample_shots(own, scene, row, settings=SETTINGS, animator=animator)
 
 
 def take_middle(shots: Sequence[np.ndarray]) -> np.ndarray:
@@ -151,7 +151,7 @@ def measure(name: str, scenes: int, out: Path, frames: Path) -> None:
         return judge_scene(scene, seen) | count_values(scene, seen)
 
     row = ALL_ROWS[method.row]
-    made = describe(load(method.weights), row, GUIDANCE, load(method.animator))
+    made = describe(load(method.weights), row, SETTINGS, load(method.animator))
     list(tqdm(iter_scenes(out / f"{name}.jsonl", made, scenes, look), name, total=scenes))
 
 

@@ -182,7 +182,7 @@ def begin(generators: Mapping[str, Generator], row: Row, scene: EvaluatedScene) 
 
 
 def write_costs(name: str, out: Path) -> None:
-    """Counts the FLOPs of a scene by every row, in both rows of guidance, and writes `OUT/costs.json`."""
+    """Counts the FLOPs of a scene by every row, in all rows of guidance, and writes `OUT/costs.json`."""
     generators = {key: lct_jax.load(path, codec=CODEC) for key, path in WEIGHTS.items()}
     scene = load_scene(generators["base"], name)
     rows = {name: find_row(name) for name in TITLES if name != "filmed"}

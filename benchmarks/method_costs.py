@@ -16,20 +16,31 @@ from lct_jax.backbones.registry import count_costs
 from lct_jax.files import replace_atomically
 from lct_jax.plan.scenes import count_full_pass, count_scene
 from lct_jax.sampled_scene import SampledScene
+from lct_jax.sampling.guidance import Branch, choose_branches
+from lct_jax.sampling.schedule import Window
 
 # How often a scene is sampled to time it: the first time compiles, and the least counts.
 REPEATS = 2
 
 
 def count_windows(scene: SampledScene) -> dict[str, float]:
-    """Returns the windows of a scene, and the TFLOP of all its passes in both rows of guidance."""
+    """Returns the windows of a scene, and the TFLOP of all its passes in all rows of guidance."""
     costs = count_costs(scene.generator.config.network)
     request, config = scene.request, scene.sampling
     if scene.mode == "causal":
         spent = count_scene(costs, request, config, "causal")
     else:
-        spent = [count_full_pass(costs, request, config, window) for window in scene.windows]
+        spent = [
+            count_full_pass(costs, request, config, window, choose_rows(scene, window))
+            for window in scene.windows
+        ]
     return {"windows": len(spent), "tflop": sum(cost.flops.total for cost in spent) / 1e12}
+
+
+def choose_rows(scene: SampledScene, window: Window) -> tuple[Branch, ...]:
+    """Returns the rows of a window's passes; other systems guide by text alone."""
+    held = scene.mode == "autoregressive" and len(window.shots) > len(window.denoised)
+    return choose_branches(scene.sampling, held=held, spread=1)
 
 
 def take_time(makes: Mapping[str, Callable[[], Any]]) -> dict[str, float]:

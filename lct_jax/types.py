@@ -104,7 +104,8 @@ class KVCache(NamedTuple):
     """Keys and values of finished groups, of text and video; a slot holds one token.
 
     Attributes:
-        k, v: [N B H M K] in the model's dtype, or `Quantised`; keys before rotation. A row is a guidance branch.
+        k, v: [N B H M K] in the model's dtype, or `Quantised`; keys before rotation. A row is of the prompts or of the
+            negative prompts.
         index: int32 `TokenIndex` of [B M] on the host, scene 0 where a slot is free. `shot` is the entry: 0 for the
             global prompt, then shots from 1 in the order of the script. `coord` is the token's coordinate when its keys
             were made.

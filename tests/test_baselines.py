@@ -182,6 +182,19 @@ class RecordingBackbone:
         return jax.tree_util.Partial(self.forward)
 
 
+def test_references_guide_by_text_alone_whatever_the_config_says():
+    """Both rows see the pictures, as in the public code."""
+    request = with_references(make_tiny_request(4, alike=True))
+    backbone = RecordingBackbone()
+    config = dataclasses.replace(CONFIG, history_guidance=2.0)
+    scene = make_sampling_scene(request, config)
+    sample(ReferencePass(backbone, scene, TIMES), scene, plan_references(request, window(4)))
+    assert backbone.forward.calls
+    for video, _, time_BS in backbone.forward.calls:
+        assert len(time_BS) == 2
+        np.testing.assert_array_equal(video.index.scene[0], video.index.scene[1])
+
+
 def test_shared_attention_is_drawn_anew_in_every_step_and_frames_lie_at_one_place():
     request = dataclasses.replace(make_key_frames(), prompt=None)
     backbone = RecordingBackbone()

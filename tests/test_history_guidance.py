@@ -138,7 +138,11 @@ def test_a_first_shot_is_not_guided_by_a_history():
     """It has none, so that it is the same to the last bit whatever the scale."""
     request = make_plain_request(2)
     plan = plan_autoregressive(request, window(9))
-    answer = lambda video, text, time_BS: jnp.sin(video.value) * text.value.mean()
+    # Rows with different texts, and those that see different shots, have different velocities.
+    answer = lambda video, text, time_BS: (
+        jnp.sin(video.value)
+        * (text.value.mean((1, 2)) + (video.index.scene == 0).sum(1))[:, None, None]
+    )
     first = [
         run(request, plan, answer, config=dataclasses.replace(window(9), history_guidance=scale))[0]
         for scale in (1.0, 5.0)
@@ -147,9 +151,10 @@ def test_a_first_shot_is_not_guided_by_a_history():
 
 
 @pytest.mark.slow
-def test_rows_spread_over_devices_are_those_of_one():
-    """Two groups of four devices take three rows and one that is repeated."""
-    scene = make_sampling_scene(make_request(3, given=(0,)), guided(2.0))
+@pytest.mark.parametrize("fields", [{"cache": "reuse"}, {"guidance_rescale": 0.7}])
+def test_rows_spread_over_devices_are_those_of_one(fields):
+    """Two groups of four devices take three rows and one that is repeated; padding changes nothing."""
+    scene = make_sampling_scene(make_request(3, given=(0,)), guided(2.0, **fields))
     plan, model = plan_causal(scene.request, scene.config), make_denoiser(FOUR_HEADS)
     expected = sample(CachedPass(model, scene, plan, TIMES), scene, plan)
     with jax.set_mesh(make_mesh(seq=4)):

@@ -16,6 +16,7 @@ from lct_jax.config.network import make_network
 from lct_jax.costs.flops import Flops, count_extension
 from lct_jax.layout import GroupPlan
 from lct_jax.plan.scenes import MODES, count_cache, count_scene, make_request
+from lct_jax.sampling.euler import time_grid
 from lct_jax.types import History, TokenIndex, Tokens
 
 MODEL = make_network()
@@ -60,9 +61,10 @@ def test_text_and_renoising_add_to_the_causal_row():
 @pytest.mark.parametrize("mode", MODES)
 def test_steps_without_guidance_cost_the_prompted_row_alone(mode):
     """Of three of four steps, the row of a negative prompt that is as long as the other one is not computed."""
-    config, text = SamplingConfig(steps=4, cache="reuse"), make(2)
+    config = SamplingConfig(steps=4, cache="reuse", guidance_from=0.9)
+    text, times = make(2), time_grid(4, 1.0)
     both = count_scene(count_costs(MODEL), text, config, mode)
-    most = count_scene(count_costs(MODEL), text, config, mode, single=3)
+    most = count_scene(count_costs(MODEL), text, config, mode, times=times)
     for one, other in zip(both, most, strict=True):
         assert other.flops.total == pytest.approx(one.flops.total * 5 / 8)
         assert (other.single, other.passes, other.cached) == (3, 4, one.cached * 5 / 8)

@@ -17,7 +17,7 @@ from lct_jax.plan.workload import SceneTarget
 CONFIG = freeze(load_config(str(Path(__file__).parents[1] / "configs/lct_3b.py")))
 
 
-def plan(mode: str, topology: str = "v6e:2x2", **fields: float) -> SamplingPlan:
+def plan(mode: str, topology: str = "v6e:2x2", **fields: float | str) -> SamplingPlan:
     sampling = dataclasses.replace(CONFIG.sampling, **fields)
     config = dataclasses.replace(CONFIG, sampling=sampling)
     return plan_sampling(config, parse_topology(topology), SceneTarget(shots=9), mode)
@@ -26,8 +26,8 @@ def plan(mode: str, topology: str = "v6e:2x2", **fields: float) -> SamplingPlan:
 @pytest.mark.parametrize("mode", ["autoregressive", "causal"])
 def test_a_third_row_takes_memory_and_time(mode):
     two, three = plan(mode), plan(mode, history_guidance=2.0)
-    assert "passes of 2 guidance branches" in describe_sampling(two, advice=())
-    assert "passes of 3 guidance branches" in describe_sampling(three, advice=())
+    assert "passes of 2 rows of guidance" in describe_sampling(two, advice=())
+    assert "passes of 3 rows of guidance" in describe_sampling(three, advice=())
     assert two.flops.total < three.flops.total < 1.5 * two.flops.total
     assert two.seconds < three.seconds
     layers = [p.memory.parts["layer temporaries"] for p in (two, three)]
@@ -48,6 +48,17 @@ def test_jointly_nothing_is_held():
     alone = {"guidance": 1.0, "history_guidance": 2.0}
     assert {cost.single for cost in plan("joint", **alone).costs} == {CONFIG.sampling.steps}
     assert {cost.single for cost in plan("causal", **alone).costs} == {0}
+    # The first shot has no history, and is guided by nothing.
+    singles = [cost.single for cost in plan("autoregressive", **alone).costs]
+    assert singles == [CONFIG.sampling.steps, *8 * [0]]
+
+
+def test_a_step_that_is_kept_runs_all_rows():
+    two, three = plan("causal", cache="reuse"), plan("causal", cache="reuse", history_guidance=2.0)
+    kept = [p.memory.parts["a finished shot"] for p in (two, three)]
+    assert kept[1] == pytest.approx(1.5 * kept[0])
+    renoised = plan("causal", history_guidance=2.0).memory.parts["a finished shot"]
+    assert renoised == pytest.approx(kept[0])
 
 
 def test_rows_on_devices_of_their_own_are_repeated():

@@ -61,8 +61,8 @@ def make_mesh(*, seq: int = 1, devices: list[Any] | None = None) -> Mesh:
 
 
 def make_sampling_mesh(shards: int, *, heads: int) -> Mesh:
-    """Returns a mesh for sampling: `shards` devices over tokens and heads, for each guidance branch if there are
-    enough.
+    """Returns a mesh for sampling: `shards` devices over tokens and heads, for each half of the rows of guidance if
+    there are enough.
 
     Raises:
         InputError: there are more shards than devices, the shards do not divide the heads, or a process has no part.

@@ -203,6 +203,15 @@ def choose_rows(text: str, *, causal: bool) -> list[str]:
     return names
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises InputError for settings that every scene has of its own."""
+    for name in ("frames", "height", "width"):
+        if name in settings:
+            raise InputError(
+                f"--{name}: found {settings[name]}, expected none: scenes have their own"
+            )
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     use_compilation_cache()
@@ -210,6 +219,7 @@ def main(argv: Sequence[str]) -> None:
     generator = lct_jax.load(origin, codec=CODEC.value, encoder=ENCODER.value)
     causal = generator.config.training.context == "causal"
     names = choose_rows(ROWS_WANTED.value, causal=causal)
+    check_settings(SETTINGS())
     animator = None
     if ANIMATOR.value is not None:
         animator = lct_jax.load(ANIMATOR.value, codec=CODEC.value, encoder=ENCODER.value)

@@ -29,7 +29,7 @@ from lct_jax.plan.sampling import SamplingPlan, holds_shots, make_scene
 from lct_jax.plan.topology import Topology
 from lct_jax.sampling.cache_slots import history_capacity
 from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
-from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch, choose_branches, scale_steps
+from lct_jax.sampling.guidance import BOTH_TEXTS, Branch, choose_branches, scale_steps
 from lct_jax.sampling.window import pack_group, pack_window
 from lct_jax.training.guard import guard_step
 from lct_jax.training.optimizer import make_optimizer
@@ -145,14 +145,15 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.
         context="causal" if causal else "full",
     )
     with jax.set_mesh(mesh):
-        if program == "prefill":
-            batch, history = _pack_longest(plan, BOTH_TEXTS), _abstract_history(plan, mesh, TEXTS)
-            group = abstract((batch.video, batch.text, np.zeros((TEXTS, 1), np.float32)))
-            return denoiser.lower_prefill(history, *group)
         held = holds_shots(plan.windows, plan.mode)
         branches = choose_branches(config.sampling, held=held, spread=plan.shards.data)
+        if program == "prefill" and config.sampling.cache == "renoise":
+            branches = BOTH_TEXTS
         batch = _pack_longest(plan, branches)
         history = _abstract_history(plan, mesh, len(branches)) if causal else None
+        if program == "prefill":
+            group = (batch.video, batch.text, np.zeros((len(branches), 1), np.float32))
+            return denoiser.lower_prefill(history, *abstract(group))
         times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
         scales = scale_steps(config.sampling, times, branches)
         inputs = make_loop_inputs(batch, held={}, times=times, guidance=scales)

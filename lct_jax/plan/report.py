@@ -84,10 +84,10 @@ def describe_sampling(plan: SamplingPlan, *, advice: Sequence[str]) -> str:
     passes = sum(cost.passes for cost in plan.costs)
     single = sum(cost.single for cost in plan.costs)
     alone = f", {single} of them of the prompted one alone" if single else ""
-    grid, branches = plan.request.shots[0].grid, max(cost.rows for cost in plan.costs)
+    grid, most = plan.request.shots[0].grid, max(cost.rows for cost in plan.costs)
     rows = [
         ("a scene", f"{shots} shots of {math.prod(grid):,} video tokens"),
-        ("windows", f"{len(plan.windows)}, {passes} passes of {branches} guidance branches{alone}"),
+        ("windows", f"{len(plan.windows)}, {passes} passes of {most} rows of guidance{alone}"),
         ("computed", name_parts(flops)),
     ]
     if plan.cache:

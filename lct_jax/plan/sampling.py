@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from lct_jax.backbones.registry import count_costs, describe
 from lct_jax.config import Config
@@ -25,7 +26,7 @@ from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import SceneTarget, count_text, find_grid
 from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
 from lct_jax.sampling.euler import time_grid
-from lct_jax.sampling.guidance import TEXTS, choose_branches, scale_steps
+from lct_jax.sampling.guidance import TEXTS
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
 from lct_jax.sampling.window import SamplingScene
@@ -39,8 +40,8 @@ class SamplingPlan:
     """The plan of sampling one scene.
 
     Attributes:
-        devices: the devices that take part (`sampling.shards` for each guidance branch, or for both if there are
-            fewer).
+        devices: the devices that take part (`sampling.shards` for each of two groups of rows, or for all rows
+            if there are fewer).
         windows: shots that are seen together, in order.
         costs: the cost of every window.
         cache, history: bytes on all devices, of the cache and of what is gathered from it for a shot.
@@ -91,7 +92,7 @@ def plan_sampling(
         request,
         config.sampling,
         mode,
-        single=_count_single(config, shards, held=holds_shots(windows, mode)),
+        times=_find_times(config) if shards.data == 1 else None,
         spread=shards.data,
     )
     rows = max(cost.rows for cost in costs)
@@ -116,16 +117,9 @@ def holds_shots(windows: Sequence[Window], mode: str) -> bool:
     return mode == "causal" or any(len(w.shots) > len(w.denoised) for w in windows)
 
 
-def _count_single(config: Config, shards: Shards, *, held: bool) -> int:
-    """Returns the passes of a window over the prompted row alone; where rows have their own devices, there are none."""
-    if shards.data > 1:
-        return 0
+def _find_times(config: Config) -> np.ndarray:
     sampling = config.sampling
-    times = time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
-    branches = choose_branches(sampling, held=held, spread=1)
-    single = (scale_steps(sampling, times, branches) == 1.0).all(axis=1)
-    # A step of Heun's asks at its end as well, unless that is time 0.
-    return int(single.sum() + (single[1:].sum() if sampling.solver == "heun" else 0))
+    return time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
 
 
 def find_sampling_shards(config: Config, topology: Topology) -> Shards:
@@ -190,7 +184,8 @@ def _count_cache_bytes(
     return CacheBytes(
         cache=float(kept * cache_capacity(scene, windows, retain="needed")),
         history=float(kept * history_capacity(scene, windows)) * rows / TEXTS,
-        shot=float(new * tokens),
+        # The pass that is kept is one of the steps, or one of both texts alone.
+        shot=float(new * tokens) * (rows / TEXTS if config.sampling.cache == "reuse" else 1.0),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from lct_jax.config import SamplingConfig, TextPlace
 from lct_jax.costs.flops import Costs, Flops, count_extension, count_forward, count_sequence
 from lct_jax.layout import DUMMY_GRID, GroupPlan
-from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch, choose_branches
+from lct_jax.sampling.guidance import BOTH_TEXTS, TEXTS, Branch, choose_branches, scale_steps
 from lct_jax.sampling.request import Prompt, SceneRequest, ShotRequest
 from lct_jax.sampling.schedule import Window, plan_autoregressive, plan_causal, plan_joint
 from lct_jax.types import CacheSpec
@@ -83,31 +83,40 @@ def count_scene(
     config: SamplingConfig,
     mode: str,
     *,
-    single: int = 0,
+    times: np.ndarray | None = None,
     spread: int = 1,
 ) -> list[Cost]:
     """Returns the cost of every window.
 
     Args:
-        single: the steps that compute the prompted row alone.
+        times: those of the steps, of which some may compute the prompted row alone; None computes all rows in all.
         spread: the number of groups of devices over which rows are spread.
     """
     plan = plan_mode(mode, request, config)
     choose = lambda held: choose_branches(config, held=held, spread=spread)
+    count = lambda branches: 0 if times is None else _count_single(config, times, branches)
     if mode != "causal":
-        held = [len(window.shots) > len(window.denoised) for window in plan]
+        chosen = [choose(len(window.shots) > len(window.denoised)) for window in plan]
         return [
-            count_full_pass(costs, request, config, window, choose(other), single=single)
-            for window, other in zip(plan, held, strict=True)
+            count_full_pass(costs, request, config, window, branches, single=count(branches))
+            for window, branches in zip(plan, chosen, strict=True)
         ]
+    branches = choose(True)
     return [
-        _count_causal(costs, request, config, plan, place, choose(True), single=single)
+        _count_causal(costs, request, config, plan, place, branches, single=count(branches))
         for place in range(len(plan))
     ]
 
 
+def _count_single(config: SamplingConfig, times: np.ndarray, branches: Sequence[Branch]) -> int:
+    """Returns the passes of a window over the prompted row alone."""
+    single = (scale_steps(config, times, branches) == 1.0).all(axis=1)
+    # A step of Heun's asks at its end as well, unless that is time 0.
+    return int(single.sum() + (single[1:].sum() if config.solver == "heun" else 0))
+
+
 def count_cache(spec: CacheSpec, request: SceneRequest, shots: int) -> float:
-    """Returns bytes of bfloat16 keys and values of the global prompt and of some finished shots, in both branches."""
+    """Returns bytes of bfloat16 keys and values of the global prompt and of some finished shots, for both texts."""
     tokens = sum(_groups(request, shots, negative) for negative in (False, True))
     return 2.0 * BYTES * spec.layers * spec.heads * spec.head_dim * tokens
 
@@ -129,7 +138,7 @@ def count_full_pass(
         )
         work = count(window.shots)
         if branch.apart:
-            # Held shots pass as padding, which takes part in no attention.
+            # Held shots are padding there, which takes part in no attention.
             work = work._replace(attention=count(window.denoised).attention)
         total = total.plus(work.times(config.steps - single * branch.negative))
     return Cost(total, passes=config.steps, cached=0, single=single, rows=len(branches))

@@ -40,7 +40,9 @@ class ReferencePass(FullPass):
 
     def __init__(self, backbone: TableBackbone, scene: SamplingScene, times: np.ndarray) -> None:
         _check_one_device(scene)
-        super().__init__(backbone.forward, scene, times)
+        # Pictures are held shots, and the public code guides by text alone.
+        config = replace(scene.config, history_guidance=1.0)
+        super().__init__(backbone.forward, replace(scene, config=config), times)
         self.backbone = backbone
 
     def run(
@@ -156,7 +158,7 @@ def draw_shared(
 ) -> Visibility:
     """Returns which blocks ask in a step, none of the first half, and which video tokens are shown.
 
-    Both rows of guidance have the same.
+    All rows of guidance have the same.
     """
     coins, choices = jax.random.split(key)
     asks_N = jax.random.uniform(coins, (layers,)) < chance

@@ -2,8 +2,8 @@
 
 The model is a `Partial` of (video, text, time_BS) -> velocity, so that a history of cached keys is an argument of the
 program as the parameters are. The branches of guidance are rows of one call; a step without guidance computes the
-prompted one alone. Which steps are run is decided at run time:
-windows of one shape share the program, and the host waits for nothing between steps.
+prompted one alone. Which steps are run is decided at run time: windows of one shape share the program, and the host
+waits for nothing between steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.flow import shift_time
 from lct_jax.sampling.guidance import guide, rescale
-from lct_jax.types import GLOBAL_SHOT, History, PackedBatch, TokenIndex, Tokens
+from lct_jax.types import GLOBAL_SHOT, PADDING_SCENE, History, PackedBatch, TokenIndex, Tokens
 
 
 class Scheme(NamedTuple):
@@ -185,8 +185,10 @@ def _guide(
     guided_LC = guide(velocity_BLC, inputs.guidance[number])
     if not scheme.rescale:
         return guided_LC
-    slot_L, slots = inputs.index.slot[0], inputs.moving.shape[0]
-    return rescale(guided_LC, velocity_BLC[0], slot_L, slots=slots, share=scheme.rescale)
+    slots, index = inputs.moving.shape[0], inputs.index
+    # Padding has the slot of a shot, whose spread it must not change.
+    slot_L = jnp.where(index.scene[0] == PADDING_SCENE, slots, index.slot[0])
+    return rescale(guided_LC, velocity_BLC[0], slot_L, slots=slots + 1, share=scheme.rescale)
 
 
 def _move(
