@@ -43,7 +43,7 @@ PREPARE = dataclasses.replace(film_tiny.PREPARE, max_frames=9, clips=8)
 # A third of the times is above 0.8, where places and light are decided, and a sixth below 0.2, where details are, and
 # where finished shots are seen.
 FLOW = FlowConfig(mean=-0.5, std=2.0, shift=3.0, times="mixed", together=0.3)
-# A new shot takes after the finished ones as strongly as after its text, which takes no pass more.
+# Finished shots guide a new one as strongly as its text does, with two rows a step as without them.
 SAMPLING = dataclasses.replace(film_tiny.SAMPLING, frames=9, history_guidance=3.0)
 # Besides `hail_of_nuts`, `setting_traps` and `glide_over_the_wood`, which the scene file holds out.
 HOLD_OUT = (
@@ -73,7 +73,7 @@ def get_config():
                 pool=8,
                 single_weight=0.2,
                 singles_from_scenes=True,  # there is one film, and it has scenes alone
-                # Of 80 shots text alone tells which one is meant, and only without it the others have to.
+                # Text alone tells which of the 80 shots is meant. Without it, the model has to look at the other shots.
                 drop_text=0.3,
                 hold_out=HOLD_OUT,
             ),

@@ -127,3 +127,18 @@ def find_measured(text: str) -> set[str]:
 def leave_out_tables(text: str) -> str:
     """Returns the lines of a document that are in no table."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+
+
+def list_titles(text: str) -> list[str]:
+    """Returns the first cell of every table of a text."""
+    return re.findall(r"^\| (.+?) \|.*\n\|\s?---", text, flags=re.MULTILINE)
+
+
+def list_cells(text: str, title: str) -> dict[tuple[str, str], str]:
+    """Returns the cells of the table with a title, by row and column."""
+    start = text.index(f"| {title} |")
+    lines = text[start:].split("\n\n")[0].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    return {
+        (row[0], name): cell for row in rows for name, cell in list(zip(head, row, strict=True))[1:]
+    }

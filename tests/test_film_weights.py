@@ -4,13 +4,12 @@ these rows give."""
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from documents import check_log, find_measured
+from documents import check_log, find_measured, list_cells, list_titles
 
 import lct_jax
 from lct_jax.backbones.registry import build_abstract
@@ -96,30 +95,15 @@ def test_the_page_of_evaluations_has_the_tables_and_no_other_numbers():
     """A table of the page has some columns of those that were written, under their names."""
     section, known = read_section(), find_measured(TABLE)
     assert find_measured(section) <= known
-    written = {title: _list_cells(TABLE, title) for title in _list_titles(TABLE)}
+    written = {title: list_cells(TABLE, title) for title in list_titles(TABLE)}
     differences = written.pop(DIFFERENCES)
     measures = {place: cell for cells in written.values() for place, cell in cells.items()}
-    first, second = _list_titles(section)
+    first, second = list_titles(section)
     assert second == DIFFERENCES
     for title, expected in ((first, measures), (second, differences)):
-        for place, cell in _list_cells(section, title).items():
+        for place, cell in list_cells(section, title).items():
             # Of some measures the page leaves out the interval.
             assert cell in (expected[place], expected[place].split(" (")[0]), place
-
-
-def _list_titles(text: str) -> list[str]:
-    """Returns the first cell of every table of a text."""
-    return re.findall(r"^\| (.+?) \|.*\n\|\s?---", text, flags=re.MULTILINE)
-
-
-def _list_cells(text: str, title: str) -> dict[tuple[str, str], str]:
-    """Returns the cells of the table with a title, by row and column."""
-    start = text.index(f"| {title} |")
-    lines = text[start:].split("\n\n")[0].splitlines()
-    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
-    return {
-        (row[0], name): cell for row in rows for name, cell in list(zip(head, row, strict=True))[1:]
-    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -115,7 +115,7 @@ def gather(
     """Returns slots of a cache as a history, gathered layer after layer, with rotated keys.
 
     Args:
-        k, v: the arrays of the cache.
+        k, v: the arrays of the cache, which may have another number of rows than the B of the history.
         slots_BM: the slots to gather, those in use first.
         coord_BM3: the coordinates to which their keys are rotated.
         count_B: how many slots are in use.

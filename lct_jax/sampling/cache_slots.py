@@ -34,7 +34,7 @@ class HistorySlots(NamedTuple):
     """The slots of a history.
 
     Attributes:
-        rows: the row of the cache that each row of the history is taken from.
+        rows: the row of the cache that each of the B rows of the history is taken from.
         slots: int32[B M].
         coord: int32[B M 3], their coordinates in the window.
         count: int32[B], how many of them are in use.

@@ -49,7 +49,7 @@ class LoopInputs(NamedTuple):
         moving: bool[S], the groups that are denoised.
         held: float32[S], the constant time of the other groups.
         times: float32[steps + 1] from 1 to 0.
-        guidance: float32[steps R], the guidance scales of every step (`guide`).
+        guidance: float32[steps, rows - 1], the guidance scales of every step (`guide`).
     """
 
     text: Tokens
@@ -81,7 +81,7 @@ def make_loop_inputs(
 
     Args:
         held: the constant time of every slot that is not denoised; that of the global prompt is always 0.
-        guidance: the scale of two rows, or the scales of every step, float32[steps R].
+        guidance: the scale of two rows, or the scales of every step, float32[steps, rows - 1].
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1

@@ -53,27 +53,27 @@ def choose_branches(config: SamplingConfig, *, held: bool, spread: int) -> tuple
     return rows + rows[-1:] * (-len(rows) % spread)
 
 
-def guide(velocity_BLC: jax.Array, scales_R: Sequence[float] | jax.Array) -> jax.Array:
+def guide(velocity_BLC: jax.Array, scales: Sequence[float] | jax.Array) -> jax.Array:
     """Returns the guided velocity [L C] of rows; where they are equal, it equals them at any scales.
 
     Args:
-        velocity_BLC: the velocities of the rows.
-        scales_R: how far the result goes along the way from each row to the one before it: u + s (c - u) of two rows c
-            and u, and u + t (h - u) + s (c - h) of three.
+        velocity_BLC: the velocities of the rows; more rows than scales and one are repetitions.
+        scales: float32[rows - 1], how far the result goes along the way from each row to the one before it: u + s (c -
+            u) of two rows c and u, and u + t (h - u) + s (c - h) of three.
     """
-    guided_LC = velocity_BLC[len(scales_R)]
-    for row in reversed(range(len(scales_R))):
+    guided_LC = velocity_BLC[len(scales)]
+    for row in reversed(range(len(scales))):
         way_LC = velocity_BLC[row] - velocity_BLC[row + 1]
-        guided_LC = guided_LC + scales_R[row] * way_LC
+        guided_LC = guided_LC + scales[row] * way_LC
     return guided_LC
 
 
 def scale_steps(
     config: SamplingConfig, times: np.ndarray, branches: Sequence[Branch] = BOTH_TEXTS
 ) -> np.ndarray:
-    """Returns the scales of every step, float32[steps R] (`guide`): outside of the interval of times they are 1.
+    """Returns the scales of every step, float32[steps, rows - 1] (`guide`).
 
-    (An interval: arXiv 2404.07724.)
+    Outside of the interval of times they are 1 (arXiv 2404.07724).
     """
     count = len(set(branches)) - 1
     scales = np.float32([config.guidance, config.history_guidance])[:count]
