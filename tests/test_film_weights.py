@@ -85,6 +85,12 @@ def test_rows_were_sampled_from_the_weights_that_ship(name):
         assert made[row]["weights"] == fingerprint_of(generator.place(1).params)
 
 
+def test_rows_of_three_seeds_are_those_of_one_but_for_the_seeds():
+    more = json.loads((EXAMPLE / "table/three_seeds/results.json").read_text())["made"]
+    made = read_results()["made"]
+    assert more == {row: made[row] for row in ("independent shots", "scene, causal with cache")}
+
+
 def test_every_row_has_its_weights():
     results = read_results()
     assert list(results["rows"]) == ["as filmed", *results["made"]]
@@ -94,6 +100,7 @@ def test_every_row_has_its_weights():
 def test_the_page_of_evaluations_has_the_tables_and_no_other_numbers():
     """A table of the page has some columns of those that were written, under their names."""
     section, known = read_section(), find_measured(TABLE)
+    known |= find_measured((EXAMPLE / "table/three_seeds/table.md").read_text())
     assert find_measured(section) <= known
     written = {title: list_cells(TABLE, title) for title in list_titles(TABLE)}
     differences = written.pop(DIFFERENCES)
