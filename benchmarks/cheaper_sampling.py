@@ -33,7 +33,7 @@ from lct_jax.evaluation.puppets import DRAWING, SEED, evaluate_row, sample_shots
 from lct_jax.generator import Generator
 from lct_jax.puppets.scene import draw_scene
 from lct_jax.sampling import passes
-from lct_jax.sampling.euler import LoopInputs, all_rows, time_grid, times_of_groups
+from lct_jax.sampling.euler import LoopInputs, all_rows, find_times, times_of_groups
 from lct_jax.sampling.guidance import scale_steps
 from lct_jax.startup import define_compilation_cache, use_compilation_cache
 from lct_jax.types import History, KeyValues
@@ -103,7 +103,7 @@ def keep_rounded(dtype: Any) -> Iterator[None]:
 def count_rows(generator: Generator, row: Row) -> float:
     """Returns the guidance rows that a step needs on average: two where it is guided, else one."""
     sampling = dataclasses.replace(generator.config.sampling, **row.fields)
-    times = time_grid(sampling.steps, sampling.shift or generator.config.flow.shift)
+    times = find_times(sampling, generator.config.flow)
     return 1.0 + float(np.mean(scale_steps(sampling, times) != 1.0))
 
 

@@ -39,7 +39,7 @@ def count_windows(scene: SampledScene) -> dict[str, float]:
 
 def choose_rows(scene: SampledScene, window: Window) -> tuple[Branch, ...]:
     """Returns the rows of a window's passes; other systems guide by text alone."""
-    held = scene.mode == "autoregressive" and len(window.shots) > len(window.denoised)
+    held = scene.mode == "autoregressive" and window.holds
     return choose_branches(scene.sampling, held=held, spread=1)
 
 

@@ -23,7 +23,7 @@ from lct_jax.distributed.sharding import make_mesh
 from lct_jax.layout import patchify, unpatchify
 from lct_jax.media.video import embed_video, scale_to, write_video
 from lct_jax.sampling.baselines import TwoNetworks
-from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.euler import find_times
 from lct_jax.sampling.modes import MODES
 from lct_jax.sampling.passes import FullPass, Shot, sample_scene
 from lct_jax.sampling.request import RequestError, SceneRequest
@@ -116,7 +116,7 @@ class SampledScene:
             key=key,
             take_over=self._take_over,
         )
-        self.times = _make_times(generator, sampling)
+        self.times = find_times(sampling, generator.config.flow)
         self._tokens = self._sample(on_step)
 
     @property
@@ -231,7 +231,7 @@ class SampledScene:
         if self.animator is not None:
             forward = self.animator.place(self.sampling.shards).denoiser.forward
             scene = dataclasses.replace(self.inputs, layout=self.animator.config.layout)
-            videos = FullPass(forward, scene, _make_times(self.animator, self.sampling))
+            videos = FullPass(forward, scene, find_times(self.sampling, self.animator.config.flow))
             executor = TwoNetworks(executor, videos, self.request)
         windows = self._find_left()
         yield from sample_scene(executor, self.inputs, windows, on_step=on_step, done=self._done)
@@ -292,9 +292,3 @@ def describe_sampling(
         },
         "model": generator.identify(),
     }
-
-
-def _make_times(generator: Generator, sampling: SamplingConfig) -> np.ndarray:
-    """Returns the times of the steps, with the shift of sampling, or that of a network's training."""
-    shift = sampling.shift or generator.config.flow.shift
-    return time_grid(sampling.steps, shift, sampling.solver)

@@ -25,10 +25,10 @@ from lct_jax.backbones.registry import build_abstract, describe, find_family
 from lct_jax.config import Config
 from lct_jax.distributed.sharding import HEADS, check_mesh, make_mesh, with_sharding
 from lct_jax.errors import InputError
-from lct_jax.plan.sampling import SamplingPlan, holds_shots, make_scene
+from lct_jax.plan.sampling import SamplingPlan, make_scene
 from lct_jax.plan.topology import Topology
 from lct_jax.sampling.cache_slots import history_capacity
-from lct_jax.sampling.euler import make_loop_inputs, run_steps, time_grid
+from lct_jax.sampling.euler import find_times, make_loop_inputs, run_steps
 from lct_jax.sampling.guidance import BOTH_TEXTS, Branch, choose_branches, scale_steps
 from lct_jax.sampling.window import pack_group, pack_window
 from lct_jax.training.guard import guard_step
@@ -145,7 +145,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.
         context="causal" if causal else "full",
     )
     with jax.set_mesh(mesh):
-        held = holds_shots(plan.windows, plan.mode)
+        held = causal or any(window.holds for window in plan.windows)
         branches = choose_branches(config.sampling, held=held, spread=plan.shards.data)
         if program == "prefill" and config.sampling.cache == "renoise":
             branches = BOTH_TEXTS
@@ -154,7 +154,7 @@ def lower_sampling(plan: SamplingPlan, devices: list[Any], program: str) -> jax.
         if program == "prefill":
             group = (batch.video, batch.text, np.zeros((len(branches), 1), np.float32))
             return denoiser.lower_prefill(history, *abstract(group))
-        times = time_grid(config.sampling.steps, config.sampling.shift or config.flow.shift)
+        times = find_times(config.sampling, config.flow)
         scales = scale_steps(config.sampling, times, branches)
         inputs = make_loop_inputs(batch, held={}, times=times, guidance=scales)
         loop = abstract((inputs, batch.video.value[0]))

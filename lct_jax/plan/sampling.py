@@ -7,12 +7,10 @@ them, and the passes that renoise finished shots.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from lct_jax.backbones.registry import count_costs, describe
 from lct_jax.config import Config
@@ -25,7 +23,7 @@ from lct_jax.plan.scenes import Cost, count_scene, make_request, plan_mode
 from lct_jax.plan.topology import Topology
 from lct_jax.plan.workload import SceneTarget, count_text, find_grid
 from lct_jax.sampling.cache_slots import cache_capacity, history_capacity
-from lct_jax.sampling.euler import time_grid
+from lct_jax.sampling.euler import find_times
 from lct_jax.sampling.guidance import TEXTS
 from lct_jax.sampling.request import SceneRequest
 from lct_jax.sampling.schedule import Window
@@ -92,7 +90,7 @@ def plan_sampling(
         request,
         config.sampling,
         mode,
-        times=_find_times(config) if shards.data == 1 else None,
+        times=find_times(config.sampling, config.flow) if shards.data == 1 else None,
         spread=shards.data,
     )
     rows = max(cost.rows for cost in costs)
@@ -110,16 +108,6 @@ def plan_sampling(
         memory=_estimate(config, shards, parameters, rows * tokens, kept),
         seconds=_bound(config, topology, shards, parameters, costs),
     )
-
-
-def holds_shots(windows: Sequence[Window], mode: str) -> bool:
-    """Returns whether finished or given shots are held in some pass, which guidance by history may leave out."""
-    return mode == "causal" or any(len(w.shots) > len(w.denoised) for w in windows)
-
-
-def _find_times(config: Config) -> np.ndarray:
-    sampling = config.sampling
-    return time_grid(sampling.steps, sampling.shift or config.flow.shift, sampling.solver)
 
 
 def find_sampling_shards(config: Config, topology: Topology) -> Shards:

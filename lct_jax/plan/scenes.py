@@ -96,7 +96,7 @@ def count_scene(
     choose = lambda held: choose_branches(config, held=held, spread=spread)
     count = lambda branches: 0 if times is None else _count_single(config, times, branches)
     if mode != "causal":
-        chosen = [choose(len(window.shots) > len(window.denoised)) for window in plan]
+        chosen = [choose(window.holds) for window in plan]
         return [
             count_full_pass(costs, request, config, window, branches, single=count(branches))
             for window, branches in zip(plan, chosen, strict=True)
@@ -126,7 +126,7 @@ def count_full_pass(
     request: SceneRequest,
     config: SamplingConfig,
     window: Window,
-    branches: Sequence[Branch] = BOTH_TEXTS,
+    branches: Sequence[Branch],
     *,
     single: int = 0,
 ) -> Cost:

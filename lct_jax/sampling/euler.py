@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from lct_jax.config import FlowConfig, SamplingConfig
 from lct_jax.distributed.sharding import count_shards
 from lct_jax.flow import shift_time
 from lct_jax.sampling.guidance import guide, rescale
@@ -70,18 +71,23 @@ def time_grid(steps: int, shift: float, solver: str = "euler") -> np.ndarray:
     return np.asarray(shift_time(np.linspace(1.0, 0.0, intervals + 1), shift), np.float32)
 
 
+def find_times(sampling: SamplingConfig, flow: FlowConfig) -> np.ndarray:
+    """Returns the times of steps, shifted as those of training where sampling has no shift of its own."""
+    return time_grid(sampling.steps, sampling.shift or flow.shift, sampling.solver)
+
+
 def make_loop_inputs(
     batch: PackedBatch,
     *,
     held: Mapping[int, float],
     times: np.ndarray,
-    guidance: np.ndarray | float,
+    guidance: np.ndarray,
 ) -> LoopInputs:
     """Returns the inputs of the loop for a packed window.
 
     Args:
         held: the constant time of every slot that is not denoised; that of the global prompt is always 0.
-        guidance: the scale of two rows, or the scales of every step, float32[steps, rows - 1].
+        guidance: the scales of every step, float32[steps, rows - 1].
     """
     index = batch.video.index
     slots = int(index.slot.max()) + 1
@@ -89,10 +95,7 @@ def make_loop_inputs(
     moving_S[index.slot[0][index.shot[0] != GLOBAL_SHOT]] = True
     for slot, time in held.items():
         held_S[slot], moving_S[slot] = time, False
-    scales = np.asarray(guidance, np.float32)
-    if not scales.ndim:
-        scales = np.full((len(times) - 1, 1), scales)
-    return LoopInputs(batch.text, index, moving_S, held_S, times, scales)
+    return LoopInputs(batch.text, index, moving_S, held_S, times, guidance)
 
 
 def times_of_groups(inputs: LoopInputs, time: jax.Array) -> jax.Array:

@@ -26,6 +26,11 @@ class Window:
     shots: tuple[int, ...]
     denoised: tuple[int, ...]
 
+    @property
+    def holds(self) -> bool:
+        """Whether there are conditions, finished or given shots."""
+        return len(self.shots) > len(self.denoised)
+
 
 def plan_joint(request: SceneRequest, config: SamplingConfig) -> tuple[Window, ...]:
     """Returns one window of all shots, in which given shots are conditions.
